@@ -1,0 +1,33 @@
+"""Images from where they lie, one at a time, as the model wants them.
+
+A source is named by one string. Nothing is read ahead: opening a source lists names at most,
+and an image is decoded when it is asked for.
+
+==============================  ====================================================  ===========
+source                          what it holds                                         sample id
+==============================  ====================================================  ===========
+``DIR``                         image files, recursively, in natural order            path in DIR
+``FILE.npy``                    array (N, H, W) or (N, H, W, C), see below            row number
+``FILE.npz:KEY``                the same, member KEY (may be left out if only one)    row number
+``FILE.h5:KEY``                 the same, HDF5 data set KEY (also ``.hdf5``)          row number
+``sklearn:digits``              the 1,797 8x8 digits that come with scikit-learn      row number
+``DIR``                         a Hugging Face data set saved with ``save_to_disk``   row number
+``FILE.parquet``                a data set with an image column                       row number
+``FILE.tar``                    a webdataset                                          ``__key__``
+``hf:OWNER/NAME``               a data set on the Hugging Face hub                    row number
+==============================  ====================================================  ===========
+
+- Arrays are uint8, or float in [-1, 1]; a float outside that range is refused.
+- For parquet and tar, a folder of such files or a glob (``DIR/*.tar``) will do; files are taken
+  in natural order. A ``__key__`` column gives the sample ids if no key occurs twice.
+- Any source may end in a slice: ``DIR[100:200]``, ``FILE.npy[:50]``, ``hf:OWNER/NAME[10:]``.
+  A slice counts in the order of the source; sample ids stay those of the whole source.
+- Grayscale and RGB images of 8 bits a channel are read as they are; palette, CMYK and YCbCr
+  images become RGB; EXIF rotation is applied; of an animation the first frame is taken.
+"""
+
+from dtrak_stream.data.images import Images, open_images
+from dtrak_stream.data.options import ImageOptions
+from dtrak_stream.data.shape import ImageShape
+
+__all__ = ["ImageOptions", "ImageShape", "Images", "open_images"]

@@ -1,0 +1,119 @@
+"""Arrays in npy, npz and HDF5 files, opened without reading them."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import shutil
+import struct
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Any
+
+import h5py
+import numpy as np
+from numpy.lib import format as npy_format
+from numpy.typing import NDArray
+
+from dtrak_stream.data.arrays import ArraySource
+from dtrak_stream.data.source import unreadable
+from dtrak_stream.errors import DiskFullError, InputError
+
+_HDF5_CHUNK_CACHE_BYTES = 64 * 2**20  # rows share a chunk, which must not be unpacked for each
+_COPY_BYTES = 2**20
+_LOCAL_HEADER = struct.Struct("<26xHH")
+_HEADER_READERS = {
+    (1, 0): npy_format.read_array_header_1_0,
+    (2, 0): npy_format.read_array_header_2_0,
+}
+_UNREADABLE_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+
+
+def open_npy(path: Path) -> ArraySource:
+    """Memory-map an npy file."""
+    try:
+        with path.open("rb") as file:
+            rows = _map_npy(file, 0, path.stat().st_size, str(path))
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return ArraySource(rows, where=str(path))
+
+
+def open_npz(path: Path, key: str | None) -> ArraySource:
+    """Memory-map one member of an npz archive.
+
+    A stored member is mapped where it lies. A compressed one is unpacked once into an unnamed
+    temporary file (in `TMPDIR`, as large as the array), so that memory stays bounded. Either
+    way the archive's checksum of the member is verified.
+
+    Raises
+    ------
+    InputError
+        If the archive cannot be read or has no such member.
+    DiskFullError
+        If there is no room to unpack the member.
+    """
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            members = {name.removesuffix(".npy"): name for name in archive.namelist()}
+            key = _chosen_key(key, members, path)
+            rows = _map_member(file, archive, archive.getinfo(members[key]), f"{path}:{key}")
+    except (OSError, *_UNREADABLE_ZIP) as error:
+        raise unreadable(path, error) from error
+    return ArraySource(rows, where=f"{path}:{key}", key=key)
+
+
+def open_hdf5(path: Path, key: str | None) -> ArraySource:
+    """Open one data set of an HDF5 file; the file stays open as long as the source lives."""
+    try:
+        file = h5py.File(path, "r", rdcc_nbytes=_HDF5_CHUNK_CACHE_BYTES)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    try:
+        key = _chosen_key(key, _hdf5_keys(file), path)
+        return ArraySource(file[key], where=f"{path}:{key}", key=key)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _chosen_key(key: str | None, present: Iterable[str], path: Path) -> str:
+    keys = sorted(present)
+    if key is None and len(keys) == 1:
+        return keys[0]
+    if key in keys:
+        return key
+    there = f"it has {', '.join(keys) or 'none'}"
+    raise InputError(
+        f"no array {key!r}; {there}" if key else f"which array? {there}",
+        where=path,
+        remedy=f"name one of them: {path}:{keys[0] if keys else 'KEY'}",
+    )
+
+
+def _hdf5_keys(file: h5py.File) -> list[str]:
+    keys: list[str] = []
+    file.visititems(lambda name, item: keys.append(name) if _is_dataset(item) else None)
+    return keys
+
+
+def _is_dataset(item: object) -> bool:
+    return isinstance(item, h5py.Dataset)
+
+
+def _map_member(
+    file: IO[bytes], archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str
+) -> NDArray[Any]:
+    if member.compress_type == zipfile.ZIP_STORED:
+        _copy_member(archive, member, Path(os.devnull).open("wb"))
+        return _map_npy(file, _stored_at(file, member), member.file_size, where)
+    with tempfile.TemporaryFile(prefix="dtrak-stream-") as unpacked:
+        try:
+            _copy_member(archive, member, unpacked)
+        except OSError as error:
+            raise _unpacking_refused(error, member, where) from error
+        return _map_npy(unpacked, 0, member.file_size, where)

@@ -1,0 +1,67 @@
+"""What every image source can do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrak_stream.errors import InputError
+
+Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.float32]
+"""One image, (height, width, channels): uint8, or float32 in [-1, 1]."""
+
+UNREADABLE = b"unreadable"
+"""What stands in `Source.contents` for a sample whose bytes cannot be read."""
+
+
+class Source(Protocol):
+    """Images in a fixed order, each with a name, read one at a time.
+
+    The rows `[start, stop)` that some methods take count in that order.
+    """
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+
+    def sample_ids(self, start: int, stop: int) -> list[str]:
+        """Return the names of rows `[start, stop)`."""
+
+    def pixels(self, index: int) -> Pixels:
+        """Return image `index`; raise `BadImageError` if it cannot be used."""
+
+    def check(self, start: int, stop: int, *, visible: bool) -> None:
+        """Raise `InputError` if rows `[start, stop)` break a rule of the whole source."""
+
+    def layout(self) -> str:
+        """Return what says, besides the contents, which pixels these are."""
+
+    def contents(self, start: int, stop: int) -> Iterator[bytes]:
+        """Yield, for each of the rows `[start, stop)`, bytes that change when the sample does."""
+
+
+def unreadable(where: object, error: Exception) -> InputError:
+    """Return the refusal of a file or folder that the system, or its reader, would not read."""
+    if isinstance(error, FileNotFoundError):
+        return InputError("does not exist", where=where, remedy="check the path")
+    if isinstance(error, PermissionError):
+        return InputError(
+            "cannot be read (permission denied)",
+            where=where,
+            remedy="give yourself the right to read it",
+        )
+    return InputError(
+        f"cannot be read ({brief(error)})",
+        where=where,
+        remedy="it may be truncated or corrupt; fetch or write it again",
+    )
+
+
+def brief(error: BaseException) -> str:
+    """Return the first line of an error's message, or its kind if it has none."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

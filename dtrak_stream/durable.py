@@ -1,0 +1,89 @@
+"""The one way a finished file comes into being: whole under its final name, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dtrak_stream.errors import DiskFullError
+
+PARTIAL_SUFFIX = ".partial"
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextlib.contextmanager
+def durable_path(final: Path) -> Iterator[Path]:
+    """Hand out a `.partial` path; on success fsync it and rename it to `final`.
+
+    After the block the file is on disk under its final name, and so is the directory entry. If
+    the block raises, or the process dies, nothing appears under the final name; what is left of
+    the partial file is removed here, or by `remove_partials` at the next start.
+
+    Raises
+    ------
+    DiskFullError
+        If the file system, a quota or a file-size limit leaves no room for the file.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    partial = final.with_name(final.name + PARTIAL_SUFFIX)
+    try:
+        with _disk_full_explained(final):
+            yield partial
+            _fsync(partial)
+            partial.replace(final)
+            _fsync(final.parent)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_bytes(final: Path, content: bytes | memoryview) -> None:
+    """Write `content` to `final`, durably and atomically."""
+    with durable_path(final) as partial, partial.open("wb", buffering=0) as file:
+        view = memoryview(content).cast("B")
+        while view:  # a raw write may be short when the disk fills up
+            view = view[file.write(view) :]
+
+
+def write_json(final: Path, value: Any) -> None:
+    """Write `value` to `final` as sorted, indented JSON, durably and atomically."""
+    write_bytes(final, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode())
+
+
+def remove_partials(folder: Path) -> None:
+    """Remove what interrupted writes left behind in `folder`."""
+    for partial in folder.glob("*" + PARTIAL_SUFFIX):
+        partial.unlink()
+
+
+@contextlib.contextmanager
+def _disk_full_explained(final: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if not _says_no_room(error):
+            raise
+        raise DiskFullError(
+            "no room left to write this file",
+            where=final,
+            remedy="free some space (or raise the quota) and run the same command again; "
+            "everything finished so far is kept",
+        ) from error
+
+
+def _says_no_room(error: OSError) -> bool:
+    # HDF5 raises a plain OSError whose text alone carries the errno.
+    return error.errno in _NO_ROOM or any(f"errno = {code}," in str(error) for code in _NO_ROOM)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

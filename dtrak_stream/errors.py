@@ -1,0 +1,95 @@
+"""Every refusal this package makes, as one family of exceptions.
+
+Each message is one line that says what is wrong, where, and what to do about it. The command
+line prints it as it stands and exits with code 2.
+"""
+
+from __future__ import annotations
+
+
+class DtrakStreamError(Exception):
+    """Base of all refusals.
+
+    Parameters
+    ----------
+    what
+        What is wrong, in a clause.
+    where
+        The file, flag or item it is wrong about.
+    remedy
+        What the reader can do now.
+    """
+
+    def __init__(self, what: str, *, where: object, remedy: str) -> None:
+        self.what = what
+        self.where = str(where)
+        self.remedy = remedy
+        super().__init__(f"{self.where}: {what}; {remedy}")
+
+
+class InputError(DtrakStreamError):
+    """A path, file or value given by the user cannot be used."""
+
+
+class ConfigurationError(DtrakStreamError):
+    """An option has a value that is not supported, or two options contradict each other."""
+
+
+class ModelError(DtrakStreamError):
+    """A model folder cannot be loaded or does not fit the images."""
+
+
+class FingerprintMismatchError(DtrakStreamError):
+    """Two things that must have been computed alike were not."""
+
+    def __init__(
+        self, field: str, stored: object, requested: object, *, where: object, remedy: str
+    ) -> None:
+        self.field = field
+        self.stored = stored
+        self.requested = requested
+        super().__init__(
+            f"{field} differs: stored {stored!r}, requested {requested!r}",
+            where=where,
+            remedy=remedy,
+        )
+
+
+class CorruptFileError(DtrakStreamError):
+    """A file is truncated, or its contents do not match its checksum."""
+
+
+class DiskFullError(DtrakStreamError):
+    """A file could not be written because there is no room for it."""
+
+
+class MemoryLimitError(DtrakStreamError):
+    """The work would not fit in the memory it was given, in any plan."""
+
+
+class BadImageError(Exception):
+    """One image cannot be used. The sample is quarantined; the run goes on.
+
+    Parameters
+    ----------
+    reason
+        What is wrong with this image, for the quarantine ledger.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class InterruptedRunError(KeyboardInterrupt):
+    """Ctrl-C arrived; everything finished so far is kept.
+
+    Parameters
+    ----------
+    progress
+        What is done and how to go on, for the last line the run prints.
+    """
+
+    def __init__(self, progress: str) -> None:
+        self.progress = progress
+        super().__init__(progress)

@@ -1,0 +1,45 @@
+"""Memory limits: how they are written, and what this machine has."""
+
+from __future__ import annotations
+
+import re
+
+import psutil
+
+from dtrak_stream.errors import ConfigurationError
+
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", re.IGNORECASE)
+_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+_SHARE_OF_FREE_MEMORY = 0.8
+
+
+def parse_size(text: str, *, flag: str) -> int:
+    """Return the number of bytes in a size such as `4GiB`, `500 MB` or `1000000`.
+
+    Raises
+    ------
+    ConfigurationError
+        If the text is not a size.
+    """
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ConfigurationError(
+            "not a size", where=f"{flag} {text}", remedy="write a size such as 4GiB or 500MB"
+        )
+    number, prefix, binary = match.groups()
+    base = 1024 if binary else 1000
+    return int(float(number) * base ** _POWERS[prefix.upper()])
+
+
+def format_size(size: float) -> str:
+    """Return a number of bytes for a reader: `3.2 GiB`."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(size) < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def usable_memory() -> int:
+    """Return how many bytes a stage may plan with when no limit was given."""
+    return int(psutil.virtual_memory().available * _SHARE_OF_FREE_MEMORY)

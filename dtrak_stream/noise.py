@@ -1,0 +1,165 @@
+"""Counter-based random numbers: each bit is a pure integer function of a key and a counter.
+
+The generator is Philox-4x32-10 (Salmon, Moraes, Dror and Shaw 2011, "Parallel random numbers: as
+easy as 1, 2, 3"), written in torch integer operations, so that CPU and GPU give the same bits.
+Nothing depends on batch position, order, worker or restart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import xxhash
+from torch import Tensor
+
+NoiseKeying = Literal["shared", "per-sample"]
+
+_MASK = 0xFFFFFFFF
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
+_ROUNDS = 10
+WORDS_PER_BLOCK = 4
+BITS_PER_WORD = 32
+
+
+@dataclass(frozen=True)
+class StreamKey:
+    """Names one stream of random numbers.
+
+    Attributes
+    ----------
+    domain
+        What the numbers are for. Different domains are independent streams.
+    seed
+        The user's seed.
+    """
+
+    domain: str
+    seed: int
+
+    def words(self) -> tuple[int, int]:
+        """Return the two 32-bit key words of the generator."""
+        digest = hashlib.blake2b(f"{self.domain}|{self.seed}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:], "little")
+
+
+def random_words(key: StreamKey, counter: tuple[Tensor | int, Tensor | int, int, int]) -> Tensor:
+    """Return four uniform 32-bit words for each counter.
+
+    Parameters
+    ----------
+    key
+        The stream.
+    counter
+        Four 32-bit words. The first two may be int64 tensors that broadcast together; the
+        result lives on their device.
+
+    Returns
+    -------
+    Tensor
+        (..., 4) int64, each in [0, 2**32).
+    """
+    return philox(key.words(), counter)
+
+
+def philox(
+    key: tuple[int, int], counter: tuple[Tensor | int, Tensor | int, int, int]
+) -> Tensor:
+    """Philox-4x32-10 on int64 tensors that hold unsigned 32-bit words; see `random_words`."""
+    device = next((word.device for word in counter if isinstance(word, Tensor)), None)
+    c0, c1, c2, c3 = torch.broadcast_tensors(
+        *(torch.as_tensor(word, dtype=torch.int64, device=device) for word in counter)
+    )
+    k0, k1 = key
+    for _ in range(_ROUNDS):
+        # int64 products wrap modulo 2**64, which keeps both 32-bit halves exact
+        first, second = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
+        c0 = ((second >> 32) & _MASK) ^ c1 ^ k0
+        c2 = ((first >> 32) & _MASK) ^ c3 ^ k1
+        c1, c3 = second & _MASK, first & _MASK
+        k0, k1 = (k0 + _KEY_STEPS[0]) & _MASK, (k1 + _KEY_STEPS[1]) & _MASK
+    return torch.stack([c0, c1, c2, c3], dim=-1)
+
+
+def normals_from_words(words: Tensor) -> Tensor:
+    """Turn uniform words into standard normals, one for each word (Box and Muller 1958).
+
+    Computed in float64 and rounded to float32 at the end, so that the last-bit differences of
+    `log` and `cos` between devices vanish in the rounding.
+
+    Parameters
+    ----------
+    words
+        (..., 2 m) int64 in [0, 2**32). Words 2 i and 2 i + 1 make normals 2 i and 2 i + 1.
+
+    Returns
+    -------
+    Tensor
+        (..., 2 m) float32.
+    """
+    pairs = words.reshape(*words.shape[:-1], -1, 2).double()
+    radius = torch.sqrt(-2.0 * torch.log((pairs[..., 0] + 0.5) / 2.0**BITS_PER_WORD))
+    angle = pairs[..., 1] * (2.0 * math.pi / 2.0**BITS_PER_WORD)
+    normals = torch.stack([radius * torch.cos(angle), radius * torch.sin(angle)], dim=-1)
+    return normals.reshape(words.shape).float()
+
+
+@dataclass(frozen=True)
+class ImageNoise:
+    """The noise that images are mixed with, keyed by what it belongs to.
+
+    Attributes
+    ----------
+    seed
+        The user's seed.
+    keying
+        `shared`: by (seed, timestep, draw), the same for all samples. `per-sample`: by
+        (seed, sample id, timestep, draw).
+    """
+
+    seed: int
+    keying: NoiseKeying = "shared"
+
+    def draw(
+        self,
+        shape: tuple[int, int, int],
+        *,
+        sample_id: str,
+        pairs: Sequence[tuple[int, int]],
+        device: torch.device,
+    ) -> Tensor:
+        """Return standard normal noise for one sample.
+
+        Parameters
+        ----------
+        shape
+            (C, H, W) of the image.
+        sample_id
+            Whose noise it is; ignored under `shared` keying.
+        pairs
+            (timestep, draw) of each noise tensor wanted, both below 65,536.
+        device
+            Where it is computed. The bits are the same everywhere.
+
+        Returns
+        -------
+        Tensor
+            (len(pairs), C, H, W) float32.
+        """
+        low, high = (0, 0) if self.keying == "shared" else _words_of_id(sample_id)
+        elements = math.prod(shape)
+        blocks = torch.arange(-(-elements // WORDS_PER_BLOCK), device=device)
+        places = torch.tensor([[timestep << 16 | draw] for timestep, draw in pairs], device=device)
+        key = StreamKey(f"noise/{self.keying}", self.seed)
+        words = random_words(key, (blocks, places, low, high))  # (pairs, blocks, 4)
+        return normals_from_words(words).flatten(1)[:, :elements].reshape(-1, *shape)
+
+
+def _words_of_id(sample_id: str) -> tuple[int, int]:
+    digest = xxhash.xxh3_64_intdigest(sample_id.encode())
+    return digest & _MASK, digest >> BITS_PER_WORD

@@ -1,0 +1,38 @@
+"""Progress bars (rate and time left on anything long) and the lines a run prints."""
+
+from __future__ import annotations
+
+import sys
+
+from tqdm import tqdm
+
+
+def progress(
+    total: int, *, description: str, unit: str, done: int = 0, visible: bool = True
+) -> tqdm[None]:
+    """Return a progress bar on standard error with rate, count and time left.
+
+    Parameters
+    ----------
+    total, done
+        Number of units in all, and how many of them an earlier run already finished.
+    description, unit
+        What is counted, for the reader.
+    visible
+        False for library use: nothing is drawn.
+    """
+    return tqdm(
+        total=total,
+        initial=done,
+        desc=description,
+        unit=unit,
+        disable=not visible,
+        dynamic_ncols=True,
+        smoothing=0.1,
+        file=sys.stderr,
+    )
+
+
+def say(line: str) -> None:
+    """Print one line of the run's story on standard error, clear of any progress bar."""
+    tqdm.write(line, file=sys.stderr)

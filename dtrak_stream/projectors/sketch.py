@@ -1,0 +1,125 @@
+"""The rotation sketch: signs, a hashed rotation of each row, and a sum.
+
+The gradient is cut into rows of `row_length` entries. Every entry gets a hashed sign, row j is
+rotated by a hashed shift, and the rows are summed modulo k. It is a count sketch (Charikar, Chen
+and Farach-Colton 2002) whose buckets are rotations: every entry is read once and contiguously,
+nothing is stored, and the variance of an inner product is that of a dense matrix of signs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from dtrak_stream.noise import BITS_PER_WORD, WORDS_PER_BLOCK, StreamKey, random_words
+
+_SIGNS_PER_BLOCK = BITS_PER_WORD * WORDS_PER_BLOCK
+_KEPT_SIGNS = 256 * 2**20  # one byte each: slices come again for every batch
+
+
+@dataclass(frozen=True)
+class SketchProjector:
+    """Rotation sketch of gradients.
+
+    Attributes
+    ----------
+    proj_dim
+        k, the length of a feature.
+    seed
+        The user's seed.
+    row_length
+        Entries that share one rotation; k unless the sketch is a folded one. Must be a multiple
+        of k.
+    """
+
+    proj_dim: int
+    seed: int
+    row_length: int = 0
+    name: str = "sketch"
+    version: int = 1
+    _kept_signs: dict[tuple[int, int, torch.device], Tensor] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        if self.row_length == 0:
+            object.__setattr__(self, "row_length", self.proj_dim)
+
+    def folded(self) -> SketchProjector:
+        """Return the sketch of half the dimension whose features `fold` gives."""
+        return SketchProjector(self.proj_dim // 2, self.seed, self.row_length)
+
+    def add(self, block: Tensor, offset: int, out: Tensor) -> None:
+        """Add the sketch of `block` (rows, length) to `out` (rows, k); see `Projector.add`."""
+        block = block.to(torch.float32)
+        block *= self.signs(offset, block.shape[1], block.device)
+        shifts = self._shifts(offset, block.shape[1])
+        for (start, stop, column), shift in zip(
+            self._row_parts(offset, block.shape[1]), shifts, strict=True
+        ):
+            self._add_rotated(block[:, start:stop], column + shift, out)
+
+    def signs(self, offset: int, length: int, device: torch.device) -> Tensor:
+        """Return the signs, ±1 as int8 (length,), of parameters [offset, offset + length)."""
+        place = (offset, length, device)
+        if place not in self._kept_signs:
+            signs = self._hashed_signs(offset, length, device)
+            if sum(map(len, self._kept_signs.values())) + length > _KEPT_SIGNS:
+                return signs
+            self._kept_signs[place] = signs
+        return self._kept_signs[place]
+
+    def _hashed_signs(self, offset: int, length: int, device: torch.device) -> Tensor:
+        first = offset // _SIGNS_PER_BLOCK
+        last = -(-(offset + length) // _SIGNS_PER_BLOCK)
+        counters = torch.arange(first, last, device=device)
+        words = random_words(StreamKey("projector/sketch/sign", self.seed), (counters, 0, 0, 0))
+        start = offset - first * _SIGNS_PER_BLOCK
+        bits = unpacked_bits(words.reshape(-1))[start : start + length]
+        return bits.mul_(-2).add_(1)
+
+    def _shifts(self, offset: int, length: int) -> list[int]:
+        first, last = offset // self.row_length, -(-(offset + length) // self.row_length)
+        key = StreamKey("projector/sketch/shift", self.seed)
+        words = random_words(key, (torch.arange(first, last), 0, 0, 0))[:, 0]
+        shifts: list[int] = (words % self.row_length).tolist()
+        return shifts
+
+    def _row_parts(self, offset: int, length: int) -> Iterator[tuple[int, int, int]]:
+        """Yield (start, stop, column of start) of each piece of a slice that lies in one row."""
+        start = 0
+        while start < length:
+            column = (offset + start) % self.row_length
+            stop = min(length, start + self.row_length - column)
+            yield start, stop, column
+            start = stop
+
+    def _add_rotated(self, part: Tensor, position: int, out: Tensor) -> None:
+        """Add `part` (rows, m) to `out` (rows, k) from column `position`, wrapping around."""
+        start = 0
+        while start < part.shape[1]:
+            column = (position + start) % self.proj_dim
+            stop = min(part.shape[1], start + self.proj_dim - column)
+            out[:, column : column + stop - start] += part[:, start:stop]
+            start = stop
+
+
+def fold(features: Tensor) -> Tensor:
+    """Halve the dimension of sketched features without the gradients: (..., k) -> (..., k / 2).
+
+    Rotations are modulo k, so adding the two halves of a feature gives what
+    `SketchProjector.folded` would have given.
+    """
+    first, second = features.chunk(2, dim=-1)
+    return first + second
+
+
+def unpacked_bits(words: Tensor) -> Tensor:
+    """Return the 32 bits of each word, lowest first: (..., m) int64 -> (..., 32 m) int8."""
+    low_bytes = words.contiguous().view(torch.uint8).unflatten(-1, (-1, 8))[..., :4]
+    places = torch.arange(8, dtype=torch.uint8, device=words.device)
+    bits = (low_bytes.unsqueeze(-1) >> places).bitwise_and_(1)  # (..., m, 4, 8)
+    return bits.flatten(-3).view(torch.int8)

@@ -1,0 +1,104 @@
+"""What a feature depends on. Features are joined, and runs resumed, only if this agrees."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+
+import xxhash
+
+from dtrak_stream.errors import FingerprintMismatchError
+
+STORAGE_FIELDS = ("images", "samples", "dtype", "rows_per_shard")
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Everything that decides the bytes of a store.
+
+    Attributes
+    ----------
+    model
+        Class of the denoiser, what it predicts, and a hash of its noise schedule.
+    weights
+        Hash of all parameters and buffers.
+    parameters
+        Hash of the names and shapes of the parameters whose gradients are taken, in order.
+    num_parameters
+        p, the length of one gradient.
+    output_function, timesteps
+        What is differentiated, and the timesteps it is averaged over.
+    noise_keying, noise_draws, seed
+        How the noise is keyed, how many draws a timestep, and the seed of noise and projector.
+    projector, projector_version, proj_dim
+        The random map.
+    image_shape
+        Shape of the images that the model saw.
+    images
+        Hash of the data set's contents and order, and of how images are made to fit.
+    samples
+        N, the number of images.
+    dtype, rows_per_shard
+        How rows are stored.
+    """
+
+    model: str
+    weights: str
+    parameters: str
+    num_parameters: int
+    output_function: str
+    timesteps: tuple[int, ...]
+    noise_keying: str
+    noise_draws: int
+    seed: int
+    projector: str
+    projector_version: int
+    proj_dim: int
+    image_shape: str
+    images: str
+    samples: int
+    dtype: str
+    rows_per_shard: int
+
+    def hash(self) -> str:
+        """Return one xxh3-128 over all fields."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        return xxhash.xxh3_128_hexdigest(text.encode())
+
+    def refuse_other_run(self, requested: Fingerprint, *, where: object) -> None:
+        """Refuse to continue this store as `requested`.
+
+        Raises
+        ------
+        FingerprintMismatchError
+            Naming the first field that differs, and both values.
+        """
+        self._refuse(
+            requested,
+            (field.name for field in fields(self)),
+            where=where,
+            remedy="give the options the store was begun with, or another --store (or --run)",
+        )
+
+    def refuse_other_features(self, other: Fingerprint, *, where: object) -> None:
+        """Refuse to compare features of this store with those of a store made otherwise.
+
+        Images, their number, and how rows are stored may differ.
+
+        Raises
+        ------
+        FingerprintMismatchError
+            Naming the first field that differs, and both values.
+        """
+        names = (field.name for field in fields(self) if field.name not in STORAGE_FIELDS)
+        remedy = "featurize both stores with the same model and options"
+        self._refuse(other, names, where=where, remedy=remedy)
+
+    def _refuse(
+        self, other: Fingerprint, names: Iterable[str], *, where: object, remedy: str
+    ) -> None:
+        for name in names:
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if mine != theirs:
+                raise FingerprintMismatchError(name, mine, theirs, where=where, remedy=remedy)

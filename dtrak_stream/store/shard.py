@@ -1,0 +1,173 @@
+"""One shard: rows of features in one HDF5 file, written whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from dtrak_stream.durable import write_bytes
+from dtrak_stream.errors import CorruptFileError
+
+PAGE = 4096
+_LARGEST_STORED = 2.0**15
+_DATASETS = ("features", "scale", "sample_id", "norm")
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ShardRows:
+    """The contents of a shard.
+
+    Attributes
+    ----------
+    features
+        (rows, k) float16 or float32. Row i stands for features[i] * scale[i].
+    scale
+        (rows,) float32, a power of two; 0 marks a quarantined sample, whose row is zero.
+    sample_id
+        (rows,) fixed-length UTF-8.
+    norm
+        (rows,) float32: Euclidean length of the feature.
+    """
+
+    features: NDArray[Any]
+    scale: FloatArray
+    sample_id: NDArray[np.bytes_]
+    norm: FloatArray
+
+    def checksum(self, fingerprint: str) -> str:
+        """Return the xxh3-128 of the contents and of the run they belong to."""
+        digest = xxhash.xxh3_128(fingerprint.encode())
+        for name in _DATASETS:
+            array = np.ascontiguousarray(getattr(self, name))
+            digest.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())
+            digest.update(memoryview(array).cast("B"))
+        return digest.hexdigest()
+
+
+def pack_rows(features: FloatArray, sample_ids: Sequence[str], dtype: str) -> ShardRows:
+    """Make shard rows of computed features; rows that hold NaN or inf become quarantined ones.
+
+    With `float16`, each row is divided by a power of two that brings its largest entry to at
+    most 2**15: the division is exact, and the relative rounding error is at most 2**-11 for
+    every entry down to 2**-29 of the largest.
+
+    Parameters
+    ----------
+    features
+        (rows, k) float32; NaN rows stand for samples without a feature.
+    sample_ids
+        Ids of the rows.
+    dtype
+        `float16` or `float32`.
+    """
+    usable = np.isfinite(features).all(axis=1)
+    clean = np.where(usable[:, None], features, np.float32(0))
+    scale = _row_scales(clean) if dtype == "float16" else np.ones(len(clean), np.float32)
+    stored = (clean / scale[:, None]).astype(dtype)
+    norm = np.linalg.norm(clean.astype(np.float64), axis=1).astype(np.float32)
+    identifiers = np.array([name.encode() for name in sample_ids], dtype=np.bytes_)
+    return ShardRows(stored, np.where(usable, scale, np.float32(0)), identifiers, norm)
+
+
+def _row_scales(features: FloatArray) -> FloatArray:
+    largest = np.abs(features).max(axis=1, initial=0.0)
+    _, exponent = np.frexp(largest / _LARGEST_STORED)
+    # a row of subnormal floats would ask for a scale that is itself no normal float
+    scale = np.ldexp(np.float32(1), np.maximum(exponent, -125))
+    return np.where(largest > 0, scale, np.float32(1)).astype(np.float32)
+
+
+def write_shard(path: Path, rows: ShardRows, fingerprint: str) -> None:
+    """Write a shard durably under its final name.
+
+    The HDF5 file is laid out in memory first, so that the only thing that ever touches the disk
+    is one plain sequential write, which can fail cleanly.
+
+    Raises
+    ------
+    DiskFullError
+        If there is no room; nothing is left under the final name.
+    """
+    with in_memory_file() as file:
+        for name in _DATASETS:
+            file.create_dataset(name, data=getattr(rows, name))
+        file.attrs["fingerprint"] = fingerprint
+        file.attrs["checksum"] = rows.checksum(fingerprint)
+        file.flush()
+        image = file.id.get_file_image()
+    write_bytes(path, image)
+
+
+@contextmanager
+def in_memory_file() -> Iterator[Any]:
+    """Open an HDF5 file in memory, with page-aligned data and checksummed metadata."""
+    with h5py.File(
+        "memory.h5",
+        "w",
+        driver="core",
+        backing_store=False,
+        libver="latest",
+        alignment_threshold=PAGE,
+        alignment_interval=PAGE,
+    ) as file:
+        yield file
+
+
+def read_shard(path: Path, fingerprint: str) -> ShardRows:
+    """Map a shard into memory and check it.
+
+    Parameters
+    ----------
+    path
+        The shard.
+    fingerprint
+        Hash of the run it must belong to.
+
+    Returns
+    -------
+    ShardRows
+        `features` is a read-only memory map; the rest is in memory.
+
+    Raises
+    ------
+    CorruptFileError
+        If the file is truncated, is not a shard, or its checksum does not hold.
+    """
+    try:
+        rows, stored_fingerprint, checksum = _mapped(path)
+    except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
+        raise _corrupt(path, f"truncated or not a shard ({error})") from error
+    if stored_fingerprint != fingerprint:
+        raise _corrupt(path, "belongs to another run")
+    if rows.checksum(fingerprint) != checksum:
+        raise _corrupt(path, "contents do not match the checksum")
+    return rows
+
+
+def _mapped(path: Path) -> tuple[ShardRows, str, str]:
+    with h5py.File(path, "r") as file:
+        dataset = file["features"]
+        features = np.memmap(
+            path, dataset.dtype, mode="r", offset=dataset.id.get_offset(), shape=dataset.shape
+        )
+        rest = {name: file[name][()] for name in _DATASETS[1:]}
+        attributes = file.attrs
+        return ShardRows(features, **rest), attributes["fingerprint"], attributes["checksum"]
+
+
+def _corrupt(path: Path, what: str) -> CorruptFileError:
+    return CorruptFileError(
+        what,
+        where=path,
+        remedy="run the same featurize command with --redo-corrupt to compute this shard again",
+    )

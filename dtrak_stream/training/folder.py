@@ -1,0 +1,164 @@
+"""The folder of a training run: whose it is, its checkpoint, and the finished model.
+
+OUT/fingerprint.json                     what the run is; written first
+OUT/training.yaml                        the resolved options, versions and git revision
+OUT/checkpoint/state.pt                  where to continue; removed at the end
+OUT/quarantine.jsonl                     images that could not be used, with the reason
+OUT/loss.csv                             the loss of every step
+OUT/unet/, scheduler/, model_index.json  the diffusers pipeline; the last file is written last
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import safetensors.torch
+import torch
+import xxhash
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+
+from dtrak_stream.durable import remove_partials, write_bytes, write_json
+from dtrak_stream.errors import CorruptFileError, FingerprintMismatchError, InputError
+
+_DIGEST_BYTES = 16
+
+
+class TrainingFolder:
+    """Reads and writes the files of one training run.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be made.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.path = out
+        self._fingerprint = out / "fingerprint.json"
+        self._checkpoint = out / "checkpoint" / "state.pt"
+        self._quarantine = out / "quarantine.jsonl"
+        self._index = out / "model_index.json"
+        try:
+            self._checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"cannot be made ({error.strerror})",
+                where=out,
+                remedy="give --out a folder that you may write to",
+            ) from error
+        for folder in (out, self._checkpoint.parent):
+            remove_partials(folder)
+
+    @property
+    def finished(self) -> bool:
+        """Return whether the model is there."""
+        return self._index.is_file()
+
+    def claim(self, fingerprint: dict[str, Any]) -> None:
+        """Take the folder for the run with this fingerprint.
+
+        Raises
+        ------
+        FingerprintMismatchError
+            If another run began here: other options, or other images.
+        InputError
+            If a model that is not from a training run is here.
+        """
+        if self._fingerprint.is_file():
+            self._check_same(json.loads(self._fingerprint.read_text()), fingerprint)
+        elif self.finished:
+            raise InputError(
+                "holds a model that this command did not train",
+                where=self.path,
+                remedy="give --out a new folder",
+            )
+        else:
+            write_json(self._fingerprint, fingerprint)
+
+    def save_checkpoint(self, state: dict[str, Any]) -> None:
+        """Replace the checkpoint by `state`, after a checksum."""
+        buffer = io.BytesIO(bytes(_DIGEST_BYTES))
+        buffer.seek(_DIGEST_BYTES)
+        torch.save(state, buffer)
+        content = buffer.getbuffer()
+        content[:_DIGEST_BYTES] = xxhash.xxh3_128_digest(content[_DIGEST_BYTES:])
+        write_bytes(self._checkpoint, content)
+
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """Return the last checkpoint, on the CPU; None if there is none yet.
+
+        Raises
+        ------
+        CorruptFileError
+            If the file is not as it was written.
+        """
+        if not self._checkpoint.is_file():
+            return None
+        content = self._checkpoint.read_bytes()
+        digest, payload = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+        if xxhash.xxh3_128_digest(payload) != digest:
+            raise CorruptFileError(
+                "the checkpoint is truncated or does not match its checksum",
+                where=self._checkpoint,
+                remedy="remove it to train again from the start",
+            )
+        state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        return cast(dict[str, Any], state)
+
+    def save_quarantine(self, reasons: dict[str, str]) -> None:
+        """Write one line for each image that could not be used: sample id and reason."""
+        lines = (
+            json.dumps({"sample_id": name, "reason": why}) + "\n" for name, why in reasons.items()
+        )
+        write_bytes(self._quarantine, "".join(lines).encode())
+
+    def count_quarantined(self) -> int:
+        """Return how many images could not be used."""
+        if not self._quarantine.is_file():
+            return 0
+        return len(self._quarantine.read_text().splitlines())
+
+    def save_losses(self, losses: Sequence[float]) -> None:
+        """Write the loss of every step that was taken."""
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(["step", "loss"])
+        table.writerows([n, loss] for n, loss in enumerate(losses, 1) if math.isfinite(loss))
+        write_bytes(self.path / "loss.csv", text.getvalue().encode())
+
+    def save_model(self, network: UNet2DModel, scheduler: DDPMScheduler) -> None:
+        """Write the pipeline as `DDPMPipeline.save_pretrained` would, each file durably."""
+        weights = {name: w.cpu().contiguous() for name, w in network.state_dict().items()}
+        content = safetensors.torch.save(weights, metadata={"format": "pt"})
+        write_bytes(self.path / "unet" / "diffusion_pytorch_model.safetensors", content)
+        _write_text(self.path / "unet" / "config.json", network.to_json_string())
+        _write_text(self.path / "scheduler" / "scheduler_config.json", scheduler.to_json_string())
+        pipeline = DDPMPipeline(unet=network, scheduler=scheduler)
+        _write_text(self._index, pipeline.to_json_string())
+
+    def remove_checkpoint(self) -> None:
+        """Remove what a finished run no longer needs."""
+        shutil.rmtree(self._checkpoint.parent)
+
+    def _check_same(self, stored: dict[str, Any], requested: dict[str, Any]) -> None:
+        requested = json.loads(json.dumps(requested))
+        for field in sorted(stored.keys() | requested.keys()):
+            if stored.get(field) != requested.get(field):
+                raise FingerprintMismatchError(
+                    field,
+                    stored.get(field),
+                    requested.get(field),
+                    where=self.path,
+                    remedy="give --out a new folder, or the options and images it was begun with",
+                )
+
+
+def _write_text(path: Path, text: str) -> None:
+    write_bytes(path, text.encode())

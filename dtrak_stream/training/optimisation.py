@@ -1,0 +1,135 @@
+"""One optimiser step, and the state that carries a run from step to step."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from diffusers import UNet2DModel
+from diffusers.optimization import get_cosine_schedule_with_warmup
+from diffusers.training_utils import EMAModel
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dtrak_stream.diffusion import NoiseSchedule
+from dtrak_stream.errors import ModelError
+from dtrak_stream.training.configuration import OptimisationOptions
+
+
+class Optimisation:
+    """Weights, AdamW, learning-rate schedule and (if asked for) averaged weights.
+
+    Parameters
+    ----------
+    network
+        A UNet2DModel on its device, in training mode.
+    schedule
+        The noise schedule it learns.
+    options
+        How the weights move.
+    total_steps
+        Length of the whole run: the learning rate reaches 0 there.
+    """
+
+    def __init__(
+        self,
+        network: UNet2DModel,
+        schedule: NoiseSchedule,
+        options: OptimisationOptions,
+        total_steps: int,
+    ) -> None:
+        self.network = network
+        self.schedule = schedule
+        self.gradient_clip = options.gradient_clip
+        self.losses: list[float] = []
+        self.optimiser = torch.optim.AdamW(
+            network.parameters(),
+            lr=options.learning_rate,
+            betas=options.adam_betas,
+            weight_decay=options.weight_decay,
+        )
+        self.learning_rate = get_cosine_schedule_with_warmup(
+            self.optimiser, round(options.warmup_fraction * total_steps), total_steps
+        )
+        self.average = (
+            EMAModel(network.parameters(), decay=options.ema_decay) if options.ema else None
+        )
+
+    @property
+    def steps_done(self) -> int:
+        """Return the number of steps taken."""
+        return len(self.losses)
+
+    def step(self, images: Tensor, *, flip: bool, seed: int) -> float:
+        """Take one step on `images` (B, C, H, W) and return its loss, a mean over all elements.
+
+        Flips, timesteps, noise and dropout come from torch's default generators, which this call
+        seeds. All but dropout are drawn on the CPU, so that they do not depend on the device.
+
+        Raises
+        ------
+        ModelError
+            If the loss or its gradient is not finite; the weights are then as they were.
+        """
+        torch.manual_seed(seed)
+        noisy, target, timesteps = self._draw(images, flip)
+        answer = self.network(noisy, timesteps, return_dict=False)[0]
+        loss = F.mse_loss(answer, target)
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
+        self._check_finite(loss.item(), norm.item())
+        self.optimiser.step()
+        if self.average is not None:
+            self.average.step(self.network.parameters())
+        self.learning_rate.step()
+        self.losses.append(loss.item())
+        return self.losses[-1]
+
+    def skip(self) -> None:
+        """Count a step that has no usable image; nothing moves."""
+        self.losses.append(math.nan)
+
+    def use_averaged_weights(self) -> None:
+        """Put the averaged weights, if there are any, into the network."""
+        if self.average is not None:
+            self.average.copy_to(self.network.parameters())
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that the next step depends on."""
+        return {
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "learning_rate": self.learning_rate.state_dict(),
+            "average": self.average.state_dict() if self.average is not None else None,
+            "losses": torch.tensor(self.losses, dtype=torch.float64),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to where `state` was taken."""
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.learning_rate.load_state_dict(state["learning_rate"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+            self.average.to(self.network.device)
+        self.losses = state["losses"].tolist()
+
+    def _draw(self, images: Tensor, flip: bool) -> tuple[Tensor, Tensor, Tensor]:
+        if flip:
+            mirrored = torch.rand(len(images), 1, 1, 1) < 0.5
+            images = torch.where(mirrored, images.flip(-1), images)
+        timesteps = torch.randint(self.schedule.num_timesteps, (len(images),))
+        noise = torch.randn(images.shape)
+        noisy, target = self.schedule.noisy_and_target(images, noise, timesteps)
+        device = self.network.device
+        return noisy.to(device), target.to(device), timesteps.to(device)
+
+    def _check_finite(self, loss: float, gradient_norm: float) -> None:
+        if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
+            raise ModelError(
+                f"training diverged: loss {loss}, gradient norm {gradient_norm}",
+                where=f"step {self.steps_done + 1}",
+                remedy="train into a new folder with a lower --learning-rate",
+            )
