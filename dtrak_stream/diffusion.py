@@ -152,8 +152,8 @@ def load_denoiser(
             where=weights_folder,
             remedy="save the pipeline again with save_pretrained(..., safe_serialization=True)",
         )
-    network, scheduler = _load_parts(root, class_name)
-    network.to(device=device, dtype=dtype).eval()
+    network, scheduler = _load_parts(root, class_name, dtype)
+    network.to(device).eval()
     return Denoiser(network, _schedule_of(scheduler), dict(scheduler.config), class_name, folder)
 
 
@@ -185,10 +185,17 @@ def _denoiser_class(index: dict[str, Any], root: Path) -> str:
     return cast(str, class_name)
 
 
-def _load_parts(root: Path, class_name: str) -> tuple[nn.Module, DDPMScheduler]:
+def _load_parts(
+    root: Path, class_name: str, dtype: torch.dtype
+) -> tuple[nn.Module, DDPMScheduler]:
     try:
         network = _DENOISERS[class_name].from_pretrained(
-            root, subfolder="unet", use_safetensors=True, local_files_only=True
+            root,
+            subfolder="unet",
+            torch_dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            low_cpu_mem_usage=False,  # the other way needs one more package for no gain here
         )
         scheduler = DDPMScheduler.from_pretrained(root, subfolder="scheduler")
     except Exception as error:  # diffusers, safetensors and torch each raise their own

@@ -67,9 +67,7 @@ def random_words(key: StreamKey, counter: tuple[Tensor | int, Tensor | int, int,
     return philox(key.words(), counter)
 
 
-def philox(
-    key: tuple[int, int], counter: tuple[Tensor | int, Tensor | int, int, int]
-) -> Tensor:
+def philox(key: tuple[int, int], counter: tuple[Tensor | int, Tensor | int, int, int]) -> Tensor:
     """Philox-4x32-10 on int64 tensors that hold unsigned 32-bit words; see `random_words`."""
     device = next((word.device for word in counter if isinstance(word, Tensor)), None)
     c0, c1, c2, c3 = torch.broadcast_tensors(

@@ -27,6 +27,7 @@ def progress(
         desc=description,
         unit=unit,
         disable=not visible,
+        delay=1.0,  # what is over within a second needs no bar
         dynamic_ncols=True,
         smoothing=0.1,
         file=sys.stderr,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import os
@@ -10,9 +11,9 @@ import struct
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import h5py
 import numpy as np
@@ -102,18 +103,82 @@ def _hdf5_keys(file: h5py.File) -> list[str]:
 
 
 def _is_dataset(item: object) -> bool:
-    return isinstance(item, h5py.Dataset)
+    return isinstance(item, h5py.Dataset) and item.shape is not None
 
 
 def _map_member(
     file: IO[bytes], archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str
 ) -> NDArray[Any]:
     if member.compress_type == zipfile.ZIP_STORED:
-        _copy_member(archive, member, Path(os.devnull).open("wb"))
+        with Path(os.devnull).open("wb") as nowhere:
+            _unpack(archive, member, nowhere)
         return _map_npy(file, _stored_at(file, member), member.file_size, where)
     with tempfile.TemporaryFile(prefix="dtrak-stream-") as unpacked:
-        try:
-            _copy_member(archive, member, unpacked)
-        except OSError as error:
-            raise _unpacking_refused(error, member, where) from error
+        with _no_room_explained(member, where):
+            _unpack(archive, member, unpacked)
+            unpacked.flush()
         return _map_npy(unpacked, 0, member.file_size, where)
+
+
+def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: IO[bytes]) -> None:
+    # Reading to the end is what makes zipfile compare the checksum.
+    with archive.open(member) as packed:
+        shutil.copyfileobj(packed, target, _COPY_BYTES)
+
+
+def _stored_at(file: IO[bytes], member: zipfile.ZipInfo) -> int:
+    """Return where in the archive the bytes of an uncompressed member begin."""
+    file.seek(member.header_offset)
+    name_bytes, extra_bytes = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
+    return member.header_offset + _LOCAL_HEADER.size + int(name_bytes) + int(extra_bytes)
+
+
+@contextlib.contextmanager
+def _no_room_explained(member: zipfile.ZipInfo, where: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DiskFullError(
+            f"no room in {tempfile.gettempdir()} to unpack it ({member.file_size} bytes)",
+            where=where,
+            remedy="set TMPDIR to a larger disk, or save it unpacked (numpy.savez)",
+        ) from error
+
+
+def _map_npy(file: IO[bytes], start: int, size: int, where: str) -> NDArray[Any]:
+    """Map the array whose npy form takes up bytes [start, start + size) of `file`."""
+    shape, column_major, dtype = _npy_header(file, start, where)
+    needed = file.tell() - start + math.prod(shape) * dtype.itemsize
+    if needed > size:
+        raise InputError(
+            f"is truncated ({size} bytes, its header promises {needed})",
+            where=where,
+            remedy="fetch or write it again",
+        )
+    if 0 in shape:
+        return np.empty(shape, dtype)
+    order: Literal["C", "F"] = "F" if column_major else "C"
+    return np.memmap(file, dtype, "r", offset=file.tell(), shape=shape, order=order)
+
+
+def _npy_header(
+    file: IO[bytes], start: int, where: str
+) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    file.seek(start)
+    try:
+        shape, column_major, dtype = _HEADER_READERS[npy_format.read_magic(file)](file)
+    except (ValueError, KeyError) as error:
+        raise InputError(
+            "is not a NumPy array, or is truncated",
+            where=where,
+            remedy="write it with numpy.save or numpy.savez",
+        ) from error
+    if dtype.hasobject:
+        raise InputError(
+            "holds Python objects, which are never unpickled here",
+            where=where,
+            remedy="save a plain array of uint8 or float",
+        )
+    return shape, column_major, dtype

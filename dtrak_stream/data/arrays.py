@@ -29,7 +29,7 @@ class Rows(Protocol):
     def dtype(self) -> np.dtype[Any]:
         """Return the type of one number."""
 
-    def __getitem__(self, rows: Any) -> Any:
+    def __getitem__(self, rows: int | slice) -> NDArray[Any]:
         """Return some rows."""
 
 

@@ -41,9 +41,10 @@ def cures(found: ImageShape, wanted: ImageShape, options: ImageOptions) -> list[
     shorter = min(found.height, found.width)
     if options.center_crop is not None and options.center_crop > shorter:
         needed.append(f"use a --center-crop of at most {shorter}")
-    elif options.image_fit == "exact":
-        if _cropped_size(found, options) != (wanted.height, wanted.width):
-            needed.append("use --image-fit crop (or stretch)")
+        return needed
+    same_size = _cropped_size(found, options) == (wanted.height, wanted.width)
+    if options.image_fit == "exact" and not same_size:
+        needed.append("use --image-fit crop (or stretch)")
     return needed
 
 

@@ -100,7 +100,7 @@ def _listing(
             entries = [(entry.name, entry.is_dir()) for entry in listing if _wanted(entry)]
     except OSError as error:
         raise unreadable(here, error) from error
-    entries.sort(key=lambda entry: (_natural_key(entry[0].rpartition(".")[0]), entry[0]))
+    entries.sort(key=lambda entry: (_natural_key(entry[0].rsplit(".", 1)[0]), entry[0]))
     return entries, above | {identity}
 
 

@@ -44,6 +44,12 @@ class ShardRows:
     sample_id: NDArray[np.bytes_]
     norm: FloatArray
 
+    def dequantised(self, start: int, stop: int) -> FloatArray:
+        """Return the features of rows [start, stop): (stop - start, k) float32."""
+        features = self.features[start:stop].astype(np.float32)
+        features *= self.scale[start:stop, None]
+        return features
+
     def checksum(self, fingerprint: str) -> str:
         """Return the xxh3-128 of the contents and of the run they belong to."""
         digest = xxhash.xxh3_128(fingerprint.encode())
@@ -70,13 +76,16 @@ def pack_rows(features: FloatArray, sample_ids: Sequence[str], dtype: str) -> Sh
     dtype
         `float16` or `float32`.
     """
-    usable = np.isfinite(features).all(axis=1)
+    length = np.linalg.norm(features.astype(np.float64), axis=1)  # (rows, k) -> (rows,)
+    usable = length <= np.finfo(np.float32).max  # False for NaN and inf too
     clean = np.where(usable[:, None], features, np.float32(0))
     scale = _row_scales(clean) if dtype == "float16" else np.ones(len(clean), np.float32)
-    stored = (clean / scale[:, None]).astype(dtype)
-    norm = np.linalg.norm(clean.astype(np.float64), axis=1).astype(np.float32)
-    identifiers = np.array([name.encode() for name in sample_ids], dtype=np.bytes_)
-    return ShardRows(stored, np.where(usable, scale, np.float32(0)), identifiers, norm)
+    return ShardRows(
+        features=(clean / scale[:, None]).astype(dtype),
+        scale=np.where(usable, scale, np.float32(0)),
+        sample_id=np.array([name.encode() for name in sample_ids], dtype=np.bytes_),
+        norm=np.where(usable, length, 0).astype(np.float32),
+    )
 
 
 def _row_scales(features: FloatArray) -> FloatArray:
@@ -123,7 +132,7 @@ def in_memory_file() -> Iterator[Any]:
         yield file
 
 
-def read_shard(path: Path, fingerprint: str) -> ShardRows:
+def read_shard(path: Path, fingerprint: str, *, check: bool = True) -> ShardRows:
     """Map a shard into memory and check it.
 
     Parameters
@@ -132,6 +141,8 @@ def read_shard(path: Path, fingerprint: str) -> ShardRows:
         The shard.
     fingerprint
         Hash of the run it must belong to.
+    check
+        Whether to compare the contents with their checksum.
 
     Returns
     -------
@@ -149,7 +160,7 @@ def read_shard(path: Path, fingerprint: str) -> ShardRows:
         raise _corrupt(path, f"truncated or not a shard ({error})") from error
     if stored_fingerprint != fingerprint:
         raise _corrupt(path, "belongs to another run")
-    if rows.checksum(fingerprint) != checksum:
+    if check and rows.checksum(fingerprint) != checksum:
         raise _corrupt(path, "contents do not match the checksum")
     return rows
 

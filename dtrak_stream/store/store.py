@@ -116,36 +116,32 @@ def read_layout(root: Path) -> StoreLayout:
 
 def write_joined_view(layout: StoreLayout) -> None:
     """Write `features.h5`: one virtual array over all shards, for anyone with h5py."""
+    shards = [_datasets(layout.shard_path(shard)) for shard in range(layout.num_shards)]
     with in_memory_file() as file:
-        first = _open_shapes(layout.shard_path(0))
-        for name, (dtype, width) in first.items():
-            shape = (layout.fingerprint.samples, *width)
-            virtual = h5py.VirtualLayout(shape=shape, dtype=_widest(layout, name, dtype))
-            for shard in range(layout.num_shards):
-                rows = layout.shard_rows(shard)
-                relative = layout.shard_path(shard).relative_to(layout.root)
-                source_type, source_width = _open_shapes(layout.shard_path(shard))[name]
-                virtual[rows.start : rows.stop] = h5py.VirtualSource(
-                    str(relative), name, shape=(len(rows), *source_width), dtype=source_type
-                )
-            file.create_virtual_dataset(name, virtual)
+        for name in shards[0]:
+            file.create_virtual_dataset(name, _virtual(layout, name, [s[name] for s in shards]))
         file.attrs["fingerprint"] = layout.fingerprint.hash()
         file.flush()
         image = file.id.get_file_image()
     write_bytes(layout.root / "features.h5", image)
 
 
-def _open_shapes(path: Path) -> dict[str, tuple[Any, tuple[int, ...]]]:
-    with h5py.File(path, "r") as file:
-        return {name: (file[name].dtype, file[name].shape[1:]) for name in file}
+def _datasets(shard: Path) -> dict[str, tuple[tuple[int, ...], Any]]:
+    with h5py.File(shard, "r") as file:
+        return {name: (file[name].shape, file[name].dtype) for name in file}
 
 
-def _widest(layout: StoreLayout, name: str, dtype: Any) -> Any:
-    if name != "sample_id":
-        return dtype
-    shards = range(layout.num_shards)
-    sizes = (_open_shapes(layout.shard_path(i))[name][0].itemsize for i in shards)
-    return np.dtype(f"S{max(sizes)}")
+def _virtual(layout: StoreLayout, name: str, parts: list[tuple[tuple[int, ...], Any]]) -> Any:
+    # ids are as wide as the longest in their shard; the joined array takes the widest
+    widest = max((dtype for _, dtype in parts), key=lambda dtype: dtype.itemsize)
+    shape = (layout.fingerprint.samples, *parts[0][0][1:])
+    joined = h5py.VirtualLayout(shape=shape, dtype=widest)
+    for shard, (part_shape, dtype) in enumerate(parts):
+        rows = layout.shard_rows(shard)
+        relative = layout.shard_path(shard).relative_to(layout.root)
+        source = h5py.VirtualSource(str(relative), name, shape=part_shape, dtype=dtype)
+        joined[rows.start : rows.stop] = source
+    return joined
 
 
 class FeatureStore:
@@ -154,6 +150,8 @@ class FeatureStore:
     def __init__(self, layout: StoreLayout) -> None:
         self.layout = layout
         self.fingerprint = layout.fingerprint
+        self._checked: set[int] = set()
+        self._scales: FloatArray | None = None
 
     @classmethod
     def open(cls, root: Path) -> FeatureStore:
@@ -189,22 +187,36 @@ class FeatureStore:
         return min(fitting, self.fingerprint.rows_per_shard)
 
     def shard(self, shard: int) -> ShardRows:
-        """Map a shard and check it; see `read_shard`."""
-        return read_shard(self.layout.shard_path(shard), self.fingerprint.hash())
+        """Map a shard; it is checked the first time it is asked for. See `read_shard`."""
+        path, fingerprint = self.layout.shard_path(shard), self.fingerprint.hash()
+        rows = read_shard(path, fingerprint, check=shard not in self._checked)
+        self._checked.add(shard)
+        return rows
 
     def blocks(self, shard: int) -> Iterator[tuple[range, FloatArray]]:
         """Yield (rows, features) of a shard in order: features are (len(rows), k) float32."""
         contents = self.shard(shard)
-        first = self.layout.shard_rows(shard).start
-        for start in range(0, len(contents.scale), self.block_rows):
-            part = slice(start, min(start + self.block_rows, len(contents.scale)))
-            features = contents.features[part].astype(np.float32)
-            features *= contents.scale[part, None]
-            yield range(first + part.start, first + part.stop), features
+        rows = self.layout.shard_rows(shard)
+        for start in range(0, len(rows), self.block_rows):
+            stop = min(start + self.block_rows, len(rows))
+            yield rows[start:stop], contents.dequantised(start, stop)
+
+    def rows(self, rows: range) -> FloatArray:
+        """Return the features of consecutive rows: (len(rows), k) float32."""
+        out = np.empty((len(rows), self.proj_dim), np.float32)
+        size = self.fingerprint.rows_per_shard
+        for shard in range(rows.start // size, -(-rows.stop // size)):
+            held = self.layout.shard_rows(shard)
+            start, stop = max(rows.start, held.start), min(rows.stop, held.stop)
+            features = self.shard(shard).dequantised(start - held.start, stop - held.start)
+            out[start - rows.start : stop - rows.start] = features
+        return out
 
     def scales(self) -> FloatArray:
         """Return the scale of every row: (N,) float32, 0 for quarantined samples."""
-        return self._joined("scale")
+        if self._scales is None:
+            self._scales = self._joined("scale")
+        return self._scales
 
     def usable(self) -> NDArray[np.bool_]:
         """Return which rows are samples with a feature: (N,)."""

@@ -16,6 +16,15 @@ from dtrak_stream.errors import ConfigurationError
 MIB = 2**20
 
 
+def _require(holds: bool, flag: str, value: object, wanted: str) -> None:
+    if not holds:
+        raise ConfigurationError(f"{value} is not supported", where=flag, remedy=f"give {wanted}")
+
+
+def _positive(value: float) -> bool:
+    return math.isfinite(value) and value > 0
+
+
 @dataclass(frozen=True)
 class ArchitectureOptions:
     """What the UNet looks like. The defaults are those of Ho et al. 2020 for 32x32 images."""
@@ -164,12 +173,3 @@ class TrainingConfig:
             self.checkpoint_every > 0, "--checkpoint-every", self.checkpoint_every, "1 or more"
         )
         _require(self.image_cache_mib >= 0, "--image-cache-mib", self.image_cache_mib, "0 or more")
-
-
-def _require(holds: bool, flag: str, value: object, wanted: str) -> None:
-    if not holds:
-        raise ConfigurationError(f"{value} is not supported", where=flag, remedy=f"give {wanted}")
-
-
-def _positive(value: float) -> bool:
-    return math.isfinite(value) and value > 0

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import shutil
 from collections.abc import Sequence
@@ -24,8 +23,14 @@ import torch
 import xxhash
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
-from dtrak_stream.durable import remove_partials, write_bytes, write_json
-from dtrak_stream.errors import CorruptFileError, FingerprintMismatchError, InputError
+from dtrak_stream.durable import remove_partials, write_bytes
+from dtrak_stream.errors import CorruptFileError, InputError
+from dtrak_stream.training.fingerprint import (
+    Fingerprint,
+    read_fingerprint,
+    refuse_other,
+    write_fingerprint,
+)
 
 _DIGEST_BYTES = 16
 
@@ -41,9 +46,8 @@ class TrainingFolder:
 
     def __init__(self, out: Path) -> None:
         self.path = out
-        self._fingerprint = out / "fingerprint.json"
         self._checkpoint = out / "checkpoint" / "state.pt"
-        self._quarantine = out / "quarantine.jsonl"
+        self.quarantine = out / "quarantine.jsonl"
         self._index = out / "model_index.json"
         try:
             self._checkpoint.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +65,7 @@ class TrainingFolder:
         """Return whether the model is there."""
         return self._index.is_file()
 
-    def claim(self, fingerprint: dict[str, Any]) -> None:
+    def claim(self, fingerprint: Fingerprint) -> None:
         """Take the folder for the run with this fingerprint.
 
         Raises
@@ -71,8 +75,9 @@ class TrainingFolder:
         InputError
             If a model that is not from a training run is here.
         """
-        if self._fingerprint.is_file():
-            self._check_same(json.loads(self._fingerprint.read_text()), fingerprint)
+        stored = read_fingerprint(self.path)
+        if stored is not None:
+            refuse_other(stored, fingerprint, where=self.path)
         elif self.finished:
             raise InputError(
                 "holds a model that this command did not train",
@@ -80,7 +85,7 @@ class TrainingFolder:
                 remedy="give --out a new folder",
             )
         else:
-            write_json(self._fingerprint, fingerprint)
+            write_fingerprint(self.path, fingerprint)
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint by `state`, after a checksum."""
@@ -112,19 +117,6 @@ class TrainingFolder:
         state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
         return cast(dict[str, Any], state)
 
-    def save_quarantine(self, reasons: dict[str, str]) -> None:
-        """Write one line for each image that could not be used: sample id and reason."""
-        lines = (
-            json.dumps({"sample_id": name, "reason": why}) + "\n" for name, why in reasons.items()
-        )
-        write_bytes(self._quarantine, "".join(lines).encode())
-
-    def count_quarantined(self) -> int:
-        """Return how many images could not be used."""
-        if not self._quarantine.is_file():
-            return 0
-        return len(self._quarantine.read_text().splitlines())
-
     def save_losses(self, losses: Sequence[float]) -> None:
         """Write the loss of every step that was taken."""
         text = io.StringIO()
@@ -146,18 +138,6 @@ class TrainingFolder:
     def remove_checkpoint(self) -> None:
         """Remove what a finished run no longer needs."""
         shutil.rmtree(self._checkpoint.parent)
-
-    def _check_same(self, stored: dict[str, Any], requested: dict[str, Any]) -> None:
-        requested = json.loads(json.dumps(requested))
-        for field in sorted(stored.keys() | requested.keys()):
-            if stored.get(field) != requested.get(field):
-                raise FingerprintMismatchError(
-                    field,
-                    stored.get(field),
-                    requested.get(field),
-                    where=self.path,
-                    remedy="give --out a new folder, or the options and images it was begun with",
-                )
 
 
 def _write_text(path: Path, text: str) -> None:

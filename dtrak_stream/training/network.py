@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from torch import nn
 
@@ -59,28 +58,6 @@ def noise_schedule_of(scheduler: DDPMScheduler) -> NoiseSchedule:
         scheduler.betas.double(),
         scheduler.config.prediction_type,
     )
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device called `name`; `auto` is the first GPU, or else the CPU.
-
-    Raises
-    ------
-    ConfigurationError
-        If torch knows no such device, or this machine has none.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigurationError(
-            f"{name} cannot be used ({str(error).splitlines()[0]})",
-            where="--device",
-            remedy="give auto, cpu or a GPU that this machine has",
-        ) from error
-    return device
 
 
 def _block(direction: str, attention: bool) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import xxhash
@@ -16,18 +15,16 @@ from tqdm import tqdm
 
 from dtrak_stream.data import open_images
 from dtrak_stream.errors import InterruptedRunError
+from dtrak_stream.features import choose_device
 from dtrak_stream.progress import progress, say
 from dtrak_stream.provenance import flat_options, record_run
+from dtrak_stream.store import QuarantinedSample, keep_quarantine, read_quarantine
 from dtrak_stream.training.batches import ImageBatches, positions_to_train_on, seed_of
 from dtrak_stream.training.configuration import MIB, TrainingConfig
+from dtrak_stream.training.fingerprint import Fingerprint
 from dtrak_stream.training.folder import TrainingFolder
 from dtrak_stream.training.interruption import DeferredInterrupt
-from dtrak_stream.training.network import (
-    build_network,
-    build_scheduler,
-    choose_device,
-    noise_schedule_of,
-)
+from dtrak_stream.training.network import build_network, build_scheduler, noise_schedule_of
 from dtrak_stream.training.optimisation import Optimisation
 
 # What may change between a run and its continuation without changing its result. The images and
@@ -110,7 +107,7 @@ def train(config: TrainingConfig, *, visible: bool = True) -> TrainingResult:
             )
             _Run(config, folder, batches, optimisation, visible).finish(scheduler)
     folder.remove_checkpoint()
-    return TrainingResult(config.out, folder.count_quarantined())
+    return TrainingResult(config.out, len(read_quarantine(folder.quarantine)))
 
 
 @dataclass
@@ -177,8 +174,10 @@ class _Run:
     def _save_quarantine(self) -> None:
         images, bad = self.batches.images, self.batches.bad
         if bad:
-            reasons = {images.sample_id(position): bad[position] for position in sorted(bad)}
-            self.folder.save_quarantine(reasons)
+            samples = [
+                QuarantinedSample(row, images.sample_id(row), bad[row]) for row in sorted(bad)
+            ]
+            keep_quarantine(self.folder.quarantine, samples)
 
     def _bar(self) -> tqdm[None]:
         done, total = self.optimisation.steps_done, self._total_steps
@@ -200,7 +199,7 @@ class _Run:
         )
 
 
-def _fingerprint(config: TrainingConfig, batches: ImageBatches) -> dict[str, Any]:
+def _fingerprint(config: TrainingConfig, batches: ImageBatches) -> Fingerprint:
     options = {
         name: value for name, value in flat_options(config).items() if name not in _FREE_OPTIONS
     }

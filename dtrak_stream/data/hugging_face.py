@@ -1,0 +1,215 @@
+"""Data sets of the Hugging Face `datasets` library: saved, parquet, webdataset, or on the hub."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, TypeVar
+
+import datasets
+import xxhash
+
+from dtrak_stream.data.decoding import decode
+from dtrak_stream.data.options import ImageOptions
+from dtrak_stream.data.source import UNREADABLE, Pixels, brief
+from dtrak_stream.errors import BadImageError, DiskFullError, InputError
+
+KEY_COLUMN = "__key__"
+
+Found = TypeVar("Found")
+
+
+class DatasetSource:
+    """The image column of one data set; each row's encoded bytes are decoded on demand.
+
+    Parameters
+    ----------
+    rows
+        A `datasets.Dataset`.
+    column
+        Its image column (default: the only one).
+    where
+        What the user calls it.
+
+    Raises
+    ------
+    InputError
+        If there is no such column, or several and none was named.
+    """
+
+    def __init__(self, rows: datasets.Dataset, *, column: str | None, where: str) -> None:
+        rows = rows.with_format(None)
+        self._column = _chosen_column(rows.features, column, where)
+        self._cells = rows.select_columns([self._column])
+        if isinstance(rows.features[self._column], datasets.Image):
+            self._cells = self._cells.cast_column(self._column, datasets.Image(decode=False))
+        self._keys = _distinct_keys(rows)
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    def sample_ids(self, start: int, stop: int) -> list[str]:
+        """Return the keys of rows `[start, stop)`, or their numbers if there are no keys."""
+        if self._keys is None:
+            return [str(index) for index in range(start, stop)]
+        return list(self._keys[start:stop][KEY_COLUMN])
+
+    def pixels(self, index: int) -> Pixels:
+        """Decode the image in row `index`, (height, width, channels) uint8."""
+        try:
+            with self._file(index) as file:
+                return decode(file)
+        except OSError as error:
+            raise BadImageError(f"cannot be read ({brief(error)})") from error
+
+    def check(self, start: int, stop: int, *, visible: bool) -> None:
+        """Do nothing: each row stands for itself."""
+
+    def layout(self) -> str:
+        """Return that these are encoded images in a column of this name."""
+        return f"data set column {self._column!r}"
+
+    def contents(self, start: int, stop: int) -> Iterator[bytes]:
+        """Yield the id of each row and the hash of its encoded image."""
+        for index in range(start, stop):
+            name = self.sample_ids(index, index + 1)[0]
+            yield name.encode() + b"\0" + self._hash(index)
+
+    def _file(self, index: int) -> IO[bytes]:
+        cell = self._cells[index][self._column]
+        content, path = (
+            (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (cell, None)
+        )
+        if content is not None:
+            return io.BytesIO(content)
+        if path is None:
+            raise BadImageError("the row has no image")
+        return Path(path).open("rb")
+
+    def _hash(self, index: int) -> bytes:
+        try:
+            with self._file(index) as file:
+                return xxhash.xxh3_128(file.read()).digest()
+        except (OSError, BadImageError):
+            return UNREADABLE
+
+
+def open_saved(folder: Path, options: ImageOptions, *, visible: bool) -> DatasetSource:
+    """Open a folder written by `save_to_disk`; its arrow files are memory-mapped."""
+    found = _loaded(lambda: datasets.load_from_disk(str(folder)), folder, visible)
+    if isinstance(found, datasets.DatasetDict):
+        if options.split not in found:
+            raise InputError(
+                f"no split {options.split!r}; it has {', '.join(found)}",
+                where=folder,
+                remedy="name one of them with --split",
+            )
+        found = found[options.split]
+    return DatasetSource(found, column=options.image_column, where=str(folder))
+
+
+def open_shards(
+    builder: str, files: list[Path], options: ImageOptions, *, where: str, visible: bool
+) -> DatasetSource:
+    """Open parquet or webdataset (tar) files, in the order given.
+
+    `datasets` writes them once as arrow into its own cache (`HF_DATASETS_CACHE`), which is
+    memory-mapped from then on.
+
+    Parameters
+    ----------
+    builder
+        "parquet" or "webdataset".
+    """
+    names = {"train": [str(file) for file in files]}
+    found = _loaded(
+        lambda: datasets.load_dataset(builder, data_files=names, split="train"), where, visible
+    )
+    return DatasetSource(found, column=options.image_column, where=where)
+
+
+def open_hub(name: str, options: ImageOptions, *, visible: bool) -> DatasetSource:
+    """Open a data set of the hub, downloading it into the cache of `datasets` if need be."""
+    where = f"hf:{name}"
+    try:
+        with _bars(visible):
+            found = datasets.load_dataset(name, split=options.split)
+    except Exception as error:
+        raise InputError(
+            f"cannot be had from the hub ({brief(error)})",
+            where=where,
+            remedy=f"check OWNER/NAME, --split {options.split} and the network, or give a local "
+            "folder or FILE.parquet",
+        ) from error
+    return DatasetSource(found, column=options.image_column, where=where)
+
+
+def _loaded(load: Callable[[], Found], where: object, visible: bool) -> Found:
+    try:
+        with _bars(visible):
+            return load()
+    except Exception as error:  # the library, and pyarrow below it, have no common base error
+        cause = error.__cause__ or error
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFullError(
+                "no room left to unpack it into the cache of datasets",
+                where=where,
+                remedy="set HF_DATASETS_CACHE to a folder on a larger disk",
+            ) from error
+        raise InputError(
+            f"is not a data set that can be read ({brief(cause)})",
+            where=where,
+            remedy="it may be truncated or corrupt; fetch or write it again",
+        ) from error
+
+
+@contextlib.contextmanager
+def _bars(visible: bool) -> Iterator[None]:
+    """Show the progress bars of `datasets` or not, and leave them as they were."""
+    if visible or datasets.are_progress_bars_disabled():
+        yield
+        return
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        datasets.enable_progress_bars()
+
+
+def _chosen_column(features: datasets.Features, column: str | None, where: str) -> str:
+    images: list[str] = [
+        name for name, feature in features.items() if isinstance(feature, datasets.Image)
+    ]
+    if column is None and len(images) == 1:
+        return images[0]
+    if column is not None and column in features and _holds_encoded_images(features[column]):
+        return column
+    if column is not None and column in features:
+        problem = f"column {column!r} does not hold encoded images"
+    elif column is not None:
+        problem = f"no column {column!r}; it has {', '.join(features)}"
+    elif images:
+        problem = f"several image columns ({', '.join(images)})"
+    else:
+        problem = f"no image column; it has {', '.join(features)}"
+    raise InputError(problem, where=where, remedy="name the one to use with --image-column")
+
+
+def _holds_encoded_images(feature: object) -> bool:
+    """Tell whether a column is of images, or of the bytes that images are stored as."""
+    if isinstance(feature, datasets.Value):
+        return feature.dtype in ("binary", "large_binary")
+    is_pair = isinstance(feature, dict) and feature.keys() == {"bytes", "path"}
+    return is_pair or isinstance(feature, datasets.Image)
+
+
+def _distinct_keys(rows: datasets.Dataset) -> datasets.Dataset | None:
+    """Return the key column, or None if it is missing or does not tell all rows apart."""
+    if KEY_COLUMN not in rows.features:
+        return None
+    keys = rows.select_columns([KEY_COLUMN])
+    distinct = keys.unique(KEY_COLUMN)
+    return keys if len(distinct) == len(keys) and None not in distinct else None

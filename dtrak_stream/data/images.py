@@ -1,0 +1,181 @@
+"""Images of one source, in order, in the model's shape."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+import xxhash
+
+from dtrak_stream.data.fitting import cures, fit, native_shape, shape_of
+from dtrak_stream.data.kinds import open_source
+from dtrak_stream.data.options import ImageOptions
+from dtrak_stream.data.shape import ImageShape
+from dtrak_stream.data.source import Pixels, Source
+from dtrak_stream.data.spec import parse_spec, require_limit
+from dtrak_stream.errors import BadImageError, InputError, ModelError
+from dtrak_stream.progress import progress
+
+
+class Images:
+    """Images that can be asked for one by one; made by `open_images`.
+
+    Attributes
+    ----------
+    spec
+        The source as the user named it.
+    shape
+        The shape of every image: channels, height, width.
+    """
+
+    def __init__(
+        self,
+        spec: str,
+        source: Source,
+        rows: range,
+        shape: ImageShape,
+        options: ImageOptions,
+        *,
+        visible: bool,
+    ) -> None:
+        self.spec = spec
+        self.shape = shape
+        self._source = source
+        self._rows = rows
+        self._options = options
+        self._visible = visible
+        self._identity: str | None = None
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def sample_id(self, index: int) -> str:
+        """Return the name of image `index`."""
+        row = self._row(index)
+        return self._source.sample_ids(row, row + 1)[0]
+
+    def sample_ids(self, start: int, stop: int) -> list[str]:
+        """Return the names of images `[start, stop)`."""
+        rows = self._rows[start:stop]
+        return self._source.sample_ids(rows.start, rows.stop) if rows else []
+
+    def image(self, index: int) -> torch.Tensor:
+        """Decode image `index` and bring it to the model's shape.
+
+        Returns
+        -------
+        torch.Tensor
+            (channels, height, width) float32 in [-1, 1]; uint8 x becomes x / 127.5 - 1.
+
+        Raises
+        ------
+        BadImageError
+            If this image cannot be read, or cannot be brought to the shape under the options.
+        """
+        pixels = self._source.pixels(self._row(index))
+        return _as_tensor(fit(pixels, self.shape, self._options))
+
+    def identity(self) -> str:
+        """Return a hash of everything that decides the samples: 32 hexadecimal digits.
+
+        It covers the bytes of every image in the range, their order and ids, the shape and the
+        options. It does not cover where the source lies. All of the range is read once.
+        """
+        if self._identity is None:
+            self._identity = self._hash()
+        return self._identity
+
+    def _hash(self) -> str:
+        start, stop = self._rows.start, self._rows.stop
+        options = dataclasses.asdict(self._options)
+        parts = (self._source.layout(), start, stop, str(self.shape), sorted(options.items()))
+        digest = xxhash.xxh3_128(repr(parts).encode())
+        with progress(
+            len(self), description="hashing images", unit="image", visible=self._visible
+        ) as bar:
+            for content in self._source.contents(start, stop):
+                digest.update(len(content).to_bytes(8, "little") + content)
+                bar.update()
+        return digest.hexdigest()
+
+    def _row(self, index: int) -> int:
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self.spec} has {len(self)} images, there is no image {index}")
+        return self._rows[index]
+
+
+def open_images(
+    spec: str,
+    shape: ImageShape | None = None,
+    options: ImageOptions = ImageOptions(),  # noqa: B008 (frozen)
+    *,
+    limit: int | None = None,
+    visible: bool = True,
+) -> Images:
+    """Open the images that `spec` names; see `dtrak_stream.data` for the sources there are.
+
+    Only the first readable image is decoded here.
+
+    Parameters
+    ----------
+    spec
+        The source, which may end in a slice `[a:b]`.
+    shape
+        What the model wants; None for the shape the first readable image has.
+    options
+        How images may be brought to that shape.
+    limit
+        Keep the first so many images (after the slice).
+    visible
+        Whether to show progress bars.
+
+    Raises
+    ------
+    InputError
+        If the source is missing, unreadable, empty, of no known kind, has no readable image, or
+        holds floats outside [-1, 1].
+    ModelError
+        If its first readable image cannot be brought to `shape` under `options`.
+    ConfigurationError
+        If `limit` is not a number of images.
+    """
+    require_limit(limit)
+    parsed = parse_spec(spec)
+    source = open_source(parsed.body, options, visible=visible)
+    start, stop = parsed.rows(len(source), limit)
+    source.check(start, stop, visible=visible)
+    first, pixels = _first_readable(source, start, stop, spec)
+    found = shape_of(pixels)
+    wanted = shape or native_shape(found, options)
+    needed = cures(found, wanted, options)
+    if needed:
+        raise ModelError(
+            f"its images are {found} ({first}) and the model wants {wanted}",
+            where=spec,
+            remedy=" and ".join(needed),
+        )
+    return Images(spec, source, range(start, stop), wanted, options, visible=visible)
+
+
+def _first_readable(source: Source, start: int, stop: int, spec: str) -> tuple[str, Pixels]:
+    """Return id and pixels of the first image that can be decoded."""
+    reason = ""
+    for row in range(start, stop):
+        try:
+            return source.sample_ids(row, row + 1)[0], source.pixels(row)
+        except BadImageError as error:
+            reason = reason or error.reason
+    raise InputError(
+        f"none of its {stop - start} images can be used (the first: {reason})",
+        where=spec,
+        remedy="give images that can be read",
+    )
+
+
+def _as_tensor(pixels: Pixels) -> torch.Tensor:
+    """Turn (H, W, C) uint8 or float32 pixels into (C, H, W) float32 in [-1, 1]."""
+    planes = np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32)
+    if pixels.dtype == np.uint8:
+        planes = planes / np.float32(127.5) - np.float32(1)
+    return torch.from_numpy(planes)

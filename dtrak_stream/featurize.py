@@ -1,0 +1,190 @@
+"""Plan, run and resume: images into a store of features, shard by shard."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from dtrak_stream.data import ImageOptions, open_images
+from dtrak_stream.diffusion import EMBEDDED_MODEL
+from dtrak_stream.durable import remove_partials, write_json
+from dtrak_stream.errors import (
+    CorruptFileError,
+    DiskFullError,
+    InputError,
+    MemoryLimitError,
+)
+from dtrak_stream.features import FeatureOptions, make_featurizer
+from dtrak_stream.memory import format_size, usable_memory
+from dtrak_stream.progress import progress, say
+from dtrak_stream.provenance import record_run
+from dtrak_stream.shard_run import ShardRun
+from dtrak_stream.store import (
+    StoreLayout,
+    keep_quarantine,
+    read_layout,
+    read_quarantine,
+    read_shard,
+    write_joined_view,
+)
+from dtrak_stream.store.shard import PAGE
+
+
+@dataclass(frozen=True)
+class FeaturizeConfig:
+    """Compute the features of images under a diffusion model and store them, resumably.
+
+    Stop it at any moment, even with kill -9, and run the same command again: it goes on with the
+    first missing shard, and the result is the same to the byte.
+    """
+
+    images: str
+    """Images: a folder, FILE.npz:KEY, FILE.npy, FILE.h5:KEY, a datasets folder, parquet, tar, \
+hf:OWNER/NAME or sklearn:digits; [a:b] at the end takes a range."""
+    store: Path
+    """Folder of the feature store to write, or to continue."""
+    model: str = EMBEDDED_MODEL
+    """Diffusers pipeline folder with safetensors (or the small model that comes along)."""
+    limit: int | None = None
+    """Use only the first so many images."""
+    redo_corrupt: bool = False
+    """Compute shards again that are truncated or fail their checksum, instead of refusing."""
+    features: tyro.conf.OmitArgPrefixes[FeatureOptions] = field(default_factory=FeatureOptions)
+    image_options: tyro.conf.OmitArgPrefixes[ImageOptions] = field(default_factory=ImageOptions)
+    quiet: bool = False
+    """Draw no progress bars."""
+
+
+@dataclass(frozen=True)
+class FeaturizeResult:
+    """What featurizing did.
+
+    Attributes
+    ----------
+    path
+        Folder of the store.
+    quarantined
+        Number of samples without a feature.
+    computed
+        Number of images featurized by this call; 0 if the store was already complete.
+    """
+
+    path: Path
+    quarantined: int
+    computed: int
+
+
+def featurize(config: FeaturizeConfig) -> FeaturizeResult:
+    """Bring the store to completion, from wherever it is.
+
+    Raises
+    ------
+    FingerprintMismatchError
+        If the store was begun with another model, data set or option.
+    CorruptFileError
+        If a shard is damaged and `redo_corrupt` is not set.
+    DiskFullError, MemoryLimitError
+        If the store or a shard cannot fit; before any work where that can be foreseen.
+    InterruptedRunError
+        On Ctrl-C. What is finished is kept.
+    """
+    featurizer = make_featurizer(config.model, config.features)
+    images = open_images(
+        config.images,
+        featurizer.image_shape,
+        config.image_options,
+        limit=config.limit,
+        visible=not config.quiet,
+    )
+    layout = StoreLayout(config.store, featurizer.fingerprint(images, config.features))
+    _begin_or_continue(layout, config)
+    missing = layout.missing_shards()
+    _refuse_what_cannot_fit(layout, len(missing))
+    _forget_quarantine_of(layout, missing)
+    run = ShardRun(featurizer, images, layout, not config.quiet)
+    computed = run.run(missing) if missing else 0
+    if missing or not (layout.root / "features.h5").exists():
+        write_joined_view(layout)
+    quarantined = len(read_quarantine(layout.quarantine_path))
+    _say_outcome(layout, computed, quarantined)
+    return FeaturizeResult(config.store, quarantined, computed)
+
+
+def _begin_or_continue(layout: StoreLayout, config: FeaturizeConfig) -> None:
+    if layout.plan_path.exists():
+        stored = read_layout(layout.root)
+        stored.fingerprint.refuse_other_run(layout.fingerprint, where=layout.root)
+        remove_partials(layout.root)
+        remove_partials(layout.shards_folder)
+        _check_finished_shards(layout, config)
+        return
+    if layout.root.exists() and any(layout.root.iterdir()):
+        raise InputError(
+            "not empty and not a feature store",
+            where=layout.root,
+            remedy="give a new or empty folder as --store",
+        )
+    layout.shards_folder.mkdir(parents=True, exist_ok=True)
+    record_run(layout.root / "config.yaml", config)
+    write_json(layout.plan_path, layout.plan())
+
+
+def _check_finished_shards(layout: StoreLayout, config: FeaturizeConfig) -> None:
+    missing = set(layout.missing_shards())
+    finished = [shard for shard in range(layout.num_shards) if shard not in missing]
+    with progress(
+        len(finished), description="checking shards", unit="shard", visible=not config.quiet
+    ) as bar:
+        for shard in finished:
+            try:
+                read_shard(layout.shard_path(shard), layout.fingerprint.hash())
+            except CorruptFileError as error:
+                if not config.redo_corrupt:
+                    raise
+                say(f"{error.where}: {error.what}; computing it again")
+                layout.shard_path(shard).unlink()
+            bar.update()
+
+
+def _refuse_what_cannot_fit(layout: StoreLayout, missing: int) -> None:
+    fingerprint = layout.fingerprint
+    rows = min(fingerprint.rows_per_shard, fingerprint.samples)
+    stored = rows * fingerprint.proj_dim * np.dtype(fingerprint.dtype).itemsize
+    on_disk = missing * (stored + 4 * PAGE)
+    free = shutil.disk_usage(layout.root).free
+    if on_disk > free:
+        raise DiskFullError(
+            f"{format_size(on_disk)} are needed and {format_size(free)} are free",
+            where=layout.root,
+            remedy="free some space, or lower --proj-dim or --limit",
+        )
+    # computed features, their clean copy and its float64 for the norm, the rows, the file image
+    in_memory = rows * fingerprint.proj_dim * (4 + 4 + 8) + 3 * stored
+    if in_memory > usable_memory():
+        raise MemoryLimitError(
+            f"a shard of {rows:,} rows needs {format_size(in_memory)} of memory, "
+            f"{format_size(usable_memory())} are there",
+            where=f"--rows-per-shard {fingerprint.rows_per_shard}",
+            remedy="lower --rows-per-shard or --proj-dim",
+        )
+
+
+def _forget_quarantine_of(layout: StoreLayout, missing: list[int]) -> None:
+    """Drop ledger entries of shards that are to be computed, which will write them again."""
+    entries = read_quarantine(layout.quarantine_path)
+    redone = set(missing)
+    rows_per_shard = layout.fingerprint.rows_per_shard
+    kept = [entry for entry in entries if entry.row // rows_per_shard not in redone]
+    if len(kept) < len(entries):
+        keep_quarantine(layout.quarantine_path, kept)
+
+
+def _say_outcome(layout: StoreLayout, computed: int, quarantined: int) -> None:
+    done = f"{computed:,} images featurized" if computed else "already complete"
+    say(f"{layout.root}: {done}, {layout.fingerprint.samples:,} rows in {layout.num_shards} shards")
+    if quarantined:
+        say(f"{quarantined:,} samples quarantined, see {layout.quarantine_path}")

@@ -1,0 +1,182 @@
+"""The Gram matrix of a store of features, computed by Dask block by block out of core."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tyro
+
+from dtrak_stream.checkpoints import Checkpoints
+from dtrak_stream.cluster import Cluster, connect, task
+from dtrak_stream.errors import CorruptFileError, InterruptedRunError
+from dtrak_stream.gram.file import refuse_other_gram, write_gram
+from dtrak_stream.gram.plan import GramPlan, Tile, plan_gram
+from dtrak_stream.gram.products import Matrix, partial_product
+from dtrak_stream.memory import format_size, parse_size
+from dtrak_stream.progress import progress, say
+from dtrak_stream.provenance import record_run
+from dtrak_stream.store import FeatureStore
+
+
+@dataclass(frozen=True)
+class GramOptions:
+    """How the Gram matrix is computed."""
+
+    memory_limit: str = "4GiB"
+    """Memory for arrays while computing Gram matrix and scores; larger work is cut into tiles."""
+    scheduler: str | None = None
+    """Address of a running Dask scheduler (tcp://host:8786). Default: threads of this process."""
+    gram_form: Literal["auto", "primal", "dual"] = "auto"
+    """primal: Phi^T Phi; dual: Phi Phi^T, which is smaller when N <= k; auto: the smaller one."""
+
+
+@dataclass(frozen=True)
+class GramConfig:
+    """Compute the Gram matrix of a store of features out of core, resumably."""
+
+    store: Path
+    """Feature store of the training images."""
+    out: Path
+    """HDF5 file to write."""
+    options: tyro.conf.OmitArgPrefixes[GramOptions] = field(default_factory=GramOptions)
+    quiet: bool = False
+    """Draw no progress bars."""
+
+
+@dataclass(frozen=True)
+class GramResult:
+    """What computing the Gram matrix did.
+
+    Attributes
+    ----------
+    path
+        The HDF5 file.
+    computed
+        Number of products computed by this call; 0 if the file was already there.
+    quarantined
+        Always 0: bad samples were reported when they were featurized.
+    """
+
+    path: Path
+    computed: int
+    quarantined: int = 0
+
+
+def compute_gram(config: GramConfig) -> GramResult:
+    """Compute the Gram matrix, or finish what an interrupted run began.
+
+    Products are float32, sums are float64, in an order that does not depend on interruptions.
+
+    Raises
+    ------
+    FingerprintMismatchError
+        If `out` is the Gram matrix of another store or of another form.
+    CorruptFileError
+        If a shard is damaged.
+    MemoryLimitError
+        If no plan fits in the memory limit.
+    """
+    store = FeatureStore.open(config.store)
+    limit = parse_size(config.options.memory_limit, flag="--memory-limit")
+    with connect(config.options.scheduler) as cluster:
+        plan = plan_gram(
+            store, config.options.gram_form, memory_limit=limit, workers=cluster.workers
+        )
+        if config.out.exists():
+            refuse_other_gram(config.out, store.fingerprint.hash(), plan.form)
+            say(f"{config.out}: already complete")
+            return GramResult(config.out, 0)
+        record_run(config.out.with_suffix(".config.yaml"), config)
+        GramRun(store, plan, cluster, config.out, not config.quiet).run()
+    return GramResult(config.out, plan.num_tasks)
+
+
+@dataclass(frozen=True)
+class GramRun:
+    """One computation of a Gram matrix.
+
+    Attributes
+    ----------
+    store, plan, cluster, out
+        What is multiplied, how it is cut, where it runs, where it goes.
+    visible
+        Whether to draw a progress bar.
+    """
+
+    store: FeatureStore
+    plan: GramPlan
+    cluster: Cluster
+    out: Path
+    visible: bool
+
+    def run(self) -> None:
+        """Compute all tiles, keeping partial sums, and join them into the result."""
+        plan = self.plan
+        say(
+            f"Gram matrix: {plan.form}, {plan.size:,} x {plan.size:,} "
+            f"({format_size(8 * plan.size**2)}), tiles of {plan.tile_size:,}, "
+            f"{plan.workers} at a time"
+        )
+        checkpoints = Checkpoints.beside(self.out, self._identity())
+        with progress(
+            plan.num_tasks, description="Gram matrix", unit="product", visible=self.visible
+        ) as bar:
+            for tile in plan.tiles():
+                try:
+                    self._finish(tile, checkpoints, bar.update)
+                except KeyboardInterrupt as interrupt:
+                    raise InterruptedRunError(
+                        f"partial sums are kept in {checkpoints.folder}"
+                    ) from interrupt
+        write_gram(self.out, plan, self.store, self._finished_tiles(checkpoints))
+        checkpoints.discard()
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "fingerprint": self.store.fingerprint.hash(),
+            "form": self.plan.form,
+            "tile_size": self.plan.tile_size,
+            "groups": len(self.plan.groups),
+        }
+
+    def _finish(
+        self, tile: Tile, checkpoints: Checkpoints, advance: Callable[[int], object]
+    ) -> None:
+        """Bring the sum of one tile to completion, from its last checkpoint."""
+        done, total = self._resume(tile, checkpoints)
+        advance(done)
+        groups = self.plan.groups
+        while done < len(groups):
+            wave = groups[done : done + self.plan.workers]
+            tasks = [task(partial_product, self.store, self.plan.form, tile, g) for g in wave]
+            for partial in self.cluster.compute(tasks):
+                total = partial if total is None else np.add(total, partial, out=total)
+            before, done = done, done + len(wave)
+            checkpoints.save(f"{tile.name}-after-{done:06d}", total=total)
+            checkpoints.drop(f"{tile.name}-after-{before:06d}")
+            advance(len(wave))
+
+    def _resume(self, tile: Tile, checkpoints: Checkpoints) -> tuple[int, Matrix | None]:
+        """Return how many groups the last checkpoint of a tile sums, and the sum."""
+        prefix = f"{tile.name}-after-"
+        for name in sorted(checkpoints.names(), reverse=True):
+            if name.startswith(prefix):
+                arrays = checkpoints.load(name)
+                if arrays is not None:
+                    return int(name.removeprefix(prefix)), arrays["total"]
+        return 0, None
+
+    def _finished_tiles(self, checkpoints: Checkpoints) -> Iterator[tuple[Tile, Matrix]]:
+        for tile in self.plan.tiles():
+            _, total = self._resume(tile, checkpoints)
+            if total is None:
+                raise CorruptFileError(
+                    f"a finished part ({tile.name}) was damaged since it was written",
+                    where=checkpoints.folder,
+                    remedy="run the same command again; it computes that part anew",
+                )
+            yield tile, total

@@ -1,0 +1,69 @@
+"""What a report is made from, and what it leaves behind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tyro
+
+from dtrak_stream.data import ImageOptions
+from dtrak_stream.errors import ConfigurationError
+
+_LEAST = {"max_queries": 0, "proponents": 1, "influential": 0, "tile_pixels": 16}
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """What the report shows."""
+
+    max_queries: int = 50
+    """Queries shown, the first ones (0: all of them)."""
+    proponents: int = 8
+    """Proponents, and as many opponents, shown for each query."""
+    influential: int = 10
+    """Rows in the table of training images that are proponents of the most queries."""
+    tile_pixels: int = 128
+    """Longest side of an embedded training image; a larger one is scaled down. A query image
+    may be twice as long."""
+
+    def __post_init__(self) -> None:
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise ConfigurationError(
+                    f"{getattr(self, name)} is too small",
+                    where=f"--{name.replace('_', '-')}",
+                    remedy=f"give a whole number of at least {least}",
+                )
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """Write an HTML page and PNG grids that show each query with its proponents and opponents."""
+
+    scores: Path
+    """The scores.h5 that tools/score.py wrote."""
+    train: str
+    """Source of the training images, as it was given to featurize."""
+    query: str
+    """Source of the query images, as it was given to featurize."""
+    out: Path
+    """Folder for index.html and grids/."""
+    limit: int | None = None
+    """The first so many training images, as it was given to featurize."""
+    query_limit: int | None = None
+    """The first so many query images, as it was given to featurize."""
+    images: tyro.conf.OmitArgPrefixes[ImageOptions] = field(default_factory=ImageOptions)
+    """How images are brought to the model's shape, as it was given to featurize."""
+    report: tyro.conf.OmitArgPrefixes[ReportOptions] = field(default_factory=ReportOptions)
+    """What the report shows."""
+
+
+@dataclass(frozen=True)
+class ReportResult:
+    """The finished report."""
+
+    path: Path
+    """The HTML page."""
+    quarantined: int = 0
+    """Always 0: a report leaves no sample out that the scores have."""

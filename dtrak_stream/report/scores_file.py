@@ -1,0 +1,191 @@
+"""The scores file as the report reads it: a few rows at a time, checked before they are used."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrak_stream.errors import CorruptFileError, InputError
+
+_RANKINGS = ("top_index", "top_score", "bottom_index", "bottom_score")
+_DATASETS = (*_RANKINGS, "query_id", "train_id")
+_ATTRIBUTES = ("method", "transform", "image_shape")
+_BLOCK_SCORES = 2**23  # 32 MiB of float32
+_REMEDY = "write it again with tools/score.py"
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One training image in a query's ranking."""
+
+    rank: int
+    """1 is the strongest."""
+    index: int
+    """Row in the training source."""
+    score: float
+    """Its score for the query."""
+
+
+class ScoresFile:
+    """A scores.h5, open for reading; use it in a `with` statement.
+
+    Parameters
+    ----------
+    path
+        The file. Its `scores` (Q, N) may be absent; the rankings (Q, top_k) may not.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or is not a scores file.
+    CorruptFileError
+        If its parts do not fit together.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file = h5py.File(path, "r")
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        try:
+            self._require_parts()
+            self._require_shapes()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> ScoresFile:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Return every attribute of the file, as plain Python values, sorted by name."""
+        return {name: _plain(value) for name, value in sorted(self._file.attrs.items())}
+
+    @property
+    def query_count(self) -> int:
+        """Return Q."""
+        return len(self._file["query_id"])
+
+    @property
+    def train_count(self) -> int:
+        """Return N."""
+        return len(self._file["train_id"])
+
+    @property
+    def has_all_scores(self) -> bool:
+        """Return whether the file holds the (Q, N) scores and not the rankings alone."""
+        return "scores" in self._file
+
+    def query_id(self, index: int) -> str:
+        """Return the sample id of a query."""
+        return _text(self._file["query_id"][index])
+
+    def train_id(self, index: int) -> str:
+        """Return the sample id of a training image."""
+        return _text(self._file["train_id"][index])
+
+    def top(self, query: int, count: int) -> list[Ranked]:
+        """Return the training images with the highest scores, at most `count`, best first."""
+        return self._ranked("top", query, count)
+
+    def bottom(self, query: int, count: int) -> list[Ranked]:
+        """Return the training images with the lowest scores, at most `count`, lowest first."""
+        return self._ranked("bottom", query, count)
+
+    def top_indices(self, count: int) -> NDArray[np.int64]:
+        """Return the best `count` slots of all queries, (Q, count) int64; -1 is unused."""
+        indices: NDArray[np.int64] = self._file["top_index"][:, :count]
+        self._require_range(indices)
+        return indices
+
+    def scores(self, query: int) -> NDArray[np.float32]:
+        """Return all scores of one query, (N,) float32; NaN is a quarantined sample."""
+        row: NDArray[np.float32] = self._file["scores"][query]
+        return row
+
+    def score_blocks(self) -> Iterator[NDArray[np.float32]]:
+        """Yield the whole of `scores` once, in blocks of bounded size."""
+        rows = max(1, _BLOCK_SCORES // max(1, self.train_count))
+        columns = min(self.train_count, _BLOCK_SCORES)
+        for row in range(0, self.query_count, rows):
+            for column in range(0, self.train_count, columns):
+                yield self._file["scores"][row : row + rows, column : column + columns]
+
+    def score_range(self) -> tuple[float, float] | None:
+        """Return the lowest and highest score of all queries; None if there is no score."""
+        extremes = np.concatenate([self._file[name][:, 0] for name in _RANKINGS[1::2]])
+        finite = extremes[np.isfinite(extremes)]
+        return (float(finite.min()), float(finite.max())) if len(finite) else None
+
+    def _ranked(self, end: str, query: int, count: int) -> list[Ranked]:
+        indices = self._file[f"{end}_index"][query, :count]
+        scores = self._file[f"{end}_score"][query, :count]
+        self._require_range(indices)
+        slots = enumerate(zip(indices.tolist(), scores.tolist(), strict=True), start=1)
+        ranked = [Ranked(rank, index, score) for rank, (index, score) in slots if index >= 0]
+        if not all(math.isfinite(entry.score) for entry in ranked):
+            raise self._corrupt(f"a ranked score of query {query} is not a number")
+        return ranked
+
+    def _require_parts(self) -> None:
+        missing = [name for name in _DATASETS if name not in self._file]
+        missing += [name for name in _ATTRIBUTES if name not in self._file.attrs]
+        if missing:
+            raise InputError(
+                f"not a scores file: it has no {', '.join(missing)}",
+                where=self.path,
+                remedy="give the scores.h5 that tools/score.py wrote",
+            )
+
+    def _require_shapes(self) -> None:
+        top_k = self._file["top_index"].shape[-1]
+        expected = dict.fromkeys(_RANKINGS, (self.query_count, top_k))
+        if self.has_all_scores:
+            expected["scores"] = (self.query_count, self.train_count)
+        for name, shape in expected.items():
+            if self._file[name].shape != shape:
+                found = self._file[name].shape
+                raise self._corrupt(f"{name} has shape {found}, the rest of the file wants {shape}")
+
+    def _require_range(self, indices: NDArray[np.int64]) -> None:
+        if indices.size and not (-1 <= indices.min() and indices.max() < self.train_count):
+            raise self._corrupt(f"a ranking names an image outside 0 to {self.train_count - 1}")
+
+    def _corrupt(self, what: str) -> CorruptFileError:
+        return CorruptFileError(what, where=self.path, remedy=_REMEDY)
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    if not path.exists():
+        return InputError("does not exist", where=path, remedy="run tools/score.py first")
+    return InputError(
+        f"cannot be read as HDF5 ({str(error).splitlines()[0]})", where=path, remedy=_REMEDY
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    return _text(value) if isinstance(value, bytes) else value
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", errors="replace")

@@ -1,0 +1,6 @@
+"""Scores from stored features: kernel, blocks, rankings, file."""
+
+from dtrak_stream.score.options import ScoreOptions
+from dtrak_stream.score.run import ScoreConfig, ScoreResult, score
+
+__all__ = ["ScoreConfig", "ScoreOptions", "ScoreResult", "score"]

@@ -1,0 +1,71 @@
+"""Scores of a block of queries against training samples, shard by shard."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrak_stream.kernel import DampedKernel
+from dtrak_stream.store import FeatureStore
+from dtrak_stream.store.shard import FloatArray
+
+
+class ScoreBlocks(Protocol):
+    """The core score tau of a block of queries: phi_q^T (Phi^T Phi + lambda I)^-1 phi_n."""
+
+    def of_shards(self, shards: range) -> FloatArray:
+        """Return the scores (Q, rows) float32 against the rows of consecutive shards."""
+
+
+class PrimalScores:
+    """Scores by the (k, k) kernel: queries are preconditioned once, then features stream by.
+
+    Parameters
+    ----------
+    queries
+        (Q, k) features of the queries.
+    kernel
+        (Phi^T Phi + lambda I)^-1.
+    train
+        Features of the training samples.
+    """
+
+    def __init__(self, queries: FloatArray, kernel: DampedKernel, train: FeatureStore) -> None:
+        self._preconditioned = kernel.solve(queries).astype(np.float32)  # (Q, k)
+        self._train = train
+
+    def of_shards(self, shards: range) -> FloatArray:
+        """Return the scores (Q, rows) float32 against the rows of consecutive shards."""
+        return dot_products(self._preconditioned, self._train, shards)
+
+
+class DualScores:
+    """Scores by the (N, N) kernel: tau = (Phi_q Phi^T) (Phi Phi^T + lambda I)^-1.
+
+    Equal to the primal score, and smaller when N <= k. Parameters as for `PrimalScores`, with
+    kernel (Phi Phi^T + lambda I)^-1.
+    """
+
+    def __init__(self, queries: FloatArray, kernel: DampedKernel, train: FeatureStore) -> None:
+        layout = train.layout
+        self._rows_of = layout.shard_rows
+        products = dot_products(queries, train, range(layout.num_shards))  # (Q, N)
+        self._scores: NDArray[np.float64] = kernel.solve(products)
+
+    def of_shards(self, shards: range) -> FloatArray:
+        """Return the scores (Q, rows) float32 against the rows of consecutive shards."""
+        first, last = self._rows_of(shards[0]), self._rows_of(shards[-1])
+        return self._scores[:, first.start : last.stop].astype(np.float32)
+
+
+def dot_products(queries: FloatArray, train: FeatureStore, shards: range) -> FloatArray:
+    """Return queries Phi^T for the rows of consecutive shards: (Q, k) @ (k, rows) -> (Q, rows)."""
+    first = train.layout.shard_rows(shards[0]).start
+    last = train.layout.shard_rows(shards[-1]).stop
+    out = np.empty((len(queries), last - first), np.float32)
+    for shard in shards:
+        for rows, features in train.blocks(shard):
+            out[:, rows.start - first : rows.stop - first] = queries @ features.T
+    return out

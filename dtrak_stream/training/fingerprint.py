@@ -1,0 +1,57 @@
+"""What a folder of results was begun with: written first, compared at every restart."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+from dtrak_stream.durable import write_json
+from dtrak_stream.errors import CorruptFileError, FingerprintMismatchError
+
+FINGERPRINT_FILE = "fingerprint.json"
+Fingerprint = dict[str, Any]
+
+
+def read_fingerprint(folder: Path) -> Fingerprint | None:
+    """Return what `folder` was begun with; None if nothing was begun there.
+
+    Raises
+    ------
+    CorruptFileError
+        If the file is not the JSON that was written.
+    """
+    path = folder / FINGERPRINT_FILE
+    if not path.is_file():
+        return None
+    try:
+        return cast(Fingerprint, json.loads(path.read_text()))
+    except ValueError as error:
+        raise CorruptFileError(
+            f"not readable as JSON ({error})", where=path, remedy="remove this folder"
+        ) from error
+
+
+def write_fingerprint(folder: Path, fingerprint: Fingerprint) -> None:
+    """Record what `folder` is begun with."""
+    write_json(folder / FINGERPRINT_FILE, fingerprint)
+
+
+def refuse_other(stored: Fingerprint, requested: Fingerprint, *, where: object) -> None:
+    """Refuse to continue what was begun as `stored` as `requested`.
+
+    Raises
+    ------
+    FingerprintMismatchError
+        Naming the first field that differs, and both values.
+    """
+    requested = json.loads(json.dumps(requested))
+    for field in sorted(stored.keys() | requested.keys()):
+        if stored.get(field) != requested.get(field):
+            raise FingerprintMismatchError(
+                field,
+                stored.get(field),
+                requested.get(field),
+                where=where,
+                remedy="give --out a new folder, or what this one was begun with",
+            )
