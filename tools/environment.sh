@@ -20,7 +20,7 @@ find_python() {
 # prepare EXTRAS: installs once for each state of pyproject.toml, so a second call costs nothing
 prepare() {
     local stamp wanted
-    stamp="$venv/.installed"
+    stamp="$venv/.installed$1"
     wanted="$1 ${DTRAK_TORCH:-} $(cksum <"$root/pyproject.toml") $root"
     if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
         return

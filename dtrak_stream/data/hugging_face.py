@@ -162,7 +162,7 @@ def _loaded(load: Callable[[], Found], where: object, visible: bool) -> Found:
         raise InputError(
             f"is not a data set that can be read ({brief(cause)})",
             where=where,
-            remedy="it may be truncated or corrupt; fetch or write it again",
+            remedy="it may be empty, truncated or corrupt; fetch or write it again",
         ) from error
 
 

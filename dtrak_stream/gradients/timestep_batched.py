@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 
 import torch
 from torch import Tensor, nn
 
-from dtrak_stream.diffusion import Denoiser
+from dtrak_stream.diffusion import Denoiser, needs_input_gradient
 from dtrak_stream.gradients.stream import GradientSlice
 from dtrak_stream.noise import ImageNoise
 from dtrak_stream.objectives import OutputFunction
@@ -79,11 +80,15 @@ class TimestepBatchedEngine:
         parameters = list(self.parameters.values())
         for start in range(0, len(pairs), self.pairs_per_pass):
             chosen = pairs[start : start + self.pairs_per_pass]
-            value = self._sum_of_f(image, sample_id, chosen) / len(pairs)
-            gradients = torch.autograd.grad(value, parameters, allow_unused=True)
-            _write_flat(out, gradients, parameters, add=start > 0)
+            noisy, value = self._sum_of_f(image, sample_id, chosen)
+            inputs = [*parameters, noisy] if noisy.requires_grad else parameters
+            gradients = torch.autograd.grad(value / len(pairs), inputs, allow_unused=True)
+            _write_flat(out, gradients[: len(parameters)], parameters, add=start > 0)
 
-    def _sum_of_f(self, image: Tensor, sample_id: str, pairs: list[tuple[int, int]]) -> Tensor:
+    def _sum_of_f(
+        self, image: Tensor, sample_id: str, pairs: list[tuple[int, int]]
+    ) -> tuple[Tensor, Tensor]:
+        """Return x_t (pairs, C, H, W) and the sum of f over the pairs."""
         reference = next(iter(self.parameters.values()))
         device, dtype = reference.device, reference.dtype
         timesteps = torch.tensor([t for t, _ in pairs], device=device)
@@ -91,8 +96,13 @@ class TimestepBatchedEngine:
         noisy, target = self.denoiser.schedule.noisy_and_target(
             image.to(device=device, dtype=dtype), noise, timesteps
         )
+        noisy.requires_grad_(self._needs_input_gradient)
         output = self.denoiser.predict(noisy, timesteps)  # (pairs, C, H, W)
-        return self.output_function(output, target, timesteps).sum()
+        return noisy, self.output_function(output, target, timesteps).sum()
+
+    @cached_property
+    def _needs_input_gradient(self) -> bool:
+        return needs_input_gradient(self.denoiser.network, self.parameters)
 
     def _noise_for(self, image: Tensor, sample_id: str, pairs: list[tuple[int, int]]) -> Tensor:
         channels, height, width = image.shape

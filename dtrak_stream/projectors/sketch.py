@@ -82,7 +82,8 @@ class SketchProjector:
         return bits.mul_(-2).add_(1)
 
     def _shifts(self, offset: int, length: int) -> list[int]:
-        first, last = offset // self.row_length, -(-(offset + length) // self.row_length)
+        first = offset // self.row_length
+        last = -(-(offset + length) // self.row_length) if length else first
         key = StreamKey("projector/sketch/shift", self.seed)
         words = random_words(key, (torch.arange(first, last), 0, 0, 0))[:, 0]
         shifts: list[int] = (words % self.row_length).tolist()

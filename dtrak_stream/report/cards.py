@@ -134,8 +134,8 @@ class CardMaker:
     def _histogram(self, number: int, scores: NDArray[np.float32], rows: Sequence[Row]) -> Markup:
         finite = scores[np.isfinite(scores)]
         counted = count_scores([finite], float(finite.min()), float(finite.max()))
-        high, low = ([entry.score for entry in row.entries] for row in rows)
-        return draw_histogram(counted, QUERY_FRAME, name=f"query-{number}", high=high, low=low)
+        marks = {row.kind: [entry.score for entry in row.entries] for row in reversed(rows)}
+        return draw_histogram(counted, QUERY_FRAME, name=f"query-{number}", marks=marks)
 
     def _require_consistent(
         self, number: int, scores: NDArray[np.float32], ranking: Sequence[Ranked]

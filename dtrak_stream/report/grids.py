@@ -135,7 +135,9 @@ def _write(
 
 
 def _shortened(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    text = "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )
     kept = len(text)
     shown = text
     while kept > 1 and font.getlength(shown) > width:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib as mpl
@@ -23,13 +23,12 @@ _POINTS_PER_INCH = 72
 # Matplotlib draws in these stand-ins; the page's custom properties take their place, so that a
 # histogram follows the reader's light or dark colour scheme.
 _BARS, _RULES, _WORDS = "#fe0001", "#fe0002", "#fe0003"
-_HIGH, _LOW = "#fe0004", "#fe0005"
+_MARKS = {"high": "#fe0004", "low": "#fe0005", "least": "#fe0006"}
 _PROPERTIES = {
     _BARS: "var(--bars)",
     _RULES: "var(--rule)",
     _WORDS: "var(--muted)",
-    _HIGH: "var(--high)",
-    _LOW: "var(--low)",
+    **{stand_in: f"var(--{kind})" for kind, stand_in in _MARKS.items()},
 }
 _NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
@@ -42,6 +41,8 @@ class Histogram:
     """Number of scores in each bin, (B,)."""
     edges: NDArray[np.float64]
     """Bounds of the bins, (B + 1,)."""
+    outside: int
+    """Number of scores in none of them."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +57,20 @@ class Frame:
     """Size of the words."""
 
 
-QUERY_FRAME = Frame(width=216, height=92, words=8.5)
-OVERALL_FRAME = Frame(width=430, height=250, words=10)
+QUERY_FRAME = Frame(width=188, height=92, words=9.5)
+OVERALL_FRAME = Frame(width=540, height=340, words=12)
 
 
 def count_scores(blocks: Iterable[NDArray[np.float32]], low: float, high: float) -> Histogram:
-    """Count scores that lie in [low, high], block by block; NaN is passed over."""
+    """Count scores in bins that span [low, high], block by block; NaN is passed over."""
     edges = _edges(low, high)
     counts = np.zeros(_BINS, dtype=np.int64)
+    total = 0
     for block in blocks:
-        counts += np.histogram(block[np.isfinite(block)], edges)[0]
-    return Histogram(counts, edges)
+        finite = block[np.isfinite(block)]
+        counts += np.histogram(finite, edges)[0]
+        total += finite.size
+    return Histogram(counts, edges, outside=total - int(counts.sum()))
 
 
 def draw_histogram(
@@ -74,8 +78,7 @@ def draw_histogram(
     frame: Frame,
     *,
     name: str,
-    high: Sequence[float] = (),
-    low: Sequence[float] = (),
+    marks: Mapping[str, Sequence[float]] | None = None,
 ) -> Markup:
     """Draw a histogram with a logarithmic count axis as an `<svg>` element.
 
@@ -87,16 +90,17 @@ def draw_histogram(
         How large.
     name
         Keeps the ids inside this drawing apart from those of others on the same page.
-    high, low
-        Scores to mark below the bars: those of the proponents and of the opponents shown.
+    marks
+        Scores to mark below the bars, by the kind of row they are shown in: `high`, `low` or
+        `least`.
     """
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure = Figure(figsize=(frame.width / _POINTS_PER_INCH, frame.height / _POINTS_PER_INCH))
         FigureCanvasSVG(figure)
         axes = figure.add_axes(_inside(frame))
         _draw_bars(axes, histogram)
-        _draw_marks(axes, low, _LOW)
-        _draw_marks(axes, high, _HIGH)
+        for kind, scores in (marks or {}).items():
+            _draw_marks(axes, scores, _MARKS[kind])
         _draw_scales(axes, frame.words)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata=_NO_METADATA)

@@ -1,4 +1,4 @@
-"""Numbers as a reader wants them: three significant digits, and a true minus sign."""
+"""Numbers as a reader wants them: three digits or the whole part, and a true minus sign."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def signed(value: float) -> str:
 
 
 def unsigned(value: float) -> str:
-    """Return a number such as `0.0123`, `12,300` or `1.23e−7`; one that is absent is a dash."""
+    """Return a number such as `0.0123`, `12,345` or `1.23e−7`; NaN and infinity are a dash."""
     if not math.isfinite(value):
         return "–"
     if value == 0:
@@ -29,5 +29,5 @@ def unsigned(value: float) -> str:
 
 def short(value: float) -> str:
     """Return a number with no digits it does not need, for the ticks of an axis."""
-    text = f"{value:.{_DIGITS}g}".replace("e+0", "e").replace("e-0", "e-").replace("e+", "e")
+    text = f"{value:,.6g}".replace("e+0", "e").replace("e-0", "e-").replace("e+", "e")
     return text.replace("-", _MINUS)

@@ -21,7 +21,7 @@ class ReportOptions:
     """Queries shown, the first ones (0: all of them)."""
     proponents: int = 8
     """Proponents, and as many opponents, shown for each query."""
-    influential: int = 10
+    influential: int = 8
     """Rows in the table of training images that are proponents of the most queries."""
     tile_pixels: int = 128
     """Longest side of an embedded training image; a larger one is scaled down. A query image
@@ -57,6 +57,8 @@ class ReportConfig:
     """How images are brought to the model's shape, as it was given to featurize."""
     report: tyro.conf.OmitArgPrefixes[ReportOptions] = field(default_factory=ReportOptions)
     """What the report shows."""
+    quiet: bool = False
+    """Draw no progress bars."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,9 +83,7 @@ def _influential(
     top: NDArray[np.int64], scored: int, train: Gallery, rows: int
 ) -> list[Influential]:
     ranks = np.broadcast_to(np.arange(1, top.shape[1] + 1), top.shape)[top >= 0]
-    images, positions, counts = np.unique(
-        top[top >= 0], return_inverse=True, return_counts=True
-    )
+    images, positions, counts = np.unique(top[top >= 0], return_inverse=True, return_counts=True)
     rank_sums = np.bincount(positions, weights=ranks, minlength=len(images))
     most_shared = np.argsort(-counts, kind="stable")[:rows]  # ties: the earlier image first
     return [
@@ -103,18 +102,22 @@ def _histogram(scores: ScoresFile, *, visible: bool) -> Markup | None:
     limits = scores.score_range()
     if limits is None or not scores.has_all_scores:
         return None
-    total = scores.query_count * scores.train_count
-    finite = 0
-    with progress(
-        total, description="counting scores", unit="score", visible=visible and total > _LARGE
-    ) as bar:
-
-        def blocks() -> Iterator[NDArray[np.float32]]:
-            nonlocal finite
-            for block in scores.score_blocks():
-                finite += int(np.isfinite(block).sum())
-                yield block
-                bar.update(block.size)
-
-        counted = count_scores(blocks(), *limits)
+    counted = count_scores(_watched(scores, visible=visible), *limits)
+    if counted.outside:
+        raise CorruptFileError(
+            f"{counted.outside} scores lie outside the range {limits[0]:g} to {limits[1]:g} of "
+            "its rankings",
+            where=scores.path,
+            remedy="write it again with tools/score.py",
+        )
     return draw_histogram(counted, OVERALL_FRAME, name="overall")
+
+
+def _watched(scores: ScoresFile, *, visible: bool) -> Iterator[NDArray[np.float32]]:
+    """Yield the blocks of scores under a progress bar if there are many."""
+    total = scores.query_count * scores.train_count
+    shown = visible and total > _LARGE
+    with progress(total, description="counting scores", unit="score", visible=shown) as bar:
+        for block in scores.score_blocks():
+            yield block
+            bar.update(block.size)

@@ -166,7 +166,7 @@ class ScoresFile:
                 raise self._corrupt(f"{name} has shape {found}, the rest of the file wants {shape}")
 
     def _require_range(self, indices: NDArray[np.int64]) -> None:
-        if indices.size and not (-1 <= indices.min() and indices.max() < self.train_count):
+        if indices.size and not (indices.min() >= -1 and indices.max() < self.train_count):
             raise self._corrupt(f"a ranking names an image outside 0 to {self.train_count - 1}")
 
     def _corrupt(self, what: str) -> CorruptFileError:

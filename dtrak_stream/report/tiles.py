@@ -48,8 +48,6 @@ class Gallery:
         Gives the sample id that the scores file has at an index.
     role
         What the images are, for messages: `training` or `query`.
-    source
-        The source as the user named it.
     longest
         Longest side of a tile's picture, in pixels.
     """
@@ -60,13 +58,11 @@ class Gallery:
         scored_id: Callable[[int], str],
         *,
         role: str,
-        source: str,
         longest: int,
     ) -> None:
         self._images = images
         self._scored_id = scored_id
         self._role = role
-        self._source = source
         self._longest = longest
         self._cached = lru_cache(_CACHED_TILES)(self._load)
 
@@ -97,7 +93,7 @@ class Gallery:
                 f"the {self._role} image at index {index}",
                 scored,
                 found,
-                where=self._source,
+                where=self._images.spec,
                 remedy=f"give the {self._role} source, order and limit that were featurized",
             )
 

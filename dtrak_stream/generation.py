@@ -1,6 +1,0 @@
-"""Generating images from a trained model: every image has its own seed and its own file."""
-
-from __future__ import annotations
-
-
-

@@ -1,0 +1,54 @@
+"""Every option of a generation run, and the limits it is checked against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.generation.sampler import SamplerKind
+
+
+@dataclass(frozen=True)
+class GenerationConfig:
+    """Generate images from an unconditional diffusion model.
+
+    Each image has its own random numbers, so it is the same however many are made. An interrupted
+    run continues when the same command is given again; a larger --count adds images.
+    """
+
+    model: str
+    """A diffusers pipeline folder, or embedded:digits_ddpm."""
+    out: Path
+    """Folder for the images, 00000.png and so on."""
+    count: int
+    """Number of images."""
+    seed: int = 0
+    """Seed; image i has its own random numbers, named by (seed, i)."""
+    sampler: SamplerKind = "ddim"
+    """Which way from noise to image."""
+    steps: int = 50
+    """Number of timesteps on that way; at most the model's own number (often 1000)."""
+    eta: float = 0.0
+    """Share of fresh noise in each DDIM step: 0 none, 1 as much as DDPM."""
+    batch_size: int = 16
+    """Images made together, always as many: a last batch is filled up and the surplus dropped,
+    since the last bits of an image depend on how many are computed at once."""
+    device: str = "auto"
+    """Where the model runs: auto, cpu, cuda, cuda:1 ..."""
+    float_images: bool = False
+    """Also write OUT/images.npy, float32 (N, H, W, C) in [-1, 1]: the images before rounding."""
+
+    def __post_init__(self) -> None:
+        for flag, value, holds, wanted in (
+            ("--count", self.count, self.count > 0, "1 or more"),
+            ("--seed", self.seed, self.seed >= 0, "0 or more"),
+            ("--steps", self.steps, self.steps > 0, "1 or more"),
+            ("--batch-size", self.batch_size, self.batch_size > 0, "1 or more"),
+            ("--eta", self.eta, 0 <= self.eta <= 1, "a number from 0 to 1"),
+            ("--eta", self.eta, self.eta == 0 or self.sampler == "ddim", "0, or --sampler ddim"),
+        ):
+            if not holds:
+                raise ConfigurationError(
+                    f"{value} is not supported", where=flag, remedy=f"give {wanted}"
+                )

@@ -1,0 +1,143 @@
+"""The folder of a generation run.
+
+OUT/fingerprint.json  model, sampler, seed and number of images; written first
+OUT/generation.yaml   the resolved options, versions and git revision
+OUT/00000.png ...     the images, 8 bits a channel
+OUT/images.npy        the same before rounding, if asked for
+OUT/float_images/     its parts, until all images are made
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from dtrak_stream.durable import durable_path, remove_partials
+from dtrak_stream.errors import FingerprintMismatchError, InputError
+from dtrak_stream.training.fingerprint import (
+    Fingerprint,
+    read_fingerprint,
+    refuse_other,
+    write_fingerprint,
+)
+
+IMAGE_MODES = {1: "L", 3: "RGB"}
+
+
+class ImageFolder:
+    """Reads and writes the files of one generation run.
+
+    Parameters
+    ----------
+    out
+        The folder.
+    float_images
+        Whether images are also kept as they are before rounding.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be made.
+    """
+
+    def __init__(self, out: Path, float_images: bool) -> None:
+        self._out = out
+        self._wants_floats = float_images
+        self._parts = out / "float_images"
+        self._joined = out / "images.npy"
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"cannot be made ({error.strerror})",
+                where=out,
+                remedy="give --out a folder that you may write to",
+            ) from error
+        remove_partials(out)
+        remove_partials(self._parts)
+
+    def claim(self, fingerprint: Fingerprint, count: int) -> None:
+        """Take the folder for the run with this fingerprint and number of images.
+
+        Raises
+        ------
+        FingerprintMismatchError
+            If another run began here, or one with more images.
+        InputError
+            If images that are not from a generation run are here.
+        """
+        stored = read_fingerprint(self._out)
+        if stored is None and next(self._out.glob("*.png"), None) is not None:
+            raise InputError(
+                "holds images that this command did not make",
+                where=self._out,
+                remedy="give --out a new folder",
+            )
+        if stored is not None:
+            refuse_other({**stored, "count": 0}, {**fingerprint, "count": 0}, where=self._out)
+            self._refuse_fewer(cast(int, stored["count"]), count)
+        write_fingerprint(self._out, {**fingerprint, "count": count})
+
+    def missing(self, numbers: range) -> list[int]:
+        """Return the numbers of the images that are still to be made."""
+        joined = len(self._read_joined())
+        return [number for number in numbers if not self._has(number, joined)]
+
+    def save(self, number: int, image: Tensor) -> None:
+        """Write image (C, H, W) float32 in [-1, 1]; its PNG comes last and says it is done."""
+        pixels = image.permute(1, 2, 0).numpy()  # (H, W, C)
+        if self._wants_floats:
+            with durable_path(self._part(number)) as partial, partial.open("wb") as file:
+                np.save(file, pixels)
+        rounded = np.rint((pixels + 1) * 127.5).astype(np.uint8)
+        mode = IMAGE_MODES[rounded.shape[2]]
+        with durable_path(self._png(number)) as partial:
+            Image.fromarray(rounded.squeeze(2) if mode == "L" else rounded).save(partial, "PNG")
+
+    def join_float_images(self, count: int) -> None:
+        """Write images.npy from the images it had and those made since."""
+        before = self._read_joined()
+        if self._wants_floats and len(before) < count:
+            self._join(before, count)
+            shutil.rmtree(self._parts)
+
+    def _join(self, before: NDArray[np.float32], count: int) -> None:
+        with durable_path(self._joined) as partial:
+            whole = np.lib.format.open_memmap(
+                partial, "w+", np.float32, (count, *np.load(self._part(count - 1)).shape)
+            )
+            for number in range(count):
+                known = number < len(before)
+                whole[number] = before[number] if known else np.load(self._part(number))
+            whole.flush()
+
+    def _refuse_fewer(self, stored: int, requested: int) -> None:
+        if requested < stored:
+            raise FingerprintMismatchError(
+                "count",
+                stored,
+                requested,
+                where=self._out,
+                remedy="give --out a new folder for fewer images, or a --count at least as large",
+            )
+
+    def _has(self, number: int, joined: int) -> bool:
+        floats_kept = number < joined or self._part(number).is_file()
+        return self._png(number).is_file() and (floats_kept or not self._wants_floats)
+
+    def _read_joined(self) -> NDArray[np.float32]:
+        if not self._joined.is_file():
+            return np.empty((0,), np.float32)
+        return cast(NDArray[np.float32], np.load(self._joined, mmap_mode="r"))
+
+    def _png(self, number: int) -> Path:
+        return self._out / f"{number:05d}.png"
+
+    def _part(self, number: int) -> Path:
+        return self._parts / f"{number:05d}.npy"

@@ -1,0 +1,99 @@
+"""A generation run: the images that are missing, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dtrak_stream.diffusion import Denoiser, load_denoiser, weights_hash
+from dtrak_stream.errors import InterruptedRunError, ModelError
+from dtrak_stream.features import choose_device
+from dtrak_stream.generation.configuration import GenerationConfig
+from dtrak_stream.generation.folder import IMAGE_MODES, ImageFolder
+from dtrak_stream.generation.sampler import Sampler
+from dtrak_stream.progress import progress
+from dtrak_stream.provenance import record_run
+from dtrak_stream.training.fingerprint import Fingerprint
+
+
+@dataclass(frozen=True)
+class GenerationResult:
+    """Where the images are.
+
+    Attributes
+    ----------
+    path
+        Folder of PNG files.
+    quarantined
+        Always 0: a model whose output is not finite is refused.
+    """
+
+    path: Path
+    quarantined: int = 0
+
+
+def generate(config: GenerationConfig, *, visible: bool = True) -> GenerationResult:
+    """Generate `config.count` images, those that are not there yet.
+
+    Raises
+    ------
+    InputError, ModelError
+        If the model cannot be loaded, or gives a number that is not finite.
+    FingerprintMismatchError
+        If the folder holds images of another model, sampler or seed, or more of them.
+    InterruptedRunError
+        On Ctrl-C. All images made so far are kept.
+    """
+    denoiser = load_denoiser(config.model, device=choose_device(config.device))
+    sampler = Sampler(denoiser, config.sampler, config.steps, config.eta, config.seed)
+    _check_channels(denoiser)
+    folder = ImageFolder(config.out, config.float_images)
+    folder.claim(_fingerprint(config, denoiser), config.count)
+    record_run(config.out / "generation.yaml", config)
+    done = config.count - len(folder.missing(range(config.count)))
+    with progress(
+        config.count, description="generating", unit="image", done=done, visible=visible
+    ) as bar:
+        try:
+            for made in _make_missing(config, sampler, folder):
+                bar.update(made)
+                done += made
+        except KeyboardInterrupt as interrupt:
+            raise InterruptedRunError(f"{done} of {config.count} images are saved") from interrupt
+    folder.join_float_images(config.count)
+    return GenerationResult(config.out)
+
+
+def _make_missing(config: GenerationConfig, sampler: Sampler, folder: ImageFolder) -> Iterator[int]:
+    """Make each batch that has a missing image; yield how many were missing."""
+    for first in range(0, config.count, config.batch_size):
+        batch = range(first, first + config.batch_size)
+        missing = folder.missing(range(first, min(batch.stop, config.count)))
+        if not missing:
+            continue
+        images = sampler.sample(batch)  # (B, C, H, W)
+        for number in missing:
+            folder.save(number, images[number - first])
+        yield len(missing)
+
+
+def _fingerprint(config: GenerationConfig, denoiser: Denoiser) -> Fingerprint:
+    schedule = {k: v for k, v in denoiser.scheduler_config.items() if not k.startswith("_")}
+    return {
+        "weights": weights_hash(denoiser.network),
+        "scheduler": schedule,
+        "sampler": config.sampler,
+        "steps": config.steps,
+        "eta": config.eta,
+        "seed": config.seed,
+    }
+
+
+def _check_channels(denoiser: Denoiser) -> None:
+    if denoiser.image_shape.channels not in IMAGE_MODES:
+        raise ModelError(
+            f"makes images of {denoiser.image_shape}, which PNG files cannot hold",
+            where=denoiser.folder,
+            remedy="give a model of grayscale (1) or RGB (3) images",
+        )

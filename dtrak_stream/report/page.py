@@ -1,0 +1,145 @@
+"""The words and numbers of the page, and the page itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from dtrak_stream.data import ImageShape
+from dtrak_stream.provenance import provenance
+from dtrak_stream.report.cards import Card
+from dtrak_stream.report.numbers import unsigned
+from dtrak_stream.report.options import ReportOptions
+from dtrak_stream.report.overall import Overall
+from dtrak_stream.report.scores_file import ScoresFile
+
+_CRISP_BELOW = 128  # pixels: a smaller image is shown enlarged, with its pixels as squares
+_FEW_TIMESTEPS = 5
+_LONG_VALUE = 60  # characters: a longer fact is shortened in the page head, whole further down
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One entry of the page head."""
+
+    name: str
+    """What it is."""
+    value: str
+    """Its value."""
+    note: str = ""
+    """Small print under the value."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything on the page but the cards."""
+
+    scores: ScoresFile
+    """The opened scores file."""
+    options: ReportOptions
+    """What to show."""
+    shape: ImageShape
+    """Shape of every image."""
+    shown: int
+    """Number of queries on the page."""
+    overall: Overall
+    """What holds over all queries."""
+
+    def render(self, cards: Iterable[Card]) -> Iterator[str]:
+        """Yield the page piece by piece; each card is asked for when its turn comes."""
+        template = _environment().get_template("page.html.j2")
+        return template.generate(cards=cards, **self._context())
+
+    def _context(self) -> dict[str, Any]:
+        attributes = self.scores.attributes
+        return {
+            "facts": facts(self.scores),
+            "attributes": attributes,
+            "squared": attributes["transform"] == "square",
+            "proponents": self.options.proponents,
+            "overall": self.overall,
+            "shown": self.shown,
+            "query_count": self.scores.query_count,
+            "train_count": self.scores.train_count,
+            "quarantined_train": int(attributes.get("quarantined_train", 0)),
+            "quarantined_query": int(attributes.get("quarantined_query", 0)),
+            "has_all_scores": self.scores.has_all_scores,
+            "damping": _number(attributes, "damping_absolute"),
+            "shape": self.shape,
+            "crisp": max(self.shape.height, self.shape.width) < _CRISP_BELOW,
+            "configurations": _configurations(self.scores.path),
+            "provenance": provenance(),
+        }
+
+
+def facts(scores: ScoresFile) -> list[Fact]:
+    """Return the page head: what was attributed to what, and how. Absent values are left out."""
+    attributes = scores.attributes
+    listed = [
+        Fact("training images", f"{scores.train_count:,}", _left_out(attributes, "train")),
+        Fact("queries", f"{scores.query_count:,}", _left_out(attributes, "query")),
+        Fact("method", _text(attributes, "method")),
+        Fact("output function", _text(attributes, "output_function")),
+        _timesteps(attributes),
+        Fact("damping λ", _number(attributes, "damping_absolute"), _damping_note(attributes)),
+        Fact("effective dimension", _number(attributes, "effective_dimension"), "Σ w / (w + λ)"),
+        Fact("transform", _text(attributes, "transform")),
+    ]
+    return [fact for fact in listed if fact.value]
+
+
+def _damping_note(attributes: dict[str, Any]) -> str:
+    relative = _number(attributes, "damping_relative")
+    asked = _text(attributes, "damping")
+    notes = [f"{relative} × mean eigenvalue" if relative else "", f"({asked})" if asked else ""]
+    return " ".join(filter(None, notes))
+
+
+def _left_out(attributes: dict[str, Any], side: str) -> str:
+    count = int(attributes.get(f"quarantined_{side}", 0))
+    return f"{count:,} of them quarantined" if count else ""
+
+
+def _timesteps(attributes: dict[str, Any]) -> Fact:
+    """Return how many timesteps were averaged over, with the first few and the last."""
+    steps = str(attributes.get("timesteps", "")).split(",")
+    if not all(step.strip().isdecimal() for step in steps):
+        return Fact("timesteps", _text(attributes, "timesteps"))
+    listed = steps if len(steps) <= _FEW_TIMESTEPS else [*steps[:3], "…", steps[-1]]
+    return Fact("timesteps", f"{len(steps):,}", ", ".join(step.strip() for step in listed))
+
+
+def _number(attributes: dict[str, Any], name: str) -> str:
+    value = attributes.get(name)
+    return unsigned(value) if isinstance(value, int | float) and math.isfinite(value) else ""
+
+
+def _text(attributes: dict[str, Any], name: str) -> str:
+    text = str(attributes.get(name, ""))
+    return text if len(text) <= _LONG_VALUE else f"{text[:_LONG_VALUE].rstrip(' ,')}…"
+
+
+def _configurations(scores: Path) -> dict[str, str]:
+    """Return the contents of the run's configuration files that lie beside the scores."""
+    beside = dict.fromkeys(("config.yaml", scores.with_suffix(".config.yaml").name))
+    paths = [scores.parent / name for name in beside]
+    return {
+        path.name: path.read_text(encoding="utf-8", errors="replace")
+        for path in paths
+        if path.is_file()
+    }
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

@@ -1,0 +1,113 @@
+"""From a scores file and its images to a report on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from dtrak_stream.data import ImageOptions, Images, ImageShape, open_images
+from dtrak_stream.durable import durable_path, remove_partials, write_bytes
+from dtrak_stream.progress import progress
+from dtrak_stream.report.cards import Card, CardMaker
+from dtrak_stream.report.grids import draw_grid
+from dtrak_stream.report.options import ReportConfig, ReportOptions, ReportResult
+from dtrak_stream.report.overall import overall
+from dtrak_stream.report.page import Page
+from dtrak_stream.report.scores_file import ScoresFile
+from dtrak_stream.report.tiles import Gallery, encode_png, parse_shape
+
+PAGE_NAME = "index.html"
+GRID_FOLDER = "grids"
+
+
+def write_report(config: ReportConfig) -> ReportResult:
+    """Write `OUT/index.html` and `OUT/grids/query-NNNNN.png`.
+
+    The page stands alone: its images are inside it, and it asks the network for nothing. Grids
+    that an earlier report left in the same folder and that this one lacks are removed.
+
+    Parameters
+    ----------
+    config
+        The scores, the sources of their images, and what to show.
+
+    Raises
+    ------
+    InputError
+        If the scores or a source cannot be read, or the scores are of no use.
+    FingerprintMismatchError
+        If a source has other samples than the ones that were scored.
+    CorruptFileError
+        If the scores file contradicts itself.
+    DiskFullError
+        If there is no room for the report.
+    """
+    with ScoresFile(config.scores) as scores:
+        shape = parse_shape(str(scores.attributes["image_shape"]))
+        train, query = _galleries(config, scores, shape)
+        cards = CardMaker(scores, train, query, config.report.proponents)
+        page = _page(config, scores, shape, train)
+        _write(page, cards, config)
+    return ReportResult(config.out / PAGE_NAME)
+
+
+def _galleries(
+    config: ReportConfig, scores: ScoresFile, shape: ImageShape
+) -> tuple[Gallery, Gallery]:
+    def opened(spec: str, limit: int | None) -> Images:
+        options: ImageOptions = config.images
+        return open_images(spec, shape, options, limit=limit, visible=not config.quiet)
+
+    pixels = config.report.tile_pixels
+    train = opened(config.train, config.limit)
+    query = opened(config.query, config.query_limit)
+    return (
+        Gallery(train, scores.train_id, role="training", longest=pixels),
+        Gallery(query, scores.query_id, role="query", longest=2 * pixels),
+    )
+
+
+def _page(config: ReportConfig, scores: ScoresFile, shape: ImageShape, train: Gallery) -> Page:
+    options: ReportOptions = config.report
+    found = overall(
+        scores,
+        train,
+        proponents=options.proponents,
+        rows=options.influential,
+        visible=not config.quiet,
+    )
+    shown = min(options.max_queries or scores.query_count, scores.query_count)
+    return Page(scores, options, shape, shown, found)
+
+
+def _write(page: Page, cards: CardMaker, config: ReportConfig) -> None:
+    grids = config.out / GRID_FOLDER
+    remove_partials(config.out)
+    remove_partials(grids)
+    with durable_path(config.out / PAGE_NAME) as partial, partial.open("wb") as file:
+        for piece in page.render(_drawn(cards, page, grids, visible=not config.quiet)):
+            file.write(piece.encode())
+    _remove_old_grids(grids, page.shown)
+
+
+def _drawn(cards: CardMaker, page: Page, grids: Path, *, visible: bool) -> Iterator[Card]:
+    """Yield each card once its grid is on disk."""
+    columns = page.options.proponents
+    with progress(page.shown, description="report", unit="query", visible=visible) as bar:
+        for number in range(page.shown):
+            card = cards.card(number)
+            picture = draw_grid(card, columns)
+            write_bytes(grids / _grid_name(number), encode_png(picture))
+            yield card
+            bar.update()
+
+
+def _remove_old_grids(grids: Path, shown: int) -> None:
+    current = {_grid_name(number) for number in range(shown)}
+    for grid in grids.glob("query-*.png"):
+        if grid.name not in current:
+            grid.unlink()
+
+
+def _grid_name(number: int) -> str:
+    return f"query-{number:05d}.png"

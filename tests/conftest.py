@@ -1,0 +1,108 @@
+"""Things most tests need: a tiny model of the real class, and stores of features."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+
+from dtrak_stream.store import (
+    FeatureStore,
+    Fingerprint,
+    StoreLayout,
+    pack_rows,
+    write_joined_view,
+    write_shard,
+)
+
+torch.set_num_threads(1)  # tiny models: more threads only wait for one another
+
+
+def build_unet(channels: int = 1, size: int = 8, seed: int = 0) -> UNet2DModel:
+    torch.manual_seed(seed)
+    return UNet2DModel(
+        sample_size=size,
+        in_channels=channels,
+        out_channels=channels,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        norm_num_groups=4,
+        attention_head_dim=8,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+    )
+
+
+def save_model(folder: Path, unet: UNet2DModel, prediction_type: str = "epsilon") -> str:
+    scheduler = DDPMScheduler(num_train_timesteps=1000, prediction_type=prediction_type)
+    DDPMPipeline(unet, scheduler).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return save_model(tmp_path_factory.mktemp("model"), build_unet())
+
+
+@pytest.fixture(scope="session")
+def other_model_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return save_model(tmp_path_factory.mktemp("other-model"), build_unet(seed=1))
+
+
+def store_of(
+    root: Path,
+    features: np.ndarray,
+    *,
+    dtype: str = "float32",
+    rows_per_shard: int = 7,
+    output_function: str = "square",
+    images: str = "images",
+) -> FeatureStore:
+    """Write features (N, k) float32 as a complete store; NaN rows become quarantined ones."""
+    fingerprint = Fingerprint(
+        model="model",
+        weights="weights",
+        parameters="parameters",
+        num_parameters=100,
+        output_function=output_function,
+        timesteps=(0, 500),
+        noise_keying="shared",
+        noise_draws=1,
+        seed=0,
+        projector="sketch",
+        projector_version=1,
+        proj_dim=features.shape[1],
+        image_shape="1x8x8",
+        images=images,
+        samples=len(features),
+        dtype=dtype,
+        rows_per_shard=rows_per_shard,
+    )
+    layout = StoreLayout(root, fingerprint)
+    layout.shards_folder.mkdir(parents=True)
+    from dtrak_stream.durable import write_json
+
+    write_json(layout.plan_path, layout.plan())
+    for shard in range(layout.num_shards):
+        rows = layout.shard_rows(shard)
+        ids = [f"{images}-{row}" for row in rows]
+        packed = pack_rows(features[rows.start : rows.stop].astype(np.float32), ids, dtype)
+        write_shard(layout.shard_path(shard), packed, fingerprint.hash())
+    write_joined_view(layout)
+    return FeatureStore.open(root)
+
+
+@pytest.fixture
+def make_store(tmp_path: Path) -> Callable[..., FeatureStore]:
+    def make(name: str, features: np.ndarray, **options: object) -> FeatureStore:
+        return store_of(tmp_path / name, features, images=name, **options)  # type: ignore[arg-type]
+
+    return make
