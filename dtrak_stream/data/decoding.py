@@ -49,8 +49,6 @@ def decode(file: IO[bytes]) -> NDArray[np.uint8]:
         return _decode(file)
     except (BadImageError, MemoryError):
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise BadImageError(f"decompression bomb ({brief(error)})") from error
     except UnidentifiedImageError as error:
         raise BadImageError(_why_unidentified(file)) from error
     except Exception as error:  # decoders meet corrupt bytes with exceptions of every kind

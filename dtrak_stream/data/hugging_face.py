@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -124,7 +125,8 @@ def open_shards(
     builder
         "parquet" or "webdataset".
     """
-    names = {"train": [str(file) for file in files]}
+    # The library takes names for patterns; unescaped, part[1].tar would open part1.tar.
+    names = {"train": [glob.escape(str(file)) for file in files]}
     found = _loaded(
         lambda: datasets.load_dataset(builder, data_files=names, split="train"), where, visible
     )

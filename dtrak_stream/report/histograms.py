@@ -175,7 +175,8 @@ def _inline(document: str) -> Markup:
     text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)
     text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
     text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text)
-    text = re.sub(r' id="[a-z0-9.]+_\d+"', "", text)  # names of groups, the same in every drawing
+    # Groups are named alike in every drawing, and ids must be unique on a page.
+    text = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", text)
     text = re.sub(r"font-family: [^;\"]*;?", "", text)
     text = re.sub(r'<svg width="[^"]*" height="[^"]*"', '<svg role="img"', text)
     text = re.sub(r"\s*\n\s*", " ", text)

@@ -105,7 +105,7 @@ def test_column_of_plain_bytes_is_read_when_named(tmp_path, encoded):
 
 
 def test_format_saved_with_a_data_set_is_set_aside(tmp_path, encoded):
-    made(cells(encoded)).with_format("numpy").save_to_disk(tmp_path / "saved")
+    made(cells(encoded)).with_format("pandas").save_to_disk(tmp_path / "saved")
     assert opened(tmp_path / "saved").image(3).shape == (3, 6, 8)
 
 
@@ -130,6 +130,14 @@ def test_shards_of_a_folder_come_in_natural_order(tmp_path, encoded):
         write_tar(tmp_path / f"{number}.tar", {f"key{number}.png": encoded[number]})
     for spec in (tmp_path, tmp_path / "*.tar", tmp_path / "[0-9]*.tar"):
         assert opened(spec).sample_ids(0, 3) == ["key1", "key2", "key10"]
+
+
+@pytest.mark.parametrize("name", ["part[12].tar", "part?.tar", "pa*.tar", "part [x].tar"])
+def test_file_whose_name_looks_like_a_pattern_is_taken_by_its_name(tmp_path, encoded, name):
+    write_tar(tmp_path / name, {"right.png": encoded[0]})
+    write_tar(tmp_path / "part1.tar", {"wrong.png": encoded[1]})
+    images = opened(tmp_path / name)
+    assert images.sample_ids(0, len(images)) == ["right"]
 
 
 def test_parquet_shards_are_joined(tmp_path, encoded):

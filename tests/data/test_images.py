@@ -209,6 +209,7 @@ def test_identity_changes_with_key_range_shape_and_options(tmp_path, pixels):
         opened(f"{name}:a[1:]").identity(),
         opened(f"{name}:a", limit=11).identity(),
         opened(f"{name}:a", shape, image_fit="crop").identity(),
+        opened(f"{name}:a", ImageShape(3, 4, 5), image_fit="crop").identity(),
         opened(f"{name}:a", shape, image_fit="stretch").identity(),
         opened(f"{name}:a", shape, image_fit="crop", center_crop=5).identity(),
         opened(f"{name}:a", channels="convert").identity(),
@@ -216,6 +217,12 @@ def test_identity_changes_with_key_range_shape_and_options(tmp_path, pixels):
     assert len(set(identities)) == len(identities)
     assert opened(f"{name}:a[:11]").identity() == identities[3]
     assert opened(f"{name}:a", limit=99).identity() == identities[0]
+
+
+def test_identity_tells_ranges_of_equal_images_apart(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((4, 3, 3), np.uint8))
+    first, second = (opened(f"{tmp_path}/a.npy{rows}") for rows in ("[:2]", "[2:]"))
+    assert first.identity() != second.identity()
 
 
 def test_identity_is_worked_out_once(folder, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -36,7 +37,7 @@ def make(name, proj_dim=64, seed=0, num_parameters=1000):
 def project(projector, gradients, cuts=()):
     out = torch.zeros(len(gradients), projector.proj_dim)
     edges = [0, *sorted(cuts), gradients.shape[1]]
-    for start, stop in zip(edges, edges[1:]):
+    for start, stop in pairwise(edges):
         projector.add(gradients[:, start:stop].clone(), start, out)
     return out
 

@@ -20,7 +20,7 @@ from dtrak_stream.errors import (
 )
 from dtrak_stream.report import ReportConfig, ReportOptions, write_report
 from dtrak_stream.report.grids import grid_size
-from tests.report.conftest import Run, decode_uri, make_run, read_page
+from tests.report.conftest import Run, decode_uri, make_run
 
 
 @pytest.mark.parametrize(
@@ -130,10 +130,10 @@ def test_a_source_in_another_order_is_refused_with_both_ids(run: Run, role: str)
     assert role in str(refusal.value)
 
 
-@pytest.mark.parametrize("limit", ["limit", "query_limit"])
-def test_a_source_that_is_too_short_is_refused(run: Run, limit: str) -> None:
-    with pytest.raises(FingerprintMismatchError, match="nothing"):
-        write_report(replace(run.config, **{limit: 1}))
+def test_a_source_that_is_too_short_is_refused(run: Run) -> None:
+    for config in (replace(run.config, limit=1), replace(run.config, query_limit=1)):
+        with pytest.raises(FingerprintMismatchError, match="nothing"):
+            write_report(config)
 
 
 def test_a_refusal_leaves_the_earlier_page_as_it_was(run: Run) -> None:
@@ -198,8 +198,9 @@ def test_a_score_above_its_ranking_is_refused(run: Run) -> None:
         write_report(run.config)
 
 
-def test_a_ranking_of_images_that_do_not_exist_is_refused(run: Run) -> None:
+@pytest.mark.parametrize("ranking", ["top_index", "bottom_index"])
+def test_a_ranking_of_images_that_do_not_exist_is_refused(run: Run, ranking: str) -> None:
     with h5py.File(run.config.scores, "r+") as file:
-        file["top_index"][1, 0] = 30
+        file[ranking][1, 0] = 30
     with pytest.raises(CorruptFileError, match="outside 0 to 29"):
         write_report(run.config)

@@ -8,9 +8,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 
-from dtrak_stream.report.numbers import signed
-from tests.report.conftest import Node, Run, decode_uri, make_run, save_images
+from dtrak_stream.report.numbers import signed, unsigned
+from tests.report.conftest import Node, Run, decode_uri, make_run
 
 
 def row_entries(card: Node, kind: str) -> list[tuple[int, str, float]]:
@@ -48,15 +49,13 @@ def test_written_scores_are_the_values_rounded(run: Run) -> None:
 
 def test_each_picture_is_that_of_the_sample_named_beside_it(run: Run) -> None:
     page = run.report(proponents=2)
-    pixels = {name: decode_uri_of(run.folder / "train" / name) for name in run.train_ids}
+    pixels = {name: read_pixels(run.folder / "train" / name) for name in run.train_ids}
     for entry in page.all("ol", "tiles")[0].all("li"):
         shown = np.asarray(decode_uri(entry.all("img")[0].attributes["src"]))
         np.testing.assert_array_equal(shown, pixels[entry.all("span", "id")[0].text])
 
 
-def decode_uri_of(path: Path) -> np.ndarray:
-    from PIL import Image
-
+def read_pixels(path: Path) -> np.ndarray:
     with Image.open(path) as picture:
         return np.asarray(picture)
 
@@ -148,6 +147,8 @@ def test_squared_scores_have_no_opponents(run: Run) -> None:
     assert not page.all("b", "low")
     assert "opponents" not in page.all("header")[0].words
     assert not page.all("li", "low")
+    for score in page.all("data", "score"):
+        assert score.text == unsigned(float(score.attributes["value"]))
     order = np.argsort(run.scores[0], kind="stable")
     lowest = [entry[1] for entry in row_entries(cards(page)[0], "least")]
     assert lowest == [run.train_ids[n] for n in order[:8]]
@@ -237,11 +238,3 @@ def test_an_unreadable_image_gets_a_tile_with_the_reason(run: Run, role: str) ->
     assert "no picture" in missing.words
     assert "empty" in missing.words
     assert where.all("span", "id")[0].text == ids[best]
-
-
-def test_one_image_repeated_under_other_names_is_told_apart(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", N=6, Q=1)
-    save_images(tmp_path / "other", run.train_ids, (8, 8), colour=False)
-    page = run.report(proponents=6)
-    names = [entry[1] for entry in row_entries(cards(page)[0], "high")]
-    assert sorted(names) == sorted(run.train_ids)

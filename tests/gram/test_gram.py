@@ -1,0 +1,193 @@
+"""The Gram matrix: exact, out of core, resumable, on threads and on a scheduler."""
+
+from __future__ import annotations
+
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+from distributed import LocalCluster
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dtrak_stream.errors import (
+    ConfigurationError,
+    CorruptFileError,
+    FingerprintMismatchError,
+    InputError,
+    MemoryLimitError,
+)
+from dtrak_stream.gram import GramConfig, GramOptions, compute_gram, plan_gram, read_gram
+from dtrak_stream.gram.plan import tile_bytes
+from tests.conftest import store_of
+from tests.crashing import finishes_before_step
+
+
+def random_features(samples, proj_dim=64, seed=0):
+    return np.random.default_rng(seed).normal(size=(samples, proj_dim)).astype(np.float32)
+
+
+def compute(store, out, **options):
+    return compute_gram(GramConfig(store.layout.root, out, GramOptions(**options), quiet=True))
+
+
+def direct(features, form):
+    phi = features.astype(np.float64)
+    return phi.T @ phi if form == "primal" else phi @ phi.T
+
+
+@pytest.mark.parametrize(("samples", "form"), [(20, "dual"), (64, "dual"), (65, "primal")])
+def test_the_smaller_form_is_chosen_and_equals_the_direct_product(
+    make_store, tmp_path, samples, form
+):
+    features = random_features(samples)
+    compute(make_store("s", features), tmp_path / "gram.h5")
+    gram = read_gram(tmp_path / "gram.h5")
+    assert gram.form == form
+    assert np.allclose(gram.matrix, direct(features, form), rtol=1e-5, atol=1e-5)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    samples=st.integers(1, 30),
+    rows_per_shard=st.integers(1, 9),
+    tile=st.integers(1, 70),
+    form=st.sampled_from(["primal", "dual"]),
+    dtype=st.sampled_from(["float16", "float32"]),
+)
+def test_any_tiling_gives_the_same_matrix(
+    tmp_path_factory, monkeypatch, samples, rows_per_shard, tile, form, dtype
+):
+    root = tmp_path_factory.mktemp("gram")
+    features = random_features(samples)
+    store = store_of(root / "s", features, rows_per_shard=rows_per_shard, dtype=dtype)
+    monkeypatch.setattr("dtrak_stream.gram.plan._SMALLEST_TILE", 1)
+    monkeypatch.setattr("dtrak_stream.gram.plan._ROWS_PER_GROUP", 2 * rows_per_shard)
+    limit = tile_bytes(store, form, tile, 1)
+    compute(store, root / "gram.h5", gram_form=form, memory_limit=str(limit))
+    gram = read_gram(root / "gram.h5").matrix
+    stored = store.rows(range(samples))
+    assert np.allclose(gram, direct(stored, form), rtol=1e-5, atol=1e-5)
+    assert np.array_equal(gram, gram.T)
+    shutil.rmtree(root)
+
+
+def test_a_plan_stays_under_the_limit_and_uses_it(make_store):
+    store = make_store("s", random_features(200, 256))
+    whole = tile_bytes(store, "primal", 256, 2)
+    plan = plan_gram(store, "primal", memory_limit=whole, workers=2)
+    assert (plan.tile_size, plan.workers) == (256, 2)
+    alone = plan_gram(store, "primal", memory_limit=whole - 1, workers=2)
+    assert (alone.tile_size, alone.workers) == (256, 1)
+    small = plan_gram(
+        store, "primal", memory_limit=tile_bytes(store, "primal", 256, 1) - 1, workers=2
+    )
+    assert small.tile_size < 256
+    cells = np.zeros((256, 256), int)
+    for tile in small.tiles():
+        cells[tile.rows.start : tile.rows.stop, tile.columns.start : tile.columns.stop] += 1
+    assert np.array_equal(np.triu(cells), np.triu(np.ones_like(cells)))
+
+
+def test_work_that_fits_in_no_plan_is_refused_before_it_starts(make_store, tmp_path):
+    store = make_store("s", random_features(200, 256))
+    with pytest.raises(MemoryLimitError, match=r"--memory-limit.*allow at least"):
+        compute(store, tmp_path / "gram.h5", memory_limit="10KB", gram_form="primal")
+    assert not list(tmp_path.glob("gram*"))
+
+
+def test_a_limit_that_is_no_size_is_refused(make_store, tmp_path):
+    store = make_store("s", random_features(5))
+    with pytest.raises(ConfigurationError, match=r"--memory-limit lots.*4GiB"):
+        compute(store, tmp_path / "gram.h5", memory_limit="lots")
+
+
+def test_quarantined_samples_are_absent(make_store, tmp_path):
+    features = random_features(90)
+    features[[4, 50]] = np.nan
+    compute(make_store("s", features), tmp_path / "gram.h5")
+    kept = np.delete(features, [4, 50], axis=0)
+    gram = read_gram(tmp_path / "gram.h5").matrix
+    assert np.allclose(gram, direct(kept, "primal"), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["primal", "dual"])
+def test_a_kill_at_any_step_and_a_restart_give_the_same_bytes(
+    make_store, tmp_path, monkeypatch, form
+):
+    monkeypatch.setattr("dtrak_stream.gram.plan._SMALLEST_TILE", 1)
+    monkeypatch.setattr("dtrak_stream.gram.plan._ROWS_PER_GROUP", 14)
+    store = make_store("s", random_features(40))
+    options = {"gram_form": form, "memory_limit": str(tile_bytes(store, form, 40, 1))}
+    compute(store, tmp_path / "whole.h5", **options)
+    # one folder is killed again and again; it must get further every time
+    out, deaths = tmp_path / "killed" / "gram.h5", 0
+    step = 6
+    while not finishes_before_step(lambda: compute(store, out, **options), step):
+        assert not out.exists() or read_gram(out)
+        deaths += 1
+        assert deaths < 200, "no progress from one restart to the next"
+        step = 6 + deaths % 7
+    assert deaths > 2
+    assert out.read_bytes() == (tmp_path / "whole.h5").read_bytes()
+    assert not out.with_name("gram.h5.parts").exists()
+
+
+def test_a_finished_gram_is_not_computed_again(make_store, tmp_path):
+    store = make_store("s", random_features(20))
+    assert compute(store, tmp_path / "gram.h5").computed > 0
+    assert compute(store, tmp_path / "gram.h5").computed == 0
+
+
+def test_the_gram_of_another_store_is_refused(make_store, tmp_path):
+    compute(make_store("a", random_features(20)), tmp_path / "gram.h5")
+    with pytest.raises(FingerprintMismatchError, match="fingerprint differs"):
+        compute(make_store("b", random_features(20)), tmp_path / "gram.h5")
+
+
+def test_a_gram_of_another_form_is_refused(make_store, tmp_path):
+    store = make_store("s", random_features(20))
+    compute(store, tmp_path / "gram.h5")
+    with pytest.raises(FingerprintMismatchError, match="'dual', requested 'primal'"):
+        compute(store, tmp_path / "gram.h5", gram_form="primal")
+
+
+def test_a_damaged_shard_is_refused(make_store, tmp_path):
+    store = make_store("s", random_features(20))
+    path = store.layout.shard_path(1)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CorruptFileError, match=r"00000001\.h5"):
+        compute(store, tmp_path / "gram.h5")
+
+
+def test_a_gram_with_nan_is_refused(make_store, tmp_path):
+    compute(make_store("s", random_features(20)), tmp_path / "gram.h5")
+    with h5py.File(tmp_path / "gram.h5", "r+") as file:
+        file["gram"][0, 0] = np.nan
+    with pytest.raises(CorruptFileError, match="NaN"):
+        read_gram(tmp_path / "gram.h5")
+
+
+def test_a_missing_gram_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"tools/gram\.py"):
+        read_gram(tmp_path / "gram.h5")
+
+
+def test_an_address_where_nobody_answers_is_refused(make_store, tmp_path, monkeypatch):
+    monkeypatch.setattr("dtrak_stream.cluster._CONNECT_SECONDS", 0.5)
+    store = make_store("s", random_features(20))
+    with pytest.raises(InputError, match=r"--scheduler tcp://127\.0\.0\.1:9: no Dask scheduler"):
+        compute(store, tmp_path / "gram.h5", scheduler="tcp://127.0.0.1:9")
+
+
+@pytest.mark.filterwarnings("default::ResourceWarning", "default::DeprecationWarning")
+def test_a_scheduler_computes_the_same_matrix(make_store, tmp_path):
+    store = make_store("s", random_features(90))
+    compute(store, tmp_path / "threads.h5")
+    with LocalCluster(
+        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+    ) as cluster:
+        compute(store, tmp_path / "cluster.h5", scheduler=cluster.scheduler_address)
+    threads, remote = read_gram(tmp_path / "threads.h5"), read_gram(tmp_path / "cluster.h5")
+    assert np.array_equal(threads.matrix, remote.matrix)
