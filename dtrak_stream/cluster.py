@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -50,7 +51,10 @@ def connect(scheduler: str | None) -> Iterator[Cluster]:
     """
     if scheduler is None:
         workers = os.cpu_count() or 1
-        yield Cluster(workers, _compute_in_threads)
+        with ThreadPoolExecutor(workers) as pool:
+            yield Cluster(
+                workers, lambda tasks: list(dask.compute(*tasks, scheduler="threads", pool=pool))
+            )
         return
     with _client(scheduler) as client:
         workers = sum(client.nthreads().values())
@@ -66,10 +70,6 @@ def connect(scheduler: str | None) -> Iterator[Cluster]:
 def task(function: Callable[..., Any], *arguments: Any) -> Delayed:
     """Return a Dask task that calls `function` with `arguments` as they are."""
     return delayed(function, pure=False, traverse=False)(*arguments)
-
-
-def _compute_in_threads(tasks: Sequence[Delayed]) -> Sequence[Any]:
-    return list(dask.compute(*tasks, scheduler="threads"))
 
 
 def _client(scheduler: str) -> Any:

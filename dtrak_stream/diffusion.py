@@ -185,9 +185,7 @@ def _denoiser_class(index: dict[str, Any], root: Path) -> str:
     return cast(str, class_name)
 
 
-def _load_parts(
-    root: Path, class_name: str, dtype: torch.dtype
-) -> tuple[nn.Module, DDPMScheduler]:
+def _load_parts(root: Path, class_name: str, dtype: torch.dtype) -> tuple[nn.Module, DDPMScheduler]:
     try:
         network = _DENOISERS[class_name].from_pretrained(
             root,

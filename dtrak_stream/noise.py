@@ -70,7 +70,7 @@ def random_words(key: StreamKey, counter: tuple[Tensor | int, Tensor | int, int,
 def philox(key: tuple[int, int], counter: tuple[Tensor | int, Tensor | int, int, int]) -> Tensor:
     """Philox-4x32-10 on int64 tensors that hold unsigned 32-bit words; see `random_words`."""
     device = next((word.device for word in counter if isinstance(word, Tensor)), None)
-    c0, c1, c2, c3 = torch.broadcast_tensors(
+    c0, c1, c2, c3 = torch.broadcast_tensors(  # type: ignore[no-untyped-call]
         *(torch.as_tensor(word, dtype=torch.int64, device=device) for word in counter)
     )
     k0, k1 = key

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from tqdm import tqdm
 
 
 def progress(
     total: int, *, description: str, unit: str, done: int = 0, visible: bool = True
-) -> tqdm[None]:
+) -> tqdm[Any]:
     """Return a progress bar on standard error with rate, count and time left.
 
     Parameters

@@ -1,7 +1,7 @@
 """Compute the Gram matrix of a feature store."""
 
-from dtrak_stream.gram import GramConfig, compute_gram
 from dtrak_stream.command_line import run
+from dtrak_stream.gram import GramConfig, compute_gram
 
 if __name__ == "__main__":
     run(GramConfig, compute_gram)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from dtrak_stream.diffusion import EMBEDDED_MODEL
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.generation.sampler import SamplerKind
 
@@ -17,11 +18,11 @@ class GenerationConfig:
     run continues when the same command is given again; a larger --count adds images.
     """
 
-    model: str
-    """A diffusers pipeline folder, or embedded:digits_ddpm."""
     out: Path
     """Folder for the images, 00000.png and so on."""
-    count: int
+    model: str = EMBEDDED_MODEL
+    """Diffusers pipeline folder with safetensors (or the small model that comes along)."""
+    count: int = 16
     """Number of images."""
     seed: int = 0
     """Seed; image i has its own random numbers, named by (seed, i)."""

@@ -79,7 +79,8 @@ class Sampler:
             )
             images = cast(Tensor, step.prev_sample)
         self._check_finite(images)
-        return images.clamp(-1, 1).cpu()
+        finished: Tensor = images.clamp(-1, 1).cpu()
+        return finished
 
     def _generator(self, number: int) -> torch.Generator:
         return torch.Generator().manual_seed((self._first_seed + number) % _SEEDS)

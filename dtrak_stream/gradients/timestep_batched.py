@@ -127,7 +127,7 @@ def _write_flat(
     add: bool,
 ) -> None:
     """Write (or add) gradients into `out` (p,), one after the other; an unused one is zero."""
-    places = out.split([parameter.numel() for parameter in parameters])
+    places = torch.split(out, [parameter.numel() for parameter in parameters])
     for place, gradient in zip(places, gradients, strict=True):
         if gradient is None:
             if not add:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import tyro
 
 from dtrak_stream.checkpoints import Checkpoints
@@ -153,8 +152,10 @@ class GramRun:
         while done < len(groups):
             wave = groups[done : done + self.plan.workers]
             tasks = [task(partial_product, self.store, self.plan.form, tile, g) for g in wave]
-            for partial in self.cluster.compute(tasks):
-                total = partial if total is None else np.add(total, partial, out=total)
+            partials = list(self.cluster.compute(tasks))
+            total = partials.pop(0) if total is None else total
+            for partial in partials:
+                total += partial
             before, done = done, done + len(wave)
             checkpoints.save(f"{tile.name}-after-{done:06d}", total=total)
             checkpoints.drop(f"{tile.name}-after-{before:06d}")

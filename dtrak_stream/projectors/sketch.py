@@ -120,7 +120,7 @@ def fold(features: Tensor) -> Tensor:
 
 def unpacked_bits(words: Tensor) -> Tensor:
     """Return the 32 bits of each word, lowest first: (..., m) int64 -> (..., 32 m) int8."""
-    low_bytes = words.contiguous().view(torch.uint8).unflatten(-1, (-1, 8))[..., :4]
+    low_bytes = words.contiguous().view(torch.uint8).reshape(*words.shape, 8)[..., :4]
     places = torch.arange(8, dtype=torch.uint8, device=words.device)
-    bits = (low_bytes.unsqueeze(-1) >> places).bitwise_and_(1)  # (..., m, 4, 8)
+    bits: Tensor = (low_bytes.unsqueeze(-1) >> places).bitwise_and_(1)  # (..., m, 4, 8)
     return bits.flatten(-3).view(torch.int8)

@@ -16,7 +16,7 @@ from dtrak_stream.report.cards import Card
 from dtrak_stream.report.numbers import unsigned
 from dtrak_stream.report.options import ReportOptions
 from dtrak_stream.report.overall import Overall
-from dtrak_stream.report.scores_file import ScoresFile
+from dtrak_stream.score.scores_file import ScoresFile
 
 _CRISP_BELOW = 128  # pixels: a smaller image is shown enlarged, with its pixels as squares
 _FEW_TIMESTEPS = 5

@@ -13,8 +13,8 @@ from dtrak_stream.report.grids import draw_grid
 from dtrak_stream.report.options import ReportConfig, ReportOptions, ReportResult
 from dtrak_stream.report.overall import overall
 from dtrak_stream.report.page import Page
-from dtrak_stream.report.scores_file import ScoresFile
 from dtrak_stream.report.tiles import Gallery, encode_png, parse_shape
+from dtrak_stream.score.scores_file import ScoresFile
 
 PAGE_NAME = "index.html"
 GRID_FOLDER = "grids"

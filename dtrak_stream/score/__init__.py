@@ -2,5 +2,6 @@
 
 from dtrak_stream.score.options import ScoreOptions
 from dtrak_stream.score.run import ScoreConfig, ScoreResult, score
+from dtrak_stream.score.scores_file import ScoresFile
 
-__all__ = ["ScoreConfig", "ScoreOptions", "ScoreResult", "score"]
+__all__ = ["ScoreConfig", "ScoreOptions", "ScoreResult", "ScoresFile", "score"]

@@ -56,7 +56,7 @@ class ShardRows:
         for name in _DATASETS:
             array = np.ascontiguousarray(getattr(self, name))
             digest.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())
-            digest.update(memoryview(array).cast("B"))
+            digest.update(array.data.cast("B"))
         return digest.hexdigest()
 
 

@@ -224,7 +224,8 @@ class FeatureStore:
 
     def sample_ids(self) -> NDArray[np.bytes_]:
         """Return the ids of all rows: (N,) fixed-length UTF-8."""
-        return self._joined("sample_id")
+        ids: NDArray[np.bytes_] = self._joined("sample_id")
+        return ids
 
     def _joined(self, name: str) -> Any:
         parts = []

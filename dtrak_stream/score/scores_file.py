@@ -1,4 +1,4 @@
-"""The scores file as the report reads it: a few rows at a time, checked before they are used."""
+"""Reading a scores file: a few rows at a time, checked before they are used."""
 
 from __future__ import annotations
 

@@ -1,0 +1,38 @@
+"""Which training images a diffusion model's output is due to, streamed from disk to disk.
+
+Images flow once through a diffusion model, a projector and an HDF5 store; everything after that
+is linear algebra over a store that never has to fit in memory.
+"""
+
+from dtrak_stream.attribute import AttributeConfig, AttributeResult, attribute
+from dtrak_stream.data import ImageOptions, open_images
+from dtrak_stream.errors import DtrakStreamError
+from dtrak_stream.features import FeatureOptions
+from dtrak_stream.featurize import FeaturizeConfig, featurize
+from dtrak_stream.gram import GramConfig, GramOptions, compute_gram
+from dtrak_stream.report import ReportConfig, ReportOptions, write_report
+from dtrak_stream.score import ScoreConfig, ScoreOptions, ScoresFile, score
+from dtrak_stream.store import FeatureStore
+
+__all__ = [
+    "AttributeConfig",
+    "AttributeResult",
+    "DtrakStreamError",
+    "FeatureOptions",
+    "FeatureStore",
+    "FeaturizeConfig",
+    "GramConfig",
+    "GramOptions",
+    "ImageOptions",
+    "ReportConfig",
+    "ReportOptions",
+    "ScoreConfig",
+    "ScoreOptions",
+    "ScoresFile",
+    "attribute",
+    "compute_gram",
+    "featurize",
+    "open_images",
+    "score",
+    "write_report",
+]
