@@ -92,7 +92,9 @@ def attribute(config: AttributeConfig) -> AttributeResult:
         On Ctrl-C. The same call goes on where it stopped.
     """
     config = _with_output_function(config)
-    record_run(config.run / "config.yaml", config)
+    record = config.run / "config.yaml"
+    if not record.exists():
+        record_run(record, config)
     stages = StageTimes()
     train = stages.run("train features", _featurize, config, config.train, "train", config.limit)
     query = stages.run(
@@ -102,6 +104,7 @@ def attribute(config: AttributeConfig) -> AttributeResult:
     gram = stages.run("Gram matrix", compute_gram, gram_config)
     scored = stages.run("scores", _score, config, train.path, query.path, gram.path)
     report = stages.run("report", write_report, _report_config(config, scored.path))
+    record_run(record, config)  # only now: a refused call must not rewrite what the run was
     say(stages.summary())
     return AttributeResult(report.path, scored.path, scored.quarantined, stages.seconds)
 

@@ -36,17 +36,28 @@ class Checkpoints:
     @classmethod
     def beside(cls, result: Path, plan: Mapping[str, Any]) -> Checkpoints:
         """Open the checkpoints of `result`, keeping what an earlier run of `plan` left."""
-        checkpoints = cls(result.with_name(result.name + ".parts"))
+        checkpoints = cls(_folder_beside(result))
+        checkpoints._discard_other_plan(plan)
         checkpoints.folder.mkdir(parents=True, exist_ok=True)
         remove_partials(checkpoints.folder)
-        plan_path = checkpoints.folder / "plan.json"
-        text = json.dumps(plan, sort_keys=True)
-        if plan_path.exists() and json.dumps(_read(plan_path), sort_keys=True) != text:
-            say(f"{checkpoints.folder}: left by a run with other options, starting over")
-            checkpoints.discard()
-            checkpoints.folder.mkdir()
-        write_json(plan_path, dict(plan))
+        write_json(checkpoints._plan_path, dict(plan))
         return checkpoints
+
+    @classmethod
+    def discard_leftovers(cls, result: Path, identity: Mapping[str, Any]) -> None:
+        """Remove what a run that was killed just after it finished `result` left beside it.
+
+        Parameters
+        ----------
+        result
+            A finished result.
+        identity
+            What its plan said, all of it or in part; checkpoints of other plans are kept.
+        """
+        leftovers = cls(_folder_beside(result))
+        plan = leftovers._stored_plan()
+        if leftovers.folder.exists() and (plan is None or identity.items() <= plan.items()):
+            leftovers.discard()
 
     def save(self, name: str, **arrays: NDArray[Any]) -> None:
         """Keep `arrays` under `name`, on disk before this returns."""
@@ -80,9 +91,24 @@ class Checkpoints:
         """Remove all of them, once the result is finished."""
         shutil.rmtree(self.folder)
 
+    @property
+    def _plan_path(self) -> Path:
+        return self.folder / "plan.json"
 
-def _read(path: Path) -> object:
-    try:
-        return json.loads(path.read_text())
-    except ValueError:
-        return None
+    def _stored_plan(self) -> dict[str, Any] | None:
+        try:
+            plan = json.loads(self._plan_path.read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return plan if isinstance(plan, dict) else None
+
+    def _discard_other_plan(self, plan: Mapping[str, Any]) -> None:
+        # without a plan, they are the rest of checkpoints that were being removed in a crash
+        if not self.folder.exists() or self._stored_plan() == json.loads(json.dumps(plan)):
+            return
+        say(f"{self.folder}: left by a run with other options, starting over")
+        self.discard()
+
+
+def _folder_beside(result: Path) -> Path:
+    return result.with_name(result.name + ".parts")

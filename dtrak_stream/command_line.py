@@ -5,17 +5,20 @@ Exit codes: 0 done, 2 bad input or refused, 3 done with quarantined samples, 130
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import io
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar, get_type_hints
 
 import tyro
 import yaml
 
-from dtrak_stream.errors import DtrakStreamError, InputError
+from dtrak_stream.errors import ConfigurationError, DtrakStreamError, InputError
 from dtrak_stream.provenance import RECORD_KEY
 
 EXIT_DONE = 0
@@ -28,6 +31,9 @@ _CONFIG_HELP = (
     "--config FILE.yaml; flags on the command line win. The config.yaml that a run writes is "
     "such a file."
 )
+
+_ON, _OFF = {"true", "yes", "on"}, {"false", "no", "off"}
+_FRAME, _TITLE = "─│╭╮╰╯ ", "╭"
 
 Config = TypeVar("Config")
 
@@ -48,6 +54,8 @@ def run(
     config_type: type[Config],
     stage: Callable[[Config], Outcome],
     arguments: Sequence[str] | None = None,
+    *,
+    program: str | None = None,
 ) -> None:
     """Parse the command line into `config_type`, run `stage`, print its path, exit.
 
@@ -59,30 +67,62 @@ def run(
         The one function of the package that this command is for.
     arguments
         Command line without the program name (default: `sys.argv[1:]`).
+    program
+        Name of the program in its help (default: the file's).
     """
-    sys.exit(_exit_code(config_type, stage, sys.argv[1:] if arguments is None else arguments))
+    given = sys.argv[1:] if arguments is None else arguments
+    sys.exit(exit_code(lambda: stage(parse(config_type, given, program=program))))
 
 
-def parse(config_type: type[Config], arguments: Sequence[str]) -> Config:
+def parse(
+    config_type: type[Config], arguments: Sequence[str], *, program: str | None = None
+) -> Config:
     """Turn a command line, with any `--config FILE.yaml` expanded, into a configuration.
 
     Raises
     ------
     InputError
         If the YAML file is missing or is not a mapping of options.
+    ConfigurationError
+        If there is no such option, or it cannot have such a value.
     """
+    expanded = _expand_config(arguments, _switches(config_type))
     description = f"{config_type.__doc__ or ''}\n\n{_CONFIG_HELP}"
-    return tyro.cli(config_type, args=_expand_config(list(arguments)), description=description)
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(config_type, args=expanded, description=description, prog=program)
+    except SystemExit as stop:
+        if not stop.code:
+            raise  # --help
+        _refuse(complaint.getvalue())
 
 
-def _exit_code(
-    config_type: type[Config], stage: Callable[[Config], Outcome], arguments: Sequence[str]
-) -> int:
+def _refuse(complaint: str) -> NoReturn:
+    """Say in one line what the parser said in a framed box."""
+    lines = [line.strip(_FRAME) for line in complaint.splitlines() if line[:1] != _TITLE]
+    words = " ".join(line for line in lines if line)
+    for asides in ("Argument helptext:", "For full helptext"):
+        words = words.partition(asides)[0].strip(" .")
+    raise ConfigurationError(words, where="command line", remedy="run with --help for all options")
+
+
+def exit_code(work: Callable[[], Outcome]) -> int:
+    """Do the work, print where its result is (or one line on what went wrong); see the codes."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        outcome = stage(parse(config_type, arguments))
+        outcome = work()
     except DtrakStreamError as refusal:
-        print(f"error: {refusal}", file=sys.stderr)
+        print("error:", *str(refusal).splitlines(), file=sys.stderr)
+        return EXIT_REFUSED
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(
+            f"error: {error.filename}: {str(error.strerror).lower()}; "
+            "check the path and your right to write there",
+            file=sys.stderr,
+        )
         return EXIT_REFUSED
     except KeyboardInterrupt as interrupt:
         progress = f"{interrupt}; " if str(interrupt) else ""
@@ -99,7 +139,18 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _expand_config(arguments: list[str]) -> list[str]:
+def _switches(config_type: type) -> set[str]:
+    """Return the flags that are either on or off, in groups of options too."""
+    flags: set[str] = set()
+    for name, kind in get_type_hints(config_type).items():
+        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+            flags |= _switches(kind)
+        elif kind is bool:
+            flags.add(name.replace("_", "-"))
+    return flags
+
+
+def _expand_config(arguments: Sequence[str], switches: set[str]) -> list[str]:
     """Replace `--config FILE` by the options in FILE, placed first so that flags override them."""
     from_file: list[str] = []
     from_flags: list[str] = []
@@ -109,20 +160,32 @@ def _expand_config(arguments: list[str]) -> list[str]:
         if name != "--config":
             from_flags.append(argument)
         else:
-            from_file += _options_in(Path(value if separator else next(waiting, "")))
+            options = _options_in(Path(value if separator else next(waiting, "")))
+            for option, setting in options.items():
+                from_file += _tokens(str(option).replace("_", "-"), setting, switches)
     return from_file + from_flags
 
 
-def _options_in(path: Path) -> list[str]:
+class _PlainLoader(yaml.SafeLoader):
+    """Reads scalars as they are written: whether `no` is a word or a switch, the option says."""
+
+
+_PlainLoader.yaml_implicit_resolvers = {
+    letter: [rule for rule in rules if rule[0] == "tag:yaml.org,2002:null"]
+    for letter, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _options_in(path: Path) -> dict[str, Any]:
     try:
-        options = yaml.safe_load(path.read_text())
+        options = yaml.load(path.read_text(), _PlainLoader)
     except OSError as error:
         raise InputError(
             f"cannot read the configuration ({error.strerror})",
             where=f"--config {path}",
             remedy="give an existing YAML file",
         ) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(
             f"not YAML ({' '.join(str(error).split())})",
             where=f"--config {path}",
@@ -134,14 +197,14 @@ def _options_in(path: Path) -> list[str]:
             where=f"--config {path}",
             remedy="write one `option-name: value` a line",
         )
-    return [token for name, value in options.items() for token in _tokens(str(name), value)]
+    return options
 
 
-def _tokens(name: str, value: Any) -> list[str]:
-    flag = name.replace("_", "-")
-    if name == RECORD_KEY or value is None:
+def _tokens(flag: str, value: Any, switches: set[str]) -> list[str]:
+    if flag == RECORD_KEY or value is None:
         return []
-    if isinstance(value, bool):
-        return [f"--{flag}" if value else f"--no-{flag}"]
-    values = value if isinstance(value, list) else [value]
-    return [f"--{flag}", *map(str, values)]
+    if flag in switches and str(value).lower() in _ON | _OFF:
+        return [f"--{flag}" if str(value).lower() in _ON else f"--no-{flag}"]
+    if isinstance(value, list):
+        return [f"--{flag}", *map(str, value)]
+    return [f"--{flag}={value}"]  # one word, since a value may begin with a dash

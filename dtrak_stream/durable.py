@@ -7,6 +7,7 @@ import errno
 import json
 import os
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,24 @@ def durable_path(final: Path) -> Iterator[Path]:
 def write_bytes(final: Path, content: bytes | memoryview) -> None:
     """Write `content` to `final`, durably and atomically."""
     with durable_path(final) as partial, partial.open("wb", buffering=0) as file:
-        view = memoryview(content).cast("B")
-        while view:  # a raw write may be short when the disk fills up
-            view = view[file.write(view) :]
+        _write_all(file, content)
+
+
+def append_bytes(path: Path, content: bytes) -> None:
+    """Add `content` to the end of `path`, on disk before this returns.
+
+    A crash may leave any beginning of it there: readers must be able to tell.
+
+    Raises
+    ------
+    DiskFullError
+        If there is no room for all of it.
+    """
+    with _disk_full_explained(path):
+        with path.open("ab", buffering=0) as file:
+            _write_all(file, content)
+            os.fsync(file.fileno())
+        _fsync(path.parent)  # the file may be new
 
 
 def write_json(final: Path, value: Any) -> None:
@@ -59,6 +75,12 @@ def remove_partials(folder: Path) -> None:
     """Remove what interrupted writes left behind in `folder`."""
     for partial in folder.glob("*" + PARTIAL_SUFFIX):
         partial.unlink()
+
+
+def _write_all(file: FileIO, content: bytes | memoryview) -> None:
+    view = memoryview(content).cast("B")
+    while view:  # a raw write may be short when the disk fills up
+        view = view[file.write(view) :]
 
 
 @contextlib.contextmanager

@@ -1,25 +1,24 @@
-"""From images to features: the model, its gradients and the projector as one thing."""
+"""What a feature is: the options, and the featurizer they describe."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 import xxhash
-from torch import Tensor
 
-from dtrak_stream.data import Images, ImageShape
 from dtrak_stream.diffusion import choose_parameters, load_denoiser, weights_hash
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.gradients import GradientEngine, TimestepBatchedEngine
+from dtrak_stream.featurizer import Featurizer
+from dtrak_stream.gradients import GradientTask, LossScale, TimestepBatchedEngine
 from dtrak_stream.noise import ImageNoise, NoiseKeying
 from dtrak_stream.objectives import OutputFunction, choose_timesteps
-from dtrak_stream.projectors import Projector, make_projector
-from dtrak_stream.store import Fingerprint
+from dtrak_stream.projectors import make_projector
+from dtrak_stream.timing import StageTimer
 
 MAX_NOISE_DRAWS = 65_535
+_HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -45,53 +44,12 @@ Default: the method's own (square for d-trak)."""
     """Seed of the noise and of the projector."""
     dtype: Literal["float16", "float32"] = "float16"
     """How features are stored; float16 has a scale for each row."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """What the model computes in (autocast); gradients and features are float32 in any case."""
     rows_per_shard: int = 1024
     """Images in one file of the store; a crash costs at most one shard of work."""
     device: str = "auto"
     """Where the model runs: auto, cpu, cuda, cuda:1 ..."""
-
-
-@dataclass(frozen=True)
-class Featurizer:
-    """Turns images into features.
-
-    Attributes
-    ----------
-    engine
-        Streams per-sample gradients.
-    projector
-        Maps gradients to features.
-    image_shape
-        The images it takes.
-    device
-        Where it computes.
-    identity
-        Fields of the fingerprint that do not depend on the images.
-    """
-
-    engine: GradientEngine
-    projector: Projector
-    image_shape: ImageShape
-    device: torch.device
-    identity: dict[str, object]
-
-    def features(self, images: Tensor, sample_ids: Sequence[str]) -> Tensor:
-        """Return the features of images (B, C, H, W) in [-1, 1]: (B, k) float32 on the CPU."""
-        out = torch.zeros(len(images), self.projector.proj_dim, device=self.device)
-        for piece in self.engine.stream(images.to(self.device), sample_ids):
-            rows = slice(piece.first_row, piece.first_row + len(piece.block))
-            self.projector.add(piece.block, piece.offset, out[rows])
-        return out.cpu()
-
-    def fingerprint(self, images: Images, options: FeatureOptions) -> Fingerprint:
-        """Return what the features of `images` depend on. Reads the images' files once."""
-        return Fingerprint(
-            **self.identity,  # type: ignore[arg-type]
-            images=images.identity(),
-            samples=len(images),
-            dtype=options.dtype,
-            rows_per_shard=options.rows_per_shard,
-        )
 
 
 def make_featurizer(model: str, options: FeatureOptions) -> Featurizer:
@@ -111,14 +69,22 @@ def make_featurizer(model: str, options: FeatureOptions) -> Featurizer:
     output_function = OutputFunction(options.output_function or "square", denoiser.schedule)
     timesteps = choose_timesteps(options.timesteps, denoiser.schedule.num_timesteps)
     noise = ImageNoise(options.seed, options.noise)
-    engine = TimestepBatchedEngine(
-        denoiser, parameters, output_function, timesteps, noise, options.noise_draws
+    task = GradientTask(
+        denoiser,
+        parameters,
+        output_function,
+        timesteps,
+        noise,
+        options.noise_draws,
+        autocast=None if options.precision == "float32" else _HALF[options.precision],
+        scale=LossScale.for_precision(options.precision, denoiser.image_shape),
+        timer=StageTimer(device),
     )
     projector = make_projector(
         options.projector,
         proj_dim=options.proj_dim,
         seed=options.seed,
-        num_parameters=engine.num_parameters,
+        num_parameters=task.num_parameters,
     )
     schedule = denoiser.schedule
     numbers = torch.stack([schedule.alphas_cumprod, schedule.betas]).numpy().tobytes()
@@ -128,7 +94,7 @@ def make_featurizer(model: str, options: FeatureOptions) -> Featurizer:
         f"schedule {xxhash.xxh3_64_hexdigest(numbers)}",
         "weights": weights_hash(denoiser.network),
         "parameters": xxhash.xxh3_64_hexdigest(shapes.encode()),
-        "num_parameters": engine.num_parameters,
+        "num_parameters": task.num_parameters,
         "output_function": output_function.name,
         "timesteps": timesteps,
         "noise_keying": options.noise,
@@ -138,8 +104,10 @@ def make_featurizer(model: str, options: FeatureOptions) -> Featurizer:
         "projector_version": projector.version,
         "proj_dim": projector.proj_dim,
         "image_shape": str(denoiser.image_shape),
+        "precision": options.precision,
     }
-    return Featurizer(engine, projector, denoiser.image_shape, device, identity)
+    engine = TimestepBatchedEngine(task)
+    return Featurizer(task, projector, denoiser.image_shape, device, identity, engine)
 
 
 def choose_device(name: str) -> torch.device:

@@ -11,7 +11,7 @@ import tyro
 
 from dtrak_stream.data import ImageOptions, open_images
 from dtrak_stream.diffusion import EMBEDDED_MODEL
-from dtrak_stream.durable import remove_partials, write_json
+from dtrak_stream.durable import PARTIAL_SUFFIX, remove_partials, write_json
 from dtrak_stream.errors import (
     CorruptFileError,
     DiskFullError,
@@ -100,37 +100,56 @@ def featurize(config: FeaturizeConfig) -> FeaturizeResult:
         limit=config.limit,
         visible=not config.quiet,
     )
-    layout = StoreLayout(config.store, featurizer.fingerprint(images, config.features))
-    _begin_or_continue(layout, config)
+    fingerprint = featurizer.fingerprint(
+        images, config.features.dtype, config.features.rows_per_shard
+    )
+    layout = StoreLayout(config.store, fingerprint)
+    if layout.plan_path.exists():
+        _continue(layout, config)
+    else:
+        _refuse_foreign_folder(layout)
     missing = layout.missing_shards()
-    _refuse_what_cannot_fit(layout, len(missing))
+    if missing:
+        _refuse_what_cannot_fit(layout, len(missing))
+    _begin(layout, config)
     _forget_quarantine_of(layout, missing)
     run = ShardRun(featurizer, images, layout, not config.quiet)
     computed = run.run(missing) if missing else 0
+    quarantined = _settle_quarantine(layout)
     if missing or not (layout.root / "features.h5").exists():
         write_joined_view(layout)
-    quarantined = len(read_quarantine(layout.quarantine_path))
     _say_outcome(layout, computed, quarantined)
     return FeaturizeResult(config.store, quarantined, computed)
 
 
-def _begin_or_continue(layout: StoreLayout, config: FeaturizeConfig) -> None:
-    if layout.plan_path.exists():
-        stored = read_layout(layout.root)
-        stored.fingerprint.refuse_other_run(layout.fingerprint, where=layout.root)
-        remove_partials(layout.root)
-        remove_partials(layout.shards_folder)
-        _check_finished_shards(layout, config)
-        return
-    if layout.root.exists() and any(layout.root.iterdir()):
+def _continue(layout: StoreLayout, config: FeaturizeConfig) -> None:
+    """Take up a store where it is, if it is the one asked for and nothing in it is damaged."""
+    stored = read_layout(layout.root)
+    stored.fingerprint.refuse_other_run(layout.fingerprint, where=layout.root)
+    remove_partials(layout.root)
+    remove_partials(layout.shards_folder)
+    _check_finished_shards(layout, config)
+
+
+def _refuse_foreign_folder(layout: StoreLayout) -> None:
+    """Refuse what is there already and is none of ours, save what a killed beginning left."""
+    root = layout.root
+    leftover = layout.plan_path.with_name(layout.plan_path.name + PARTIAL_SUFFIX)
+    if root.exists() and not (root.is_dir() and set(root.iterdir()) <= {leftover}):
         raise InputError(
-            "not empty and not a feature store",
-            where=layout.root,
+            "not empty and not a feature store" if root.is_dir() else "not a folder",
+            where=root,
             remedy="give a new or empty folder as --store",
         )
-    layout.shards_folder.mkdir(parents=True, exist_ok=True)
-    record_run(layout.root / "config.yaml", config)
-    write_json(layout.plan_path, layout.plan())
+
+
+def _begin(layout: StoreLayout, config: FeaturizeConfig) -> None:
+    """Write what is not there yet. The plan comes first: it makes the folder a store."""
+    if not layout.plan_path.exists():
+        write_json(layout.plan_path, layout.plan())
+    layout.shards_folder.mkdir(exist_ok=True)
+    if not (layout.root / "config.yaml").exists():
+        record_run(layout.root / "config.yaml", config)
 
 
 def _check_finished_shards(layout: StoreLayout, config: FeaturizeConfig) -> None:
@@ -155,7 +174,9 @@ def _refuse_what_cannot_fit(layout: StoreLayout, missing: int) -> None:
     rows = min(fingerprint.rows_per_shard, fingerprint.samples)
     stored = rows * fingerprint.proj_dim * np.dtype(fingerprint.dtype).itemsize
     on_disk = missing * (stored + 4 * PAGE)
-    free = shutil.disk_usage(layout.root).free
+    root = layout.root.absolute()
+    there = next(folder for folder in (root, *root.parents) if folder.is_dir())
+    free = shutil.disk_usage(there).free
     if on_disk > free:
         raise DiskFullError(
             f"{format_size(on_disk)} are needed and {format_size(free)} are free",
@@ -179,8 +200,14 @@ def _forget_quarantine_of(layout: StoreLayout, missing: list[int]) -> None:
     redone = set(missing)
     rows_per_shard = layout.fingerprint.rows_per_shard
     kept = [entry for entry in entries if entry.row // rows_per_shard not in redone]
-    if len(kept) < len(entries):
-        keep_quarantine(layout.quarantine_path, kept)
+    keep_quarantine(layout.quarantine_path, kept)
+
+
+def _settle_quarantine(layout: StoreLayout) -> int:
+    """Order the ledger by row, whatever order shards were computed in; return its length."""
+    entries = sorted(read_quarantine(layout.quarantine_path), key=lambda entry: entry.row)
+    keep_quarantine(layout.quarantine_path, entries)
+    return len(entries)
 
 
 def _say_outcome(layout: StoreLayout, computed: int, quarantined: int) -> None:

@@ -21,6 +21,11 @@ FREEDOM_PER_SAMPLE = {"none": 0.15, "square": 0.07}
 """Share of N that df should be, by transform: the best of a benchmark with N = 1,000, k = 4,096."""
 FREEDOM_PER_DIMENSION = {"none": 0.45, "square": 0.21}
 """Share of k that bounds df when N > k: 1 / df = 1 / (a N) + 1 / (b k), fitted for `none`."""
+ROUNDING = 16 * float(np.finfo(np.float32).eps)
+"""Share of the largest eigenvalue below which a lambda lets rounding through: products are float32.
+
+Matrices of low rank had eigenvalues down to -0.4 eps of the largest; at 16 eps, scores have an
+error of some percent."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +91,9 @@ def choose_damping(choice: str, gram: Matrix, facts: GramFacts) -> Damping:
     Parameters
     ----------
     choice
-        `auto`: the lambda whose effective degrees of freedom are `facts.wanted_freedom`; it
-        needs no ground truth. `0.1`: that multiple of the mean eigenvalue. `abs:500`: this.
+        `auto`: the lambda whose effective degrees of freedom are `facts.wanted_freedom`, or
+        the smallest above rounding if the rank is too low for that; it needs no ground truth.
+        `0.1`: that multiple of the mean eigenvalue. `abs:500`: this.
     gram
         (d, d) Gram matrix.
     facts
@@ -106,7 +112,9 @@ def choose_damping(choice: str, gram: Matrix, facts: GramFacts) -> Damping:
             remedy="look at quarantine.jsonl of the store, and check model and output function",
         )
     if choice == "auto":
-        absolute = damping_for_freedom(scipy.linalg.eigvalsh(gram), facts.wanted_freedom)
+        eigenvalues = scipy.linalg.eigvalsh(gram)
+        wanted = damping_for_freedom(eigenvalues, facts.wanted_freedom)
+        absolute = max(wanted, ROUNDING * float(eigenvalues.max()))
     else:
         kind, _, number = choice.rpartition(":")
         absolute = _number(kind, number, choice) * (1.0 if kind else mean_eigenvalue)

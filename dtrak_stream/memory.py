@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
 import psutil
 
@@ -28,7 +29,7 @@ def parse_size(text: str, *, flag: str) -> int:
         )
     number, prefix, binary = match.groups()
     base = 1024 if binary else 1000
-    return int(float(number) * base ** _POWERS[prefix.upper()])
+    return int(Fraction(number) * base ** _POWERS[prefix.upper()])
 
 
 def format_size(size: float) -> str:
@@ -38,6 +39,13 @@ def format_size(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} TiB"
+
+
+def format_enough(size: int) -> str:
+    """Return a size to ask for that is at least `size` bytes: `3.3GiB`, without a space."""
+    unit = 1024 ** min(4, (max(1, size).bit_length() - 1) // 10)
+    tenths = -(-10 * size // unit)  # rounded up: what is asked for must be enough
+    return format_size(tenths * unit / 10).replace(" ", "")
 
 
 def usable_memory() -> int:

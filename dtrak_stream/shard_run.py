@@ -10,7 +10,7 @@ import torch
 
 from dtrak_stream.data import Images
 from dtrak_stream.errors import BadImageError, InterruptedRunError
-from dtrak_stream.features import Featurizer
+from dtrak_stream.featurizer import Featurizer
 from dtrak_stream.progress import progress, say
 from dtrak_stream.store import (
     QuarantinedSample,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -81,6 +82,7 @@ def store_of(
         projector_version=1,
         proj_dim=features.shape[1],
         image_shape="1x8x8",
+        precision="float32",
         images=images,
         samples=len(features),
         dtype=dtype,
@@ -106,3 +108,9 @@ def make_store(tmp_path: Path) -> Callable[..., FeatureStore]:
         return store_of(tmp_path / name, features, images=name, **options)  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture
+def no_old_clients() -> None:
+    """Collect Dask clients that failed to connect: collected later, they can block a new one."""
+    gc.collect()

@@ -57,3 +57,35 @@ def test_drop_removes_one(tmp_path):
     checkpoints.save("two", **ARRAYS)
     checkpoints.drop("one")
     assert checkpoints.names() == {"two"}
+
+
+def test_what_lost_its_plan_is_not_taken_for_the_work_of_any_plan(tmp_path):
+    open_for(tmp_path).save("part", **ARRAYS)
+    (tmp_path / "result.h5.parts" / "plan.json").unlink()
+    assert open_for(tmp_path).names() == set()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"null"])
+def test_a_damaged_plan_starts_over(tmp_path, content):
+    open_for(tmp_path).save("part", **ARRAYS)
+    (tmp_path / "result.h5.parts" / "plan.json").write_bytes(content)
+    assert open_for(tmp_path).names() == set()
+
+
+def test_a_plan_is_the_same_after_it_was_on_disk(tmp_path):
+    open_for(tmp_path, {"sizes": (1, 2)}).save("part", **ARRAYS)
+    assert open_for(tmp_path, {"sizes": (1, 2)}).names() == {"part"}
+
+
+@pytest.mark.parametrize(
+    ("identity", "left"), [({"size": 3}, False), ({}, False), ({"size": 4}, True)]
+)
+def test_leftovers_of_a_finished_result_are_removed_and_no_others(tmp_path, identity, left):
+    open_for(tmp_path, {"size": 3, "cut": 7}).save("part", **ARRAYS)
+    Checkpoints.discard_leftovers(tmp_path / "result.h5", identity)
+    assert (tmp_path / "result.h5.parts").exists() == left
+
+
+def test_no_leftovers_are_no_problem(tmp_path):
+    Checkpoints.discard_leftovers(tmp_path / "result.h5", {"size": 3})
+    assert list(tmp_path.iterdir()) == []

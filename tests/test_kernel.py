@@ -107,6 +107,16 @@ def test_auto_does_not_depend_on_the_form():
     assert primal.relative == pytest.approx(dual.relative, rel=1e-6)
 
 
+def test_auto_stays_above_the_rounding_of_float32_products():
+    phi = features(40, 3) @ features(3, 64, 1)
+    gram = (phi.astype(np.float32).T @ phi.astype(np.float32)).astype(np.float64)
+    eigenvalues = np.linalg.eigvalsh(gram)
+    chosen = choose_damping("auto", gram, facts(40, 64))
+    assert chosen.absolute > 10 * -eigenvalues.min() > 0
+    assert chosen.absolute < 1e-5 * eigenvalues.max()
+    DampedKernel(gram, chosen)
+
+
 def test_auto_asks_for_fewer_degrees_when_features_are_short():
     few = facts(100_000, 1024).wanted_freedom
     assert few < 0.45 * 1024

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from torch import Tensor
 
@@ -21,7 +21,7 @@ class GradientSlice:
         Position of the first parameter of the block in the flat parameter vector.
     block
         (rows, length) float32 on the model's device: gradients of f averaged over timesteps and
-        draws. Valid until the next slice is asked for.
+        draws, or a summand of them. Valid only until the receiver returns, who may overwrite it.
     """
 
     first_row: int
@@ -29,15 +29,36 @@ class GradientSlice:
     block: Tensor
 
 
+Receiver: TypeAlias = Callable[[GradientSlice], None]
+"""Takes one slice. What it makes of it must be linear: slices that overlap are summed."""
+
+
 class GradientEngine(Protocol):
     """Streams per-sample gradients. Knows nothing of projectors or files."""
+
+    @property
+    def name(self) -> str:
+        """Return the name it has on the command line."""
 
     @property
     def num_parameters(self) -> int:
         """Return p, the length of one sample's gradient."""
 
-    def stream(self, images: Tensor, sample_ids: Sequence[str]) -> Iterator[GradientSlice]:
-        """Yield slices that together cover every (sample, parameter) exactly once.
+    @property
+    def pairs_per_pass(self) -> int:
+        """Return the largest number of (sample, timestep, draw) triples in one pass."""
+
+    def with_pairs_per_pass(self, pairs: int) -> GradientEngine:
+        """Return the same engine with another number of triples; this one is used no more."""
+
+    def close(self) -> None:
+        """Leave the network as it was found."""
+
+    def stream(self, images: Tensor, sample_ids: Sequence[str], receive: Receiver) -> None:
+        """Hand on slices whose sum is the gradient of every sample; what never comes is zero.
+
+        Slices come while the backward pass runs, so that no more than a part of the gradient
+        exists at a time.
 
         Parameters
         ----------
@@ -45,4 +66,6 @@ class GradientEngine(Protocol):
             (B, C, H, W) float32 in [-1, 1].
         sample_ids
             B ids, for noise that is keyed by sample.
+        receive
+            Takes each slice.
         """

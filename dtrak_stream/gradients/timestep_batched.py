@@ -6,22 +6,20 @@ gradient of a mean: one ordinary backward pass, without vmap.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import product
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from dtrak_stream.diffusion import Denoiser, needs_input_gradient
-from dtrak_stream.gradients.stream import GradientSlice
-from dtrak_stream.noise import ImageNoise
-from dtrak_stream.objectives import OutputFunction
+from dtrak_stream.diffusion import needs_input_gradient
+from dtrak_stream.gradients.stream import GradientSlice, Receiver
+from dtrak_stream.gradients.task import GradientTask
 
 GATHER_BYTES = 64 * 2**20
 PAIRS_PER_PASS = 128
-_SHARED_NOISE_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -30,12 +28,10 @@ class TimestepBatchedEngine:
 
     Attributes
     ----------
-    denoiser
-        The model, in evaluation mode.
-    parameters
-        Name to parameter: the order of the flat gradient.
-    output_function, timesteps, noise, noise_draws
-        What is differentiated, where, under which noise, with how many draws a timestep.
+    task
+        What is differentiated.
+    names
+        Parameters it takes the gradients of; None for all of the task's.
     pairs_per_pass
         (timestep, draw) pairs in one forward and backward pass; more are accumulated.
     gather_bytes
@@ -43,80 +39,71 @@ class TimestepBatchedEngine:
         sample when they get several; one sample is always allowed.
     """
 
-    denoiser: Denoiser
-    parameters: dict[str, nn.Parameter]
-    output_function: OutputFunction
-    timesteps: tuple[int, ...]
-    noise: ImageNoise
-    noise_draws: int = 1
+    task: GradientTask
+    names: frozenset[str] | None = None
     pairs_per_pass: int = PAIRS_PER_PASS
     gather_bytes: int = GATHER_BYTES
-    _shared_noise: dict[tuple[tuple[int, int], ...], Tensor] = field(
-        default_factory=dict, init=False, repr=False
-    )
+    name: ClassVar[str] = "timestep-batched"
 
     @property
     def num_parameters(self) -> int:
         """Return p, the length of one sample's gradient."""
-        return sum(parameter.numel() for parameter in self.parameters.values())
+        return self.task.num_parameters
 
-    @property
-    def rows_gathered(self) -> int:
-        """Return how many samples' gradients are handed on together."""
-        return max(1, self.gather_bytes // (4 * self.num_parameters))
+    def with_pairs_per_pass(self, pairs: int) -> TimestepBatchedEngine:
+        """Return the same engine with fewer or more pairs in one pass."""
+        return replace(self, pairs_per_pass=pairs)
 
-    def stream(self, images: Tensor, sample_ids: Sequence[str]) -> Iterator[GradientSlice]:
-        """Yield one slice for each group of samples; see `GradientEngine.stream`."""
-        rows = min(self.rows_gathered, len(images))
-        gathered = torch.empty(rows, self.num_parameters, device=self.denoiser.device)
+    def close(self) -> None:
+        """Do nothing: the network is left as it is."""
+
+    @cached_property
+    def _parameters(self) -> dict[str, nn.Parameter]:
+        chosen = self.task.parameters
+        return {n: p for n, p in chosen.items() if self.names is None or n in self.names}
+
+    @cached_property
+    def _runs(self) -> list[tuple[int, slice]]:
+        """Return (offset in the flat gradient, columns gathered) of each contiguous run."""
+        runs: list[tuple[int, slice]] = []
+        offsets, column = self.task.offsets(), 0
+        for name, parameter in self._parameters.items():
+            stop = column + parameter.numel()
+            if runs and runs[-1][0] + column - runs[-1][1].start == offsets[name]:
+                first_offset, columns = runs.pop()
+                runs.append((first_offset, slice(columns.start, stop)))
+            else:
+                runs.append((offsets[name], slice(column, stop)))
+            column = stop
+        return runs
+
+    def stream(self, images: Tensor, sample_ids: Sequence[str], receive: Receiver) -> None:
+        """Hand on all gradients of a group of samples at a time; see `GradientEngine.stream`."""
+        receive = self.task.unscaled(receive)
+        width = sum(parameter.numel() for parameter in self._parameters.values())
+        rows = max(1, min(self.gather_bytes // (4 * width), len(images)))
+        gathered = torch.empty(rows, width, device=self.task.denoiser.device)
         for first in range(0, len(images), rows):
             group = range(first, min(first + rows, len(images)))
             for row, index in enumerate(group):
-                self._gradient_into(gathered[row], images[index], sample_ids[index])
-            yield GradientSlice(first, 0, gathered[: len(group)])
+                self._gradient_into(gathered[row], images[index : index + 1], sample_ids[index])
+            for offset, columns in self._runs:
+                receive(GradientSlice(first, offset, gathered[: len(group), columns]))
 
     def _gradient_into(self, out: Tensor, image: Tensor, sample_id: str) -> None:
-        pairs = list(product(self.timesteps, range(self.noise_draws)))
-        parameters = list(self.parameters.values())
-        for start in range(0, len(pairs), self.pairs_per_pass):
-            chosen = pairs[start : start + self.pairs_per_pass]
-            noisy, value = self._sum_of_f(image, sample_id, chosen)
-            inputs = [*parameters, noisy] if noisy.requires_grad else parameters
-            gradients = torch.autograd.grad(value / len(pairs), inputs, allow_unused=True)
-            _write_flat(out, gradients[: len(parameters)], parameters, add=start > 0)
-
-    def _sum_of_f(
-        self, image: Tensor, sample_id: str, pairs: list[tuple[int, int]]
-    ) -> tuple[Tensor, Tensor]:
-        """Return x_t (pairs, C, H, W) and the sum of f over the pairs."""
-        reference = next(iter(self.parameters.values()))
-        device, dtype = reference.device, reference.dtype
-        timesteps = torch.tensor([t for t, _ in pairs], device=device)
-        noise = self._noise_for(image, sample_id, pairs).to(dtype)
-        noisy, target = self.denoiser.schedule.noisy_and_target(
-            image.to(device=device, dtype=dtype), noise, timesteps
-        )
-        noisy.requires_grad_(self._needs_input_gradient)
-        output = self.denoiser.predict(noisy, timesteps)  # (pairs, C, H, W)
-        return noisy, self.output_function(output, target, timesteps).sum()
+        parameters = list(self._parameters.values())
+        for number, pairs in enumerate(self.task.passes(self.pairs_per_pass)):
+            batch = self.task.noised(image, [sample_id], pairs)
+            batch.noisy.requires_grad_(self._needs_input_gradient)
+            value = self.task.mean_of_f(batch)
+            inputs = [*parameters, batch.noisy] if batch.noisy.requires_grad else parameters
+            with self.task.timer.stage("backward"):
+                gradients = torch.autograd.grad(value, inputs, allow_unused=True)
+            _write_flat(out, gradients[: len(parameters)], parameters, add=number > 0)
 
     @cached_property
     def _needs_input_gradient(self) -> bool:
-        return needs_input_gradient(self.denoiser.network, self.parameters)
-
-    def _noise_for(self, image: Tensor, sample_id: str, pairs: list[tuple[int, int]]) -> Tensor:
-        channels, height, width = image.shape
-        cached = self._shared_noise.get(tuple(pairs))
-        if cached is not None:
-            return cached
-        noise = self.noise.draw(
-            (channels, height, width), sample_id=sample_id, pairs=pairs, device=self.denoiser.device
-        )
-        if self.noise.keying == "shared" and noise.nbytes <= _SHARED_NOISE_BYTES:
-            if len(self._shared_noise) * noise.nbytes >= _SHARED_NOISE_BYTES:
-                self._shared_noise.clear()
-            self._shared_noise[tuple(pairs)] = noise
-        return noise
+        return needs_input_gradient(self.task.denoiser.network, self._parameters)
 
 
 def _write_flat(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dtrak_stream.errors import MemoryLimitError
-from dtrak_stream.memory import format_size
+from dtrak_stream.memory import format_enough, format_size
 from dtrak_stream.store import FeatureStore
 from dtrak_stream.store.store import BLOCK_BYTES
 
@@ -104,7 +104,7 @@ def _largest_fit(
             if tile_bytes(store, form, tile, count) <= memory_limit:
                 return tile, count
         if tile <= _SMALLEST_TILE:
-            needed = format_size(tile_bytes(store, form, tile, 1))
+            needed = format_enough(tile_bytes(store, form, tile, 1))
             raise MemoryLimitError(
                 f"the smallest tiles of the Gram matrix need {needed}",
                 where=f"--memory-limit {format_size(memory_limit)}",

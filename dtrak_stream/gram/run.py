@@ -87,6 +87,8 @@ def compute_gram(config: GramConfig) -> GramResult:
         )
         if config.out.exists():
             refuse_other_gram(config.out, store.fingerprint.hash(), plan.form)
+            identity = {"fingerprint": store.fingerprint.hash(), "form": plan.form}
+            Checkpoints.discard_leftovers(config.out, identity)
             say(f"{config.out}: already complete")
             return GramResult(config.out, 0)
         record_run(config.out.with_suffix(".config.yaml"), config)

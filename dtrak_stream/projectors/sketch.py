@@ -44,6 +44,10 @@ class SketchProjector:
         default_factory=dict, init=False, repr=False, compare=False
     )
 
+    _kept_pieces: dict[tuple[int, int], list[tuple[int, int, int]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
     def __post_init__(self) -> None:
         if self.row_length == 0:
             object.__setattr__(self, "row_length", self.proj_dim)
@@ -55,12 +59,10 @@ class SketchProjector:
     def add(self, block: Tensor, offset: int, out: Tensor) -> None:
         """Add the sketch of `block` (rows, length) to `out` (rows, k); see `Projector.add`."""
         block = block.to(torch.float32)
-        block *= self.signs(offset, block.shape[1], block.device)
-        shifts = self._shifts(offset, block.shape[1])
-        for (start, stop, column), shift in zip(
-            self._row_parts(offset, block.shape[1]), shifts, strict=True
-        ):
-            self._add_rotated(block[:, start:stop], column + shift, out)
+        signs = self.signs(offset, block.shape[1], block.device)
+        for start, stop, column in self._pieces(offset, block.shape[1]):
+            target = out[:, column : column + stop - start]
+            target.addcmul_(block[:, start:stop], signs[start:stop])
 
     def signs(self, offset: int, length: int, device: torch.device) -> Tensor:
         """Return the signs, ±1 as int8 (length,), of parameters [offset, offset + length)."""
@@ -81,6 +83,25 @@ class SketchProjector:
         bits = unpacked_bits(words.reshape(-1))[start : start + length]
         return bits.mul_(-2).add_(1)
 
+    def _pieces(self, offset: int, length: int) -> list[tuple[int, int, int]]:
+        """Return (start, stop, column of `out`) of the pieces of a slice that stay together."""
+        place = (offset, length)
+        if place not in self._kept_pieces:
+            self._kept_pieces[place] = list(self._cut(offset, length))
+        return self._kept_pieces[place]
+
+    def _cut(self, offset: int, length: int) -> Iterator[tuple[int, int, int]]:
+        """Cut a slice where a row of the sketch ends and where a rotation wraps around."""
+        shifts = self._shifts(offset, length)
+        for (start, stop, column), shift in zip(
+            self._row_parts(offset, length), shifts, strict=True
+        ):
+            while start < stop:
+                target = (column + shift) % self.proj_dim
+                end = min(stop, start + self.proj_dim - target)
+                yield start, end, target
+                start, column = end, column + end - start
+
     def _shifts(self, offset: int, length: int) -> list[int]:
         first = offset // self.row_length
         last = -(-(offset + length) // self.row_length) if length else first
@@ -96,15 +117,6 @@ class SketchProjector:
             column = (offset + start) % self.row_length
             stop = min(length, start + self.row_length - column)
             yield start, stop, column
-            start = stop
-
-    def _add_rotated(self, part: Tensor, position: int, out: Tensor) -> None:
-        """Add `part` (rows, m) to `out` (rows, k) from column `position`, wrapping around."""
-        start = 0
-        while start < part.shape[1]:
-            column = (position + start) % self.proj_dim
-            stop = min(part.shape[1], start + self.proj_dim - column)
-            out[:, column : column + stop - start] += part[:, start:stop]
             start = stop
 
 

@@ -78,7 +78,6 @@ def write_scores(
     DiskFullError
         If there is no room.
     """
-    _refuse_without_room(path, scorer)
     with durable_path(path) as partial, h5py.File(partial, "w", libver="latest") as file:
         file["query_id"] = scorer.query.sample_ids()
         file["train_id"] = scorer.train.sample_ids()
@@ -119,9 +118,20 @@ def _write_query_block(file: Any, q: int, scorer: Scorer, checkpoints: Checkpoin
         file[f"{end}_score"][rows] = scores if end == "top" else -scores
 
 
-def _refuse_without_room(path: Path, scorer: Scorer) -> None:
+def refuse_without_room(path: Path, scorer: Scorer, checkpoints: Checkpoints) -> None:
+    """Refuse to score if the disk cannot hold what is still to score, and the scores file.
+
+    Raises
+    ------
+    DiskFullError
+        Saying how much is needed.
+    """
     cells = len(scorer.query) * len(scorer.train) if scorer.plan.save_scores else 0
-    needed = 4 * cells + 24 * len(scorer.query) * scorer.top_k
+    lists = 24 * len(scorer.query) * scorer.top_k
+    parts = 4 * cells + lists * len(scorer.plan.shards)
+    names = [name for _, _, name in scorer.plan.parts()]
+    missing = len(set(names) - checkpoints.names()) / len(names)
+    needed = 4 * cells + lists + int(parts * missing)
     free = shutil.disk_usage(path.parent).free
     if needed > free:
         raise DiskFullError(

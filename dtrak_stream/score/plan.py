@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dtrak_stream.errors import MemoryLimitError
-from dtrak_stream.memory import format_size
+from dtrak_stream.memory import format_enough, format_size
+from dtrak_stream.score.options import ScoreOptions
 from dtrak_stream.store import FeatureStore
 from dtrak_stream.store.store import BLOCK_BYTES
 
@@ -39,7 +40,12 @@ class ScorePlan:
 
 
 def plan_scores(
-    train: FeatureStore, query: FeatureStore, *, gram_size: int, memory_limit: int, save_scores: str
+    train: FeatureStore,
+    query: FeatureStore,
+    options: ScoreOptions,
+    *,
+    gram_size: int,
+    memory_limit: int,
 ) -> ScorePlan:
     """Choose the largest blocks of queries that fit in `memory_limit` bytes.
 
@@ -47,29 +53,26 @@ def plan_scores(
     ----------
     train, query
         The two stores.
+    options
+        Whether to keep all scores (`auto`: if they would fit in memory), and how long lists are.
     gram_size
         d of the (d, d) Gram matrix.
     memory_limit
         Bytes for arrays.
-    save_scores
-        `yes`, `no`, or `auto`: if all scores would fit in memory.
 
     Raises
     ------
     MemoryLimitError
-        If the kernel alone does not fit.
+        If the kernel and one query do not fit.
     """
-    # the matrix, its eigenvalue work copy, and the factor's inverse for the degrees of freedom
-    kernel_bytes = 3 * 8 * gram_size**2
-    free = memory_limit - kernel_bytes - 2 * BLOCK_BYTES
     shard_rows = train.fingerprint.rows_per_shard
     step = max(1, _ROWS_PER_PART // shard_rows)
     part_rows = min(step * shard_rows, len(train))
-    # stored and preconditioned queries, float64 solve; dual scores; one part and its copies
-    each = (4 + 4 + 8 + 8) * train.proj_dim + (4 + 8 + 8) * gram_size + 4 * 4 * part_rows
-    fitting = free // each
+    shared, each = _shared_bytes(train, gram_size), _bytes_per_query(train, gram_size, part_rows)
+    each += 3 * 2 * (4 + 8) * min(options.top_k, len(train))  # both lists, and two copies
+    fitting = (memory_limit - shared) // each
     if fitting < 1:
-        needed = format_size(kernel_bytes + 2 * BLOCK_BYTES + each)
+        needed = format_enough(shared + each)
         raise MemoryLimitError(
             f"scoring with a {gram_size:,} x {gram_size:,} Gram matrix needs {needed}",
             where=f"--memory-limit {format_size(memory_limit)}",
@@ -79,8 +82,19 @@ def plan_scores(
     return ScorePlan(
         queries=_cut(len(query), fitting),
         shards=_cut(train.layout.num_shards, step),
-        save_scores=save_scores == "yes" or (save_scores == "auto" and fits),
+        save_scores=options.save_scores == "yes" or (options.save_scores == "auto" and fits),
     )
+
+
+def _shared_bytes(train: FeatureStore, gram_size: int) -> int:
+    # the matrix, its eigenvalue work copy, and the factor's inverse for the degrees of freedom
+    kernel = 3 * 8 * gram_size**2
+    return kernel + 2 * min(BLOCK_BYTES, 4 * train.proj_dim * train.fingerprint.rows_per_shard)
+
+
+def _bytes_per_query(train: FeatureStore, gram_size: int, part_rows: int) -> int:
+    # stored and preconditioned queries, float64 solve; dual scores; one part and its copies
+    return (4 + 4 + 8 + 8) * train.proj_dim + (4 + 8 + 8) * gram_size + 4 * 4 * part_rows
 
 
 def _cut(total: int, step: int) -> tuple[range, ...]:

@@ -15,7 +15,12 @@ from dtrak_stream.memory import parse_size
 from dtrak_stream.methods import find_method, refuse_other_output_function
 from dtrak_stream.progress import say
 from dtrak_stream.provenance import record_run
-from dtrak_stream.score.file import is_scored, store_attributes, write_scores
+from dtrak_stream.score.file import (
+    is_scored,
+    refuse_without_room,
+    store_attributes,
+    write_scores,
+)
 from dtrak_stream.score.kernel_choice import make_kernel
 from dtrak_stream.score.options import ScoreOptions
 from dtrak_stream.score.plan import ScorePlan, plan_scores
@@ -75,6 +80,8 @@ def score(config: ScoreConfig) -> ScoreResult:
         If the method does not take such features, or the damping leaves a singular matrix.
     MemoryLimitError
         If no plan fits in the memory limit.
+    DiskFullError
+        If there is no room for the scores.
     InterruptedRunError
         On Ctrl-C. Scored blocks are kept.
     """
@@ -83,13 +90,14 @@ def score(config: ScoreConfig) -> ScoreResult:
     plan = plan_scores(
         train,
         query,
+        config.options,
         gram_size=gram_size(config.gram),
         memory_limit=parse_size(config.memory_limit, flag="--memory-limit"),
-        save_scores=config.options.save_scores,
     )
     identity = _identity(train, query, config, plan)
     bad = int((~train.usable()).sum() + (~query.usable()).sum())
     if is_scored(config.out, identity):
+        Checkpoints.discard_leftovers(config.out, identity)
         say(f"{config.out}: already complete")
         return ScoreResult(config.out, 0, bad)
     record_run(config.out.with_suffix(".config.yaml"), config)
@@ -127,8 +135,9 @@ def _identity(
 def _compute(scorer: Scorer, config: ScoreConfig, identity: dict[str, Any]) -> int:
     kernel = make_kernel(read_gram(config.gram), scorer.train, config.options)
     say(kernel.description)
-    cuts = {"query_blocks": len(scorer.plan.queries), "shard_blocks": len(scorer.plan.shards)}
+    cuts = {"queries": len(scorer.plan.queries[0]), "shards": len(scorer.plan.shards[0])}
     checkpoints = Checkpoints.beside(config.out, identity | cuts | {"gram_form": kernel.form})
+    refuse_without_room(config.out, scorer, checkpoints)
     try:
         computed = scorer.score_missing(kernel, checkpoints, visible=not config.quiet)
     except KeyboardInterrupt as interrupt:

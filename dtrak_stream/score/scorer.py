@@ -51,8 +51,8 @@ class Scorer:
     def score_missing(
         self, kernel: ChosenKernel, checkpoints: Checkpoints, *, visible: bool
     ) -> int:
-        """Score every block that is not kept yet; return how many those were."""
-        done = checkpoints.names()
+        """Score every block that is not kept yet, whole; return how many those were."""
+        done = {name for name in checkpoints.names() if checkpoints.load(name) is not None}
         missing = [part for part in self.plan.parts() if part[2] not in done]
         with progress(
             len(done) + len(missing),

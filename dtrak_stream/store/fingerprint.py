@@ -35,6 +35,8 @@ class Fingerprint:
         The random map.
     image_shape
         Shape of the images that the model saw.
+    precision
+        What the model computed in.
     images
         Hash of the data set's contents and order, and of how images are made to fit.
     samples
@@ -56,6 +58,7 @@ class Fingerprint:
     projector_version: int
     proj_dim: int
     image_shape: str
+    precision: str
     images: str
     samples: int
     dtype: str

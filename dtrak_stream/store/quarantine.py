@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dtrak_stream.durable import write_bytes
+from dtrak_stream.durable import append_bytes, write_bytes
 
 
 @dataclass(frozen=True)
@@ -31,12 +30,8 @@ class QuarantinedSample:
 
 def append_quarantine(path: Path, samples: list[QuarantinedSample]) -> None:
     """Add samples to the ledger, on disk before this returns."""
-    if not samples:
-        return
-    with path.open("ab") as file:
-        file.write(_lines(samples))
-        file.flush()
-        os.fsync(file.fileno())
+    if samples:
+        append_bytes(path, _lines(samples))
 
 
 def read_quarantine(path: Path) -> list[QuarantinedSample]:
@@ -48,8 +43,10 @@ def read_quarantine(path: Path) -> list[QuarantinedSample]:
 
 
 def keep_quarantine(path: Path, samples: list[QuarantinedSample]) -> None:
-    """Replace the ledger by `samples`."""
-    write_bytes(path, _lines(samples))
+    """Make the ledger hold `samples` and nothing else, such as a line torn by a crash."""
+    wanted = _lines(samples)
+    if wanted != (path.read_bytes() if path.exists() else b""):
+        write_bytes(path, wanted)
 
 
 def _lines(samples: list[QuarantinedSample]) -> bytes:

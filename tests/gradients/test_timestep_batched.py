@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dtrak_stream.diffusion import choose_parameters, load_denoiser
-from dtrak_stream.gradients import TimestepBatchedEngine
+from dtrak_stream.gradients import GradientTask, TimestepBatchedEngine
 from dtrak_stream.noise import ImageNoise
 from dtrak_stream.objectives import OutputFunction
 from tests.conftest import build_unet, save_model
@@ -20,21 +20,24 @@ TIMESTEPS = (0, 250, 999)
 
 def make_engine(folder, *, name="square", dtype=torch.float32, parameters="all", **options):
     denoiser = load_denoiser(folder, dtype=dtype)
+    own = {key: options.pop(key) for key in ("pairs_per_pass", "gather_bytes") if key in options}
     options = {"noise": ImageNoise(0), "timesteps": TIMESTEPS, **options}
     chosen = choose_parameters(denoiser.network, parameters)
-    return TimestepBatchedEngine(
-        denoiser, chosen, OutputFunction(name, denoiser.schedule), **options
-    )
+    task = GradientTask(denoiser, chosen, OutputFunction(name, denoiser.schedule), **options)
+    return TimestepBatchedEngine(task, **own)
 
 
 def gathered(engine, images=IMAGES, ids=IDS):
     """Collect the stream into (samples, parameters); every cell must come exactly once."""
     out = torch.full((len(images), engine.num_parameters), torch.nan)
-    for piece in engine.stream(images, ids):
+
+    def receive(piece):
         rows = slice(piece.first_row, piece.first_row + piece.block.shape[0])
         columns = slice(piece.offset, piece.offset + piece.block.shape[1])
         assert out[rows, columns].isnan().all()
         out[rows, columns] = piece.block
+
+    engine.stream(images, ids, receive)
     assert not out.isnan().any()
     return out
 
@@ -124,7 +127,7 @@ def test_chosen_parameters_only(model_folder, parameters):
 @pytest.mark.parametrize("pairs_per_pass", [1, 128])
 def test_a_parameter_without_influence_has_a_zero_gradient(model_folder, pairs_per_pass):
     engine = make_engine(model_folder, pairs_per_pass=pairs_per_pass)
-    engine.parameters["unused"] = torch.nn.Parameter(torch.ones(5))
+    engine.task.parameters["unused"] = torch.nn.Parameter(torch.ones(5))
     gradients = gathered(engine)
     assert torch.count_nonzero(gradients[:, -5:]) == 0
     assert torch.count_nonzero(gradients[:, :-5]) > 0

@@ -99,6 +99,14 @@ def test_work_that_fits_in_no_plan_is_refused_before_it_starts(make_store, tmp_p
     assert not list(tmp_path.glob("gram*"))
 
 
+def test_the_limit_that_a_refusal_asks_for_is_enough(make_store, tmp_path):
+    store = make_store("s", random_features(200, 256))
+    with pytest.raises(MemoryLimitError) as refusal:
+        compute(store, tmp_path / "gram.h5", memory_limit="10KB", gram_form="primal")
+    found = str(refusal.value).rpartition("allow at least ")[2]
+    compute(store, tmp_path / "gram.h5", memory_limit=found, gram_form="primal")
+
+
 def test_a_limit_that_is_no_size_is_refused(make_store, tmp_path):
     store = make_store("s", random_features(5))
     with pytest.raises(ConfigurationError, match=r"--memory-limit lots.*4GiB"):
@@ -142,6 +150,18 @@ def test_a_finished_gram_is_not_computed_again(make_store, tmp_path):
     assert compute(store, tmp_path / "gram.h5").computed == 0
 
 
+def test_what_a_kill_left_beside_a_finished_gram_is_removed(make_store, tmp_path):
+    store = make_store("s", random_features(20))
+    out, step = tmp_path / "killed" / "gram.h5", 0
+    while not finishes_before_step(lambda: compute(store, out), step):
+        if out.exists():
+            assert out.with_name("gram.h5.parts").exists()
+            break
+        step += 1
+    assert compute(store, out).computed == 0
+    assert not out.with_name("gram.h5.parts").exists()
+
+
 def test_the_gram_of_another_store_is_refused(make_store, tmp_path):
     compute(make_store("a", random_features(20)), tmp_path / "gram.h5")
     with pytest.raises(FingerprintMismatchError, match="fingerprint differs"):
@@ -176,6 +196,7 @@ def test_a_missing_gram_is_refused(tmp_path):
         read_gram(tmp_path / "gram.h5")
 
 
+@pytest.mark.usefixtures("no_old_clients")
 def test_an_address_where_nobody_answers_is_refused(make_store, tmp_path, monkeypatch):
     monkeypatch.setattr("dtrak_stream.cluster._CONNECT_SECONDS", 0.5)
     store = make_store("s", random_features(20))
@@ -183,6 +204,7 @@ def test_an_address_where_nobody_answers_is_refused(make_store, tmp_path, monkey
         compute(store, tmp_path / "gram.h5", scheduler="tcp://127.0.0.1:9")
 
 
+@pytest.mark.usefixtures("no_old_clients")
 @pytest.mark.filterwarnings("default::ResourceWarning", "default::DeprecationWarning")
 def test_a_scheduler_computes_the_same_matrix(make_store, tmp_path):
     store = make_store("s", random_features(90))

@@ -108,6 +108,15 @@ def test_damage_is_found_when_a_block_is_read(make_store):
         list(reopened.blocks(2))
 
 
+@pytest.mark.parametrize("read", [FeatureStore.usable, FeatureStore.sample_ids])
+def test_a_truncated_shard_is_found_when_small_parts_are_read(make_store, read):
+    store = make_store("s", FEATURES)
+    path = store.layout.shard_path(1)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(CorruptFileError, match=r"00000001\.h5"):
+        read(FeatureStore.open(store.layout.root))
+
+
 def changed(fingerprint, name):
     value = getattr(fingerprint, name)
     other = value + 1 if isinstance(value, int) else f"{value}x"

@@ -1,0 +1,52 @@
+"""Every option of the benchmark of the main job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tyro
+
+from dtrak_stream.data import ImageOptions
+from dtrak_stream.diffusion import EMBEDDED_MODEL
+from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.features import FeatureOptions
+from dtrak_stream.score import ScoreOptions
+
+
+@dataclass(frozen=True)
+class MainJobConfig:
+    """Measure time and memory of every stage of the main job, and check it on known answers.
+
+    Each stage is one run of its tool in a process of its own, in a fresh temporary folder. Start
+    and imports are measured apart, by running the imports of the same tool alone. Then the first
+    training images are attributed as queries: their strongest proponent should be themselves.
+    """
+
+    model: str = EMBEDDED_MODEL
+    """Diffusers pipeline folder with safetensors (or the small model that comes along)."""
+    train: str = "sklearn:digits[:1000]"
+    """Training images; sources as for tools/attribute.py."""
+    query: str = "sklearn:digits[1000:1200]"
+    """Images to explain."""
+    out: Path = Path("runs/bench/main-job")
+    """Results: OUT.json and OUT.md."""
+    repeats: int = 3
+    """Times every stage is run; medians are reported."""
+    self_queries: int = 200
+    """Training images, the first ones, that are also attributed as queries; 0: none."""
+    score_options: tyro.conf.OmitArgPrefixes[ScoreOptions] = field(default_factory=ScoreOptions)
+    features: tyro.conf.OmitArgPrefixes[FeatureOptions] = field(default_factory=FeatureOptions)
+    image_options: tyro.conf.OmitArgPrefixes[ImageOptions] = field(default_factory=ImageOptions)
+    quiet: bool = False
+    """Draw no progress bars."""
+
+    def __post_init__(self) -> None:
+        for flag, value, least in (
+            ("--repeats", self.repeats, 1),
+            ("--self-queries", self.self_queries, 0),
+        ):
+            if value < least:
+                raise ConfigurationError(
+                    f"must be at least {least}", where=f"{flag} {value}", remedy="change it"
+                )

@@ -1,0 +1,136 @@
+"""The stages of the main job as commands of the real tools."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dtrak_stream
+from dtrak_stream.benchmark.main_job.options import MainJobConfig
+from dtrak_stream.data import open_images
+from dtrak_stream.errors import InputError
+from dtrak_stream.features import FeatureOptions
+from dtrak_stream.featurize import FeaturizeConfig
+from dtrak_stream.gram import GramConfig
+from dtrak_stream.methods import find_method, refuse_other_output_function
+from dtrak_stream.provenance import record_run
+from dtrak_stream.report import ReportConfig
+from dtrak_stream.score import ScoreConfig
+
+TOOLS = Path(dtrak_stream.__file__).resolve().parents[1] / "tools"
+_IMPORTS_ALONE = "import runpy, sys; runpy.run_path(sys.argv[1])"  # not as __main__: no work
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the main job.
+
+    Attributes
+    ----------
+    name
+        What the reader calls it.
+    tool
+        File in tools/.
+    config
+        Its configuration dataclass.
+    images
+        Number of images it works on.
+    """
+
+    name: str
+    tool: str
+    config: Any
+    images: int
+
+    def command(self, options_file: Path) -> list[str]:
+        """Return the command that runs it, having written its options to a YAML file."""
+        record_run(options_file, self.config)
+        return [sys.executable, str(tool_path(self.tool)), "--config", str(options_file)]
+
+
+def imports_command(tool: str) -> list[str]:
+    """Return the command that starts Python and imports what a tool imports, and no more."""
+    return [sys.executable, "-c", _IMPORTS_ALONE, str(tool_path(tool))]
+
+
+def tool_path(tool: str) -> Path:
+    """Return the path of a tool.
+
+    Raises
+    ------
+    InputError
+        If this package was installed without its tools.
+    """
+    if not (TOOLS / tool).is_file():
+        raise InputError(
+            "this tool is not there",
+            where=TOOLS / tool,
+            remedy="run the benchmark from a checkout of the repository",
+        )
+    return TOOLS / tool
+
+
+def stages_of(config: MainJobConfig, folder: Path) -> tuple[Stage, ...]:
+    """Return every stage of a run in `folder`, in order."""
+    train, query = folder / "train", folder / "query"
+    gram, scores = folder / "gram.h5", folder / "scores.h5"
+    report = ReportConfig(
+        scores, config.train, config.query, folder / "report", images=config.image_options
+    )
+    num_train, num_query = count_images(config, config.train), count_images(config, config.query)
+    shown = min(num_query, report.report.max_queries or num_query)
+    score = ScoreConfig(train, query, gram, scores, config.score_options)
+    return (
+        Stage("train features", "featurize.py", featurize_config(config, train), num_train),
+        Stage(
+            "query features",
+            "featurize.py",
+            featurize_config(config, query, images=config.query),
+            num_query,
+        ),
+        Stage("Gram matrix", "gram.py", GramConfig(train, gram), num_train),
+        Stage("scores", "score.py", score, num_train),
+        Stage("report", "report.py", report, shown),
+    )
+
+
+def featurize_config(
+    config: MainJobConfig,
+    store: Path,
+    *,
+    images: str | None = None,
+    method: str | None = None,
+    limit: int | None = None,
+    quiet: bool = True,
+) -> FeaturizeConfig:
+    """Return how features are computed (default: training images, the chosen method)."""
+    return FeaturizeConfig(
+        images=images or config.train,
+        store=store,
+        model=config.model,
+        limit=limit,
+        features=features_for(config, method or config.score_options.method),
+        image_options=config.image_options,
+        quiet=quiet,
+    )
+
+
+def features_for(config: MainJobConfig, method_name: str) -> FeatureOptions:
+    """Return the feature options with the output function of a method.
+
+    A function that was chosen for the method of the main job is kept for that method alone.
+    """
+    method = find_method(method_name)
+    chosen = config.features.output_function
+    if chosen is None or method_name != config.score_options.method:
+        chosen = method.output_function
+    refuse_other_output_function(method, chosen)
+    return dataclasses.replace(config.features, output_function=chosen)
+
+
+def count_images(config: MainJobConfig, source: str) -> int:
+    """Return how many images a source names."""
+    return len(open_images(source, None, config.image_options, visible=False))

@@ -1,0 +1,88 @@
+"""Which parameters the layer rules serve: found out before the run, by trying.
+
+A rule is right for a layer only if the model uses the layer in the ordinary way. Models differ,
+so nothing is assumed: two made-up images go through both engines, and a parameter whose
+gradients differ is left to the exact one.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dtrak_stream.gradients.hooked import HookedEngine
+from dtrak_stream.gradients.layer_rules import rule_for
+from dtrak_stream.gradients.stream import GradientEngine, GradientSlice
+from dtrak_stream.gradients.task import GradientTask
+from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
+from dtrak_stream.noise import StreamKey, random_words
+
+_SAMPLES = 2
+_PAIRS = 2
+_TOLERANCE = 1e-2  # a wrong rule is off by far more, rounding in half precision by less
+_NEGLIGIBLE = 1e-4  # of the whole gradient: below it, differences are rounding
+
+
+def served_parameters(task: GradientTask) -> frozenset[str]:
+    """Return the names of the parameters whose gradients the layer rules give correctly."""
+    few = GradientTask(
+        task.denoiser,
+        task.parameters,
+        task.output_function,
+        task.timesteps[:: max(1, len(task.timesteps) - 1)][:_PAIRS],
+        task.noise,
+        autocast=task.autocast,
+        scale=task.scale,
+    )
+    hooked = HookedEngine(few, _with_a_rule(task), pairs_per_pass=_SAMPLES * _PAIRS)
+    try:
+        fast = _gradients(hooked, few)
+    except RuntimeError:  # a shape that a rule did not expect
+        return frozenset()
+    finally:
+        hooked.close()
+    exact = _gradients(TimestepBatchedEngine(few), few)
+    return frozenset(name for name in hooked.names if _agree(name, fast, exact, few))
+
+
+def _with_a_rule(task: GradientTask) -> frozenset[str]:
+    """Return the names of parameters that belong to a layer with a rule, and to no other."""
+    ruled: set[int] = set()
+    others: set[int] = set()
+    for layer in task.denoiser.network.modules():
+        target = ruled if rule_for(layer) is not None else others
+        target.update(id(parameter) for parameter in layer.parameters(recurse=False))
+    return frozenset(
+        name
+        for name, parameter in task.parameters.items()
+        if id(parameter) in ruled and id(parameter) not in others
+    )
+
+
+def _gradients(engine: GradientEngine, task: GradientTask) -> Tensor:
+    """Return the gradients (samples, p) of the made-up images."""
+    out = torch.zeros(_SAMPLES, task.num_parameters, device=task.denoiser.device)
+
+    def receive(part: GradientSlice) -> None:
+        rows = slice(part.first_row, part.first_row + len(part.block))
+        out[rows, part.offset : part.offset + part.block.shape[1]] += part.block
+
+    engine.stream(_made_up_images(task), [f"made up {i}" for i in range(_SAMPLES)], receive)
+    return out
+
+
+def _made_up_images(task: GradientTask) -> Tensor:
+    shape = task.denoiser.image_shape
+    size = (_SAMPLES, shape.channels, shape.height, shape.width)
+    counters = torch.arange(_SAMPLES * shape.channels * shape.height * shape.width)
+    words = random_words(StreamKey("gradients/coverage", 0), (counters, 0, 0, 0))[:, 0]
+    return (words.float() / 2**31 - 1).clamp(-1, 1).reshape(size).to(task.denoiser.device)
+
+
+def _agree(name: str, fast: Tensor, exact: Tensor, task: GradientTask) -> bool:
+    start = task.offsets()[name]
+    place = slice(start, start + task.parameters[name].numel())
+    error = (fast[:, place] - exact[:, place]).norm(dim=1)
+    length = exact[:, place].norm(dim=1)
+    allowed = _TOLERANCE * length + _NEGLIGIBLE * _TOLERANCE * exact.norm(dim=1)
+    return bool((error <= allowed).all())

@@ -1,0 +1,189 @@
+"""What is differentiated: f of noised images, averaged over (timestep, draw) pairs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from itertools import product
+
+import torch
+from torch import Tensor, nn
+
+from dtrak_stream.data import ImageShape
+from dtrak_stream.diffusion import Denoiser
+from dtrak_stream.gradients.stream import GradientSlice, Receiver
+from dtrak_stream.noise import ImageNoise
+from dtrak_stream.objectives import OutputFunction
+from dtrak_stream.timing import StageTimer
+
+Pairs = tuple[tuple[int, int], ...]
+
+_SHARED_NOISE_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class NoisedBatch:
+    """Samples times pairs as one batch for the denoiser; row = sample x pairs + pair.
+
+    Attributes
+    ----------
+    noisy, target
+        (samples * pairs, C, H, W): x_t, and what the denoiser should answer.
+    timesteps
+        (samples * pairs,) int64.
+    samples
+        Number of samples.
+    """
+
+    noisy: Tensor
+    target: Tensor
+    timesteps: Tensor
+    samples: int
+
+
+@dataclass
+class LossScale:
+    """What f is multiplied by before the backward pass, and gradients are divided by after it.
+
+    In float16, gradients below 6e-8 vanish and those above 65,504 overflow.
+
+    Attributes
+    ----------
+    value
+        A power of two.
+    """
+
+    value: float = 1.0
+
+    @classmethod
+    def for_precision(cls, precision: str, shape: ImageShape) -> LossScale:
+        """Return the scale to begin with: for float16, one that brings the first gradients to 1.
+
+        f is a mean over the numbers of an image, so its gradient is about one over their count.
+        """
+        numbers = shape.channels * shape.height * shape.width
+        return cls(2.0 ** math.ceil(math.log2(numbers)) if precision == "float16" else 1.0)
+
+
+@dataclass(frozen=True)
+class GradientTask:
+    """The function whose per-sample gradients are wanted, and the parameters they are taken of.
+
+    Attributes
+    ----------
+    denoiser
+        The model, in evaluation mode.
+    parameters
+        Name to parameter: the order of the flat gradient.
+    output_function, timesteps, noise, noise_draws
+        What is differentiated, where, under which noise, with how many draws a timestep.
+    autocast
+        Half-precision type the network runs in under autocast; None for the network's own.
+    scale
+        Loss scale, other than 1 for float16 only.
+    timer
+        Told how long noise, forward and backward passes take.
+    """
+
+    denoiser: Denoiser
+    parameters: dict[str, nn.Parameter]
+    output_function: OutputFunction
+    timesteps: tuple[int, ...]
+    noise: ImageNoise
+    noise_draws: int = 1
+    autocast: torch.dtype | None = None
+    scale: LossScale = field(default_factory=LossScale)
+    timer: StageTimer = field(default_factory=StageTimer, repr=False)
+    _shared_noise: dict[Pairs, Tensor] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def num_parameters(self) -> int:
+        """Return p, the length of one sample's gradient."""
+        return sum(parameter.numel() for parameter in self.parameters.values())
+
+    @property
+    def pairs(self) -> Pairs:
+        """Return all (timestep, draw) pairs that f is averaged over."""
+        return tuple(product(self.timesteps, range(self.noise_draws)))
+
+    def offsets(self) -> dict[str, int]:
+        """Return the place of each parameter in the flat gradient."""
+        places, offset = {}, 0
+        for name, parameter in self.parameters.items():
+            places[name] = offset
+            offset += parameter.numel()
+        return places
+
+    def passes(self, pairs_per_pass: int) -> Iterator[Pairs]:
+        """Yield the pairs in groups of at most `pairs_per_pass`."""
+        pairs = self.pairs
+        for start in range(0, len(pairs), pairs_per_pass):
+            yield pairs[start : start + pairs_per_pass]
+
+    def noised(self, images: Tensor, sample_ids: Sequence[str], pairs: Pairs) -> NoisedBatch:
+        """Mix images (B, C, H, W) with their noise at every pair."""
+        reference = next(iter(self.parameters.values()))
+        device, dtype = reference.device, reference.dtype
+        with self.timer.stage("noise"):
+            timesteps = torch.tensor([t for t, _ in pairs], device=device).repeat(len(images))
+            noise = self._noise(images, sample_ids, pairs).to(dtype)  # (B * pairs, C, H, W)
+            repeated = images.to(device=device, dtype=dtype).repeat_interleave(len(pairs), dim=0)
+            noisy, target = self.denoiser.schedule.noisy_and_target(repeated, noise, timesteps)
+        return NoisedBatch(noisy, target, timesteps, len(images))
+
+    def mean_of_f(self, batch: NoisedBatch) -> Tensor:
+        """Return the sum over the batch of scale * f / (number of all pairs), with its graph.
+
+        Since each sample's rows reach only its own terms, its gradient in this sum is the
+        gradient of its own mean over pairs.
+        """
+        with self.timer.stage("forward"):
+            with self._precision():
+                output = self.denoiser.predict(batch.noisy, batch.timesteps)
+            output = output.to(batch.target.dtype)
+            values = self.output_function(output, batch.target, batch.timesteps)
+            return values.sum() * (self.scale.value / len(self.pairs))
+
+    def unscaled(self, receive: Receiver) -> Receiver:
+        """Return a receiver that undoes the loss scale before it hands on to `receive`."""
+        factor = 1 / self.scale.value
+        if factor == 1:
+            return receive
+
+        def receive_scaled(piece: GradientSlice) -> None:
+            receive(replace(piece, block=piece.block * factor))
+
+        return receive_scaled
+
+    def _precision(self) -> AbstractContextManager[object]:
+        if self.autocast is None:
+            return nullcontext()
+        return torch.autocast(self.denoiser.device.type, dtype=self.autocast)
+
+    def _noise(self, images: Tensor, sample_ids: Sequence[str], pairs: Pairs) -> Tensor:
+        """Return the noise of every sample at every pair: (B * pairs, C, H, W) float32."""
+        _, channels, height, width = images.shape
+        shape = (channels, height, width)
+        if self.noise.keying == "shared":
+            return self._shared(shape, pairs).repeat(len(images), 1, 1, 1)
+        device = self.denoiser.device
+        return torch.cat(
+            [
+                self.noise.draw(shape, sample_id=sample_id, pairs=pairs, device=device)
+                for sample_id in sample_ids
+            ]
+        )
+
+    def _shared(self, shape: tuple[int, int, int], pairs: Pairs) -> Tensor:
+        """Return the noise that all samples share, (pairs, C, H, W), kept if there is room."""
+        kept = self._shared_noise.get(pairs)
+        if kept is not None:
+            return kept
+        noise = self.noise.draw(shape, sample_id="", pairs=pairs, device=self.denoiser.device)
+        if sum(each.nbytes for each in self._shared_noise.values()) + noise.nbytes <= (
+            _SHARED_NOISE_BYTES
+        ):
+            self._shared_noise[pairs] = noise
+        return noise

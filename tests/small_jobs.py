@@ -1,0 +1,147 @@
+"""Jobs small enough for tests: a few 8x8 images, few options, and the tools as processes."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dtrak_stream.features import FeatureOptions
+from dtrak_stream.featurize import FeaturizeConfig
+from dtrak_stream.provenance import flat_options
+from dtrak_stream.store import Fingerprint, read_layout
+
+TOOLS = Path(__file__).parents[1] / "tools"
+
+
+def small_features(**changes: Any) -> FeatureOptions:
+    options = {"timesteps": "list:0,500", "proj_dim": 64, "rows_per_shard": 3, "device": "cpu"}
+    return FeatureOptions(**{**options, **changes})
+
+
+def small_job(
+    model: str,
+    images: object,
+    store: Path,
+    *,
+    limit: int | None = None,
+    redo_corrupt: bool = False,
+    **features: Any,
+) -> FeaturizeConfig:
+    return FeaturizeConfig(
+        images=str(images),
+        store=store,
+        model=model,
+        limit=limit,
+        redo_corrupt=redo_corrupt,
+        features=small_features(**features),
+        quiet=True,
+    )
+
+
+def random_pixels(count: int, seed: int = 0) -> np.ndarray:
+    """Return (count, 8, 8) uint8."""
+    return np.random.default_rng(seed).integers(0, 256, (count, 8, 8), dtype=np.uint8)
+
+
+def save_images(folder: Path, pixels: np.ndarray, names: Sequence[str] = ()) -> Path:
+    """Write pixels (N, 8, 8) uint8 as PNG files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, image in enumerate(pixels):
+        name = names[index] if names else f"{index:03d}.png"
+        Image.fromarray(image).save(folder / name)
+    return folder
+
+
+def spoil(image: Path) -> None:
+    """Cut an image file in half."""
+    image.write_bytes(image.read_bytes()[: image.stat().st_size // 2])
+
+
+def fingerprint_of(store: Path) -> Fingerprint:
+    return read_layout(store).fingerprint
+
+
+def stored(store: Path) -> dict[str, bytes]:
+    """Return the files of a store that are the same for every uninterrupted run."""
+    return {
+        path.relative_to(store).as_posix(): path.read_bytes()
+        for path in sorted(store.rglob("*"))
+        if path.is_file() and path.name != "config.yaml"
+    }
+
+
+def written_at(folder: Path) -> dict[str, tuple[int, int]]:
+    """Return inode and time of writing of every file: what changes if one is written again."""
+    return {
+        path.relative_to(folder).as_posix(): (path.stat().st_ino, path.stat().st_mtime_ns)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def flags(config: Any) -> list[str]:
+    """Return the command line that means `config`."""
+    words = []
+    for name, value in flat_options(config).items():
+        if isinstance(value, bool):
+            words.append(f"--{name}" if value else f"--no-{name}")
+        else:
+            words += [f"--{name}", str(value)]
+    return words
+
+
+def run_tool(
+    name: str, arguments: Sequence[str], capsys: pytest.CaptureFixture[str]
+) -> tuple[int, str, str]:
+    """Run `tools/NAME.py` in this process; return its exit code, standard output and error."""
+    capsys.readouterr()
+    before, handler = sys.argv, signal.getsignal(signal.SIGTERM)
+    sys.argv = [f"tools/{name}.py", *arguments]
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            runpy.run_path(str(TOOLS / f"{name}.py"), run_name="__main__")
+    finally:
+        sys.argv = before
+        signal.signal(signal.SIGTERM, handler)
+    printed = capsys.readouterr()
+    assert isinstance(stopped.value.code, int)
+    return stopped.value.code, printed.out, printed.err
+
+
+def start_tool(name: str, arguments: Sequence[str]) -> subprocess.Popen[str]:
+    """Start `python tools/NAME.py` as a user would, on one thread as the tests themselves."""
+    return subprocess.Popen(
+        [sys.executable, str(TOOLS / f"{name}.py"), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # a shell that starts the tests in the background has Ctrl-C ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def signalled(
+    process: subprocess.Popen[str], number: signal.Signals, when: Callable[[], bool], delay: float
+) -> tuple[int, str, str]:
+    """Send a signal `delay` seconds after `when` holds; return exit code, output and errors."""
+    deadline = time.monotonic() + 120
+    while not when():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline, "the process never got that far"
+        time.sleep(0.002)
+    time.sleep(delay)
+    process.send_signal(number)
+    out, errors = process.communicate(timeout=60)
+    return process.returncode, out, errors

@@ -1,0 +1,67 @@
+"""The methods table, and which features each method takes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dtrak_stream.diffusion import NoiseSchedule
+from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.methods import METHODS, find_method, refuse_other_output_function
+from dtrak_stream.objectives import OutputFunction
+
+SCHEDULE = NoiseSchedule(torch.ones(10), torch.ones(10), "epsilon")
+
+
+def test_a_method_is_found_by_its_name():
+    for name in ("trak", "d-trak"):
+        assert find_method(name) is METHODS[name]
+        assert find_method(name).name == name
+
+
+@pytest.mark.parametrize("name", ["D-TRAK", "dtrak", ""])
+def test_an_unknown_method_is_refused_with_those_there_are(name):
+    with pytest.raises(ConfigurationError, match=f"--method {name}: unknown.*trak, d-trak"):
+        find_method(name)
+
+
+def test_each_method_differentiates_by_default_what_it_was_published_with():
+    assert find_method("trak").output_function == "simple"
+    assert find_method("d-trak").output_function == "square"
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=list(METHODS))
+def test_each_method_takes_its_default(method):
+    refuse_other_output_function(method, method.output_function)
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=list(METHODS))
+def test_every_output_function_of_a_method_exists(method):
+    for name in method.output_functions:
+        full_name = "interpolation(0.5)" if name == "interpolation" else name
+        assert OutputFunction(full_name, SCHEDULE).name == full_name
+
+
+@pytest.mark.parametrize("name", ["square", "avg", "l1", "l2", "linf", "interpolation(0.25)"])
+def test_functions_of_the_prediction_are_for_d_trak_only(name):
+    refuse_other_output_function(find_method("d-trak"), name)
+    with pytest.raises(ConfigurationError, match=r"trak takes features of simple, elbo, not of"):
+        refuse_other_output_function(find_method("trak"), name)
+
+
+@pytest.mark.parametrize("name", ["simple", "elbo"])
+def test_losses_are_for_trak_only(name):
+    refuse_other_output_function(find_method("trak"), name)
+    with pytest.raises(ConfigurationError, match="--output-function square, or choose another"):
+        refuse_other_output_function(find_method("d-trak"), name)
+
+
+@pytest.mark.parametrize("name", ["interpolation", "interpolation(x)", "interpolation("])
+def test_an_interpolation_without_its_number_is_refused(name):
+    with pytest.raises(ConfigurationError, match="interpolation"):
+        refuse_other_output_function(find_method("d-trak"), name)
+
+
+def test_a_function_nobody_knows_is_refused():
+    with pytest.raises(ConfigurationError, match="not of cubic"):
+        refuse_other_output_function(find_method("d-trak"), "cubic")

@@ -1,0 +1,18 @@
+"""Measure this package on this machine; each subcommand writes OUT.json and OUT.md."""
+
+from dtrak_stream.benchmark import (
+    MainJobConfig,
+    ProjectorsConfig,
+    measure_main_job,
+    measure_projectors,
+)
+from dtrak_stream.subcommands import run_subcommand
+
+if __name__ == "__main__":
+    run_subcommand(
+        {
+            "main-job": (MainJobConfig, measure_main_job),
+            "projectors": (ProjectorsConfig, measure_projectors),
+        },
+        description=__doc__,
+    )
