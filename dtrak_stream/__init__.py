@@ -7,6 +7,7 @@ is linear algebra over a store that never has to fit in memory.
 from dtrak_stream.attribute import AttributeConfig, AttributeResult, attribute
 from dtrak_stream.data import ImageOptions, open_images
 from dtrak_stream.errors import DtrakStreamError
+from dtrak_stream.execution import ExecutionOptions
 from dtrak_stream.features import FeatureOptions
 from dtrak_stream.featurize import FeaturizeConfig, featurize
 from dtrak_stream.gram import GramConfig, GramOptions, compute_gram
@@ -18,6 +19,7 @@ __all__ = [
     "AttributeConfig",
     "AttributeResult",
     "DtrakStreamError",
+    "ExecutionOptions",
     "FeatureOptions",
     "FeatureStore",
     "FeaturizeConfig",

@@ -13,6 +13,7 @@ import tyro
 
 from dtrak_stream.data import ImageOptions
 from dtrak_stream.diffusion import EMBEDDED_MODEL
+from dtrak_stream.execution import ExecutionOptions
 from dtrak_stream.features import FeatureOptions
 from dtrak_stream.featurize import FeaturizeConfig, FeaturizeResult, featurize
 from dtrak_stream.gram import GramConfig, GramOptions, compute_gram
@@ -52,6 +53,7 @@ folder, parquet, tar, hf:OWNER/NAME or sklearn:digits; [a:b] at the end takes a 
     """Compute shards again that are truncated or fail their checksum, instead of refusing."""
     score_options: tyro.conf.OmitArgPrefixes[ScoreOptions] = field(default_factory=ScoreOptions)
     features: tyro.conf.OmitArgPrefixes[FeatureOptions] = field(default_factory=FeatureOptions)
+    execution: tyro.conf.OmitArgPrefixes[ExecutionOptions] = field(default_factory=ExecutionOptions)
     image_options: tyro.conf.OmitArgPrefixes[ImageOptions] = field(default_factory=ImageOptions)
     gram_options: tyro.conf.OmitArgPrefixes[GramOptions] = field(default_factory=GramOptions)
     report: tyro.conf.OmitArgPrefixes[ReportOptions] = field(default_factory=ReportOptions)
@@ -129,6 +131,7 @@ def _featurize(
             limit=limit,
             redo_corrupt=config.redo_corrupt,
             features=config.features,
+            execution=config.execution,
             image_options=config.image_options,
             quiet=config.quiet,
         )

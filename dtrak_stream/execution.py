@@ -26,6 +26,7 @@ from dtrak_stream.progress import say
 EngineName = Literal["hooked", "timestep-batched"]
 
 _PAIRS = (16, 64, 256, 1024)  # (sample, timestep) pairs in one pass, as tried
+_UNTRIED_PAIRS = 256
 _SHARE_OF_IMAGES = 0.25  # trying a batch must not cost more than it can save
 _GATHERED = 64
 _ALONE = 2  # images the timestep-batched engine is timed with
@@ -133,7 +134,7 @@ class _Calibration:
     def choose(self) -> Execution:
         """Return the fastest execution, or the only one the options allow."""
         candidates = [self._candidates(engine) for engine in self._engines()]
-        if len(candidates) == len(candidates[0]) == 1:
+        if len(candidates[0]) == 1 and (len(candidates) == 1 or self._all_served):
             return candidates[0][0]
         trials = [trial for each in candidates for trial in self._trials(each)]
         best = max(trials, key=lambda trial: trial.images_per_second)
@@ -151,6 +152,10 @@ class _Calibration:
                 f"pass of their own: {', '.join(others[:5])}{', ...' if others[5:] else ''}"
             )
         return tuple(sorted(served))
+
+    @property
+    def _all_served(self) -> bool:
+        return len(self._served) == len(self._featurizer.task.parameters)
 
     def _engines(self) -> list[EngineName]:
         if self._options.engine == "hooked" and not self._served:
@@ -173,11 +178,11 @@ class _Calibration:
         if engine == "timestep-batched":  # it takes one image at a time in any case
             passes = min(pairs, PAIRS_PER_PASS)
             return [Execution(engine, _GATHERED, passes, served, "no other engine")]
-        largest = max(_PAIRS[0], int(_SHARE_OF_IMAGES * len(self._images) * pairs))
+        largest = int(_SHARE_OF_IMAGES * len(self._images) * pairs)
+        tried = [number for number in _PAIRS if number <= largest] or [_UNTRIED_PAIRS]
         return [
-            Execution(engine, max(1, number // pairs), number, served, "too few images to try more")
-            for number in _PAIRS
-            if number <= largest
+            Execution(engine, max(1, number // pairs), number, served, "too few images to measure")
+            for number in tried
         ]
 
     def _trials(self, candidates: list[Execution]) -> Iterator[_Trial]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tyro
 
-from dtrak_stream.data import ImageOptions, open_images
+from dtrak_stream.data import ImageOptions, Images, open_images
 from dtrak_stream.diffusion import EMBEDDED_MODEL
 from dtrak_stream.durable import PARTIAL_SUFFIX, remove_partials, write_json
 from dtrak_stream.errors import (
@@ -18,7 +19,9 @@ from dtrak_stream.errors import (
     InputError,
     MemoryLimitError,
 )
+from dtrak_stream.execution import Execution, ExecutionOptions, choose_execution
 from dtrak_stream.features import FeatureOptions, make_featurizer
+from dtrak_stream.featurizer import Featurizer
 from dtrak_stream.memory import format_size, usable_memory
 from dtrak_stream.progress import progress, say
 from dtrak_stream.provenance import record_run
@@ -32,6 +35,8 @@ from dtrak_stream.store import (
     write_joined_view,
 )
 from dtrak_stream.store.shard import PAGE
+from dtrak_stream.timing import bottleneck, describe
+from dtrak_stream.unfinished import drop_what_is_finished
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,7 @@ hf:OWNER/NAME or sklearn:digits; [a:b] at the end takes a range."""
     redo_corrupt: bool = False
     """Compute shards again that are truncated or fail their checksum, instead of refusing."""
     features: tyro.conf.OmitArgPrefixes[FeatureOptions] = field(default_factory=FeatureOptions)
+    execution: tyro.conf.OmitArgPrefixes[ExecutionOptions] = field(default_factory=ExecutionOptions)
     image_options: tyro.conf.OmitArgPrefixes[ImageOptions] = field(default_factory=ImageOptions)
     quiet: bool = False
     """Draw no progress bars."""
@@ -113,13 +119,53 @@ def featurize(config: FeaturizeConfig) -> FeaturizeResult:
         _refuse_what_cannot_fit(layout, len(missing))
     _begin(layout, config)
     _forget_quarantine_of(layout, missing)
-    run = ShardRun(featurizer, images, layout, not config.quiet)
-    computed = run.run(missing) if missing else 0
+    computed = _compute(featurizer, images, layout, config, missing) if missing else 0
     quarantined = _settle_quarantine(layout)
     if missing or not (layout.root / "features.h5").exists():
         write_joined_view(layout)
     _say_outcome(layout, computed, quarantined)
     return FeaturizeResult(config.store, quarantined, computed)
+
+
+def _compute(
+    featurizer: Featurizer,
+    images: Images,
+    layout: StoreLayout,
+    config: FeaturizeConfig,
+    missing: list[int],
+) -> int:
+    """Compute the missing shards and note in store.json how, and where the time went."""
+    run_record = layout.run_record()
+    execution = _execution(featurizer, images, config, run_record)
+    execution.apply(featurizer)
+    layout.write_run_record({**run_record, "execution": execution.record()})
+    try:
+        return ShardRun(featurizer, images, layout, execution, not config.quiet).run(missing)
+    finally:
+        featurizer.engine.close()
+        drop_what_is_finished(layout)
+        _record_times(layout, featurizer.task.timer.seconds())
+
+
+def _execution(
+    featurizer: Featurizer, images: Images, config: FeaturizeConfig, run_record: dict[str, Any]
+) -> Execution:
+    """Return what the store was begun with, unless the user asks for something else."""
+    options = config.execution
+    if "execution" in run_record and options == ExecutionOptions():
+        return Execution.recorded(run_record["execution"])
+    execution = choose_execution(featurizer, images, options)
+    say(f"engine {execution.engine}, batches of {execution.batch_size}: {execution.reason}")
+    return execution
+
+
+def _record_times(layout: StoreLayout, seconds: dict[str, float]) -> None:
+    record = layout.run_record()
+    before: dict[str, float] = record.get("stage_seconds", {})
+    total = {name: before.get(name, 0.0) + value for name, value in seconds.items()}
+    layout.write_run_record({**record, "stage_seconds": {**before, **total}})
+    if seconds:
+        say(f"time: {describe(seconds)}; the bottleneck is {bottleneck(seconds)}")
 
 
 def _continue(layout: StoreLayout, config: FeaturizeConfig) -> None:
@@ -128,6 +174,7 @@ def _continue(layout: StoreLayout, config: FeaturizeConfig) -> None:
     stored.fingerprint.refuse_other_run(layout.fingerprint, where=layout.root)
     remove_partials(layout.root)
     remove_partials(layout.shards_folder)
+    drop_what_is_finished(layout)
     _check_finished_shards(layout, config)
 
 
@@ -183,8 +230,9 @@ def _refuse_what_cannot_fit(layout: StoreLayout, missing: int) -> None:
             where=layout.root,
             remedy="free some space, or lower --proj-dim or --limit",
         )
-    # computed features, their clean copy and its float64 for the norm, the rows, the file image
-    in_memory = rows * fingerprint.proj_dim * (4 + 4 + 8) + 3 * stored
+    # one shard being computed; of the one being written, its features, their clean copy and its
+    # float64 for the norm, the rows, the file image
+    in_memory = rows * fingerprint.proj_dim * (4 + 4 + 4 + 8) + 3 * stored
     if in_memory > usable_memory():
         raise MemoryLimitError(
             f"a shard of {rows:,} rows needs {format_size(in_memory)} of memory, "

@@ -1,30 +1,26 @@
-"""Computing the missing shards of a store, one after the other."""
+"""Computing the missing shards of a store: decoding, computing and writing side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-import torch
+from tqdm import tqdm
 
 from dtrak_stream.data import Images
-from dtrak_stream.errors import BadImageError, InterruptedRunError
+from dtrak_stream.decode_ahead import DecodedBatch, decode_ahead
+from dtrak_stream.errors import InterruptedRunError
+from dtrak_stream.execution import Execution
 from dtrak_stream.featurizer import Featurizer
-from dtrak_stream.progress import progress, say
-from dtrak_stream.store import (
-    QuarantinedSample,
-    ShardRows,
-    StoreLayout,
-    append_quarantine,
-    pack_rows,
-    write_shard,
-)
-from dtrak_stream.store.shard import FloatArray
+from dtrak_stream.progress import progress
+from dtrak_stream.shard_writer import ComputedRows, ShardWriter
+from dtrak_stream.store import StoreLayout
+from dtrak_stream.timing import StageTimer, bottleneck
+from dtrak_stream.unfinished import UnfinishedShards
 
 _BATCH_BYTES = 64 * 2**20
-_LARGEST_BATCH = 64
-_BAD_GRADIENT = "its gradient holds NaN or inf"
 
 
 @dataclass(frozen=True)
@@ -35,6 +31,8 @@ class ShardRun:
     ----------
     featurizer, images, layout
         What computes, on what, into where.
+    execution
+        The engine and batch size the featurizer was set to.
     visible
         Whether to draw a progress bar.
     """
@@ -42,6 +40,7 @@ class ShardRun:
     featurizer: Featurizer
     images: Images
     layout: StoreLayout
+    execution: Execution
     visible: bool
 
     def run(self, missing: list[int]) -> int:
@@ -50,82 +49,100 @@ class ShardRun:
         Raises
         ------
         InterruptedRunError
-            On Ctrl-C, saying what is finished.
+            On Ctrl-C, saying what is kept: all rows computed so far.
         DiskFullError
             If a shard cannot be written.
         """
+        begun = [self._begin(shard) for shard in missing[:1]]
         to_do = sum(len(self.layout.shard_rows(shard)) for shard in missing)
-        finished = self.layout.num_shards - len(missing)
-        done = len(self.images) - to_do
-        with progress(
-            len(self.images), description="featurizing", unit="img", done=done, visible=self.visible
-        ) as bar:
-            for shard in missing:
-                bar.set_postfix_str(f"shards {finished}/{self.layout.num_shards}")
-                try:
-                    self._compute(shard, bar.update)
-                except KeyboardInterrupt as interrupt:
-                    raise self._interrupted(finished) from interrupt
-                finished += 1
-            bar.set_postfix_str(f"shards {finished}/{self.layout.num_shards}")
+        settled = len(self.images) - to_do + sum(rows.done for rows in begun)
+        with (
+            progress(
+                len(self.images),
+                description="featurizing",
+                unit="img",
+                done=settled,
+                visible=self.visible,
+            ) as bar,
+            ShardWriter(self.layout, self.timer) as writer,
+        ):
+            self._compute_all(missing, begun, writer, bar)
         return to_do
 
-    def _interrupted(self, finished: int) -> InterruptedRunError:
-        return InterruptedRunError(
-            f"{finished} of {self.layout.num_shards} shards of {self.layout.root} are done and kept"
-        )
-
-    def _compute(self, shard: int, advance: Callable[[int], object]) -> None:
-        rows = self.layout.shard_rows(shard)
-        sample_ids = self.images.sample_ids(rows.start, rows.stop)
-        features = np.full((len(rows), self.featurizer.projector.proj_dim), np.nan, np.float32)
-        reasons: dict[int, str] = {}
-        for start in range(0, len(rows), self._batch_size):
-            batch = range(start, min(start + self._batch_size, len(rows)))
-            self._fill(features, batch, rows.start, sample_ids, reasons)
-            advance(len(batch))
-        packed = pack_rows(features, sample_ids, self.layout.fingerprint.dtype)
-        quarantined = _quarantined(packed, rows.start, sample_ids, reasons)
-        if len(quarantined) == len(rows):
-            say(f"every sample of shard {shard} is bad: {quarantined[0].reason}")
-        # ledger before shard: a crash in between leaves entries that the next start drops
-        append_quarantine(self.layout.quarantine_path, quarantined)
-        write_shard(self.layout.shard_path(shard), packed, self.layout.fingerprint.hash())
-
     @property
+    def timer(self) -> StageTimer:
+        """Return what adds up the time of all stages."""
+        return self.featurizer.task.timer
+
+    def _compute_all(
+        self, missing: list[int], begun: list[ComputedRows], writer: ShardWriter, bar: tqdm[None]
+    ) -> None:
+        current = begun.pop()
+        batches = decode_ahead(self.images, self._batches(missing, current.done), self.timer)
+        try:
+            if current.is_whole:
+                writer.submit(current)
+            for batch in batches:
+                if batch.rows.start >= self.layout.shard_rows(current.shard).stop:
+                    current = self._begin(missing[missing.index(current.shard) + 1])
+                self._fill(current, batch)
+                bar.update(len(batch.rows))
+                if current.is_whole:
+                    writer.submit(current)
+                bar.set_postfix_str(self._state(writer), refresh=False)
+            writer.wait()
+        except KeyboardInterrupt as interrupt:
+            batches.close()
+            raise self._interrupted(current, writer) from interrupt
+        bar.set_postfix_str(self._state(writer))
+
+    def _batches(self, missing: list[int], done: int) -> Iterator[range]:
+        """Yield the rows of each batch; batches never span two shards."""
+        for shard in missing:
+            rows = self.layout.shard_rows(shard)
+            for start in range(rows.start + done, rows.stop, self._batch_size):
+                yield range(start, min(start + self._batch_size, rows.stop))
+            done = 0
+
+    @cached_property
     def _batch_size(self) -> int:
         shape = self.images.shape
         image_bytes = 4 * shape.channels * shape.height * shape.width
-        return max(1, min(_LARGEST_BATCH, _BATCH_BYTES // image_bytes))
+        return max(1, min(self.execution.batch_size, _BATCH_BYTES // image_bytes))
 
-    def _fill(
-        self,
-        features: FloatArray,
-        batch: range,
-        first_row: int,
-        sample_ids: list[str],
-        reasons: dict[int, str],
-    ) -> None:
-        """Compute the rows of `features` (rows, k) in `batch`; note why others stay NaN."""
-        images, places = [], []
-        for place in batch:
-            try:
-                images.append(self.images.image(first_row + place))
-                places.append(place)
-            except BadImageError as error:
-                reasons[place] = error.reason
-        if images:
-            computed = self.featurizer.features(
-                torch.stack(images), [sample_ids[place] for place in places]
-            )
-            features[places] = computed.numpy()  # (len(places), k)
+    @cached_property
+    def _unfinished(self) -> UnfinishedShards:
+        return UnfinishedShards(self.layout, self.execution.record())
 
+    def _begin(self, shard: int) -> ComputedRows:
+        """Return the rows of a shard, empty or as an interrupted run left them."""
+        places = self.layout.shard_rows(shard)
+        shape = (len(places), self.featurizer.projector.proj_dim)
+        ids = self.images.sample_ids(places.start, places.stop)
+        rows = ComputedRows(shard, np.full(shape, np.nan, np.float32), ids)
+        self._unfinished.restore(rows)
+        return rows
 
-def _quarantined(
-    packed: ShardRows, first_row: int, sample_ids: list[str], reasons: dict[int, str]
-) -> list[QuarantinedSample]:
-    places = [int(place) for place in np.flatnonzero(packed.scale == 0)]
-    return [
-        QuarantinedSample(first_row + place, sample_ids[place], reasons.get(place, _BAD_GRADIENT))
-        for place in places
-    ]
+    def _fill(self, rows: ComputedRows, batch: DecodedBatch) -> None:
+        first = self.layout.shard_rows(rows.shard).start
+        if batch.images is not None:
+            features = self.featurizer.features(batch.images, batch.sample_ids).numpy()
+            rows.features[[row - first for row in batch.places]] = features  # (places, k)
+        rows.reasons.update({row - first: why for row, why in batch.reasons.items()})
+        rows.done = batch.rows.stop - first
+
+    def _state(self, writer: ShardWriter) -> str:
+        shards = f"shards {writer.finished}/{self.layout.num_shards}"
+        slowest = bottleneck(self.timer.seconds())
+        return f"{shards}, slowest: {slowest}" if slowest else shards
+
+    def _interrupted(self, current: ComputedRows, writer: ShardWriter) -> InterruptedRunError:
+        writer.wait()
+        written = self.layout.shard_path(current.shard).exists()
+        kept = 0 if written else current.done
+        if kept:
+            self._unfinished.keep(current)
+        return InterruptedRunError(
+            f"{writer.finished} of {self.layout.num_shards} shards of {self.layout.root}"
+            f"{f' and {kept} rows of the next' if kept else ''} are done and kept"
+        )

@@ -20,6 +20,7 @@ from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError, In
 from dtrak_stream.gram import read_gram
 from tests.crashing import finishes_before_step
 from tests.small_jobs import (
+    ALIKE,
     fingerprint_of,
     flags,
     random_pixels,
@@ -62,6 +63,7 @@ def job(
         run=run,
         limit=limit,
         features=small_features(**{"rows_per_shard": 5, **features}),
+        execution=ALIKE,
         score_options=ScoreOptions(**{"damping": "0.1", "top_k": 5, **(scores or {})}),
         gram_options=GramOptions(gram_form=gram_form),
         quiet=True,
@@ -323,7 +325,11 @@ def spoilt(model_folder, sources, tmp_path_factory):
     for folder, name in ((0, "003.png"), (0, "009.png"), (1, "001.png")):
         spoil(bad[folder] / name)
         (good[folder] / name).unlink()
-    options: dict[str, Any] = {"gram_form": "primal", "scores": {"top_k": TRAIN}}
+    options: dict[str, Any] = {
+        "gram_form": "primal",
+        "scores": {"top_k": TRAIN},
+        "dtype": "float32",
+    }
     configs = [
         job(model_folder, (bad[0], bad[1]), root / "bad", **options),
         job(model_folder, (good[0], good[1]), root / "good", **options),
@@ -396,6 +402,7 @@ def score_flags(run: Path, query: Path, **changes: str) -> list[str]:
         ("noise_keying", {"noise": "per-sample"}),
         ("noise_draws", {"noise_draws": 2}),
         ("parameters", {"parameters": "bias"}),
+        ("precision", {"precision": "bfloat16"}),
         ("weights", {}),
     ],
 )
@@ -451,7 +458,7 @@ def assert_same_scores(first: Path, second: Path) -> None:
 
 def test_an_interrupted_run_goes_on_and_gives_the_same_scores(model_folder, sources, tmp_path):
     train = save_images(tmp_path / "many", random_pixels(40))
-    long: dict[str, Any] = {"rows_per_shard": 1, "timesteps": "uniform:100"}
+    long: dict[str, Any] = {"rows_per_shard": 1, "timesteps": "uniform:50"}
     config = job(model_folder, (train, sources[1]), tmp_path / "run", **long)
     process = start_tool("attribute", flags(config))
     third = config.run / "train" / "shards" / "00000002.h5"

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrak_stream.durable import write_bytes
+from dtrak_stream.durable import write_bytes, write_json
 from dtrak_stream.errors import CorruptFileError, InputError
 from dtrak_stream.store.fingerprint import Fingerprint
 from dtrak_stream.store.shard import FloatArray, ShardRows, in_memory_file, read_shard
@@ -77,6 +77,15 @@ class StoreLayout:
             "fingerprint_hash": self.fingerprint.hash(),
             "num_shards": self.num_shards,
         }
+
+    def run_record(self) -> dict[str, Any]:
+        """Return what `store.json` tells of how the features were computed, and how fast."""
+        record: dict[str, Any] = json.loads(self.plan_path.read_text()).get("run", {})
+        return record
+
+    def write_run_record(self, record: dict[str, Any]) -> None:
+        """Replace that. Nothing in it decides a feature."""
+        write_json(self.plan_path, {**self.plan(), "run": record})
 
 
 def read_layout(root: Path) -> StoreLayout:

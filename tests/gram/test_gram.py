@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 
 import h5py
 import numpy as np
@@ -152,14 +153,15 @@ def test_a_finished_gram_is_not_computed_again(make_store, tmp_path):
 
 def test_what_a_kill_left_beside_a_finished_gram_is_removed(make_store, tmp_path):
     store = make_store("s", random_features(20))
-    out, step = tmp_path / "killed" / "gram.h5", 0
-    while not finishes_before_step(lambda: compute(store, out), step):
+    steps, left = 0, 0
+    while not finishes_before_step(partial(compute, store, out := tmp_path / f"{steps}.h5"), steps):
         if out.exists():
-            assert out.with_name("gram.h5.parts").exists()
-            break
-        step += 1
-    assert compute(store, out).computed == 0
-    assert not out.with_name("gram.h5.parts").exists()
+            assert out.with_name(f"{steps}.h5.parts").exists()
+            assert compute(store, out).computed == 0
+            assert not out.with_name(f"{steps}.h5.parts").exists()
+            left += 1
+        steps += 1
+    assert left == 1  # killed between naming the file and making the name durable
 
 
 def test_the_gram_of_another_store_is_refused(make_store, tmp_path):

@@ -1,0 +1,123 @@
+"""Packing and writing finished shards beside the computation of the next one."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from types import TracebackType
+
+import numpy as np
+
+from dtrak_stream.progress import say
+from dtrak_stream.store import (
+    QuarantinedSample,
+    ShardRows,
+    StoreLayout,
+    append_quarantine,
+    pack_rows,
+    write_shard,
+)
+from dtrak_stream.store.shard import FloatArray
+from dtrak_stream.timing import StageTimer
+
+_BAD_GRADIENT = "its gradient holds NaN or inf"
+
+
+@dataclass
+class ComputedRows:
+    """Rows of one shard as they are filled in.
+
+    Attributes
+    ----------
+    shard
+        Its number.
+    features
+        (rows, k) float32; NaN until computed, and for samples without a feature.
+    sample_ids
+        Ids of all rows.
+    reasons
+        Why an image could not be read, by its place in the shard.
+    done
+        Rows that are settled.
+    """
+
+    shard: int
+    features: FloatArray
+    sample_ids: list[str]
+    reasons: dict[int, str] = field(default_factory=dict)
+    done: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Return whether all rows are settled."""
+        return self.done == len(self.sample_ids)
+
+
+class ShardWriter:
+    """Writes one shard at a time in a thread of its own; use it in a `with` statement.
+
+    Parameters
+    ----------
+    layout
+        Where shards go.
+    timer
+        Told how long writing takes.
+    """
+
+    def __init__(self, layout: StoreLayout, timer: StageTimer) -> None:
+        self.finished = layout.num_shards - len(layout.missing_shards())
+        self._layout = layout
+        self._timer = timer
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="write")
+        self._writing: Future[None] | None = None
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._pool.shutdown(wait=True)
+
+    def submit(self, rows: ComputedRows) -> None:
+        """Hand over a computed shard; waits for the one before.
+
+        Raises
+        ------
+        DiskFullError
+            If the shard before could not be written.
+        """
+        self.wait()
+        self._writing = self._pool.submit(self._write, rows)
+
+    def wait(self) -> None:
+        """Return when everything handed over is on disk; raises as `submit`."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+            self.finished += 1
+
+    def _write(self, rows: ComputedRows) -> None:
+        layout = self._layout
+        with self._timer.beside("write"):
+            packed = pack_rows(rows.features, rows.sample_ids, layout.fingerprint.dtype)
+            bad = _quarantined(packed, rows, layout.shard_rows(rows.shard).start)
+            if len(bad) == len(rows.sample_ids):
+                say(f"every sample of shard {rows.shard} is bad: {bad[0].reason}")
+            # ledger before shard: a crash in between leaves entries that the next start drops
+            append_quarantine(layout.quarantine_path, bad)
+            write_shard(layout.shard_path(rows.shard), packed, layout.fingerprint.hash())
+
+
+def _quarantined(packed: ShardRows, rows: ComputedRows, first_row: int) -> list[QuarantinedSample]:
+    places = [int(place) for place in np.flatnonzero(packed.scale == 0)]
+    reasons = rows.reasons
+    return [
+        QuarantinedSample(
+            first_row + place, rows.sample_ids[place], reasons.get(place, _BAD_GRADIENT)
+        )
+        for place in places
+    ]

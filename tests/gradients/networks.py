@@ -1,0 +1,117 @@
+"""Small networks of every layer kind in the shape of a denoiser, and their slow gradients."""
+
+from __future__ import annotations
+
+import copy
+from types import SimpleNamespace
+
+import torch
+from diffusers import DDPMScheduler
+from torch import nn
+
+from dtrak_stream.diffusion import Denoiser, NoiseSchedule
+from dtrak_stream.gradients import GradientTask
+from dtrak_stream.noise import ImageNoise
+from dtrak_stream.objectives import OutputFunction
+
+
+class Network(nn.Module):
+    """Any layers that turn (B, C, H, W) into (B, C, H, W), called as a denoiser is."""
+
+    def __init__(self, body: nn.Module, channels: int = 2, size: int = 6) -> None:
+        super().__init__()
+        self.body = body
+        self.config = SimpleNamespace(sample_size=size, in_channels=channels)
+
+    def forward(self, noisy, timesteps, return_dict=False):  # noqa: ARG002
+        return (self.body(noisy),)
+
+
+class Timed(nn.Module):
+    """Adds an embedding of the timestep, and works on tokens in between."""
+
+    def __init__(self, channels: int, inside: nn.Module) -> None:
+        super().__init__()
+        self.table = nn.Embedding(1000, channels)
+        self.time = nn.Linear(channels, channels)
+        self.inside = inside
+
+    def forward(self, noisy, timesteps):
+        embedded = self.time(torch.sin(self.table(timesteps)))
+        tokens = (noisy + embedded[:, :, None, None]).flatten(2).transpose(1, 2)
+        return self.inside(tokens).transpose(1, 2).reshape(noisy.shape)
+
+
+class TimedNetwork(Network):
+    def forward(self, noisy, timesteps, return_dict=False):  # noqa: ARG002
+        return (self.body(noisy, timesteps),)
+
+
+def task_of(
+    network: nn.Module, *, timesteps=(0, 300, 999), name="square", wanted="", **options
+) -> GradientTask:
+    scheduler = DDPMScheduler()
+    schedule = NoiseSchedule(scheduler.alphas_cumprod.double(), scheduler.betas.double(), "epsilon")
+    denoiser = Denoiser(network.eval(), schedule, {}, type(network).__name__, "here")
+    for parameter_name, parameter in network.named_parameters():
+        parameter.requires_grad_(wanted in parameter_name)
+    chosen = {n: p for n, p in network.named_parameters() if wanted in n}
+    options = {"noise": ImageNoise(0), **options}
+    return GradientTask(
+        denoiser, chosen, OutputFunction(name, schedule), tuple(timesteps), **options
+    )
+
+
+def images_of(task: GradientTask, count: int, seed: int = 0) -> torch.Tensor:
+    shape = task.denoiser.image_shape
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(count, shape.channels, shape.height, shape.width, generator=generator) * 2 - 1
+
+
+def slow_gradients(task: GradientTask, images: torch.Tensor, ids: list[str]) -> torch.Tensor:
+    """One float64 pass for each (sample, timestep, draw): (samples, p)."""
+    network = copy.deepcopy(task.denoiser.network).double()
+    network.requires_grad_(True)
+    parameters = [dict(network.named_parameters())[name] for name in task.parameters]
+    rows = []
+    for image, sample_id in zip(images, ids):
+        total = torch.zeros(task.num_parameters, dtype=torch.float64)
+        for pair in task.pairs:
+            batch = task.noised(image[None], [sample_id], (pair,))
+            schedule = task.denoiser.schedule
+            noise = task.noise.draw(
+                image.shape, sample_id=sample_id, pairs=[pair], device=image.device
+            )
+            noisy, target = schedule.noisy_and_target(
+                image[None].double(), noise.double(), batch.timesteps
+            )
+            output = network(noisy, batch.timesteps, return_dict=False)[0]
+            value = task.output_function(output, target, batch.timesteps).sum()
+            gradients = torch.autograd.grad(value, parameters, allow_unused=True)
+            total += torch.cat(
+                [
+                    (torch.zeros_like(p) if g is None else g).flatten()
+                    for g, p in zip(gradients, parameters)
+                ]
+            )
+        rows.append(total / len(task.pairs))
+    return torch.stack(rows)
+
+
+def gathered(engine, images: torch.Tensor, ids: list[str]) -> torch.Tensor:
+    """Sum the slices of a stream into (samples, p)."""
+    out = torch.zeros(len(images), engine.num_parameters)
+
+    def receive(piece):
+        rows = slice(piece.first_row, piece.first_row + piece.block.shape[0])
+        assert piece.block.dtype == torch.float32
+        out[rows, piece.offset : piece.offset + piece.block.shape[1]] += piece.block
+        piece.block.fill_(float("nan"))  # receivers may overwrite it
+
+    engine.stream(images, ids[: len(images)], receive)
+    return out
+
+
+def assert_rows_close(actual: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-5):
+    errors = (actual.double() - expected.double()).norm(dim=1)
+    assert (errors <= tolerance * expected.double().norm(dim=1) + 1e-12).all(), errors

@@ -1,0 +1,156 @@
+"""Which parameters the layer rules serve is found by trying; the others take the exact engine."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from torch import nn
+from torch.nn import functional as F
+
+from dtrak_stream.gradients import HookedEngine, TimestepBatchedEngine, served_parameters
+from tests.conftest import build_unet
+from tests.gradients.networks import (
+    Network,
+    assert_rows_close,
+    gathered,
+    images_of,
+    slow_gradients,
+    task_of,
+)
+
+IDS = [f"image {i}" for i in range(9)]
+
+
+class Scaled(nn.Module):
+    """A parameter of its own between two convolutions."""
+
+    def __init__(self):
+        super().__init__()
+        self.before = nn.Conv2d(2, 2, 3, padding=1)
+        self.scale = nn.Parameter(torch.tensor([[[0.5]], [[-1.5]]]))
+        self.after = nn.Conv2d(2, 2, 1)
+
+    def forward(self, x):
+        return self.after(self.scale * torch.sin(self.before(x)))
+
+
+class Transposed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.down = nn.Conv2d(2, 3, 2, stride=2)
+        self.up = nn.ConvTranspose2d(3, 2, 2, stride=2)
+
+    def forward(self, x):
+        return self.up(torch.sin(self.down(x)))
+
+
+class Functional(nn.Module):
+    """A layer whose weight is used without calling the layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.called = nn.Linear(6, 6)
+        self.not_called = nn.Linear(6, 6)
+
+    def forward(self, x):
+        return F.linear(torch.sin(self.called(x)), self.not_called.weight)
+
+
+class Mixed(nn.Module):
+    """A layer that is called with the samples in the wrong axis."""
+
+    def __init__(self):
+        super().__init__()
+        self.fine = nn.Linear(6, 6)
+        self.mixing = nn.Linear(6, 6)
+
+    def forward(self, x):
+        return self.mixing(self.fine(x).transpose(0, 2)).transpose(0, 2)
+
+
+class Broadcast(nn.Module):
+    """A layer that works once for the whole batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.fine = nn.Linear(6, 6)
+        self.once = nn.Linear(3, 6)
+
+    def forward(self, x):
+        return self.fine(x) * self.once(torch.ones(1, 3, dtype=x.dtype))
+
+
+@pytest.mark.parametrize(
+    ("module", "others"),
+    [
+        (Scaled, {"scale"}),
+        (Transposed, {"up.weight", "up.bias"}),
+        (Functional, {"not_called.weight"}),
+        (Mixed, {"mixing.weight", "mixing.bias"}),
+        (Broadcast, {"once.weight", "once.bias"}),
+    ],
+)
+def test_what_has_no_rule_is_found_and_served_by_the_exact_engine(module, others):
+    torch.manual_seed(0)
+    task = task_of(Network(module()))
+    served = served_parameters(task)
+    assert {name.removeprefix("body.") for name in set(task.parameters) - served} == others
+    engine = HookedEngine(task, served, pairs_per_pass=8)
+    images = images_of(task, 5)
+    assert_rows_close(gathered(engine, images, IDS), slow_gradients(task, images, IDS))
+
+
+def test_attention_that_takes_weights_from_its_layers_is_found():
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+            self.into, self.out = nn.Linear(2, 4), nn.Linear(4, 2)
+
+        def forward(self, x):
+            tokens = self.into(x.flatten(2).transpose(1, 2))
+            mixed, _ = self.attention(tokens, tokens, tokens)
+            return self.out(mixed).transpose(1, 2).reshape(x.shape)
+
+    torch.manual_seed(0)
+    task = task_of(Network(Attention()))
+    served = served_parameters(task)
+    assert {"body.into.weight", "body.out.weight"} <= served
+    assert "body.attention.out_proj.weight" not in served
+    images = images_of(task, 3)
+    engine = HookedEngine(task, served, pairs_per_pass=100)
+    assert_rows_close(gathered(engine, images, IDS), slow_gradients(task, images, IDS))
+
+
+def test_a_model_without_any_rule_is_left_to_the_exact_engine():
+    class Bare(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(2, 1, 1))
+
+        def forward(self, x):
+            return self.weight * x
+
+    assert served_parameters(task_of(Network(Bare()))) == frozenset()
+
+
+def test_lora_layers_of_peft():
+    unet = build_unet()
+    config = LoraConfig(r=3, lora_alpha=6, target_modules=["to_q", "to_k", "to_out.0", "conv1"])
+    inject_adapter_in_model(config, unet)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in unet.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.3)
+    task = task_of(unet, wanted="lora_")
+    assert any("to_q.lora_A" in name for name in task.parameters)
+    assert any("conv1.lora_B" in name for name in task.parameters)
+    served = served_parameters(task)
+    assert served == frozenset(task.parameters)
+    images = images_of(task, 4)
+    engine = HookedEngine(task, served, pairs_per_pass=7)
+    gradients = gathered(engine, images, IDS)
+    assert_rows_close(gradients, slow_gradients(task, images, IDS))
+    assert_rows_close(gradients, gathered(TimestepBatchedEngine(task), images, IDS))
