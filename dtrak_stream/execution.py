@@ -6,13 +6,11 @@ images, printed, and kept with the store: a run that goes on later makes the sam
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-import psutil
 import torch
 
 from dtrak_stream.data import Images
@@ -20,7 +18,7 @@ from dtrak_stream.errors import BadImageError, ConfigurationError
 from dtrak_stream.featurizer import Featurizer
 from dtrak_stream.gradients import HookedEngine, TimestepBatchedEngine, served_parameters
 from dtrak_stream.gradients.timestep_batched import PAIRS_PER_PASS
-from dtrak_stream.memory import format_size, usable_memory
+from dtrak_stream.memory import format_size, peak_memory, usable_memory
 from dtrak_stream.progress import say
 
 EngineName = Literal["hooked", "timestep-batched"]
@@ -240,5 +238,4 @@ def _memory_limit(device: torch.device) -> int:
 def _peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return max(peak, psutil.Process().memory_info().rss)
+    return peak_memory()

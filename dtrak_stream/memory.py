@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import resource
 from fractions import Fraction
+from pathlib import Path
 
 import psutil
 
@@ -12,6 +14,7 @@ from dtrak_stream.errors import ConfigurationError
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", re.IGNORECASE)
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 _SHARE_OF_FREE_MEMORY = 0.8
+_STATUS = Path("/proc/self/status")
 
 
 def parse_size(text: str, *, flag: str) -> int:
@@ -51,3 +54,13 @@ def format_enough(size: int) -> str:
 def usable_memory() -> int:
     """Return how many bytes a stage may plan with when no limit was given."""
     return int(psutil.virtual_memory().available * _SHARE_OF_FREE_MEMORY)
+
+
+def peak_memory() -> int:
+    """Return the most resident bytes this process ever had."""
+    if _STATUS.exists():
+        peak = re.search(r"VmHWM:\s*(\d+) kB", _STATUS.read_text())
+        if peak:
+            return int(peak[1]) * 1024
+    # elsewhere; on Linux it would count the process that started this one, too
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -20,6 +20,8 @@ from dtrak_stream.projectors import make_projector
 from dtrak_stream.store import FeatureStore, read_quarantine
 from tests.conftest import build_unet, save_model
 from tests.small_jobs import (
+    ALIKE,
+    HOOKED,
     random_pixels,
     save_images,
     small_features,
@@ -95,9 +97,13 @@ REFERENCE_JOBS = [
 ]
 
 
+@pytest.mark.parametrize("execution", [ALIKE, HOOKED], ids=lambda execution: execution.engine)
 @pytest.mark.parametrize("changes", REFERENCE_JOBS, ids=lambda changes: changes["projector"])
-def test_stored_features_are_projected_gradients(model_folder, images, tmp_path, changes):
-    config = small_job(model_folder, f"{images}[:4]", tmp_path / "s", dtype="float32", **changes)
+def test_stored_features_are_projected_gradients(
+    model_folder, images, tmp_path, changes, execution
+):
+    options = {"dtype": "float32", "execution": execution, **changes}
+    config = small_job(model_folder, f"{images}[:4]", tmp_path / "s", **options)
     expected = slow_features(model_folder, config.images, config.features)
     assert_rows_close(features_of(config), expected)
 
@@ -133,8 +139,8 @@ def test_no_file_of_a_store_holds_the_time_it_was_written(model_folder, images, 
 @pytest.mark.parametrize("noise", ["shared", "per-sample"])
 def test_a_feature_does_not_depend_on_the_size_of_shards(model_folder, images, tmp_path, noise):
     def job(rows):
-        options = {"dtype": "float32", "noise": noise, "rows_per_shard": rows}
-        return small_job(model_folder, images, tmp_path / str(rows), **options)
+        options = {"dtype": "float32", "noise": noise, "execution": HOOKED}
+        return small_job(model_folder, images, tmp_path / str(rows), rows_per_shard=rows, **options)
 
     expected = features_of(job(7))
     for rows in (1, 2, 100):
@@ -147,7 +153,7 @@ def test_a_feature_does_not_depend_on_the_images_before_it(model_folder, images,
     alone = save_images(tmp_path / "alone", random_pixels(3), names)
     later = save_images(tmp_path / "later", random_pixels(3), names)
     save_images(later, random_pixels(5, seed=1), [f"{index}.png" for index in range(5)])
-    options = {"dtype": "float32", "noise": noise}
+    options = {"dtype": "float32", "noise": noise, "execution": HOOKED}
     expected = by_name(small_job(model_folder, alone, tmp_path / "s", **options))
     found = by_name(small_job(model_folder, later, tmp_path / "t", **options))
     assert list(found)[5:] == list(expected) == names

@@ -8,8 +8,10 @@ nothing is stored, and the variance of an inner product is that of a dense matri
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -44,6 +46,9 @@ class SketchProjector:
         default_factory=dict, init=False, repr=False, compare=False
     )
 
+    _kept_words: dict[tuple[int, int, torch.device], tuple[Tensor, Tensor]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
     _kept_pieces: dict[tuple[int, int], list[tuple[int, int, int]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -59,10 +64,37 @@ class SketchProjector:
     def add(self, block: Tensor, offset: int, out: Tensor) -> None:
         """Add the sketch of `block` (rows, length) to `out` (rows, k); see `Projector.add`."""
         block = block.to(torch.float32)
+        if block.is_cuda and _has_triton():
+            self.add_fused(block, offset, out)
+            return
         signs = self.signs(offset, block.shape[1], block.device)
         for start, stop, column in self._pieces(offset, block.shape[1]):
             target = out[:, column : column + stop - start]
             target.addcmul_(block[:, start:stop], signs[start:stop])
+
+    def add_fused(self, block: Tensor, offset: int, out: Tensor) -> None:
+        """Do what `add` does by one GPU kernel, to the same bits."""
+        from dtrak_stream.projectors.sketch_triton import add_sketch
+
+        length = block.shape[1]
+        first_row = offset // self.row_length
+        first_word = offset // _SIGNS_PER_BLOCK * WORDS_PER_BLOCK
+        place = (offset, length, block.device)
+        if place not in self._kept_words:
+            words = self._sign_words(offset, length, block.device)
+            shifts = torch.tensor(self._shifts(offset, length), dtype=torch.int32)
+            self._kept_words[place] = words.to(torch.int32), shifts.to(block.device)
+        sign_words, rotations = self._kept_words[place]
+        add_sketch(
+            block if block.stride(1) == 1 else block.contiguous(),
+            offset,
+            out,
+            sign_words=sign_words,
+            first_word=first_word,
+            shifts=rotations,
+            first_row=first_row,
+            row_length=self.row_length,
+        )
 
     def signs(self, offset: int, length: int, device: torch.device) -> Tensor:
         """Return the signs, ±1 as int8 (length,), of parameters [offset, offset + length)."""
@@ -75,13 +107,17 @@ class SketchProjector:
         return self._kept_signs[place]
 
     def _hashed_signs(self, offset: int, length: int, device: torch.device) -> Tensor:
+        start = offset % _SIGNS_PER_BLOCK
+        bits = unpacked_bits(self._sign_words(offset, length, device))[start : start + length]
+        return bits.mul_(-2).add_(1)
+
+    def _sign_words(self, offset: int, length: int, device: torch.device) -> Tensor:
+        """Return the words, 32 sign bits each, of the whole blocks that a slice lies in."""
         first = offset // _SIGNS_PER_BLOCK
         last = -(-(offset + length) // _SIGNS_PER_BLOCK)
         counters = torch.arange(first, last, device=device)
-        words = random_words(StreamKey("projector/sketch/sign", self.seed), (counters, 0, 0, 0))
-        start = offset - first * _SIGNS_PER_BLOCK
-        bits = unpacked_bits(words.reshape(-1))[start : start + length]
-        return bits.mul_(-2).add_(1)
+        key = StreamKey("projector/sketch/sign", self.seed)
+        return random_words(key, (counters, 0, 0, 0)).reshape(-1)
 
     def _pieces(self, offset: int, length: int) -> list[tuple[int, int, int]]:
         """Return (start, stop, column of `out`) of the pieces of a slice that stay together."""
@@ -128,6 +164,11 @@ def fold(features: Tensor) -> Tensor:
     """
     first, second = features.chunk(2, dim=-1)
     return first + second
+
+
+@cache
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
 
 
 def unpacked_bits(words: Tensor) -> Tensor:
