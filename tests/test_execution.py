@@ -14,6 +14,7 @@ from dtrak_stream.errors import ConfigurationError, InterruptedRunError, MemoryL
 from dtrak_stream.execution import Execution, ExecutionOptions, choose_execution
 from dtrak_stream.features import FeatureOptions, make_featurizer
 from dtrak_stream.featurize import FeaturizeConfig, featurize
+from dtrak_stream.featurizer import Featurizer
 from dtrak_stream.store import FeatureStore
 from tests.crashing import contents
 
@@ -33,6 +34,19 @@ def config_of(images, model, store, **options):
 
 def features_of(store):
     return FeatureStore.open(store).rows(range(20))
+
+
+def record_ids(monkeypatch):
+    """Record the ids of all images that are featurized from now on."""
+    seen: list[str] = []
+    features = Featurizer.features
+
+    def recording(self, batch, ids):
+        seen.extend(ids)
+        return features(self, batch, ids)
+
+    monkeypatch.setattr(Featurizer, "features", recording)
+    return seen
 
 
 def choose(model, images, options=None, feature_options=OPTIONS):
@@ -177,15 +191,13 @@ def test_ctrl_c_loses_no_computed_row(model_folder, images, tmp_path, monkeypatc
     whole = config_of(images, model_folder, tmp_path / "whole", execution=execution)
     featurize(whole)
     config = dataclasses.replace(whole, store=tmp_path / "interrupted")
-    computed = []
-    from dtrak_stream.featurizer import Featurizer
-
+    computed: list[list[str]] = []
     features = Featurizer.features
 
     def interrupting(self, batch, ids):
         if len(computed) == after:
             raise KeyboardInterrupt
-        computed.extend([ids])
+        computed.append(ids)
         return features(self, batch, ids)
 
     with monkeypatch.context() as patch:
@@ -193,10 +205,7 @@ def test_ctrl_c_loses_no_computed_row(model_folder, images, tmp_path, monkeypatc
         with pytest.raises(InterruptedRunError) as stop:
             featurize(config)
     assert (f"{2 * after % 8} rows of the next" in str(stop.value)) == (2 * after % 8 > 0)
-    seen = []
-    monkeypatch.setattr(
-        Featurizer, "features", lambda self, b, ids: seen.extend(ids) or features(self, b, ids)
-    )
+    seen = record_ids(monkeypatch)
     featurize(config)
     assert len(seen) == 20 - 2 * after
     for pattern in ("shards/**/*", "features.h5"):
@@ -206,13 +215,11 @@ def test_ctrl_c_loses_no_computed_row(model_folder, images, tmp_path, monkeypatc
 def test_rows_kept_under_another_execution_are_not_used(
     model_folder, images, tmp_path, monkeypatch
 ):
-    from dtrak_stream.featurizer import Featurizer
-
     config = config_of(
         images, model_folder, tmp_path / "s", execution=ExecutionOptions("hooked", 4)
     )
     features = Featurizer.features
-    calls = []
+    calls: list[int] = []
 
     def once(self, batch, ids):
         if calls:
@@ -225,10 +232,7 @@ def test_rows_kept_under_another_execution_are_not_used(
         with pytest.raises(InterruptedRunError):
             featurize(config)
     assert list((tmp_path / "s" / "shards").glob("*.parts"))
-    seen = []
-    monkeypatch.setattr(
-        Featurizer, "features", lambda self, b, ids: seen.extend(ids) or features(self, b, ids)
-    )
+    seen = record_ids(monkeypatch)
     featurize(dataclasses.replace(config, execution=ExecutionOptions("hooked", 3)))
     assert len(seen) == 20
     assert not list((tmp_path / "s" / "shards").glob("*.parts"))
