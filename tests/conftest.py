@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -25,6 +26,8 @@ from dtrak_stream.store import (
 )
 
 torch.set_num_threads(1)  # tiny models: more threads only wait for one another
+# a shell starts what runs in the background with Ctrl-C ignored, and children inherit it
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def build_unet(channels: int = 1, size: int = 8, seed: int = 0) -> UNet2DModel:
