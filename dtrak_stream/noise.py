@@ -1,8 +1,9 @@
 """Counter-based random numbers: each bit is a pure integer function of a key and a counter.
 
 The generator is Philox-4x32-10 (Salmon, Moraes, Dror and Shaw 2011, "Parallel random numbers: as
-easy as 1, 2, 3"), written in torch integer operations, so that CPU and GPU give the same bits.
-Nothing depends on batch position, order, worker or restart.
+easy as 1, 2, 3"), and SplitMix64 for dense projectors; both are written in torch integer
+operations, so that CPU and GPU give the same bits. Nothing depends on batch position, order,
+worker or restart.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
+_GOLDEN_GAMMA = 0x9E3779B97F4A7C15
+_MIXING = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
+_LAST_SHIFT = 31
 WORDS_PER_BLOCK = 4
 BITS_PER_WORD = 32
 
@@ -82,6 +86,37 @@ def philox(key: tuple[int, int], counter: tuple[Tensor | int, Tensor | int, int,
         c1, c3 = second & _MASK, first & _MASK
         k0, k1 = (k0 + _KEY_STEPS[0]) & _MASK, (k1 + _KEY_STEPS[1]) & _MASK
     return torch.stack([c0, c1, c2, c3], dim=-1)
+
+
+def mixed_words(key: StreamKey, counters: Tensor) -> Tensor:
+    """Return one uniform 64-bit word for each counter: SplitMix64 (Steele, Lea and Flood 2014).
+
+    A third of the work of Philox for each bit, for the one use that needs bits by the billion.
+
+    Parameters
+    ----------
+    key
+        The stream: where in the generator's single sequence of 2**64 words it starts.
+    counters
+        (...) int64; any value.
+
+    Returns
+    -------
+    Tensor
+        (...) int64, whose bits are those of an unsigned word.
+    """
+    low, high = key.words()
+    words = counters * _as_signed(_GOLDEN_GAMMA)
+    words += _as_signed(high << BITS_PER_WORD | low)
+    for shift, multiplier in _MIXING:
+        words ^= (words >> shift).bitwise_and_((1 << (64 - shift)) - 1)
+        words *= _as_signed(multiplier)
+    words ^= (words >> _LAST_SHIFT).bitwise_and_((1 << (64 - _LAST_SHIFT)) - 1)
+    return words
+
+
+def _as_signed(word: int) -> int:
+    return word - 2**64 if word >= 2**63 else word
 
 
 def normals_from_words(words: Tensor) -> Tensor:

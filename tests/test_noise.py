@@ -8,7 +8,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dtrak_stream.noise import ImageNoise, StreamKey, normals_from_words, philox, random_words
+from dtrak_stream.noise import (
+    ImageNoise,
+    StreamKey,
+    mixed_words,
+    normals_from_words,
+    philox,
+    random_words,
+)
 
 CPU = torch.device("cpu")
 PINNED = [-1.896597146987915, 1.9380608797073364, -0.3525535464286804, -1.0393967628479004]
@@ -49,6 +56,29 @@ def reference_philox(key, counter):
         )
         k0, k1 = (k0 + 0x9E3779B9) & ALL_ONES, (k1 + 0xBB67AE85) & ALL_ONES
     return c0, c1, c2, c3
+
+
+def reference_splitmix(seed, index):
+    """Word `index` of SplitMix64 started at `seed`, with Python's unbounded integers."""
+    whole = 2**64 - 1
+    word = (seed + index * 0x9E3779B97F4A7C15) & whole
+    word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & whole
+    word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & whole
+    return word ^ (word >> 31)
+
+
+def test_splitmix_reference_gives_the_published_known_answers():
+    answers = [0x599ED017FB08FC85, 0x2C73F08458540FA5, 0x883EBCE5A3F27C77]
+    assert [reference_splitmix(1234567, index) for index in (1, 2, 3)] == answers
+
+
+@given(st.integers(0, 100), st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=9))
+def test_mixed_words_are_the_words_of_splitmix(seed, counters):
+    key = StreamKey("a", seed)
+    low, high = key.words()
+    expected = [reference_splitmix(high << 32 | low, counter) for counter in counters]
+    words = mixed_words(key, torch.tensor(counters))
+    assert [word % 2**64 for word in words.tolist()] == expected
 
 
 words32 = st.integers(0, ALL_ONES)

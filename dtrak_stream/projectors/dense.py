@@ -7,22 +7,22 @@ every k, up to the scale 1 / sqrt(k).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar
 
+import numpy as np
+import scipy.special
 import torch
 from torch import Tensor
 
-from dtrak_stream.noise import (
-    BITS_PER_WORD,
-    WORDS_PER_BLOCK,
-    StreamKey,
-    normals_from_words,
-    random_words,
-)
-from dtrak_stream.projectors.sketch import unpacked_bits
+from dtrak_stream.noise import StreamKey, mixed_words
 
-TILE_ENTRIES = 4 * 2**20
+_TILE_ENTRIES = {"cpu": 2**20, "cuda": 2**25}
+_WORDS_PER_ROW = 2**14  # of 64 bits: MAX_PROJ_DIM entries of 16 bits each
+_QUANTILES = 2**16
 
 
 @dataclass(frozen=True)
@@ -36,36 +36,48 @@ class _DenseProjector:
     seed
         The user's seed.
     tile_entries
-        Entries of the matrix that exist at a time.
+        Entries of the matrix that exist at a time; 0 for what suits the device's caches.
     """
 
     proj_dim: int
     seed: int
-    tile_entries: int = TILE_ENTRIES
-    version: int = 1
+    tile_entries: int = 0
+    version: int = 2
 
     name: ClassVar[str]
-    entries_per_block: ClassVar[int]
+    entries_per_word: ClassVar[int]
+    lookup_bits: ClassVar[torch.dtype]
 
     def add(self, block: Tensor, offset: int, out: Tensor) -> None:
         """Add the projection of `block` (rows, length) to `out` (rows, k); see `Projector.add`."""
-        block = block.to(torch.float32)
-        tile_rows = max(1, self.tile_entries // self.proj_dim)
-        for start in range(0, block.shape[1], tile_rows):
-            part = block[:, start : start + tile_rows]
-            matrix = self.matrix(offset + start, part.shape[1], block.device)
-            out.addmm_(part, matrix)  # (rows, m) @ (m, k) -> (rows, k)
+        block = block.to(torch.float32) * (1 / math.sqrt(self.proj_dim))
+        tile_entries = self.tile_entries or _TILE_ENTRIES.get(block.device.type, 2**20)
+        tile_rows = max(1, tile_entries // self.proj_dim)
+        with _reduced_precision(block.device):
+            for start in range(0, block.shape[1], tile_rows):
+                part = block[:, start : start + tile_rows]
+                entries = self._entries(offset + start, part.shape[1], block.device)
+                out.addmm_(part, entries)  # (rows, m) @ (m, k) -> (rows, k)
 
     def matrix(self, offset: int, length: int, device: torch.device) -> Tensor:
         """Return rows [offset, offset + length) of the matrix: (length, k) float32."""
-        parameters = torch.arange(offset, offset + length, device=device)[:, None]
-        blocks = torch.arange(-(-self.proj_dim // self.entries_per_block), device=device)
-        key = StreamKey(f"projector/{self.name}", self.seed)
-        words = random_words(key, (blocks, parameters, 0, 0))  # (length, blocks, 4)
-        entries = self._entries(words).reshape(length, -1)[:, : self.proj_dim]
-        return entries.to(torch.float32).mul_(1 / math.sqrt(self.proj_dim))
+        return self._entries(offset, length, device) / math.sqrt(self.proj_dim)
 
-    def _entries(self, words: Tensor) -> Tensor:
+    def _entries(self, offset: int, length: int, device: torch.device) -> Tensor:
+        """Return rows of the matrix times sqrt(k), looked up by the bits of hashed words."""
+        words_per_row = -(-self.proj_dim // self.entries_per_word)
+        rows = torch.arange(offset, offset + length, device=device)[:, None]
+        # rows are as far apart as the largest k needs, so that a column is the same for every k
+        counters = rows * _WORDS_PER_ROW + torch.arange(words_per_row, device=device)
+        words = mixed_words(StreamKey(f"projector/{self.name}", self.seed), counters)
+        places = words.view(self.lookup_bits).to(torch.int32).reshape(-1)
+        table = self._table(device)
+        # looking up numbers is three times as fast as looking up rows of one number
+        entries = table.squeeze(1).index_select(0, places).reshape(length, -1)
+        return entries[:, : self.proj_dim]
+
+    def _table(self, device: torch.device) -> Tensor:
+        """Return what each pattern of lookup bits stands for: (patterns, entries of each)."""
         raise NotImplementedError
 
 
@@ -74,18 +86,59 @@ class RademacherProjector(_DenseProjector):
     """Entries ±1 / sqrt(k) with equal probability."""
 
     name: ClassVar[str] = "rademacher"
-    entries_per_block: ClassVar[int] = WORDS_PER_BLOCK * BITS_PER_WORD
+    entries_per_word: ClassVar[int] = 64
+    lookup_bits: ClassVar[torch.dtype] = torch.uint8
 
-    def _entries(self, words: Tensor) -> Tensor:
-        return unpacked_bits(words).mul_(-2).add_(1)
+    def _table(self, device: torch.device) -> Tensor:
+        return _signs_of_bytes(device)
 
 
 @dataclass(frozen=True)
 class NormalProjector(_DenseProjector):
-    """Entries from a normal distribution of variance 1 / k."""
+    """Entries from a normal distribution of variance 1 / k, in 65,536 equally likely steps."""
 
     name: ClassVar[str] = "normal"
-    entries_per_block: ClassVar[int] = WORDS_PER_BLOCK
+    entries_per_word: ClassVar[int] = 4
+    lookup_bits: ClassVar[torch.dtype] = torch.uint16
 
-    def _entries(self, words: Tensor) -> Tensor:
-        return normals_from_words(words)
+    def _table(self, device: torch.device) -> Tensor:
+        return _normal_quantiles(device)
+
+
+@contextmanager
+def _reduced_precision(device: torch.device) -> Iterator[None]:
+    """Let a GPU multiply at the 11 bits of a half-precision number, and add in float32.
+
+    Signs are exact, and gradients lose far less than projecting costs. Their range stays that of
+    float32. Nothing changes on CPUs.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@cache
+def _signs_of_bytes(device: torch.device) -> Tensor:
+    """Return the eight signs that a byte stands for, lowest bit first: (256, 8) float32."""
+    bits = torch.arange(256)[:, None] >> torch.arange(8) & 1
+    return (1 - 2 * bits).to(device, torch.float32)
+
+
+@cache
+def _normal_quantiles(device: torch.device) -> Tensor:
+    """Return the mean of each of 65,536 equally likely slices of a normal, (65,536, 1) float32.
+
+    Scaled to variance 1, which the slices' means fall short of by 1e-5 or so. Computed on the
+    CPU, so that all devices have the same.
+    """
+    edges = scipy.special.ndtri(np.linspace(0, 1, _QUANTILES + 1))
+    density = np.exp(-np.square(edges) / 2) / math.sqrt(2 * math.pi)
+    means = (density[:-1] - density[1:]) * _QUANTILES
+    means /= math.sqrt(np.mean(np.square(means)))
+    return torch.from_numpy(means).to(device, torch.float32)[:, None]

@@ -6,6 +6,7 @@ import math
 from itertools import pairwise
 
 import pytest
+import scipy.stats
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,8 +26,8 @@ RANDOM = ["sketch", "rademacher", "normal"]
 CPU = torch.device("cpu")
 PINNED = {
     "sketch": [2.5999999046325684, -0.5100001096725464, 1.2799999713897705],
-    "rademacher": [1.5374994277954102, -0.6049998998641968, -0.9200003147125244],
-    "normal": [-2.137650728225708, 0.7824645042419434, -1.248704433441162],
+    "rademacher": [-3.314999580383301, 0.8175002336502075, -1.874999761581421],
+    "normal": [1.2284306287765503, 2.489018201828003, -0.3063505291938782],
 }
 
 
@@ -105,6 +106,27 @@ def test_normal_entries_have_variance_one_over_k():
     matrix = NormalProjector(128, 0).matrix(0, 2000, CPU) * math.sqrt(128)
     assert abs(float(matrix.mean())) < 4 / math.sqrt(matrix.numel())
     assert abs(float(matrix.var()) - 1) < 0.02
+
+
+def test_normal_entries_are_distributed_as_normals():
+    entries = NormalProjector(128, 0).matrix(0, 2000, CPU).flatten() * math.sqrt(128)
+    assert scipy.stats.kstest(entries.numpy(), "norm").pvalue > 1e-3
+    assert 4 < float(entries.abs().max()) < 4.4
+
+
+@pytest.mark.parametrize("name", ["rademacher", "normal"])
+@pytest.mark.parametrize(("few", "many"), [(64, 192), (192, 4096), (128, 65_536)])
+def test_a_column_is_the_same_for_every_proj_dim(name, few, many):
+    narrow, wide = make(name, proj_dim=few), make(name, proj_dim=many)
+    expected = wide.matrix(5, 3, CPU)[:, :few] * math.sqrt(many / few)
+    torch.testing.assert_close(narrow.matrix(5, 3, CPU), expected)
+
+
+@pytest.mark.parametrize("name", ["rademacher", "normal"])
+def test_neither_rows_nor_columns_of_a_matrix_repeat(name):
+    matrix = make(name, proj_dim=1024).matrix(0, 1024, CPU).double()
+    for gram in (matrix @ matrix.T, matrix.T @ matrix):
+        assert float((gram - torch.eye(1024)).abs().max()) < 0.25  # 8 standard errors
 
 
 @pytest.mark.parametrize("name", ["rademacher", "normal"])
