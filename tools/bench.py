@@ -1,8 +1,10 @@
 """Measure this package on this machine; each subcommand writes OUT.json and OUT.md."""
 
 from dtrak_stream.benchmark import (
+    FeaturizeBenchConfig,
     MainJobConfig,
     ProjectorsConfig,
+    measure_featurize,
     measure_main_job,
     measure_projectors,
 )
@@ -11,6 +13,7 @@ from dtrak_stream.subcommands import run_subcommand
 if __name__ == "__main__":
     run_subcommand(
         {
+            "featurize": (FeaturizeBenchConfig, measure_featurize),
             "main-job": (MainJobConfig, measure_main_job),
             "projectors": (ProjectorsConfig, measure_projectors),
         },

@@ -1,0 +1,73 @@
+"""The peak memory of one way, in a process of its own: `python -m ...peak JSON` prints bytes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import torch
+
+from dtrak_stream.benchmark.featurize.options import ModelName
+from dtrak_stream.benchmark.featurize.subject import make_subject
+from dtrak_stream.benchmark.featurize.ways import make_way
+from dtrak_stream.errors import DtrakStreamError
+from dtrak_stream.memory import peak_memory
+
+
+class MeasuringFailedError(DtrakStreamError):
+    """A process that was to be measured failed."""
+
+
+def peak_of(
+    way: str,
+    size: int,
+    *,
+    model: ModelName,
+    timesteps: int,
+    pairs: int | None,
+    proj_dim: int,
+    device: str,
+) -> int:
+    """Return the most bytes that a process needs for one way; of a GPU's memory on a GPU.
+
+    Raises
+    ------
+    MeasuringFailedError
+        With the end of what the process printed.
+    """
+    arguments = [way, size, model, timesteps, pairs, proj_dim, device]
+    done = subprocess.run(
+        [sys.executable, "-m", __name__, json.dumps(arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise MeasuringFailedError(
+            f"exit code {done.returncode}: {done.stderr.strip()[-300:]}",
+            where=f"memory of {way} on {model}",
+            remedy="free memory, or leave it out with --no-memory",
+        )
+    return int(done.stdout)
+
+
+def main(
+    way: str,
+    size: int,
+    model: ModelName,
+    timesteps: int,
+    pairs: int | None,
+    proj_dim: int,
+    device: str,
+) -> None:
+    """Run one way and print the peak."""
+    where = torch.device(device)
+    subject = make_subject(model, timesteps=timesteps, pairs=pairs, device=where)
+    make_way(way, subject, proj_dim).run(size)
+    on_gpu = where.type == "cuda"
+    print(torch.cuda.max_memory_allocated(where) if on_gpu else peak_memory())
+
+
+if __name__ == "__main__":
+    main(*json.loads(sys.argv[1]))
