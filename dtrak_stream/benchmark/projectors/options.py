@@ -44,8 +44,8 @@ class ProjectorsConfig:
     """Independent sketches the error is averaged over."""
     rademacher_seeds: int = 60
     """Independent matrices of signs."""
-    normal_seeds: int = 20
-    """Independent matrices of normals, the slowest to make."""
+    normal_seeds: int = 60
+    """Independent matrices of normals."""
     repeats: int = 5
     """Times a batch is read and projected for the timing; medians are reported."""
     device: str = "auto"
