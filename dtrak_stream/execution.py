@@ -24,7 +24,7 @@ from dtrak_stream.progress import say
 EngineName = Literal["hooked", "timestep-batched"]
 
 _PAIRS = (16, 64, 256, 1024)  # (sample, timestep) pairs in one pass, as tried
-_UNTRIED_PAIRS = 256
+_UNTRIED_PAIRS = 64  # fast enough on most machines, and fits on most
 _SHARE_OF_IMAGES = 0.25  # trying a batch must not cost more than it can save
 _GATHERED = 64
 _ALONE = 2  # images the timestep-batched engine is timed with
@@ -177,7 +177,9 @@ class _Calibration:
             passes = min(pairs, PAIRS_PER_PASS)
             return [Execution(engine, _GATHERED, passes, served, "no other engine")]
         largest = int(_SHARE_OF_IMAGES * len(self._images) * pairs)
-        tried = [number for number in _PAIRS if number <= largest] or [_UNTRIED_PAIRS]
+        tried = [number for number in _PAIRS if number <= largest]
+        if len(tried) < 2:
+            tried = [_UNTRIED_PAIRS]
         return [
             Execution(engine, max(1, number // pairs), number, served, "too few images to measure")
             for number in tried

@@ -62,10 +62,13 @@ def test_asking_for_engine_and_batch_is_obeyed(model_folder, images):
         assert execution.pairs_per_pass == 10
 
 
-def test_few_images_are_not_measured(model_folder, images):
-    _, execution = choose(model_folder, images)
+@pytest.mark.parametrize("timesteps", [2, 4])  # too few for any batch, and for all but one
+def test_few_images_are_not_measured_and_take_a_batch_of_some_size(model_folder, images, timesteps):
+    options = dataclasses.replace(OPTIONS, timesteps=str(timesteps))
+    _, execution = choose(model_folder, images, feature_options=options)
     assert execution.engine == "hooked"
     assert "too few" in execution.reason
+    assert execution.batch_size == 64 // timesteps
 
 
 def test_the_fastest_of_several_is_taken_and_the_reason_says_so(model_folder, images, monkeypatch):
