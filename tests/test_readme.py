@@ -1,0 +1,33 @@
+"""What the README shows works as written."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_python_example_prints_proponents(tmp_path, monkeypatch, capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert 8 <= len(code.strip().splitlines()) <= 16
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code.replace("[:1000]", "[:40]"), "README.md", "exec"), {})
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert len(lines) == 3
+    scores = [float(line.split()[1]) for line in lines]
+    assert scores == sorted(scores, reverse=True)
+    assert (tmp_path / "runs/from-python/report/index.html").is_file()
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"tools/\w+\.(?:py|sh)", README))))
+def test_every_tool_it_names_exists(path):
+    assert (ROOT / path).is_file()
+
+
+@pytest.mark.parametrize("path", re.findall(r"\]\(([^)#:]+)\)", README))
+def test_every_file_it_links_exists(path):
+    assert (ROOT / path).is_file()
