@@ -7,6 +7,7 @@ is linear algebra over a store that never has to fit in memory.
 from dtrak_stream.attribute import AttributeConfig, AttributeResult, attribute
 from dtrak_stream.data import ImageOptions, open_images
 from dtrak_stream.errors import DtrakStreamError
+from dtrak_stream.exchange import ExportConfig, ImportConfig, export, import_features
 from dtrak_stream.execution import ExecutionOptions
 from dtrak_stream.features import FeatureOptions
 from dtrak_stream.featurize import FeaturizeConfig, featurize
@@ -20,12 +21,14 @@ __all__ = [
     "AttributeResult",
     "DtrakStreamError",
     "ExecutionOptions",
+    "ExportConfig",
     "FeatureOptions",
     "FeatureStore",
     "FeaturizeConfig",
     "GramConfig",
     "GramOptions",
     "ImageOptions",
+    "ImportConfig",
     "ReportConfig",
     "ReportOptions",
     "ScoreConfig",
@@ -33,7 +36,9 @@ __all__ = [
     "ScoresFile",
     "attribute",
     "compute_gram",
+    "export",
     "featurize",
+    "import_features",
     "open_images",
     "score",
     "write_report",

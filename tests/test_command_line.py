@@ -28,6 +28,7 @@ from dtrak_stream.command_line import (
     run,
 )
 from dtrak_stream.errors import ConfigurationError, InputError, InterruptedRunError
+from dtrak_stream.exchange import ExportConfig, ImportConfig
 from dtrak_stream.featurize import FeaturizeConfig
 from dtrak_stream.generation import GenerationConfig
 from dtrak_stream.gram import GramConfig
@@ -293,6 +294,8 @@ CONFIGS = (
     ReportConfig,
     TrainingConfig,
     GenerationConfig,
+    ImportConfig,
+    ExportConfig,
 )
 CONSTRAINED: dict[str, Any] = {
     "sampler": "ddim",
@@ -349,7 +352,14 @@ def bare(config_type: Any) -> Any:
         for option in dataclasses.fields(config_type)
         if option.default is missing and option.default_factory is missing
     ]
-    return config_type(**{o.name: another(o.name, kinds[o.name], missing) for o in required})
+    return config_type(
+        **{
+            option.name: bare(kinds[option.name])
+            if dataclasses.is_dataclass(kinds[option.name])
+            else another(option.name, kinds[option.name], missing)
+            for option in required
+        }
+    )
 
 
 @pytest.mark.parametrize("make", [bare, changed])
