@@ -12,6 +12,7 @@ from dtrak_stream.execution import ExecutionOptions
 from dtrak_stream.features import FeatureOptions
 from dtrak_stream.featurize import FeaturizeConfig, featurize
 from dtrak_stream.gram import GramConfig, GramOptions, compute_gram
+from dtrak_stream.groups import GroupOptions
 from dtrak_stream.report import ReportConfig, ReportOptions, write_report
 from dtrak_stream.score import ScoreConfig, ScoreOptions, ScoresFile, score
 from dtrak_stream.store import FeatureStore
@@ -27,6 +28,7 @@ __all__ = [
     "FeaturizeConfig",
     "GramConfig",
     "GramOptions",
+    "GroupOptions",
     "ImageOptions",
     "ImportConfig",
     "ReportConfig",
