@@ -36,6 +36,7 @@ from dtrak_stream.provenance import record_run
 from dtrak_stream.report import ReportConfig
 from dtrak_stream.score import ScoreConfig
 from dtrak_stream.training import TrainingConfig
+from dtrak_stream.verification import VerifyConfig
 from tests.small_jobs import TOOLS, run_tool
 
 
@@ -296,6 +297,7 @@ CONFIGS = (
     GenerationConfig,
     ImportConfig,
     ExportConfig,
+    VerifyConfig,
 )
 CONSTRAINED: dict[str, Any] = {
     "sampler": "ddim",
