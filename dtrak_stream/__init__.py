@@ -13,9 +13,11 @@ from dtrak_stream.features import FeatureOptions
 from dtrak_stream.featurize import FeaturizeConfig, featurize
 from dtrak_stream.gram import GramConfig, GramOptions, compute_gram
 from dtrak_stream.groups import GroupOptions
+from dtrak_stream.planning import PlanConfig, plan
 from dtrak_stream.report import ReportConfig, ReportOptions, write_report
 from dtrak_stream.score import ScoreConfig, ScoreOptions, ScoresFile, score
 from dtrak_stream.store import FeatureStore
+from dtrak_stream.verification import VerifyConfig, verify
 
 __all__ = [
     "AttributeConfig",
@@ -31,17 +33,21 @@ __all__ = [
     "GroupOptions",
     "ImageOptions",
     "ImportConfig",
+    "PlanConfig",
     "ReportConfig",
     "ReportOptions",
     "ScoreConfig",
     "ScoreOptions",
     "ScoresFile",
+    "VerifyConfig",
     "attribute",
     "compute_gram",
     "export",
     "featurize",
     "import_features",
     "open_images",
+    "plan",
     "score",
+    "verify",
     "write_report",
 ]

@@ -32,6 +32,7 @@ from dtrak_stream.exchange import ExportConfig, ImportConfig
 from dtrak_stream.featurize import FeaturizeConfig
 from dtrak_stream.generation import GenerationConfig
 from dtrak_stream.gram import GramConfig
+from dtrak_stream.planning import PlanConfig
 from dtrak_stream.provenance import record_run
 from dtrak_stream.report import ReportConfig
 from dtrak_stream.score import ScoreConfig
@@ -298,6 +299,7 @@ CONFIGS = (
     ImportConfig,
     ExportConfig,
     VerifyConfig,
+    PlanConfig,
 )
 CONSTRAINED: dict[str, Any] = {
     "sampler": "ddim",

@@ -24,7 +24,8 @@ from dtrak_stream.store import (
     write_joined_view,
     write_shard,
 )
-from dtrak_stream.store.shard import PAGE, FloatArray
+from dtrak_stream.store.shard import FloatArray
+from dtrak_stream.store.size import bytes_on_disk, bytes_while_written, shard_rows
 
 _BAD_ROW = "its imported feature holds NaN or inf"
 
@@ -131,20 +132,18 @@ class Destination:
 
     def _refuse_what_cannot_fit(self, missing: int) -> None:
         fingerprint = self.layout.fingerprint
-        rows = min(fingerprint.rows_per_shard, fingerprint.samples)
-        stored = rows * fingerprint.proj_dim * np.dtype(fingerprint.dtype).itemsize
         root = self.layout.root.absolute()
         there = next(folder for folder in (root, *root.parents) if folder.is_dir())
-        free = shutil.disk_usage(there).free
-        if missing * (stored + 4 * PAGE) > free:
+        free, on_disk = shutil.disk_usage(there).free, bytes_on_disk(fingerprint, missing)
+        if on_disk > free:
             raise DiskFullError(
-                f"{format_size(missing * (stored + 4 * PAGE))} are needed and "
-                f"{format_size(free)} are free",
+                f"{format_size(on_disk)} are needed and {format_size(free)} are free",
                 where=root,
                 remedy="free some space, or lower --used-dim, or store --dtype float16",
             )
-        # a shard as read and scaled in float64, its float32, and what packing makes of it
-        in_memory = rows * fingerprint.proj_dim * (8 + 8 + 4 + 4 + 8) + 3 * stored
+        # besides what packing takes: a shard as read, and scaled, in float64
+        rows = shard_rows(fingerprint)
+        in_memory = bytes_while_written(fingerprint) + rows * fingerprint.proj_dim * (8 + 8)
         if missing and in_memory > usable_memory():
             raise MemoryLimitError(
                 f"a shard of {rows:,} rows needs {format_size(in_memory)} of memory, "
