@@ -54,7 +54,8 @@ def write_rows(
     with durable_path(path) as partial, partial.open("wb") as file:
         _HEADERS[path.suffix](file, name, shape, about)
         for block in blocks:
-            file.write(_encoded(block, path.suffix))
+            if block.size:  # of a shard without a usable sample nothing is left
+                file.write(_encoded(block, path.suffix))
 
 
 def file_size(path: Path, shape: Shape) -> int:

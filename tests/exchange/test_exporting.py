@@ -69,6 +69,15 @@ def test_features_of_any_size_are_read_back_by_others(rows, columns, suffix, bad
         assert ids == [f"images-{row}" for row in range(rows) if row not in lost]
 
 
+@pytest.mark.parametrize("suffix", sorted(READERS))
+def test_a_shard_without_a_usable_sample_leaves_nothing(tmp_path, suffix):
+    features = random_features(9, 4)
+    features[:7] = np.nan  # all of the first shard
+    out = tmp_path / f"out{suffix}"
+    exported(store_of(tmp_path / "store", features), out)
+    assert np.array_equal(READERS[suffix](out), features[7:])
+
+
 def test_quarantined_rows_are_nan_when_asked_for(tmp_path):
     features = random_features(9, 4)
     features[[0, 8]] = np.nan

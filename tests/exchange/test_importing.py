@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from dtrak_stream.errors import (
     InputError,
     InterruptedRunError,
 )
-from dtrak_stream.exchange import import_features
+from dtrak_stream.exchange import ExportConfig, export, import_features, scaled_rows
 from dtrak_stream.exchange.destination import Destination
 from dtrak_stream.store import FeatureStore, read_quarantine
 from tests.crashing import contents, finishes_before_step
@@ -263,6 +264,29 @@ def test_another_array_does_not_continue_a_store(tmp_path):
     other = saved(tmp_path / "b.npy", random_features(5, 4, seed=1))
     with pytest.raises(FingerprintMismatchError, match="images differs"):
         imported(other, tmp_path / "store")
+
+
+def test_the_fingerprint_does_not_depend_on_the_blocks_that_are_read(tmp_path, monkeypatch):
+    path = saved(tmp_path / "a.npy", random_features(9, 4))
+    imported(path, tmp_path / "store")
+    monkeypatch.setattr(scaled_rows, "_BLOCK_BYTES", 2 * 8 * 4)
+    assert imported(path, tmp_path / "store").computed == 0
+
+
+def test_memory_is_that_of_a_block_and_a_shard_however_large_the_array(tmp_path, monkeypatch):
+    path = saved(tmp_path / "a.npy", random_features(4096, 512))  # 8 MiB
+    monkeypatch.setattr(scaled_rows, "_BLOCK_BYTES", 2**19)
+    tracemalloc.start()
+    try:
+        imported(path, tmp_path / "store", rows_per_shard=128)  # 256 KiB
+        _, peak_of_import = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        config = ExportConfig(out=tmp_path / "b.npy", store=tmp_path / "store", quiet=True)
+        assert export(config).path.stat().st_size == path.stat().st_size
+        _, peak_of_export = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert max(peak_of_import, peak_of_export) < 4 * 2**20
 
 
 def test_a_complete_store_is_left_alone(tmp_path):
