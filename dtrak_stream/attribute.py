@@ -9,14 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import tyro
 
 from dtrak_stream.data import ImageOptions
+from dtrak_stream.data.labels import sample_ids_of
 from dtrak_stream.diffusion import EMBEDDED_MODEL
 from dtrak_stream.execution import ExecutionOptions
 from dtrak_stream.features import FeatureOptions
 from dtrak_stream.featurize import FeaturizeConfig, FeaturizeResult, featurize
 from dtrak_stream.gram import GramConfig, GramOptions, compute_gram
+from dtrak_stream.groups import GroupOptions, read_groups
+from dtrak_stream.memory import parse_size
 from dtrak_stream.methods import find_method, refuse_other_output_function
 from dtrak_stream.progress import say
 from dtrak_stream.provenance import record_run
@@ -56,6 +60,7 @@ folder, parquet, tar, hf:OWNER/NAME or sklearn:digits; [a:b] at the end takes a 
     execution: tyro.conf.OmitArgPrefixes[ExecutionOptions] = field(default_factory=ExecutionOptions)
     image_options: tyro.conf.OmitArgPrefixes[ImageOptions] = field(default_factory=ImageOptions)
     gram_options: tyro.conf.OmitArgPrefixes[GramOptions] = field(default_factory=GramOptions)
+    group_options: tyro.conf.OmitArgPrefixes[GroupOptions] = field(default_factory=GroupOptions)
     report: tyro.conf.OmitArgPrefixes[ReportOptions] = field(default_factory=ReportOptions)
     quiet: bool = False
     """Draw no progress bars."""
@@ -94,6 +99,7 @@ def attribute(config: AttributeConfig) -> AttributeResult:
         On Ctrl-C. The same call goes on where it stopped.
     """
     config = _with_output_function(config)
+    _refuse_bad_groups(config)
     record = config.run / "config.yaml"
     if not record.exists():
         record_run(record, config)
@@ -118,6 +124,17 @@ def _with_output_function(config: AttributeConfig) -> AttributeConfig:
     refuse_other_output_function(method, chosen)
     features = dataclasses.replace(config.features, output_function=chosen)
     return dataclasses.replace(config, features=features)
+
+
+def _refuse_bad_groups(config: AttributeConfig) -> None:
+    """Read the groups once before anything is computed, which may take days."""
+    options, images = _group_options(config), config.image_options
+    if options.chosen:
+        visible = not config.quiet
+        names = sample_ids_of(config.train, images, limit=config.limit, visible=visible)
+        ids = np.array([name.encode() for name in names], np.bytes_)
+        limit = parse_size(config.gram_options.memory_limit, flag="--memory-limit")
+        read_groups(options, ids, images=images, memory_limit=limit, visible=visible)
 
 
 def _featurize(
@@ -146,10 +163,20 @@ def _score(config: AttributeConfig, train: Path, query: Path, gram: Path) -> Sco
             gram=gram,
             out=config.run / "scores.h5",
             options=config.score_options,
+            groups=_group_options(config),
             memory_limit=config.gram_options.memory_limit,
             quiet=config.quiet,
-        )
+        ),
+        config.image_options,
     )
+
+
+def _group_options(config: AttributeConfig) -> GroupOptions:
+    """Let a column of groups be one of the training images, unless told otherwise."""
+    options = config.group_options
+    if options.group_column is None or options.group_source is not None:
+        return options
+    return dataclasses.replace(options, group_source=config.train)
 
 
 def _report_config(config: AttributeConfig, scores: Path) -> ReportConfig:

@@ -28,13 +28,16 @@ from dtrak_stream.command_line import (
     run,
 )
 from dtrak_stream.errors import ConfigurationError, InputError, InterruptedRunError
+from dtrak_stream.exchange import ExportConfig, ImportConfig
 from dtrak_stream.featurize import FeaturizeConfig
 from dtrak_stream.generation import GenerationConfig
 from dtrak_stream.gram import GramConfig
+from dtrak_stream.planning import PlanConfig
 from dtrak_stream.provenance import record_run
 from dtrak_stream.report import ReportConfig
 from dtrak_stream.score import ScoreConfig
 from dtrak_stream.training import TrainingConfig
+from dtrak_stream.verification import VerifyConfig
 from tests.small_jobs import TOOLS, run_tool
 
 
@@ -293,6 +296,10 @@ CONFIGS = (
     ReportConfig,
     TrainingConfig,
     GenerationConfig,
+    ImportConfig,
+    ExportConfig,
+    VerifyConfig,
+    PlanConfig,
 )
 CONSTRAINED: dict[str, Any] = {
     "sampler": "ddim",
@@ -349,7 +356,14 @@ def bare(config_type: Any) -> Any:
         for option in dataclasses.fields(config_type)
         if option.default is missing and option.default_factory is missing
     ]
-    return config_type(**{o.name: another(o.name, kinds[o.name], missing) for o in required})
+    return config_type(
+        **{
+            option.name: bare(kinds[option.name])
+            if dataclasses.is_dataclass(kinds[option.name])
+            else another(option.name, kinds[option.name], missing)
+            for option in required
+        }
+    )
 
 
 @pytest.mark.parametrize("make", [bare, changed])

@@ -45,7 +45,13 @@ def open_npy(path: Path) -> ArraySource:
 
 
 def open_npz(path: Path, key: str | None) -> ArraySource:
-    """Memory-map one member of an npz archive.
+    """Memory-map the images of one member of an npz archive; see `map_npz`."""
+    rows, key = map_npz(path, key)
+    return ArraySource(rows, where=f"{path}:{key}", key=key)
+
+
+def map_npz(path: Path, key: str | None) -> tuple[NDArray[Any], str]:
+    """Memory-map one member of an npz archive; return it and its key.
 
     A stored member is mapped where it lies. A compressed one is unpacked once into an unnamed
     temporary file (in `TMPDIR`, as large as the array), so that memory stays bounded. Either
@@ -65,18 +71,30 @@ def open_npz(path: Path, key: str | None) -> ArraySource:
             rows = _map_member(file, archive, archive.getinfo(members[key]), f"{path}:{key}")
     except (OSError, *_UNREADABLE_ZIP) as error:
         raise unreadable(path, error) from error
-    return ArraySource(rows, where=f"{path}:{key}", key=key)
+    return rows, key
 
 
 def open_hdf5(path: Path, key: str | None) -> ArraySource:
     """Open one data set of an HDF5 file; the file stays open as long as the source lives."""
+    rows, key = map_hdf5(path, key)
+    return ArraySource(rows, where=f"{path}:{key}", key=key)
+
+
+def map_hdf5(path: Path, key: str | None) -> tuple[Any, str]:
+    """Open one data set of an HDF5 file; return it, which keeps the file open, and its key.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or has no such data set.
+    """
     try:
         file = h5py.File(path, "r", rdcc_nbytes=_HDF5_CHUNK_CACHE_BYTES)
     except OSError as error:
         raise unreadable(path, error) from error
     try:
         key = _chosen_key(key, _hdf5_keys(file), path)
-        return ArraySource(file[key], where=f"{path}:{key}", key=key)
+        return file[key], key
     except BaseException:
         file.close()
         raise

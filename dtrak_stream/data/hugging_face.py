@@ -39,10 +39,16 @@ class DatasetSource:
     ------
     InputError
         If there is no such column, or several and none was named.
+
+    Attributes
+    ----------
+    rows
+        All columns.
     """
 
     def __init__(self, rows: datasets.Dataset, *, column: str | None, where: str) -> None:
         rows = rows.with_format(None)
+        self.rows = rows
         self._column = _chosen_column(rows.features, column, where)
         self._cells = rows.select_columns([self._column])
         if isinstance(rows.features[self._column], datasets.Image):

@@ -49,15 +49,23 @@ def open_source(body: str, options: ImageOptions, *, visible: bool) -> Source:
     mode = _mode(path)
     if stat.S_ISDIR(mode):
         return _open_folder(path, options, visible)
-    array_file = _ARRAY_FILE.fullmatch(body)
-    if array_file:
-        return _open_array_file(Path(array_file["path"]), array_file["suffix"], array_file["key"])
+    match = _ARRAY_FILE.fullmatch(body)
+    if match:
+        return _open_array_file(Path(match["path"]), match["suffix"], match["key"])
     if _WILDCARD.search(body) and not mode:
         return _open_shards(_matches(body), body, options, visible)
     _require_readable(path)
     if path.suffix.lower() in _BUILDERS:
         return _open_shards([path], body, options, visible)
     raise InputError("is of no known kind", where=body, remedy=f"give {KINDS}")
+
+
+def array_file(body: str) -> tuple[Path, str] | None:
+    """Return path and suffix (npy, npz, h5 or hdf5) of a source in an array file, else None."""
+    match = _ARRAY_FILE.fullmatch(body)
+    if match is None or not Path(match["path"]).is_file():
+        return None
+    return Path(match["path"]), match["suffix"].lower()
 
 
 def _open_embedded(body: str) -> Source:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
 from dtrak_stream.errors import CorruptFileError
+from dtrak_stream.report.groups import GroupRow
 from dtrak_stream.report.histograms import QUERY_FRAME, count_scores, draw_histogram
 from dtrak_stream.report.numbers import signed, unsigned
 from dtrak_stream.report.tiles import Gallery, Tile
@@ -62,6 +63,8 @@ class Card:
     """All its scores; None if the file does not hold them."""
     prominence: str
     """How far the top score stands out, in standard deviations; empty if it is not known."""
+    groups: list[GroupRow] = field(default_factory=list)
+    """The groups of training images it is due to; none if the file sums over none."""
 
     @property
     def has_scores(self) -> bool:

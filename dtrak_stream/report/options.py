@@ -10,7 +10,7 @@ import tyro
 from dtrak_stream.data import ImageOptions
 from dtrak_stream.errors import ConfigurationError
 
-_LEAST = {"max_queries": 0, "proponents": 1, "influential": 0, "tile_pixels": 16}
+_LEAST = {"max_queries": 0, "proponents": 1, "influential": 0, "shown_groups": 0, "tile_pixels": 16}
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class ReportOptions:
     """Proponents, and as many opponents, shown for each query."""
     influential: int = 8
     """Rows in the table of training images that are proponents of the most queries."""
+    shown_groups: int = 5
+    """Groups of training images shown at each end of a query's ranking of groups."""
     tile_pixels: int = 128
     """Longest side of an embedded training image; a larger one is scaled down. A query image
     may be twice as long."""

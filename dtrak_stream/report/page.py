@@ -11,8 +11,10 @@ from typing import Any
 import jinja2
 
 from dtrak_stream.data import ImageShape
+from dtrak_stream.groups.lists import GroupLists
 from dtrak_stream.provenance import provenance
 from dtrak_stream.report.cards import Card
+from dtrak_stream.report.groups import GroupBars
 from dtrak_stream.report.numbers import unsigned
 from dtrak_stream.report.options import ReportOptions
 from dtrak_stream.report.overall import Overall
@@ -49,6 +51,16 @@ class Page:
     """Number of queries on the page."""
     overall: Overall
     """What holds over all queries."""
+    groups: GroupLists | None = None
+    """The opened file's group rankings."""
+
+    def group_bars(self) -> GroupBars | None:
+        """Return what makes the bars of each query's groups; None if there are no groups."""
+        if self.groups is None or not self.groups.count:
+            return None
+        unsigned_scores = self.scores.attributes["transform"] != "none"
+        count = self.options.shown_groups
+        return GroupBars(self.groups, count, unsigned_scores=unsigned_scores)
 
     def render(self, cards: Iterable[Card]) -> Iterator[str]:
         """Yield the page piece by piece; each card is asked for when its turn comes."""
@@ -63,6 +75,7 @@ class Page:
             "squared": attributes["transform"] == "square",
             "proponents": self.options.proponents,
             "overall": self.overall,
+            "groups": self.groups if self.groups and self.groups.count else None,
             "shown": self.shown,
             "query_count": self.scores.query_count,
             "train_count": self.scores.train_count,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from dtrak_stream.data import ImageOptions, Images, ImageShape, open_images
 from dtrak_stream.durable import durable_path, remove_partials, write_bytes
+from dtrak_stream.groups.lists import GroupLists
 from dtrak_stream.progress import progress
 from dtrak_stream.report.cards import Card, CardMaker
 from dtrak_stream.report.grids import draw_grid
@@ -42,11 +44,11 @@ def write_report(config: ReportConfig) -> ReportResult:
     DiskFullError
         If there is no room for the report.
     """
-    with ScoresFile(config.scores) as scores:
+    with ScoresFile(config.scores) as scores, GroupLists(config.scores) as groups:
         shape = parse_shape(str(scores.attributes["image_shape"]))
         train, query = _galleries(config, scores, shape)
         cards = CardMaker(scores, train, query, config.report.proponents)
-        page = _page(config, scores, shape, train)
+        page = replace(_page(config, scores, shape, train), groups=groups)
         _write(page, cards, config)
     return ReportResult(config.out / PAGE_NAME)
 
@@ -92,13 +94,13 @@ def _write(page: Page, cards: CardMaker, config: ReportConfig) -> None:
 
 def _drawn(cards: CardMaker, page: Page, grids: Path, *, visible: bool) -> Iterator[Card]:
     """Yield each card once its grid is on disk."""
-    columns = page.options.proponents
+    columns, bars = page.options.proponents, page.group_bars()
     with progress(page.shown, description="report", unit="query", visible=visible) as bar:
         for number in range(page.shown):
             card = cards.card(number)
             picture = draw_grid(card, columns)
             write_bytes(grids / _grid_name(number), encode_png(picture))
-            yield card
+            yield replace(card, groups=bars.rows(number) if bars else [])
             bar.update()
 
 

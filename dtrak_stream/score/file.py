@@ -69,7 +69,7 @@ def write_scores(
 
     Datasets: `scores` (Q, N) float32 if the plan keeps them, `top_index` and `bottom_index`
     (Q, top_k) int64, `top_score` and `bottom_score` (Q, top_k) float32, `query_id` (Q,),
-    `train_id` (N,).
+    `train_id` (N,); with groups, those of `GroupSums.begin`.
 
     Raises
     ------
@@ -88,6 +88,7 @@ def write_scores(
         for end in ("top", "bottom"):
             file.create_dataset(f"{end}_index", shape, np.int64)
             file.create_dataset(f"{end}_score", shape, np.float32)
+        scorer.groups.begin(file)
         for q in range(len(scorer.plan.queries)):
             _write_query_block(file, q, scorer, checkpoints)
         file.attrs.update(attributes)
@@ -97,6 +98,7 @@ def _write_query_block(file: Any, q: int, scorer: Scorer, checkpoints: Checkpoin
     queries = scorer.plan.queries[q]
     rows = slice(queries.start, queries.stop)
     lists = {end: RunningTop(len(queries), scorer.top_k) for end in ("top", "bottom")}
+    totals = scorer.groups.totals(len(queries))
     for block, s, name in scorer.plan.parts():
         if block != q:
             continue
@@ -110,8 +112,10 @@ def _write_query_block(file: Any, q: int, scorer: Scorer, checkpoints: Checkpoin
         if scorer.plan.save_scores:
             columns = scorer.columns(s)
             file["scores"][rows, columns.start : columns.stop] = part["scores"]
+        totals.add(part)
         for end, running in lists.items():
             running.update(part[f"{end}_score"], part[f"{end}_index"])
+    totals.write(file, rows)
     for end, running in lists.items():
         index, scores = running.listed()
         file[f"{end}_index"][rows] = index
@@ -132,6 +136,7 @@ def refuse_without_room(path: Path, scorer: Scorer, checkpoints: Checkpoints) ->
     names = [name for _, _, name in scorer.plan.parts()]
     missing = len(set(names) - checkpoints.names()) / len(names)
     needed = 4 * cells + lists + int(parts * missing)
+    needed += scorer.groups.disk_bytes(len(scorer.plan.shards))
     free = shutil.disk_usage(path.parent).free
     if needed > free:
         raise DiskFullError(

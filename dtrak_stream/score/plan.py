@@ -46,6 +46,7 @@ def plan_scores(
     *,
     gram_size: int,
     memory_limit: int,
+    group_bytes: tuple[int, int] = (0, 0),
 ) -> ScorePlan:
     """Choose the largest blocks of queries that fit in `memory_limit` bytes.
 
@@ -59,6 +60,8 @@ def plan_scores(
         d of the (d, d) Gram matrix.
     memory_limit
         Bytes for arrays.
+    group_bytes
+        Of these, what sums per group take: in all, and for each query that is in work.
 
     Raises
     ------
@@ -69,6 +72,7 @@ def plan_scores(
     step = max(1, _ROWS_PER_PART // shard_rows)
     part_rows = min(step * shard_rows, len(train))
     shared, each = _shared_bytes(train, gram_size), _bytes_per_query(train, gram_size, part_rows)
+    shared, each = shared + group_bytes[0], each + group_bytes[1]
     each += 3 * 2 * (4 + 8) * min(options.top_k, len(train))  # both lists, and two copies
     fitting = (memory_limit - shared) // each
     if fitting < 1:

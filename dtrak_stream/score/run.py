@@ -9,8 +9,10 @@ from typing import Any
 import tyro
 
 from dtrak_stream.checkpoints import Checkpoints
+from dtrak_stream.data import ImageOptions
 from dtrak_stream.errors import ConfigurationError, InterruptedRunError
 from dtrak_stream.gram import gram_size, read_gram, refuse_other_gram
+from dtrak_stream.groups import GroupOptions, GroupSums, sum_groups
 from dtrak_stream.memory import parse_size
 from dtrak_stream.methods import find_method, refuse_other_output_function
 from dtrak_stream.progress import say
@@ -45,6 +47,7 @@ class ScoreConfig:
     """Memory for arrays."""
     quiet: bool = False
     """Draw no progress bars."""
+    groups: tyro.conf.OmitArgPrefixes[GroupOptions] = field(default_factory=GroupOptions)
 
 
 @dataclass(frozen=True)
@@ -66,11 +69,18 @@ class ScoreResult:
     quarantined: int
 
 
-def score(config: ScoreConfig) -> ScoreResult:
+def score(config: ScoreConfig, images: ImageOptions | None = None) -> ScoreResult:
     """Score, or finish what an interrupted run began.
 
     An existing file of the same run is left as it is; one made with other options is replaced
     when the new one is finished.
+
+    Parameters
+    ----------
+    config
+        What is scored, and how.
+    images
+        How the images of `--group-source` were opened, where a column of theirs names groups.
 
     Raises
     ------
@@ -87,22 +97,42 @@ def score(config: ScoreConfig) -> ScoreResult:
     """
     train, query = FeatureStore.open(config.train), FeatureStore.open(config.query)
     _refuse_what_does_not_fit_together(train, query, config)
+    limit = parse_size(config.memory_limit, flag="--memory-limit")
+    groups = _group_sums(train, query, config, images, limit)
     plan = plan_scores(
         train,
         query,
         config.options,
         gram_size=gram_size(config.gram),
-        memory_limit=parse_size(config.memory_limit, flag="--memory-limit"),
+        memory_limit=limit,
+        group_bytes=(groups.bytes_shared, groups.bytes_per_query),
     )
-    identity = _identity(train, query, config, plan)
+    identity = _identity(train, query, config, plan) | groups.identity
     bad = int((~train.usable()).sum() + (~query.usable()).sum())
     if is_scored(config.out, identity):
         Checkpoints.discard_leftovers(config.out, identity)
         say(f"{config.out}: already complete")
         return ScoreResult(config.out, 0, bad)
     record_run(config.out.with_suffix(".config.yaml"), config)
-    computed = _compute(Scorer(train, query, plan, config.options), config, identity)
+    computed = _compute(Scorer(train, query, plan, config.options, groups), config, identity)
     return ScoreResult(config.out, computed, bad)
+
+
+def _group_sums(
+    train: FeatureStore,
+    query: FeatureStore,
+    config: ScoreConfig,
+    images: ImageOptions | None,
+    memory_limit: int,
+) -> GroupSums:
+    return sum_groups(
+        config.groups,
+        train,
+        queries=len(query),
+        images=images,
+        memory_limit=memory_limit,
+        visible=not config.quiet,
+    )
 
 
 def _refuse_what_does_not_fit_together(

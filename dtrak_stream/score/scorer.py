@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrak_stream.checkpoints import Checkpoints
+from dtrak_stream.groups import GroupSums
 from dtrak_stream.progress import progress
 from dtrak_stream.score.blocks import ScoreBlocks
 from dtrak_stream.score.kernel_choice import ChosenKernel
@@ -30,12 +31,15 @@ class Scorer:
         How the work is cut.
     options
         What is done to scores, and how long lists are.
+    groups
+        What sums scores per group of training samples.
     """
 
     train: FeatureStore
     query: FeatureStore
     plan: ScorePlan
     options: ScoreOptions
+    groups: GroupSums
 
     @property
     def top_k(self) -> int:
@@ -91,5 +95,6 @@ class Scorer:
             "top_score": top.scores,
             "bottom_index": bottom.index,
             "bottom_score": bottom.scores,
+            **self.groups.part(scores, columns),
         }
         return part | {"scores": scores} if self.plan.save_scores else part

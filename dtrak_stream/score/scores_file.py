@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -90,6 +90,11 @@ class ScoresFile:
         return len(self._file["train_id"])
 
     @property
+    def top_k(self) -> int:
+        """Return the length of the rankings."""
+        return int(self._file["top_index"].shape[1])
+
+    @property
     def has_all_scores(self) -> bool:
         """Return whether the file holds the (Q, N) scores and not the rankings alone."""
         return "scores" in self._file
@@ -101,6 +106,11 @@ class ScoresFile:
     def train_id(self, index: int) -> str:
         """Return the sample id of a training image."""
         return _text(self._file["train_id"][index])
+
+    def ids(self, side: Literal["query", "train"]) -> NDArray[np.bytes_]:
+        """Return all sample ids of one side: (Q,) or (N,) fixed-length UTF-8."""
+        names: NDArray[np.bytes_] = self._file[f"{side}_id"][()]
+        return names
 
     def top(self, query: int, count: int) -> list[Ranked]:
         """Return the training images with the highest scores, at most `count`, best first."""

@@ -1,0 +1,201 @@
+"""A column of labels that lies beside the images of a source."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from dtrak_stream.data.array_files import map_hdf5, map_npz
+from dtrak_stream.data.folder import FolderSource
+from dtrak_stream.data.kinds import array_file, open_source
+from dtrak_stream.data.options import ImageOptions
+from dtrak_stream.data.source import Source
+from dtrak_stream.data.spec import parse_spec
+from dtrak_stream.errors import InputError
+
+FOLDER_COLUMN = "folder"
+_FLAG = "--group-column"
+
+Values = Callable[[int, int], Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of the images of a source, in its order.
+
+    Attributes
+    ----------
+    source
+        The images.
+    rows
+        Which rows of the source are meant.
+    values
+        Returns what the column holds in rows [start, stop) of the source.
+    where
+        The column, for messages.
+    """
+
+    source: Source
+    rows: range
+    values: Values
+    where: str
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def sample_ids(self, start: int, stop: int) -> list[str]:
+        """Return the names of images [start, stop)."""
+        rows = self.rows[start:stop]
+        return self.source.sample_ids(rows.start, rows.stop)
+
+    def labels(self, start: int, stop: int) -> list[str | None]:
+        """Return the labels of images [start, stop); None where there is none.
+
+        Raises
+        ------
+        InputError
+            If the column holds something that is no label.
+        """
+        rows = self.rows[start:stop]
+        found = self.values(rows.start, rows.stop)
+        return [self._label(value, row) for row, value in zip(rows, found, strict=True)]
+
+    def _label(self, value: Any, row: int) -> str | None:
+        try:
+            return as_label(value)
+        except ValueError as error:
+            raise InputError(
+                f"row {row} holds {error}, which is no label",
+                where=self.where,
+                remedy="name a column with one text or whole number a sample, or give a CSV",
+            ) from error
+
+
+def open_labels(spec: str, column: str, options: ImageOptions, *, visible: bool) -> Labels:
+    """Open a column that lies beside the images of `spec`.
+
+    It is a column of a data set (parquet, saved by datasets, webdataset, hub; `a.b` is entry b of
+    the structure in a, such as `json.artist`), another array of the same npz or HDF5 file,
+    `folder` for a folder of images (the folder an image lies in), or `target` for
+    `sklearn:digits`.
+
+    Raises
+    ------
+    InputError
+        If the source cannot be opened, or has no such column, or one of another length.
+    """
+    parsed = parse_spec(spec)
+    source = open_source(parsed.body, options, visible=visible)
+    start, stop = parsed.rows(len(source), None)
+    values = _values(source, parsed.body, column)
+    return Labels(source, range(start, stop), values, f"{_FLAG} {column}")
+
+
+def sample_ids_of(
+    spec: str, options: ImageOptions, *, limit: int | None, visible: bool
+) -> list[str]:
+    """Return the sample ids of a source's images, of which none is read."""
+    parsed = parse_spec(spec)
+    source = open_source(parsed.body, options, visible=visible)
+    return source.sample_ids(*parsed.rows(len(source), limit))
+
+
+def as_label(value: Any) -> str | None:
+    """Return a value as a label: text, or a whole number as text; None for nothing.
+
+    Raises
+    ------
+    ValueError
+        Naming the kind of value, if it is neither.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, bytes):
+        value = value.decode()  # UnicodeDecodeError is a ValueError
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, str | int):
+        raise ValueError(f"{value!r}" if isinstance(value, float) else f"a {type(value).__name__}")
+    return str(value).strip() or None
+
+
+def _values(source: Source, body: str, column: str) -> Values:
+    if body == "sklearn:digits" and column == "target":
+        from sklearn.datasets import load_digits
+
+        return _array_values(load_digits().target, source, column)
+    match = array_file(body)
+    if match is not None and match[1] != "npy":
+        mapped = _beside(*match, column)
+        return _array_values(mapped, source, column)
+    if isinstance(source, FolderSource) and column == FOLDER_COLUMN:
+        return lambda start, stop: [
+            str(PurePosixPath(name).parent) for name in source.sample_ids(start, stop)
+        ]
+    if hasattr(source, "rows"):  # a data set; its module is imported by its users only
+        return _dataset_values(source.rows, column)
+    raise InputError(
+        f"{body} has no columns",
+        where=f"{_FLAG} {column}",
+        remedy="use --groups FILE.csv, or a parquet, datasets, webdataset, npz or h5 source"
+        + (", or the column folder" if isinstance(source, FolderSource) else ""),
+    )
+
+
+def _beside(path: Path, suffix: str, column: str) -> Any:
+    try:
+        return (map_npz if suffix == "npz" else map_hdf5)(path, column)[0]
+    except InputError as error:
+        raise InputError(
+            error.what, where=f"{_FLAG} {column}", remedy="name an array that is in the file"
+        ) from error
+
+
+def _array_values(values: Any, source: Source, column: str) -> Values:
+    if len(values.shape) != 1 or len(values) != len(source):
+        raise InputError(
+            f"has shape {values.shape}, and there are {len(source)} images",
+            where=f"{_FLAG} {column}",
+            remedy="name an array with one label an image",
+        )
+    return lambda start, stop: list(values[start:stop])
+
+
+def _dataset_values(rows: Any, column: str) -> Values:
+    name, _, inner = (column, "", "") if column in rows.features else column.partition(".")
+    if name not in rows.features:
+        raise InputError(
+            f"there is no such column; it has {', '.join(rows.features)}",
+            where=f"{_FLAG} {column}",
+            remedy="name one of them",
+        )
+    cells = rows.select_columns([name])
+    named = getattr(rows.features[name], "int2str", None)
+
+    def values(start: int, stop: int) -> Sequence[Any]:
+        found = cells[start:stop][name]
+        if inner:
+            return [_entry(cell, inner, column) for cell in found]
+        if named is None:
+            return list(found)
+        return [None if label is None or label < 0 else named(label) for label in found]
+
+    return values
+
+
+def _entry(cell: Any, inner: str, column: str) -> Any:
+    if not isinstance(cell, dict) or inner not in cell:
+        there = f"; it has {', '.join(cell)}" if isinstance(cell, dict) else ""
+        raise InputError(
+            f"there is no entry {inner!r}{there}",
+            where=f"{_FLAG} {column}",
+            remedy="name one that is there",
+        )
+    return cell[inner]

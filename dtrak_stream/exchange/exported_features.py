@@ -1,0 +1,105 @@
+"""The features of a store as an array for other programs, and what brings them back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from dtrak_stream.durable import write_bytes
+from dtrak_stream.exchange.array_writers import Shape
+from dtrak_stream.exchange.declaration import NO_TIMESTEPS
+from dtrak_stream.exchange.sample_ids import write_ids
+from dtrak_stream.projectors import PROJECTORS
+from dtrak_stream.store import FeatureStore, Fingerprint
+from dtrak_stream.store.shard import FloatArray
+
+
+class ExportedFeatures:
+    """The rows of a store, one after the other, with or without those of quarantined samples.
+
+    Parameters
+    ----------
+    store
+        The store.
+    skip
+        True: quarantined samples have no row. False: theirs is NaN.
+    """
+
+    name = "features"
+
+    def __init__(self, store: FeatureStore, *, skip: bool) -> None:
+        self._store = store
+        self._usable = store.usable()
+        self._skip = skip
+
+    @property
+    def shape(self) -> Shape:
+        """Return (rows, k)."""
+        rows = int(self._usable.sum()) if self._skip else len(self._store)
+        return rows, self._store.proj_dim
+
+    @property
+    def left_out(self) -> int:
+        """Return the number of quarantined samples."""
+        return int((~self._usable).sum())
+
+    def blocks(self) -> Iterator[FloatArray]:
+        """Yield (n, k) float32 in the order of the store."""
+        for shard in range(self._store.layout.num_shards):
+            for rows, features in self._store.blocks(shard):
+                usable = self._usable[rows.start : rows.stop]
+                if self._skip:
+                    yield features if usable.all() else features[usable]
+                else:
+                    features[~usable] = np.nan
+                    yield features
+
+    def about(self) -> dict[str, str]:
+        """Return what the file tells about itself."""
+        fingerprint = self._store.fingerprint
+        return {
+            "content": "features, scaled so that E<Px,Py> = <x,y>",
+            "output_function": fingerprint.output_function,
+            "projector": fingerprint.projector,
+            "fingerprint": fingerprint.hash(),
+        }
+
+    def write_beside(self, out: Path) -> None:
+        """Write `OUT.ids.txt`, and `OUT.import.yaml` that declares what an import has to know."""
+        ids: NDArray[np.bytes_] = self._store.sample_ids()
+        names = out.with_name(out.name + ".ids.txt")
+        write_ids(names, ids[self._usable] if self._skip else ids)
+        if out.suffix == ".npy":
+            text = yaml.safe_dump(declaration(self._store.fingerprint, out, names))
+            write_bytes(out.with_name(out.name + ".import.yaml"), text.encode())
+
+
+def declaration(fingerprint: Fingerprint, array: Path, ids: Path) -> dict[str, object]:
+    """Return the options with which tools/import_features.py takes exported features back."""
+    known = fingerprint.projector in PROJECTORS
+    steps = ",".join(map(str, fingerprint.timesteps))
+    return {
+        "array": str(array),
+        "ids": str(ids),
+        "source": f"{fingerprint.model}, weights {fingerprint.weights}, parameters "
+        f"{fingerprint.parameters}, computed in {fingerprint.precision}",
+        "output-function": fingerprint.output_function,
+        "timesteps": f"list:{steps}" if steps else NO_TIMESTEPS,
+        "num-train-timesteps": max(1000, *fingerprint.timesteps, 0) + 1,
+        "projector": fingerprint.projector if known else "other",
+        "projector-name": f"{fingerprint.projector}, version {fingerprint.projector_version}",
+        "scale": "1",
+        "image-shape": fingerprint.image_shape,
+        "noise": fingerprint.noise_keying,
+        "noise-draws": fingerprint.noise_draws,
+        "seed": fingerprint.seed,
+        "num-parameters": fingerprint.num_parameters,
+        "zero-rows": "keep",
+        "bad-rows": "quarantine",
+        "dtype": "float32",
+        "rows-per-shard": fingerprint.rows_per_shard,
+    }

@@ -1,0 +1,91 @@
+"""All scores of a scores file as an array for other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrak_stream.errors import InputError
+from dtrak_stream.exchange.array_writers import Shape
+from dtrak_stream.exchange.sample_ids import write_ids
+from dtrak_stream.score.scores_file import ScoresFile
+from dtrak_stream.store.shard import FloatArray
+
+_BLOCK_BYTES = 32 * 2**20
+
+Mask = NDArray[np.bool_]
+
+
+class ExportedScores:
+    """All scores, one query after the other, with or without those of quarantined samples.
+
+    Parameters
+    ----------
+    scores
+        The opened file.
+    skip
+        True: quarantined queries have no row and quarantined training samples no column. False:
+        theirs are NaN.
+
+    Raises
+    ------
+    InputError
+        If the file holds rankings only.
+    """
+
+    name = "scores"
+
+    def __init__(self, scores: ScoresFile, *, skip: bool) -> None:
+        if not scores.has_all_scores:
+            raise InputError(
+                "holds the strongest scores of each query, not all",
+                where=scores.path,
+                remedy="score with --save-scores yes, or export the rankings to a .csv",
+            )
+        self._scores = scores
+        self._queries, self._train = _usable(scores)
+        self._skip = skip
+
+    @property
+    def shape(self) -> Shape:
+        """Return (queries, training samples)."""
+        if self._skip:
+            return int(self._queries.sum()), int(self._train.sum())
+        return self._scores.query_count, self._scores.train_count
+
+    @property
+    def left_out(self) -> int:
+        """Return the number of quarantined samples of either side."""
+        return int((~self._queries).sum() + (~self._train).sum())
+
+    def blocks(self) -> Iterator[FloatArray]:
+        """Yield (n, training samples) float32 in the order of the queries."""
+        chosen = np.flatnonzero(self._queries) if self._skip else np.arange(len(self._queries))
+        step = max(1, _BLOCK_BYTES // (4 * len(self._train)))
+        for start in range(0, len(chosen), step):
+            rows = [self._scores.scores(int(query)) for query in chosen[start : start + step]]
+            block = np.stack(rows)
+            yield block[:, self._train] if self._skip else block
+
+    def about(self) -> dict[str, str]:
+        """Return what the file tells about itself."""
+        return {name: str(value) for name, value in self._scores.attributes.items()}
+
+    def write_beside(self, out: Path) -> None:
+        """Write `OUT.query_ids.txt` and `OUT.train_ids.txt`, which name rows and columns."""
+        query, train = self._scores.ids("query"), self._scores.ids("train")
+        if self._skip:
+            query, train = query[self._queries], train[self._train]
+        write_ids(out.with_name(f"{out.name}.query_ids.txt"), query)
+        write_ids(out.with_name(f"{out.name}.train_ids.txt"), train)
+
+
+def _usable(scores: ScoresFile) -> tuple[Mask, Mask]:
+    """Return which queries (Q,) and which training samples (N,) have scores."""
+    queries: Mask = scores.top_indices(1)[:, 0] >= 0
+    if not queries.any():
+        return queries, np.zeros(scores.train_count, np.bool_)
+    return queries, np.isfinite(scores.scores(int(queries.argmax())))

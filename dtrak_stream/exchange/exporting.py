@@ -1,0 +1,165 @@
+"""From a store or a scores file to a file for other programs, block by block."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from dtrak_stream.errors import ConfigurationError, DiskFullError, InterruptedRunError
+from dtrak_stream.exchange.array_writers import ARRAY_SUFFIXES, file_size, write_rows
+from dtrak_stream.exchange.exported_features import ExportedFeatures
+from dtrak_stream.exchange.exported_scores import ExportedScores
+from dtrak_stream.exchange.ranking_table import write_rankings
+from dtrak_stream.memory import format_size
+from dtrak_stream.progress import progress, say
+from dtrak_stream.score.scores_file import ScoresFile
+from dtrak_stream.store import FeatureStore
+from dtrak_stream.store.shard import FloatArray
+
+_TABLE = ".csv"
+_FRAMED = ".fvecs"
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """Write the features of a store, or the scores of a scores file, for other programs.
+
+    The suffix of --out chooses the format. .npy: numpy.load(FILE, mmap_mode="r"). .safetensors:
+    one tensor, "features" or "scores". .fvecs: features for FAISS, each row its length (int32)
+    and its float32 numbers: x = numpy.fromfile(FILE, "int32"); x = x.reshape(-1, x[0] + 1)[:,
+    1:].copy().view("float32"); index = faiss.IndexFlatIP(x.shape[1]); index.add(x). .csv: the
+    rankings of a scores file, with query id, rank, training id, score, and whether it is a
+    proponent or an opponent. The ids of rows (and columns) are written beside the file; beside
+    an npy of features, also FILE.import.yaml, with which tools/import_features.py takes them back.
+    """
+
+    out: Path
+    """File to write: .npy, .safetensors, .fvecs or .csv."""
+    store: Path | None = None
+    """Feature store to export."""
+    scores: Path | None = None
+    """Scores file to export."""
+    quarantined: Literal["skip", "nan"] = "skip"
+    """Samples without a feature: skip them (the lists of ids beside the file say who is there), \
+or fill their rows (and columns) with NaN."""
+    top_k: int | None = None
+    """Length of the lists in a csv. Default: as long as in the scores file."""
+    quiet: bool = False
+    """Draw no progress bars."""
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What exporting did.
+
+    Attributes
+    ----------
+    path
+        The file.
+    quarantined
+        Samples that are left out, or NaN.
+    """
+
+    path: Path
+    quarantined: int
+
+
+def export(config: ExportConfig) -> ExportResult:
+    """Write features or scores, or rankings, to `out`; what was there is replaced at the end.
+
+    Raises
+    ------
+    ConfigurationError
+        If not exactly one of store and scores is given, or the format cannot hold it.
+    InputError
+        If what is exported cannot be read, or holds rankings only where scores are wanted.
+    CorruptFileError
+        If a shard is damaged.
+    DiskFullError
+        If there is no room.
+    InterruptedRunError
+        On Ctrl-C. Nothing is left under the name of the file.
+    """
+    _check(config)
+    try:
+        left_out = _export(config)
+    except KeyboardInterrupt as interrupt:
+        raise InterruptedRunError(f"{config.out} is not written") from interrupt
+    if left_out:
+        done = "left out" if config.quarantined == "skip" else "NaN"
+        say(f"{config.out}: {left_out:,} quarantined samples are {done}")
+    return ExportResult(config.out, left_out)
+
+
+def _export(config: ExportConfig) -> int:
+    skip, visible = config.quarantined == "skip", not config.quiet
+    if config.store is not None:
+        features = ExportedFeatures(FeatureStore.open(config.store), skip=skip)
+        return _write_array(features, config.out, visible=visible)
+    assert config.scores is not None
+    with ScoresFile(config.scores) as scores:
+        if config.out.suffix == _TABLE:
+            return write_rankings(config.out, scores, config.top_k, visible=visible)
+        return _write_array(ExportedScores(scores, skip=skip), config.out, visible=visible)
+
+
+def _write_array(rows: ExportedFeatures | ExportedScores, out: Path, *, visible: bool) -> int:
+    _refuse_without_room(out, file_size(out, rows.shape))
+    rows.write_beside(out)
+    write_rows(out, rows.name, rows.shape, _watched(rows, visible=visible), rows.about())
+    return rows.left_out
+
+
+def _watched(rows: ExportedFeatures | ExportedScores, *, visible: bool) -> Iterator[FloatArray]:
+    with progress(rows.shape[0], description="exporting", unit="row", visible=visible) as bar:
+        for block in rows.blocks():
+            yield block
+            bar.update(len(block))
+
+
+def _refuse_without_room(out: Path, size: int) -> None:
+    folder = out.absolute().parent
+    there = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
+    free = shutil.disk_usage(there).free
+    if size > free:
+        raise DiskFullError(
+            f"{format_size(size)} are needed and {format_size(free)} are free",
+            where=out,
+            remedy="free some space, or write to another disk",
+        )
+
+
+def _check(config: ExportConfig) -> None:
+    if (config.store is None) == (config.scores is None):
+        raise ConfigurationError(
+            "exactly one of them is exported", where="--store and --scores", remedy="give one"
+        )
+    suffix = config.out.suffix
+    if suffix not in (*ARRAY_SUFFIXES, _TABLE):
+        known = ", ".join((*ARRAY_SUFFIXES, _TABLE))
+        raise ConfigurationError(
+            f"{suffix or 'no suffix'} is no known format",
+            where=f"--out {config.out}",
+            remedy=f"end the name in one of: {known}",
+        )
+    problem = _impossible(config)
+    if problem:
+        raise ConfigurationError(
+            problem, where=f"--out {config.out}", remedy="give another suffix, or other options"
+        )
+
+
+def _impossible(config: ExportConfig) -> str:
+    suffix = config.out.suffix
+    if suffix == _TABLE and config.store is not None:
+        return "a csv holds rankings, and a store has none"
+    if suffix == _FRAMED and config.scores is not None:
+        return "an fvecs file holds features, not scores"
+    if suffix == _FRAMED and config.quarantined == "nan":
+        return "an index of NaN finds nothing, so fvecs takes --quarantined skip only"
+    if config.top_k is not None and suffix != _TABLE:
+        return "--top-k is for a csv of rankings"
+    return ""

@@ -1,0 +1,225 @@
+"""Features that other programs left on disk: an npy file or a raw memory map, read by rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrak_stream.data.source import unreadable
+from dtrak_stream.errors import ConfigurationError, InputError
+
+ARRAY_DTYPES = ("float16", "float32", "float64")
+_NPY_MAGIC = b"\x93NUMPY"
+
+
+@dataclass(frozen=True)
+class ArrayOptions:
+    """Which array is read, and what it is declared to be."""
+
+    array: Path
+    """Features of N samples, (N, Z): an npy file (TRAK's .mmap files are such), or a raw memory \
+map as D-TRAK writes."""
+    array_shape: str | None = None
+    """Shape of the array, such as 5000x65536: needed for a raw memory map, checked otherwise."""
+    array_dtype: str | None = None
+    """Type of its numbers, float16, float32 or float64: needed for a raw memory map, checked \
+otherwise."""
+    array_order: Literal["C", "F"] = "C"
+    """Order of the numbers of a raw memory map: C, one sample after the other, or F, one column \
+after the other."""
+    used_dim: int | None = None
+    """Keep the first so many of the Z columns (D-TRAK stores 65536 and uses 32768). Default: \
+all."""
+    row_order: Path | None = None
+    """Integer npy file: row i of the store is row order[i] of the array; rows may be left out. \
+Default: the order of the array."""
+
+
+class FeatureArray:
+    """A mapped array of features, of which some rows in some order and the first columns count.
+
+    Parameters
+    ----------
+    rows
+        (M, Z) float array, mapped.
+    used_dim
+        k, the number of columns that count.
+    order
+        (N,) rows of the array in the order of the store; None for all of them as they lie.
+    """
+
+    def __init__(
+        self, rows: NDArray[Any], used_dim: int, order: NDArray[np.integer[Any]] | None
+    ) -> None:
+        self._rows = rows[:, :used_dim]
+        self._order = order
+        self.stored_dim = rows.shape[1]
+        self.used_dim = used_dim
+
+    def __len__(self) -> int:
+        return len(self._rows) if self._order is None else len(self._order)
+
+    def block(self, start: int, stop: int) -> NDArray[np.float64]:
+        """Return samples [start, stop): (stop - start, k) float64."""
+        chosen = slice(start, stop) if self._order is None else self._order[start:stop]
+        return np.asarray(self._rows[chosen]).astype(np.float64, order="C")
+
+    def array_row(self, sample: int) -> int:
+        """Return the row of the array that holds a sample."""
+        return sample if self._order is None else int(self._order[sample])
+
+
+def open_feature_array(options: ArrayOptions) -> FeatureArray:
+    """Map the array and hold it against what was declared.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, is truncated, or is not what was declared.
+    ConfigurationError
+        If a declaration is missing or cannot be understood.
+    """
+    shape = _declared_shape(options.array_shape)
+    dtype = _declared_dtype(options.array_dtype)
+    rows = _mapped_npy(options.array) if _is_npy(options.array) else None
+    if rows is None:
+        rows = _mapped_raw(options, shape, dtype)
+    _require_features(rows, options.array)
+    _require_declared(rows, shape, dtype, options.array)
+    used_dim = rows.shape[1] if options.used_dim is None else options.used_dim
+    if not 1 <= used_dim <= rows.shape[1]:
+        raise ConfigurationError(
+            f"the array has {rows.shape[1]} columns",
+            where=f"--used-dim {used_dim}",
+            remedy=f"give a number from 1 to {rows.shape[1]}",
+        )
+    order = None if options.row_order is None else _read_order(options.row_order, len(rows))
+    return FeatureArray(rows, used_dim, order)
+
+
+def _is_npy(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_NPY_MAGIC)) == _NPY_MAGIC
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _mapped_npy(path: Path) -> NDArray[Any]:
+    try:
+        mapped: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(
+            f"cannot be read as an npy file ({str(error).splitlines()[0]})",
+            where=path,
+            remedy="it may be empty or truncated; write it again with numpy.save, as plain floats",
+        ) from error
+    return mapped
+
+
+def _mapped_raw(
+    options: ArrayOptions, shape: tuple[int, int] | None, dtype: np.dtype[Any] | None
+) -> NDArray[Any]:
+    if shape is None or dtype is None:
+        raise ConfigurationError(
+            "not an npy file, so its shape and type have to be declared",
+            where=options.array,
+            remedy="give --array-shape ROWSxCOLUMNS and --array-dtype float32",
+        )
+    size = options.array.stat().st_size
+    declared = shape[0] * shape[1] * dtype.itemsize
+    if size != declared:
+        rows, rest = divmod(size, shape[1] * dtype.itemsize)
+        fitting = f"{rows} rows" if not rest else "no whole number of rows"
+        raise InputError(
+            f"has {size} bytes, {shape[0]}x{shape[1]} {dtype} takes {declared}",
+            where=options.array,
+            remedy=f"correct --array-shape or --array-dtype ({shape[1]} columns of {dtype} would "
+            f"make it {fitting})",
+        )
+    return np.memmap(options.array, dtype, "r", shape=shape, order=options.array_order)
+
+
+def _declared_shape(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    try:
+        rows, columns = (int(part) for part in text.split("x"))
+    except ValueError:
+        rows = columns = 0
+    if rows < 1 or columns < 1:
+        raise ConfigurationError(
+            "not a shape", where=f"--array-shape {text}", remedy="write rows x columns: 5000x65536"
+        )
+    return rows, columns
+
+
+def _declared_dtype(name: str | None) -> np.dtype[Any] | None:
+    if name is not None and name not in ARRAY_DTYPES:
+        raise ConfigurationError(
+            "not a type that features are read from",
+            where=f"--array-dtype {name}",
+            remedy=f"use one of: {', '.join(ARRAY_DTYPES)}",
+        )
+    return None if name is None else np.dtype(name)
+
+
+def _require_features(rows: NDArray[Any], path: Path) -> None:
+    if rows.ndim != 2 or 0 in rows.shape:
+        raise InputError(
+            f"an array of shape {rows.shape} is not features",
+            where=path,
+            remedy="give one of shape (samples, columns), flattened behind the samples",
+        )
+    if rows.dtype.newbyteorder("=") not in map(np.dtype, ARRAY_DTYPES):
+        raise InputError(
+            f"holds {rows.dtype}, not features",
+            where=path,
+            remedy=f"store one of: {', '.join(ARRAY_DTYPES)}",
+        )
+
+
+def _require_declared(
+    rows: NDArray[Any], shape: tuple[int, int] | None, dtype: np.dtype[Any] | None, path: Path
+) -> None:
+    problem = ""
+    if shape is not None and shape != rows.shape:
+        problem = f"its shape is {rows.shape}, {shape} was declared"
+    if dtype is not None and dtype != rows.dtype.newbyteorder("="):
+        problem = f"it holds {rows.dtype.name}, {dtype.name} was declared"
+    if problem:
+        raise InputError(
+            problem,
+            where=path,
+            remedy="correct --array-shape or --array-dtype, or give the file that was meant",
+        )
+
+
+def _read_order(path: Path, count: int) -> NDArray[np.integer[Any]]:
+    if not path.is_file():
+        raise InputError("no such file", where=path, remedy="check the path given as --row-order")
+    order: NDArray[Any] = np.array(_mapped_npy(path)) if _is_npy(path) else np.empty(0)
+    problem = _order_problem(order, count)
+    if problem:
+        raise InputError(
+            problem,
+            where=path,
+            remedy=f"give an npy file of integers from 0 to {count - 1}, each at most once",
+        )
+    return order
+
+
+def _order_problem(order: NDArray[Any], count: int) -> str:
+    if order.ndim != 1 or not len(order) or not np.issubdtype(order.dtype, np.integer):
+        return "not a list of row numbers"
+    outside = np.flatnonzero((order < 0) | (order >= count))
+    if len(outside):
+        return f"entry {outside[0]} is {order[outside[0]]}, and the array has {count} rows"
+    values, counts = np.unique(order, return_counts=True)
+    if len(values) < len(order):
+        return f"names row {values[counts.argmax()]} more than once"
+    return ""

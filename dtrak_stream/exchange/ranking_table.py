@@ -1,0 +1,96 @@
+"""The rankings of a scores file as a table that a spreadsheet reads."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrak_stream.durable import durable_path
+from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.progress import progress
+from dtrak_stream.score.scores_file import Ranked, ScoresFile
+
+COLUMNS = ("query_id", "rank", "train_id", "score", "side", "list")
+
+Line = tuple[str, int, str, str, str, str]
+
+
+def write_rankings(path: Path, scores: ScoresFile, top_k: int | None, *, visible: bool) -> int:
+    """Write one line for each training sample in a query's rankings; return the queries without.
+
+    Columns: `query_id`, `rank` (1 is the strongest of its list), `train_id`, `score`, `side`
+    (`proponent` if the score is positive, `opponent` if negative, `neutral` at 0; squared and
+    absolute scores tell no side: `unsigned`), `list` (`top` or `bottom`).
+
+    Parameters
+    ----------
+    path
+        The CSV file.
+    scores
+        The opened file.
+    top_k
+        Length of each list; None for all that the file holds.
+    visible
+        Whether to draw a progress bar.
+
+    Raises
+    ------
+    ConfigurationError
+        If the file's lists are shorter than `top_k`.
+    """
+    count = _checked(top_k, scores)
+    ids = scores.ids("train")
+    empty = 0
+    with (
+        progress(scores.query_count, description="exporting", unit="query", visible=visible) as bar,
+        durable_path(path) as partial,
+        partial.open("w", encoding="utf-8", newline="") as file,
+    ):
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(COLUMNS)
+        for query in range(scores.query_count):
+            lines = list(_lines(scores, query, count, ids))
+            table.writerows(lines)
+            empty += not lines
+            bar.update()
+    return empty
+
+
+def _checked(top_k: int | None, scores: ScoresFile) -> int:
+    held = scores.top_k
+    if top_k is not None and not 1 <= top_k <= held:
+        raise ConfigurationError(
+            f"the lists in {scores.path} have {held} entries",
+            where=f"--top-k {top_k}",
+            remedy=f"give 1 to {held}, or score again with a larger --top-k",
+        )
+    return held if top_k is None else top_k
+
+
+def _lines(scores: ScoresFile, query: int, count: int, ids: NDArray[np.bytes_]) -> Iterator[Line]:
+    name = scores.query_id(query)
+    signed = scores.attributes["transform"] == "none"
+    for end, ranked in (
+        ("top", scores.top(query, count)),
+        ("bottom", scores.bottom(query, count)),
+    ):
+        for entry in ranked:
+            side = _side(entry) if signed else "unsigned"
+            yield (
+                name,
+                entry.rank,
+                ids[entry.index].decode(errors="replace"),
+                f"{entry.score:.9g}",
+                side,
+                end,
+            )
+
+
+def _side(entry: Ranked) -> str:
+    if entry.score == 0:
+        return "neutral"
+    return "proponent" if entry.score > 0 else "opponent"

@@ -1,0 +1,114 @@
+"""How fast this machine is: a few random images, and two products of matrices."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from dtrak_stream.data import Images, ImageShape
+from dtrak_stream.execution import ExecutionOptions, choose_execution
+from dtrak_stream.featurizer import Featurizer
+from dtrak_stream.memory import peak_memory
+
+_MATRIX = 1024
+_SHARE_TRIED = 4  # the choice of a batch tries at most a quarter of the images
+
+
+@dataclass(frozen=True)
+class FeaturizingSpeed:
+    """What featurizing a few images took.
+
+    Attributes
+    ----------
+    images_per_second
+        Rate, after a first batch.
+    how
+        Engine and batch.
+    memory
+        Bytes by which the process (on a GPU, the device) grew.
+    """
+
+    images_per_second: float
+    how: str
+    memory: int
+
+
+@dataclass(frozen=True)
+class ArithmeticSpeed:
+    """Multiplications and additions a second in products of matrices: of float32, of float64."""
+
+    single: float
+    double: float
+
+
+class RandomImages(Images):
+    """Random pixels in the shape of a model.
+
+    Parameters
+    ----------
+    count
+        How many.
+    shape
+        Their shape.
+    """
+
+    def __init__(self, count: int, shape: ImageShape) -> None:
+        self.spec = "random images"
+        self.shape = shape
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def sample_id(self, index: int) -> str:
+        """Return the number of an image."""
+        return str(index)
+
+    def image(self, index: int) -> torch.Tensor:
+        """Return an image (channels, height, width) of independent numbers in [-1, 1)."""
+        generator = torch.Generator().manual_seed(index)
+        shape = (self.shape.channels, self.shape.height, self.shape.width)
+        return 2 * torch.rand(shape, generator=generator) - 1
+
+
+def measure_featurizing(
+    featurizer: Featurizer, options: ExecutionOptions, *, images: int
+) -> FeaturizingSpeed:
+    """Choose engine and batch as a run does, and time one batch of at most so many images."""
+    device = featurizer.device
+    before = _peak(device)
+    source = RandomImages(_SHARE_TRIED * images, featurizer.image_shape)
+    execution = choose_execution(featurizer, source, options)
+    execution.apply(featurizer)
+    count = min(images, execution.batch_size)
+    batch = torch.stack([source.image(index) for index in range(count)])
+    ids = [source.sample_id(index) for index in range(count)]
+    featurizer.features(batch[:1], ids[:1])
+    start = time.perf_counter()
+    featurizer.features(batch, ids)
+    seconds = time.perf_counter() - start
+    featurizer.engine.close()
+    how = f"engine {execution.engine}, batches of {execution.batch_size}"
+    return FeaturizingSpeed(count / seconds, how, max(0, _peak(device) - before))
+
+
+def measure_arithmetic() -> ArithmeticSpeed:
+    """Time products of two square matrices."""
+    return ArithmeticSpeed(_products(np.float32), _products(np.float64))
+
+
+def _products(dtype: type[np.floating]) -> float:
+    matrix = np.ones((_MATRIX, _MATRIX), dtype)
+    matrix @ matrix
+    start = time.perf_counter()
+    matrix @ matrix
+    return 2 * _MATRIX**3 / (time.perf_counter() - start)
+
+
+def _peak(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return peak_memory()

@@ -1,0 +1,44 @@
+"""Which run is planned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tyro
+
+from dtrak_stream.diffusion import EMBEDDED_MODEL
+from dtrak_stream.execution import ExecutionOptions
+from dtrak_stream.features import FeatureOptions
+from dtrak_stream.gram import GramOptions
+from dtrak_stream.score import ScoreOptions
+
+
+@dataclass(frozen=True)
+class PlanConfig:
+    """Say what a run of tools/attribute.py would take, without beginning it.
+
+    Prints a line for each stage: bytes on disk, memory, the time it would take on this machine as
+    a few random images and matrix products suggest, and how it would be cut. What would be
+    refused is said with its remedy, and ends this with exit code 2.
+    """
+
+    train_samples: int = 1000
+    """N, the number of training images."""
+    query_samples: int = 16
+    """Q, the number of queries."""
+    model: str = EMBEDDED_MODEL
+    """Diffusers pipeline folder with safetensors (or the small model that comes along)."""
+    image_shape: str | None = None
+    """Shape of the images, channels x height x width such as 3x32x32, to hold against the model's \
+(default: the model's)."""
+    run: Path = Path("runs/attribute")
+    """Run folder that is planned for: its disk has to have the room."""
+    measured_images: int = 16
+    """Random images that are featurized to tell the time; 0: tell no time."""
+    score_options: tyro.conf.OmitArgPrefixes[ScoreOptions] = field(default_factory=ScoreOptions)
+    features: tyro.conf.OmitArgPrefixes[FeatureOptions] = field(default_factory=FeatureOptions)
+    execution: tyro.conf.OmitArgPrefixes[ExecutionOptions] = field(default_factory=ExecutionOptions)
+    gram_options: tyro.conf.OmitArgPrefixes[GramOptions] = field(default_factory=GramOptions)
+    quiet: bool = False
+    """Draw no progress bars."""

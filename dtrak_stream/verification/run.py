@@ -1,0 +1,140 @@
+"""Walking through a run folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+
+from dtrak_stream.durable import PARTIAL_SUFFIX
+from dtrak_stream.errors import CorruptFileError, InputError
+from dtrak_stream.progress import say
+from dtrak_stream.store import FeatureStore, read_layout
+from dtrak_stream.verification.results import verify_gram, verify_scores
+from dtrak_stream.verification.stores import verify_store
+
+_PLAN = "store.json"
+_PARTS = ".parts"
+
+
+@dataclass(frozen=True)
+class VerifyConfig:
+    """Read everything in a run folder and say whether it is whole and belongs together.
+
+    Each store (all shards there, checksums, ledger of quarantined samples), each Gram matrix
+    (belongs to a store, symmetric) and each scores file (made of these stores, samples, rankings)
+    gets a line. The first fault ends it with exit code 2, its name and what to do.
+    """
+
+    run: Path
+    """Run folder of tools/attribute.py, or any folder that holds stores, Gram matrices and \
+scores."""
+    quiet: bool = False
+    """Draw no progress bars."""
+
+
+@dataclass(frozen=True)
+class VerifyResult:
+    """What was found to be whole.
+
+    Attributes
+    ----------
+    path
+        The run folder.
+    checked
+        Number of stores, Gram matrices and scores files.
+    unfinished
+        Files and folders that interrupted work has left, to be continued.
+    quarantined
+        Always 0: that is no fault, and was reported when it came about.
+    """
+
+    path: Path
+    checked: int
+    unfinished: int
+    quarantined: int = 0
+
+
+def verify(config: VerifyConfig) -> VerifyResult:
+    """Check every store, Gram matrix and scores file below a folder.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to check, or something is missing.
+    CorruptFileError, FingerprintMismatchError
+        At the first fault.
+    """
+    if not config.run.is_dir():
+        raise InputError("no such folder", where=config.run, remedy="give a run folder")
+    found = _Found.below(config.run)
+    if not found.count:
+        raise InputError(
+            "holds no store, Gram matrix or scores file",
+            where=config.run,
+            remedy="give the --run folder of tools/attribute.py",
+        )
+    visible = not config.quiet
+    stores: dict[str, FeatureStore] = {}
+    for root in found.stores:
+        layout = read_layout(root)
+        say(f"ok  {_name(root, config)}: {verify_store(layout, visible=visible)}")
+        stores[layout.fingerprint.hash()] = FeatureStore.open(root)
+    for path in found.grams:
+        say(f"ok  {_name(path, config)}: {verify_gram(path, stores)}")
+    for path in found.scores:
+        say(f"ok  {_name(path, config)}: {verify_scores(path, stores, visible=visible)}")
+    for path in found.unfinished:
+        say(f"--  {_name(path, config)}: left by interrupted work; the same command continues it")
+    return VerifyResult(config.run, found.count, len(found.unfinished))
+
+
+def _name(path: Path, config: VerifyConfig) -> str:
+    return path.relative_to(config.run).as_posix() if path != config.run else path.name
+
+
+@dataclass(frozen=True)
+class _Found:
+    stores: list[Path]
+    grams: list[Path]
+    scores: list[Path]
+    unfinished: list[Path]
+
+    @property
+    def count(self) -> int:
+        return len(self.stores) + len(self.grams) + len(self.scores)
+
+    @classmethod
+    def below(cls, folder: Path) -> _Found:
+        """Sort the files below a folder by what they hold."""
+        files = sorted(path for path in folder.rglob("*") if not _inside_parts(path))
+        stores = [path.parent for path in files if path.name == _PLAN]
+        others = [
+            path
+            for path in files
+            if path.suffix in (".h5", ".hdf5")
+            and not any(store in path.parents for store in stores)
+        ]
+        return cls(
+            stores,
+            [path for path in others if _holds(path, "gram")],
+            [path for path in others if _holds(path, "top_index")],
+            [path for path in files if path.suffix in (PARTIAL_SUFFIX, _PARTS)],
+        )
+
+
+def _inside_parts(path: Path) -> bool:
+    return any(parent.suffix == _PARTS for parent in path.parents)
+
+
+def _holds(path: Path, name: str) -> bool:
+    try:
+        with h5py.File(path, "r") as file:
+            return name in file
+    except (OSError, RuntimeError) as error:
+        raise CorruptFileError(
+            "cannot be read as HDF5",
+            where=path,
+            remedy="remove it and run the command that wrote it again",
+        ) from error

@@ -1,0 +1,84 @@
+"""Groups in the main job, and through the tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dtrak_stream.attribute import AttributeConfig, attribute
+from dtrak_stream.command_line import EXIT_DONE, EXIT_REFUSED
+from dtrak_stream.errors import ConfigurationError, InputError
+from dtrak_stream.groups import GroupOptions
+from dtrak_stream.score import ScoreOptions
+from tests.report.conftest import read_page
+from tests.score.conftest import read
+from tests.small_jobs import ALIKE, random_pixels, run_tool, save_images, small_features
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Training images in two folders, of which the first query is one."""
+    root = tmp_path_factory.mktemp("images")
+    pixels = random_pixels(8)
+    save_images(root / "train" / "cats", pixels[:3])
+    save_images(root / "train" / "dogs", pixels[3:])
+    save_images(root / "query", pixels[5:7])
+    return root
+
+
+def job(model: str, images: Path, run: Path, groups: GroupOptions) -> AttributeConfig:
+    return AttributeConfig(
+        model=model,
+        train=str(images / "train"),
+        query=str(images / "query"),
+        run=run,
+        features=small_features(),
+        execution=ALIKE,
+        score_options=ScoreOptions(damping="0.1"),
+        group_options=groups,
+        quiet=True,
+    )
+
+
+def test_groups_are_summed_and_shown_in_one_command(model_folder, images, tmp_path, capsys):
+    config = job(model_folder, images, tmp_path / "run", GroupOptions(group_column="folder"))
+    result = attribute(config)
+    scores = read(result.scores)
+    assert scores["group_name"].tolist() == [b"cats", b"dogs"]
+    assert scores["group_count"].tolist() == [3, 5]
+    sums = [scores["scores"][:, part].sum(axis=1) for part in (slice(3), slice(3, 8))]
+    assert np.allclose(scores["group_score"].T, sums, rtol=1e-5)
+    page = read_page(result.path)
+    names = [cell.words for cell in page.all("td", "group-name")]
+    assert sorted(names) == ["cats", "cats", "dogs", "dogs"]
+
+    run = tmp_path / "run"
+    options = ["--train", str(run / "train"), "--query", str(run / "query"), "--damping", "0.1"]
+    options += ["--gram", str(run / "gram.h5"), "--out", str(tmp_path / "scores.h5"), "--quiet"]
+    options += ["--group-column", "folder", "--group-source", str(images / "train")]
+    assert run_tool("score", options, capsys)[0] == EXIT_DONE
+    again = read(tmp_path / "scores.h5")
+    assert np.array_equal(again["group_score"], scores["group_score"])
+
+
+def test_wrong_groups_are_refused_before_any_feature_is_computed(images, tmp_path):
+    (tmp_path / "g.csv").write_text("cats/000.png,x\nmice/000.png,x\n")
+    groups = GroupOptions(groups=tmp_path / "g.csv")
+    with pytest.raises(InputError, match=r"no training samples \(mice/000\.png\)"):
+        attribute(job("no model", images, tmp_path / "run", groups))
+    with pytest.raises(InputError, match="has no columns"):
+        attribute(job("no model", images, tmp_path / "run", GroupOptions(group_column="artist")))
+    both = GroupOptions(groups=tmp_path / "g.csv", group_column="folder")
+    with pytest.raises(ConfigurationError, match="given twice"):
+        attribute(job("no model", images, tmp_path / "run", both))
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_tool_refuses_in_one_line(images, tmp_path, capsys):
+    (tmp_path / "g.csv").write_text("mice/000.png,x\n")
+    options = ["--train", str(images / "train"), "--groups", str(tmp_path / "g.csv"), "--quiet"]
+    code, _, errors = run_tool("attribute", [*options, "--run", str(tmp_path / "run")], capsys)
+    assert (code, errors.count("\n")) == (EXIT_REFUSED, 1)
+    assert "mice/000.png" in errors

@@ -1,0 +1,208 @@
+"""Planning: what is foreseen is what a run does, and what it would refuse."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shutil
+from collections import namedtuple
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dtrak_stream.attribute import AttributeConfig, attribute
+from dtrak_stream.command_line import EXIT_DONE, EXIT_REFUSED
+from dtrak_stream.data import ImageShape
+from dtrak_stream.errors import (
+    ConfigurationError,
+    DiskFullError,
+    DtrakStreamError,
+    MemoryLimitError,
+)
+from dtrak_stream.gram import GramOptions, read_gram
+from dtrak_stream.planning import PlanConfig, PlanResult, plan
+from dtrak_stream.planning.calibration import RandomImages, measure_arithmetic
+from dtrak_stream.planning.stages import StagePlan, duration
+from dtrak_stream.score import ScoreOptions
+from dtrak_stream.store.shard import PAGE
+from tests.small_jobs import ALIKE, random_pixels, run_tool, save_images, small_features
+
+TRAIN, QUERIES = 12, 3
+
+
+def config(model: str, run: Path, **changes: Any) -> PlanConfig:
+    options = {
+        "train_samples": TRAIN,
+        "query_samples": QUERIES,
+        "measured_images": 0,
+        "features": small_features(rows_per_shard=5, proj_dim=4096, dtype="float32"),
+        "execution": ALIKE,
+        "score_options": ScoreOptions(top_k=4),
+        "gram_options": GramOptions(memory_limit="1GiB"),
+        "quiet": True,
+    }
+    return PlanConfig(model=model, run=run, **{**options, **changes})
+
+
+def stages_of(result: PlanResult) -> dict[str, StagePlan]:
+    return {stage.name: stage for stage in result.stages}
+
+
+def size_of(path: Path) -> int:
+    files = [path] if path.is_file() else path.rglob("*")
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+@pytest.fixture(scope="module")
+def finished(model_folder, tmp_path_factory) -> tuple[PlanConfig, Path]:
+    """A run, and what would be planned for it."""
+    root = tmp_path_factory.mktemp("finished")
+    pixels = random_pixels(TRAIN + QUERIES)
+    save_images(root / "train", pixels[:TRAIN])
+    save_images(root / "query", pixels[TRAIN:])
+    planned = config(model_folder, root / "run")
+    attribute(
+        AttributeConfig(
+            model=model_folder,
+            train=str(root / "train"),
+            query=str(root / "query"),
+            run=root / "run",
+            features=planned.features,
+            execution=ALIKE,
+            score_options=planned.score_options,
+            gram_options=planned.gram_options,
+            quiet=True,
+        )
+    )
+    return planned, root / "run"
+
+
+def test_the_room_on_disk_is_what_a_run_takes(finished):
+    planned, run = finished
+    stages = stages_of(plan(planned))
+    for side in ("train", "query"):
+        shards = list((run / side / "shards").iterdir())
+        taken = size_of(run / side / "shards")
+        assert taken <= stages[f"{side} features"].disk <= taken + 4 * PAGE * len(shards)
+    for name, path in (("Gram matrix", run / "gram.h5"), ("scores", run / "scores.h5")):
+        beside = 16 * PAGE  # headers and ids, which no plan counts
+        assert stages[name].disk <= size_of(path) <= stages[name].disk + beside
+
+
+def test_the_form_of_the_gram_matrix_is_that_of_a_run(finished):
+    planned, run = finished
+    gram = read_gram(run / "gram.h5")
+    size = len(gram.matrix)
+    assert f"{gram.form}, {size} x {size}, 1 tile" in stages_of(plan(planned))["Gram matrix"].note
+
+
+def test_a_larger_set_takes_more_room_and_has_the_primal_form(model_folder, tmp_path):
+    result = stages_of(plan(config(model_folder, tmp_path, train_samples=10**6)))
+    features = result["train features"]
+    assert features.disk > 10**6 * 4096 * 4
+    assert "1,000,000 x 4,096 float32, 200,000 shards" in features.note
+    assert result["Gram matrix"].note.startswith("primal, 4,096 x 4,096")
+    assert result["Gram matrix"].disk == 8 * 4096**2
+
+
+def test_nothing_is_written(model_folder, tmp_path):
+    plan(config(model_folder, tmp_path / "run"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_times_are_told_only_if_something_was_measured(model_folder, tmp_path, capsys):
+    assert all(stage.seconds is None for stage in plan(config(model_folder, tmp_path)).stages)
+    assert "about" not in capsys.readouterr().err
+    stages = stages_of(plan(config(model_folder, tmp_path, measured_images=2)))
+    ratio = stages["train features"].seconds / stages["query features"].seconds  # type: ignore[operator]
+    assert ratio == pytest.approx(TRAIN / QUERIES)
+    assert "images/s" in stages["train features"].note
+    assert re.search(r"in all: .* on disk, at most .* of memory, about", capsys.readouterr().err)
+
+
+def test_the_memory_of_scoring_is_the_least_that_cuts_it_alike(model_folder, tmp_path):
+    def scores(limit: str) -> StagePlan:
+        options = GramOptions(memory_limit=limit)
+        return stages_of(plan(config(model_folder, tmp_path, gram_options=options)))["scores"]
+
+    one_pass = scores("1GiB")
+    assert "1 pass over" in one_pass.note
+    assert scores(str(one_pass.memory)).note == one_pass.note
+    assert "2 passes over" in scores(str(one_pass.memory - 1)).note
+
+
+def test_random_images_are_those_of_their_numbers():
+    images = RandomImages(5, ImageShape(3, 4, 6))
+    assert images.image(2).shape == (3, 4, 6)
+    assert np.array_equal(images.image(2), images.image(2))
+    assert not np.array_equal(images.image(2), images.image(3))
+    assert images.image(0).abs().max() <= 1
+    assert (len(images), images.sample_id(4)) == (5, "4")
+
+
+def test_arithmetic_is_timed():
+    speed = measure_arithmetic()
+    assert speed.single > 0
+    assert speed.double > 0
+
+
+def test_a_gram_matrix_that_does_not_fit_is_said_and_refused(model_folder, tmp_path, capsys):
+    planned = config(model_folder, tmp_path, gram_options=GramOptions(memory_limit="10kB"))
+    with pytest.raises(MemoryLimitError, match="Gram matrix"):
+        plan(planned)
+    lines = capsys.readouterr().err.splitlines()
+    assert any(line.startswith("train features: ") for line in lines)
+    assert any(line.startswith("refused: --memory-limit") for line in lines)
+
+
+def test_a_disk_that_is_too_small_is_refused(model_folder, tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10, 5, 5))
+    with pytest.raises(DiskFullError, match="5 B are free"):
+        plan(config(model_folder, tmp_path))
+
+
+def test_shards_that_do_not_fit_in_memory_are_refused(model_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("dtrak_stream.planning.run.usable_memory", lambda: 1000)
+    with pytest.raises(MemoryLimitError, match="--rows-per-shard 5"):
+        plan(config(model_folder, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train_samples": 0}, "--train-samples 0"),
+        ({"query_samples": 0}, "--query-samples 0"),
+        ({"measured_images": -1}, "--measured-images -1"),
+        ({"image_shape": "3x32x32"}, "the model wants 1x8x8"),
+        ({"score_options": ScoreOptions(method="magic")}, "--method magic"),
+        ({"score_options": ScoreOptions(top_k=0)}, "--top-k 0"),
+        ({"features": small_features(output_function="simple")}, "d-trak takes features of"),
+        ({"features": small_features(proj_dim=65)}, "--proj-dim 65"),
+    ],
+)
+def test_options_that_a_run_refuses_are_refused(model_folder, tmp_path, changes, message):
+    with pytest.raises(DtrakStreamError, match=message) as refusal:
+        plan(dataclasses.replace(config(model_folder, tmp_path), **changes))
+    assert isinstance(refusal.value, ConfigurationError)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "1 s"), (59.6, "60 s"), (200, "3.3 min"), (10_000, "2.8 h"), (10**6, "11.6 days")],
+)
+def test_times_are_written_for_a_reader(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_the_tool_prints_a_line_for_each_stage(model_folder, tmp_path, capsys):
+    options = ["--model", model_folder, "--run", str(tmp_path / "run"), "--measured-images", "0"]
+    code, out, errors = run_tool("plan", [*options, "--proj-dim", "64"], capsys)
+    assert (code, out) == (EXIT_DONE, f"{tmp_path / 'run'}\n")
+    names = [line.partition(":")[0] for line in errors.splitlines()]
+    assert names == ["train features", "query features", "Gram matrix", "scores", "in all"]
+    code, _, errors = run_tool("plan", [*options, "--memory-limit", "10kB"], capsys)
+    assert code == EXIT_REFUSED
+    assert errors.splitlines()[-1].startswith("error: ")

@@ -1,0 +1,7 @@
+"""Write features or scores for other programs."""
+
+from dtrak_stream.command_line import run
+from dtrak_stream.exchange import ExportConfig, export
+
+if __name__ == "__main__":
+    run(ExportConfig, export)
