@@ -41,6 +41,9 @@ class ExecutionOptions:
 auto measures both on the first images."""
     batch_size: int | None = None
     """Images in one pass of the model (default: the fastest of a few that fit in memory)."""
+    compile: bool = False
+    """Run the timestep-batched engine through torch.compile: for long runs on a GPU, as compiling \
+takes minutes; no gain was seen on CPUs."""
 
     def __post_init__(self) -> None:
         if self.batch_size is not None and self.batch_size < 1:
@@ -48,6 +51,12 @@ auto measures both on the first images."""
                 f"{self.batch_size} is not a number of images",
                 where="--batch-size",
                 remedy="give a whole number of at least 1, or leave it out",
+            )
+        if self.compile and self.engine == "hooked":
+            raise ConfigurationError(
+                "the hooked engine looks into single layers, which compiling takes away",
+                where="--compile --engine hooked",
+                remedy="use --engine timestep-batched, or auto to measure both",
             )
 
 
@@ -67,6 +76,8 @@ class Execution:
         Names of the parameters that the layer rules of the hooked engine serve.
     reason
         Why, for the user.
+    compiled
+        Whether the network runs through `torch.compile`.
     """
 
     engine: EngineName
@@ -74,6 +85,7 @@ class Execution:
     pairs_per_pass: int
     served: tuple[str, ...]
     reason: str
+    compiled: bool = False
 
     def apply(self, featurizer: Featurizer) -> None:
         """Make the featurizer execute like this."""
@@ -81,7 +93,9 @@ class Execution:
         featurizer.engine.close()
         featurizer.batch_size = self.batch_size
         if self.engine == "timestep-batched":
-            featurizer.engine = TimestepBatchedEngine(task, pairs_per_pass=pairs)
+            featurizer.engine = TimestepBatchedEngine(
+                task, pairs_per_pass=pairs, compiled=self.compiled
+            )
         else:
             featurizer.engine = HookedEngine(task, frozenset(self.served), pairs)
 
@@ -172,10 +186,11 @@ class _Calibration:
         size = self._options.batch_size
         served = self._served if engine == "hooked" else ()
         if size is not None:
-            return [Execution(engine, size, size * pairs, served, "as asked for")]
+            compiled = self._options.compile and engine == "timestep-batched"
+            return [Execution(engine, size, size * pairs, served, "as asked for", compiled)]
         if engine == "timestep-batched":  # it takes one image at a time in any case
-            passes = min(pairs, PAIRS_PER_PASS)
-            return [Execution(engine, _GATHERED, passes, served, "no other engine")]
+            passes, compiled = min(pairs, PAIRS_PER_PASS), self._options.compile
+            return [Execution(engine, _GATHERED, passes, served, "no other engine", compiled)]
         largest = int(_SHARE_OF_IMAGES * len(self._images) * pairs)
         tried = [number for number in _PAIRS if number <= largest]
         if len(tried) < 2:

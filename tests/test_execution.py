@@ -101,6 +101,29 @@ def test_a_model_without_rules_takes_the_exact_engine(model_folder, images, monk
         choose(model_folder, images, ExecutionOptions("hooked"))
 
 
+def test_compiling_changes_no_feature(model_folder, images, tmp_path, monkeypatch):
+    compiled: list[str] = []
+    compiler = torch.compile
+
+    def traced(network, dynamic):
+        compiled.append(type(network).__name__)
+        return compiler(network, dynamic=dynamic, backend="eager")  # needs no C++ compiler
+
+    monkeypatch.setattr(torch, "compile", traced)
+    found = {}
+    for wanted in (False, True):
+        execution = ExecutionOptions("timestep-batched", 5, compile=wanted)
+        featurize(config_of(images, model_folder, tmp_path / str(wanted), execution=execution))
+        found[wanted] = features_of(tmp_path / str(wanted))
+    assert compiled == ["UNet2DModel"]
+    assert np.allclose(found[True], found[False], rtol=1e-3, atol=1e-5 * abs(found[False]).max())
+
+
+def test_compiling_the_hooked_engine_is_refused():
+    with pytest.raises(ConfigurationError, match="--engine timestep-batched, or auto"):
+        ExecutionOptions("hooked", compile=True)
+
+
 def test_no_images_in_a_batch_is_refused():
     with pytest.raises(ConfigurationError, match="--batch-size: 0"):
         ExecutionOptions(batch_size=0)

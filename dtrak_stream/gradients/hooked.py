@@ -131,7 +131,8 @@ class HookedEngine:
             if offset is None:
                 continue
             offset += within
-            if held and (offset != stop or block.nbytes > _JOINED_BYTES):
+            alone = held and max(block.nbytes, held[-1].nbytes) > _JOINED_BYTES
+            if held and (offset != stop or alone):
                 yield start, _side_by_side(held)
                 held = []
             if not held:

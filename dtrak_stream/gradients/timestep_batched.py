@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -37,18 +37,29 @@ class TimestepBatchedEngine:
     gather_bytes
         Memory for gradients of several samples handed on together. Projectors are cheaper a
         sample when they get several; one sample is always allowed.
+    compiled
+        Whether the network runs through `torch.compile`, which takes a minute or more at first.
     """
 
     task: GradientTask
     names: frozenset[str] | None = None
     pairs_per_pass: int = PAIRS_PER_PASS
     gather_bytes: int = GATHER_BYTES
+    compiled: bool = False
     name: ClassVar[str] = "timestep-batched"
 
     @property
     def num_parameters(self) -> int:
         """Return p, the length of one sample's gradient."""
         return self.task.num_parameters
+
+    @cached_property
+    def _task(self) -> GradientTask:
+        if not self.compiled:
+            return self.task
+        denoiser = self.task.denoiser
+        network = cast(nn.Module, torch.compile(denoiser.network, dynamic=False))
+        return replace(self.task, denoiser=replace(denoiser, network=network))
 
     def with_pairs_per_pass(self, pairs: int) -> TimestepBatchedEngine:
         """Return the same engine with fewer or more pairs in one pass."""
@@ -92,18 +103,18 @@ class TimestepBatchedEngine:
 
     def _gradient_into(self, out: Tensor, image: Tensor, sample_id: str) -> None:
         parameters = list(self._parameters.values())
-        for number, pairs in enumerate(self.task.passes(self.pairs_per_pass)):
-            batch = self.task.noised(image, [sample_id], pairs)
+        for number, pairs in enumerate(self._task.passes(self.pairs_per_pass)):
+            batch = self._task.noised(image, [sample_id], pairs)
             batch.noisy.requires_grad_(self._needs_input_gradient)
-            value = self.task.mean_of_f(batch)
+            value = self._task.mean_of_f(batch)
             inputs = [*parameters, batch.noisy] if batch.noisy.requires_grad else parameters
-            with self.task.timer.stage("backward"):
+            with self._task.timer.stage("backward"):
                 gradients = torch.autograd.grad(value, inputs, allow_unused=True)
             _write_flat(out, gradients[: len(parameters)], parameters, add=number > 0)
 
     @cached_property
     def _needs_input_gradient(self) -> bool:
-        return needs_input_gradient(self.task.denoiser.network, self._parameters)
+        return needs_input_gradient(self._task.denoiser.network, self._parameters)
 
 
 def _write_flat(
