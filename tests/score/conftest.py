@@ -13,7 +13,7 @@ import pytest
 
 from dtrak_stream.checkpoints import Checkpoints
 from dtrak_stream.errors import MemoryLimitError
-from dtrak_stream.gram import GramConfig, GramOptions, compute_gram, gram_size
+from dtrak_stream.gram import GramConfig, GramOptions, compute_gram
 from dtrak_stream.score import ScoreConfig, ScoreOptions, ScoreResult, score
 from dtrak_stream.store import FeatureStore
 from tests.conftest import store_of
@@ -70,7 +70,12 @@ class Attribution:
     def score(
         self, out: Path | None = None, *, memory_limit: str = "1GiB", **options: Any
     ) -> ScoreResult:
-        config = ScoreConfig(
+        return score(self.config(out, memory_limit=memory_limit, **options))
+
+    def config(
+        self, out: Path | None = None, *, memory_limit: str = "1GiB", **options: Any
+    ) -> ScoreConfig:
+        return ScoreConfig(
             train=self.train.layout.root,
             query=self.query.layout.root,
             gram=self.gram,
@@ -79,7 +84,6 @@ class Attribution:
             memory_limit=memory_limit,
             quiet=True,
         )
-        return score(config)
 
     def scores(self, **options: Any) -> np.ndarray:
         """Score and return all scores (Q, N)."""
@@ -97,9 +101,10 @@ class Attribution:
         save, saved = Checkpoints.save, list[str]()
 
         def save_some(checkpoints: Checkpoints, name: str, **arrays: Any) -> None:
-            if len(saved) == after:
-                raise error
-            saved.append(name)
+            if name.startswith("part-"):
+                if len(saved) == after:
+                    raise error
+                saved.append(name)
             save(checkpoints, name, **arrays)
 
         with monkeypatch.context() as patch:
@@ -111,7 +116,7 @@ class Attribution:
 
     def kept(self) -> list[Path]:
         """The scored blocks of unfinished work."""
-        return sorted(self.parts.glob("*.npz"))
+        return sorted(self.parts.glob("part-*.npz"))
 
     def smallest_limit(self, query_blocks: int, **options: Any) -> str:
         """The smallest memory limit that cuts the queries into at most so many blocks."""
@@ -125,10 +130,9 @@ class Attribution:
         return str(high)
 
     def _query_blocks(self, limit: int, **options: Any) -> float:
-        size = gram_size(self.gram)
-        options = {"gram_size": size, "memory_limit": limit, "options": ScoreOptions(**options)}
+        config = self.config(memory_limit=str(limit), **options)
         try:
-            return len(plan_module.plan_scores(self.train, self.query, **options).queries)
+            return len(run_module.prepare(config).plan.queries)
         except MemoryLimitError:
             return float("inf")
 
