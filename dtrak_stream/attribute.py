@@ -13,17 +13,29 @@ import tyro
 
 from dtrak_stream.data import ImageOptions
 from dtrak_stream.diffusion import EMBEDDED_MODEL
+from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.execution import ExecutionOptions
 from dtrak_stream.features import FeatureOptions
-from dtrak_stream.featurize import FeaturizeConfig, FeaturizeResult, featurize
+from dtrak_stream.featurize import FeaturizeConfig, featurize
 from dtrak_stream.gram import GramConfig, GramOptions, compute_gram
-from dtrak_stream.methods import find_method, refuse_other_output_function
+from dtrak_stream.kernel import parse_dampings
+from dtrak_stream.method_list import NEEDS
+from dtrak_stream.methods import (
+    Needs,
+    find_method,
+    refuse_other_output_function,
+    transform_of,
+)
 from dtrak_stream.progress import say
 from dtrak_stream.provenance import record_run
 from dtrak_stream.report import ReportConfig, ReportOptions, write_report
-from dtrak_stream.score import ScoreConfig, ScoreOptions, ScoreResult, score
+from dtrak_stream.score import ScoreConfig, ScoreOptions, score
+from dtrak_stream.score.ensemble import checkpoint_weights
+from dtrak_stream.score.half_sketch import refuse_without_halves
 
 Result = TypeVar("Result")
+
+_MAKES: tuple[Needs, ...] = ("gradients",)
 
 
 @dataclass(frozen=True)
@@ -36,8 +48,9 @@ class AttributeConfig:
     explains handwritten digits it was not trained on.
     """
 
-    model: str = EMBEDDED_MODEL
-    """Diffusers pipeline folder with safetensors (or the small model that comes along)."""
+    model: str | tuple[str, ...] = EMBEDDED_MODEL
+    """Diffusers pipeline folder with safetensors (or the small model that comes along); several \
+are an ensemble, or checkpoints for tracincp and gas, whose scores are averaged."""
     train: str = "sklearn:digits[:1000]"
     """Images the model was trained on: a folder, FILE.npz:KEY, FILE.npy, FILE.h5:KEY, a datasets \
 folder, parquet, tar, hf:OWNER/NAME or sklearn:digits; [a:b] at the end takes a range."""
@@ -94,21 +107,36 @@ def attribute(config: AttributeConfig) -> AttributeResult:
         On Ctrl-C. The same call goes on where it stopped.
     """
     config = _with_output_function(config)
+    _refuse_early(config)
     record = config.run / "config.yaml"
     if not record.exists():
         record_run(record, config)
     stages = StageTimes()
-    train = stages.run("train features", _featurize, config, config.train, "train", config.limit)
-    query = stages.run(
-        "query features", _featurize, config, config.query, "query", config.query_limit
-    )
-    gram_config = GramConfig(train.path, config.run / "gram.h5", config.gram_options, config.quiet)
-    gram = stages.run("Gram matrix", compute_gram, gram_config)
-    scored = stages.run("scores", _score, config, train.path, query.path, gram.path)
+    for model, folder in model_folders(config):
+        _run_model(stages, config, model, folder)
+    scored = stages.run("scores", score, _score_config(config))
     report = stages.run("report", write_report, _report_config(config, scored.path))
     record_run(record, config)  # only now: a refused call must not rewrite what the run was
     say(stages.summary())
     return AttributeResult(report.path, scored.path, scored.quarantined, stages.seconds)
+
+
+def _refuse_early(config: AttributeConfig) -> None:
+    """Refuse before hours of featurizing what scoring would refuse after them."""
+    options = config.score_options
+    method = find_method(options.method)
+    if method.needs not in _MAKES:
+        raise ConfigurationError(
+            f"{method.name} needs {NEEDS[method.needs]}, which this command does not make",
+            where=f"--method {method.name}",
+            remedy="make them with tools/featurize.py or tools/retrain_subsets.py, then run "
+            "tools/gram.py and tools/score.py",
+        )
+    if options.error_bars:
+        refuse_without_halves(config.features.projector, config.features.proj_dim)
+    transform_of(method, options.transform)
+    parse_dampings(options.damping)
+    checkpoint_weights(method, options.checkpoint_weights, len(model_folders(config)))
 
 
 def _with_output_function(config: AttributeConfig) -> AttributeConfig:
@@ -120,39 +148,66 @@ def _with_output_function(config: AttributeConfig) -> AttributeConfig:
     return dataclasses.replace(config, features=features)
 
 
-def _featurize(
-    config: AttributeConfig, images: str, name: str, limit: int | None
-) -> FeaturizeResult:
-    return featurize(
-        FeaturizeConfig(
-            images=images,
-            store=config.run / name,
-            model=config.model,
-            limit=limit,
-            redo_corrupt=config.redo_corrupt,
-            features=config.features,
-            execution=config.execution,
-            image_options=config.image_options,
-            quiet=config.quiet,
-        )
+def model_folders(config: AttributeConfig) -> list[tuple[str, Path]]:
+    """Return each model, and the folder for its features and Gram matrix.
+
+    A single model has the folder of the run; of several, each has `models/0`, `models/1`, ... in
+    it.
+    """
+    if isinstance(config.model, str):
+        return [(config.model, config.run)]
+    if len(config.model) == 1:
+        return [(config.model[0], config.run)]
+    folder = config.run / "models"
+    return [(model, folder / str(number)) for number, model in enumerate(config.model)]
+
+
+def _run_model(stages: StageTimes, config: AttributeConfig, model: str, folder: Path) -> None:
+    """Bring the features and the Gram matrix of one model to completion."""
+    train = _featurize_config(config, model, config.train, folder / "train", config.limit)
+    query = _featurize_config(config, model, config.query, folder / "query", config.query_limit)
+    stages.run("train features", featurize, train)
+    stages.run("query features", featurize, query)
+    if find_method(config.score_options.method).uses_kernel:
+        gram = GramConfig(train.store, folder / "gram.h5", config.gram_options, config.quiet)
+        stages.run("Gram matrix", compute_gram, gram)
+
+
+def _featurize_config(
+    config: AttributeConfig, model: str, images: str, store: Path, limit: int | None
+) -> FeaturizeConfig:
+    return FeaturizeConfig(
+        images=images,
+        store=store,
+        model=model,
+        limit=limit,
+        redo_corrupt=config.redo_corrupt,
+        features=config.features,
+        execution=config.execution,
+        image_options=config.image_options,
+        quiet=config.quiet,
     )
 
 
-def _score(config: AttributeConfig, train: Path, query: Path, gram: Path) -> ScoreResult:
-    return score(
-        ScoreConfig(
-            train=train,
-            query=query,
-            gram=gram,
-            out=config.run / "scores.h5",
-            options=config.score_options,
-            memory_limit=config.gram_options.memory_limit,
-            quiet=config.quiet,
-        )
+def _score_config(config: AttributeConfig) -> ScoreConfig:
+    folders = [folder for _, folder in model_folders(config)]
+    uses_kernel = find_method(config.score_options.method).uses_kernel
+    return ScoreConfig(
+        train=tuple(folder / "train" for folder in folders),
+        query=tuple(folder / "query" for folder in folders),
+        gram=tuple(folder / "gram.h5" for folder in folders) if uses_kernel else None,
+        out=config.run / "scores.h5",
+        options=config.score_options,
+        memory_limit=config.gram_options.memory_limit,
+        quiet=config.quiet,
     )
 
 
 def _report_config(config: AttributeConfig, scores: Path) -> ReportConfig:
+    options = config.report
+    if options.damping_number is None and parse_dampings(config.score_options.damping).several:
+        say("the report shows the first of the dampings; choose another by --damping-number")
+        options = dataclasses.replace(options, damping_number=0)
     return ReportConfig(
         scores=scores,
         train=config.train,
@@ -161,7 +216,7 @@ def _report_config(config: AttributeConfig, scores: Path) -> ReportConfig:
         limit=config.limit,
         query_limit=config.query_limit,
         images=config.image_options,
-        report=config.report,
+        report=options,
         quiet=config.quiet,
     )
 
@@ -173,10 +228,10 @@ class StageTimes:
         self.seconds: dict[str, float] = {}
 
     def run(self, name: str, stage: Callable[..., Result], *arguments: object) -> Result:
-        """Call `stage` and note its time under `name`."""
+        """Call `stage` and add its time under `name`."""
         begin = time.perf_counter()
         result = stage(*arguments)
-        self.seconds[name] = time.perf_counter() - begin
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
         return result
 
     def summary(self) -> str:

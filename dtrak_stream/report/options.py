@@ -23,6 +23,8 @@ class ReportOptions:
     """Proponents, and as many opponents, shown for each query."""
     influential: int = 8
     """Rows in the table of training images that are proponents of the most queries."""
+    damping_number: int | None = None
+    """Which of the dampings to show, from 0, where the scores are for a list of them."""
     tile_pixels: int = 128
     """Longest side of an embedded training image; a larger one is scaled down. A query image
     may be twice as long."""

@@ -42,7 +42,7 @@ def write_report(config: ReportConfig) -> ReportResult:
     DiskFullError
         If there is no room for the report.
     """
-    with ScoresFile(config.scores) as scores:
+    with ScoresFile(config.scores, config.report.damping_number) as scores:
         shape = parse_shape(str(scores.attributes["image_shape"]))
         train, query = _galleries(config, scores, shape)
         cards = CardMaker(scores, train, query, config.report.proponents)

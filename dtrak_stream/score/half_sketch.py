@@ -49,8 +49,8 @@ class HalfSketch(FeatureStore):
     """
 
     def __init__(self, store: FeatureStore, half: str) -> None:
-        refuse_without_halves(store)
         whole = store.fingerprint
+        refuse_without_halves(whole.projector, whole.proj_dim)
         fingerprint = replace(
             whole, proj_dim=whole.proj_dim // 2, projector=f"{whole.projector} ({half} of halves)"
         )
@@ -84,7 +84,7 @@ class HalfSketch(FeatureStore):
         return folded
 
 
-def refuse_without_halves(store: FeatureStore) -> None:
+def refuse_without_halves(projector: str, dim: int) -> None:
     """Refuse error bars for features that are not two independent projections.
 
     Raises
@@ -92,7 +92,6 @@ def refuse_without_halves(store: FeatureStore) -> None:
     ConfigurationError
         Naming the projector.
     """
-    projector, dim = store.fingerprint.projector, store.proj_dim
     if projector not in _PROJECTORS or dim % 2:
         raise ConfigurationError(
             f"features of the projector {projector} with k = {dim} have no two independent halves",

@@ -120,7 +120,7 @@ class ScoreRun:
     def _attributes_of_lambdas(
         self, scorer: Scorer, checkpoints: Checkpoints
     ) -> list[dict[str, Any]]:
-        """Return the attributes of each lambda: a number, or one for each of several models."""
+        """Return the attributes of each lambda: of several models, the means, and all of them."""
         if self.dampings is None:
             return [{}]
         members = scorer.members[: len(self.ensemble.models)]
@@ -130,7 +130,11 @@ class ScoreRun:
         for each in range(scorer.lambdas):
             rows = [one.attributes(each) for one in facts]
             of_models = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-            attributes.append(rows[0] if len(rows) == 1 else of_models)
+            attributes.append({name: float(values.mean()) for name, values in of_models.items()})
+            if len(rows) > 1:
+                attributes[-1] |= {
+                    f"{name}_of_models": all_of for name, all_of in of_models.items()
+                }
             attributes[-1] |= {"gram_form": form, "kernel_solver": self.plan.solver}
         return attributes
 
@@ -181,7 +185,7 @@ def prepare(config: ScoreConfig) -> ScoreRun:
     ensemble = open_ensemble(method, config)
     for model in ensemble.models:
         if options.error_bars:
-            refuse_without_halves(model.train)
+            refuse_without_halves(model.train.fingerprint.projector, model.train.proj_dim)
         if method.normalisation == "leverage":
             residuals(model.train)
     plan = _plan(config, method, dampings, ensemble, limit)

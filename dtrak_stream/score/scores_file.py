@@ -86,6 +86,11 @@ class ScoresFile:
         return {name: _plain(value) for name, value in sorted(attributes.items())}
 
     @property
+    def has_sign(self) -> bool:
+        """Return whether scores tell proponents from opponents: they are not squares or such."""
+        return bool(_plain(self._file.attrs["transform"]) == "none")
+
+    @property
     def damping_count(self) -> int:
         """Return for how many lambdas of a list the file holds scores; 0 without a list."""
         return sum(name.startswith(_DAMPING_GROUP) for name in self._file)
