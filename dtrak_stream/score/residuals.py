@@ -31,7 +31,7 @@ def residuals(store: FeatureStore) -> FloatArray:
             "has no residuals and unit-length gradients, which das needs",
             where=store.layout.root,
             remedy="make both stores with tools/featurize.py --output-function avg "
-            "--normalise-timesteps",
+            "--timestep-weights unit-gradient",
         )
     return np.concatenate(found).astype(np.float32)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -12,14 +13,16 @@ import numpy as np
 import pytest
 
 from dtrak_stream.checkpoints import Checkpoints
+from dtrak_stream.durable import write_json
 from dtrak_stream.errors import MemoryLimitError
 from dtrak_stream.gram import GramConfig, GramOptions, compute_gram
 from dtrak_stream.score import ScoreConfig, ScoreOptions, ScoreResult, score
-from dtrak_stream.store import FeatureStore
+from dtrak_stream.store import FeatureStore, StoreLayout, read_shard, write_shard
 from tests.conftest import store_of
 
 # the package's function `score` hides the package of this name from dotted paths
 plan_module = import_module("dtrak_stream.score.plan")
+normalisation_module = import_module("dtrak_stream.score.normalisation")
 run_module = import_module("dtrak_stream.score.run")
 scores_file_module = import_module("dtrak_stream.score.scores_file")
 
@@ -157,6 +160,29 @@ def read(path: Path) -> dict[str, np.ndarray]:
 def attributes(path: Path) -> dict[str, Any]:
     with h5py.File(path) as file:
         return dict(file.attrs)
+
+
+def with_residuals(store: FeatureStore, residual: np.ndarray) -> FeatureStore:
+    """Add residuals (N,) to a store, as one of gradients of unit length has them."""
+    fingerprint, rows_of = store.fingerprint, store.layout.shard_rows
+    known = "timestep_weights" in {field.name for field in dataclasses.fields(fingerprint)}
+    if known:
+        changes: dict[str, Any] = {"timestep_weights": "unit-gradient"}
+        fingerprint = dataclasses.replace(fingerprint, **changes)
+    layout = StoreLayout(store.layout.root, fingerprint)
+    for shard in range(layout.num_shards):
+        path, rows = layout.shard_path(shard), rows_of(shard)
+        values = residual[rows.start : rows.stop].astype(np.float32)
+        if known:
+            content = read_shard(path, store.fingerprint.hash())
+            features = np.array(content.features)
+            changes = {"features": features, "residual": values}
+            write_shard(path, dataclasses.replace(content, **changes), fingerprint.hash())
+        else:
+            with h5py.File(path, "a") as file:
+                file["residual"] = values
+    write_json(layout.plan_path, layout.plan())
+    return FeatureStore.open(layout.root)
 
 
 @pytest.fixture
