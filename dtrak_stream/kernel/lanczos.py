@@ -67,7 +67,10 @@ class EstimatedSpectrum:
 
     @property
     def rank(self) -> float:
-        """Return an estimate of the number of eigenvalues above float32 rounding."""
+        """Return an estimate of the number of eigenvalues above float32 rounding.
+
+        Zeros are told apart early; what is small but not zero counts until many steps are done.
+        """
         least = ROUNDING * self.largest
         shares = [one.weights[one.nodes > least].sum() for one in self._quadratures]
         return float(self.size * np.mean(shares))

@@ -44,7 +44,8 @@ class KernelFacts:
     freedom, freedom_error
         Effective degrees of freedom, and the error of their estimate; 0 where they are exact.
     rank
-        Number of eigenvalues above float32 rounding, an estimate for a large matrix.
+        Number of eigenvalues above float32 rounding; for a large matrix an estimate that counts
+        small eigenvalues among those above.
     condition
         Of G + lambda I: largest over smallest eigenvalue; for a large matrix an upper bound.
     """
@@ -170,7 +171,7 @@ class KernelMaker:
             dampings,
             freedom=tuple(map(spectrum.freedom, values)),
             freedom_error=tuple(map(spectrum.freedom_error, values)),
-            rank=float(round(spectrum.rank)),
+            rank=float(min(round(spectrum.rank), gram.rank_bound)),
             condition=tuple(_condition(spectrum, value) for value in values),
         )
         for each, choice in enumerate(choices):
@@ -185,7 +186,7 @@ class KernelMaker:
             f"damping {choice.text}: lambda = {damping.absolute:.6g}, {damping.relative:.4g} of "
             f"the mean eigenvalue {damping.mean_eigenvalue:.4g}; effective degrees of freedom "
             f"{facts.freedom[each]:.1f}{margin} (N = {self._samples:,}, k = {self._proj_dim:,}, "
-            f"rank {'about ' if error else ''}{facts.rank:,.0f}, "
+            f"rank {'at most about ' if error else ''}{facts.rank:,.0f}, "
             f"condition {facts.condition[each]:.2g})"
         )
 

@@ -22,7 +22,8 @@ from tests.score.conftest import (
     plan_module,
     read,
     whole_numbers,
-)from tests.score.formulas import reference
+)
+from tests.score.formulas import reference
 
 TRAIN, QUERY = whole_numbers(24, 64), whole_numbers(5, 64, 1)
 P, K = 3000, 64
