@@ -106,8 +106,8 @@ def attribute(config: AttributeConfig) -> AttributeResult:
     InterruptedRunError
         On Ctrl-C. The same call goes on where it stopped.
     """
-    config = _with_output_function(config)
     _refuse_early(config)
+    config = _with_output_function(config)
     record = config.run / "config.yaml"
     if not record.exists():
         record_run(record, config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,16 +54,20 @@ class GramRows:
             If the file cannot be read, or they hold NaN or inf.
         """
         with opened_gram(self.path) as file:
-            block: Matrix = file["gram"][rows.start : rows.stop]
-        if not np.isfinite(block).all():
-            raise damaged_gram(self.path, "holds NaN or inf")
-        return block
+            return self._checked(file, rows)
 
     def blocks(self) -> Iterator[tuple[range, Matrix]]:
         """Yield (rows, (len(rows), d) float64), in order, all rows once."""
-        for start in range(0, self.size, self.rows_at_a_time):
-            rows = range(start, min(start + self.rows_at_a_time, self.size))
-            yield rows, self.rows(rows)
+        with opened_gram(self.path) as file:
+            for start in range(0, self.size, self.rows_at_a_time):
+                rows = range(start, min(start + self.rows_at_a_time, self.size))
+                yield rows, self._checked(file, rows)
+
+    def _checked(self, file: Any, rows: range) -> Matrix:
+        block: Matrix = file["gram"][rows.start : rows.stop]
+        if not np.isfinite(block).all():
+            raise damaged_gram(self.path, "holds NaN or inf")
+        return block
 
     def matrix(self) -> Matrix:
         """Return the whole matrix: (d, d) float64; no memory is needed beside it but a block."""

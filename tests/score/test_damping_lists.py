@@ -129,8 +129,8 @@ def test_a_list_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
 
 @pytest.fixture
 def no_whole_matrix(monkeypatch):
-    """Read the Gram matrix three rows at a time, and never as a whole."""
-    monkeypatch.setattr("dtrak_stream.gram.rows.ROW_BLOCK_BYTES", 8 * 64 * 3)
+    """Read the Gram matrix thirteen rows at a time, and never as a whole."""
+    monkeypatch.setattr("dtrak_stream.gram.rows.ROW_BLOCK_BYTES", 8 * 64 * 13)
     monkeypatch.setattr(GramRows, "matrix", lambda _: pytest.fail("the whole matrix was read"))
 
 

@@ -114,6 +114,15 @@ def test_the_transform_is_applied_to_the_mean(models):
     assert close(read(models.out)["scores"], np.mean(singles, axis=0) ** 2)
 
 
+def test_error_bars_are_those_of_the_mean(models):
+    models.score(method="tracincp", error_bars=True)
+    means = []
+    for sign in (1, -1):
+        fold = [(x[:, :32] + sign * x[:, 32:]) for pair in zip(QUERIES, TRAINS) for x in pair]
+        means.append(np.mean([q @ t.T for q, t in zip(fold[::2], fold[1::2])], axis=0))
+    assert close(read(models.out)["score_error"], np.abs(means[0] - means[1]) / 2)
+
+
 def test_rankings_are_those_of_the_mean(models, monkeypatch):
     monkeypatch.setattr(plan_module, "_ROWS_PER_PART", 7)
     models.score(method="trak", damping="0.1", top_k=6)
