@@ -19,8 +19,8 @@ from dtrak_stream.features import FeatureOptions
 from dtrak_stream.featurize import FeaturizeConfig, featurize
 from dtrak_stream.gram import GramConfig, GramOptions, compute_gram
 from dtrak_stream.kernel import parse_dampings
-from dtrak_stream.method_list import NEEDS
 from dtrak_stream.methods import (
+    NEEDS,
     Needs,
     find_method,
     refuse_other_output_function,

@@ -8,19 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from dtrak_stream.command_line import EXIT_DONE, Outcome, run
-from dtrak_stream.methods import METHODS, Method, Needs
+from dtrak_stream.methods import METHODS, NEEDS, Method
 
 Config = TypeVar("Config")
 
-NEEDS: dict[Needs, str] = {
-    "gradients": "gradients of queries and training samples",
-    "pixels": "pixels as features",
-    "clip": "CLIP image features",
-    "trajectory": "gradients, of queries along their sampling path",
-    "unit-gradients": "gradients of unit length per timestep, residuals r",
-    "subsets": "models retrained on random subsets (--truth)",
-}
-"""What each kind of features or results is, in words."""
 _COLUMNS = ("name", "formula", "source", "needs", "cost")
 _NOTE = (
     "K = Phi^T Phi + lambda I, h_n = phi_n^T K^-1 phi_n, r_n = residual, Phi = features (N, k); "

@@ -13,10 +13,20 @@ from dtrak_stream.objectives import interpolation_eta
 
 Needs = Literal["gradients", "pixels", "clip", "trajectory", "unit-gradients", "subsets"]
 Normalisation = Literal["none", "cosine", "relative-if", "renorm", "leverage"]
-Transform = Literal["none", "square", "abs"]
+Transform = Literal["none", "square", "mean-square", "abs"]
+
+NEEDS: dict[Needs, str] = {
+    "gradients": "gradients of queries and training samples",
+    "pixels": "pixels as features",
+    "clip": "CLIP image features",
+    "trajectory": "gradients, of queries along their sampling path",
+    "unit-gradients": "gradients of unit length per timestep, residuals r",
+    "subsets": "models retrained on random subsets (--truth)",
+}
+"""What each kind of features or results is, in words."""
 
 _LOSSES = ("simple", "elbo")
-_PREDICTION_FUNCTIONS = ("square", "avg", "l1", "l2", "linf", "interpolation")
+_PREDICTION_FUNCTIONS = ("square", "avg", "l1", "l2", "linf", "interpolation", "probe")
 _ANY = (*_LOSSES, *_PREDICTION_FUNCTIONS)
 
 

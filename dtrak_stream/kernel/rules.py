@@ -10,11 +10,11 @@ from dtrak_stream.kernel.lanczos import EstimatedSpectrum
 from dtrak_stream.kernel.matrix import Moments
 from dtrak_stream.kernel.spectrum import ROUNDING, Spectrum, damping_for_freedom
 
-FREEDOM_PER_SAMPLE = {"none": 0.15, "square": 0.07, "abs": 0.07}
+FREEDOM_PER_SAMPLE = {"none": 0.15, "square": 0.07, "mean-square": 0.07, "abs": 0.07}
 """Share of N that df should be, by transform: the best of a benchmark with N = 1,000, k = 4,096.
 
 `abs` was not measured: it ranks training samples as `square` does."""
-FREEDOM_PER_DIMENSION = {"none": 0.45, "square": 0.21, "abs": 0.21}
+FREEDOM_PER_DIMENSION = {"none": 0.45, "square": 0.21, "mean-square": 0.21, "abs": 0.21}
 """Share of k that bounds df when N > k: 1 / df = 1 / (a N) + 1 / (b k), fitted for `none`."""
 
 
@@ -29,7 +29,7 @@ class GramFacts:
     proj_dim
         k, the length of a feature.
     transform
-        `none`, `square` or `abs`: what is done to the scores.
+        `none`, `square`, `mean-square` or `abs`: what is done to the scores.
     moments
         Trace of the Gram matrix, and of its square.
     """

@@ -88,7 +88,7 @@ class CardMaker:
         self._query = query
         self._count = count
         self._squared = not scores.has_sign
-        self._kind = "squared" if scores.attributes["transform"] == "square" else "absolute"
+        self._kind = "absolute" if scores.attributes["transform"] == "abs" else "squared"
 
     def card(self, number: int) -> Card:
         """Return the card of query `number`.

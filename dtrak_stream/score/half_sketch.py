@@ -4,7 +4,8 @@ Adding the halves of a projected feature gives the projection of the same gradie
 dimensions, and so does subtracting them: every entry of the gradient is in both, with signs that
 are independent. Products of either are unbiased, their errors are uncorrelated and of the same
 size, and the mean of both is the product of the whole features. The standard error of a score
-from k dimensions is therefore half the difference of the scores from the two halves.
+from k dimensions is therefore half the difference of the scores from the two halves. It has one
+degree of freedom: rough for a single score, right in the mean square over many.
 
 (The halves taken by themselves would each see a random half of the gradient's entries, and their
 errors would not be independent.)

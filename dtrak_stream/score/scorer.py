@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,18 +99,26 @@ class Scorer:
         ) as bar:
             for number, member in enumerate(self.members):
                 missing = [part for part in parts if done[part[2]] == number]
-                if not missing and self._is_told(member, checkpoints):
-                    continue
-                scores = self._scores_of(member, checkpoints, visible=visible)
-                blocks: dict[int, ScoreBlocks] = {}
-                for q, s, name in missing:
-                    if q not in blocks:
-                        blocks = {q: scores.blocks(self.plan.queries[q])}
-                    tau = self._weighted(member, scores, blocks[q], s, checkpoints)
-                    self._keep(sums, name, number, tau, q, s)
-                    done[name] += 1
-                    bar.update()
+                if missing or not self._is_told(member, checkpoints):
+                    for name in self._add_member(number, missing, sums, visible=visible):
+                        done[name] += 1
+                        bar.update()
         return total - before
+
+    def _add_member(
+        self, number: int, missing: list[tuple[int, int, str]], sums: PartSums, *, visible: bool
+    ) -> Iterator[str]:
+        """Add one member to blocks, and yield their names; its kernel is gone afterwards."""
+        member = self.members[number]
+        scores = self._scores_of(member, sums.checkpoints, visible=visible)
+        blocks: dict[int, ScoreBlocks] = {}
+        for q, s, name in missing:
+            if q not in blocks:
+                blocks.clear()  # before the next is made: only one has room
+                blocks[q] = scores.blocks(self.plan.queries[q])
+            tau = self._weighted(member, scores, blocks[q], s, sums.checkpoints)
+            self._keep(sums, name, number, tau, q, s)
+            yield name
 
     def _is_told(self, member: Member, checkpoints: Checkpoints) -> bool:
         needed = member.model.gram is not None and member.variant == 0
@@ -136,12 +145,14 @@ class Scorer:
         s: int,
         checkpoints: Checkpoints,
     ) -> FloatArray:
-        """Return the normalised scores (L, Q, n) of a block times the weight of the model."""
+        """Return the scores (L, Q, n) of a block by one member, as they enter the average."""
         tau = blocks.of_shards(self.plan.shards[s])
         name = f"factors-{member.variant}-{member.number:05d}-{s:06d}"
         factors = scores.factors(self.columns(s), name, checkpoints)
         if factors is not None:
             tau *= factors[:, None]
+        if self.transform == "mean-square":
+            np.square(tau, out=tau)
         if member.model.weight != 1:
             tau *= np.float32(member.model.weight)
         return tau
@@ -166,7 +177,7 @@ class Scorer:
 
 
 def transformed(scores: FloatArray, transform: Transform) -> FloatArray:
-    """Return scores squared, without their sign, or as they are."""
+    """Return averages squared, without their sign, or as they are."""
     if transform == "square":
         return np.square(scores)
     return np.abs(scores) if transform == "abs" else scores

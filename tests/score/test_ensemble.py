@@ -114,6 +114,12 @@ def test_the_transform_is_applied_to_the_mean(models):
     assert close(read(models.out)["scores"], np.mean(singles, axis=0) ** 2)
 
 
+def test_squares_may_be_averaged_instead(models):
+    models.score(method="trak", damping="0.1", transform="mean-square")
+    singles = models.singles(method="trak", damping="0.1")
+    assert close(read(models.out)["scores"], np.mean(np.square(singles), axis=0))
+
+
 def test_error_bars_are_those_of_the_mean(models):
     models.score(method="tracincp", error_bars=True)
     means = []
