@@ -4,7 +4,7 @@ Images flow once through a diffusion model, a projector and an HDF5 store; every
 is linear algebra over a store that never has to fit in memory.
 """
 
-from dtrak_stream.attribute import AttributeConfig, AttributeResult, attribute
+from dtrak_stream.attribution import AttributeConfig, AttributeResult, attribute
 from dtrak_stream.data import ImageOptions, open_images
 from dtrak_stream.errors import DtrakStreamError
 from dtrak_stream.exchange import ExportConfig, ImportConfig, export, import_features

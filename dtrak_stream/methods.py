@@ -1,4 +1,4 @@
-"""The methods table: what each method differentiates and does with the features.
+"""The methods table: what each method needs, and what it does with the features.
 
 A method is one line here. Everything else reads its columns.
 """
@@ -6,11 +6,28 @@ A method is one line here. Everything else reads its columns.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.objectives import interpolation_eta
 
-_PREDICTION_FUNCTIONS = ("square", "avg", "l1", "l2", "linf", "interpolation")
+Needs = Literal["gradients", "pixels", "clip", "trajectory", "unit-gradients", "subsets"]
+Normalisation = Literal["none", "cosine", "relative-if", "renorm", "leverage"]
+Transform = Literal["none", "square", "mean-square", "abs"]
+
+NEEDS: dict[Needs, str] = {
+    "gradients": "gradients of queries and training samples",
+    "pixels": "pixels as features",
+    "clip": "CLIP image features",
+    "trajectory": "gradients, of queries along their sampling path",
+    "unit-gradients": "gradients of unit length per timestep, residuals r",
+    "subsets": "models retrained on random subsets (--truth)",
+}
+"""What each kind of features or results is, in words."""
+
+_LOSSES = ("simple", "elbo")
+_PREDICTION_FUNCTIONS = ("square", "avg", "l1", "l2", "linf", "interpolation", "probe")
+_ANY = (*_LOSSES, *_PREDICTION_FUNCTIONS)
 
 
 @dataclass(frozen=True)
@@ -22,34 +39,73 @@ class Method:
     name
         Name on the command line.
     formula
-        The score tau of a query q and a training sample n, from their features phi.
+        The score of a query q and a training sample n, from their features phi.
     source
         Where it was published.
+    needs
+        Kind of features (or of results) it is computed from.
     output_function
-        What it differentiates unless told otherwise.
+        What its features are of unless told otherwise.
     output_functions
-        What it may differentiate and still be called by its name.
+        What they may be of for the method to be called by its name.
     uses_kernel
-        Whether features go through (Phi^T Phi + lambda I)^-1.
+        Whether features go through K^-1 = (Phi^T Phi + lambda I)^-1.
+    normalisation
+        What scores are divided by. `cosine`: the lengths of both features. `relative-if`:
+        ||K^-1 phi_n||. `renorm`: ||phi_n||. `leverage`: (1 - h_n) / r_n.
+    cost
+        What it costs besides one pass over the features; p parameters, T timesteps.
+    transform
+        What the method itself does to the score; where it squares, no other transform is taken.
+    query_output_function
+        What the features of queries are of, where it is not what those of training samples are.
     """
 
     name: str
     formula: str
     source: str
+    needs: Needs
     output_function: str
     output_functions: tuple[str, ...]
     uses_kernel: bool
+    normalisation: Normalisation
+    cost: str
+    transform: Transform = "none"
+    query_output_function: str | None = None
 
 
-_CORE = "phi_q^T (Phi^T Phi + lambda I)^-1 phi_n"
+_DOT = "phi_q . phi_n"
+_COSINE = "phi_q . phi_n / (|phi_q| |phi_n|)"
+_CORE = "phi_q^T K^-1 phi_n"
+_DAS = "(phi_q^T K^-1 phi_n r_n / (1 - h_n))^2"
+_GRADIENTS = "N T gradients"
+_KERNEL = f"{_GRADIENTS}, Gram, one solve"
+_MODELS = f"S x {_GRADIENTS}"
+_ONE_STEP, _AVERAGED = "trajectory(one-step)", "trajectory(averaged)"
 
-METHODS: dict[str, Method] = {
-    method.name: method
-    for method in (
-        Method("trak", _CORE, "Park et al. 2023", "simple", ("simple", "elbo"), True),
-        Method("d-trak", _CORE, "Zheng et al. 2024", "square", _PREDICTION_FUNCTIONS, True),
-    )
-}
+# fmt: off
+_TABLE = (
+    Method("pixel-dot", _DOT, "baseline", "pixels", "pixels", ("pixels",), False, "none", "reading images"),
+    Method("pixel-cosine", _COSINE, "baseline", "pixels", "pixels", ("pixels",), False, "cosine", "reading images"),
+    Method("clip-dot", _DOT, "Radford et al. 2021", "clip", "clip", ("clip",), False, "none", "N CLIP passes"),
+    Method("clip-cosine", _COSINE, "Radford et al. 2021", "clip", "clip", ("clip",), False, "cosine", "N CLIP passes"),
+    Method("gradient-dot", _DOT, "Charpiat et al. 2019", "gradients", "simple", _ANY, False, "none", _GRADIENTS),
+    Method("gradient-cosine", _COSINE, "Charpiat et al. 2019", "gradients", "simple", _ANY, False, "cosine", _GRADIENTS),
+    Method("tracincp", f"mean over checkpoints of {_DOT}", "Pruthi et al. 2020", "gradients", "simple", _ANY, False, "none", _MODELS),
+    Method("gas", "mean over checkpoints of cosine", "Hammoudeh and Lowd 2022", "gradients", "simple", _ANY, False, "cosine", _MODELS),
+    Method("trak", _CORE, "Park et al. 2023", "gradients", "simple", _LOSSES, True, "none", _KERNEL),
+    Method("d-trak", _CORE, "Zheng et al. 2024", "gradients", "square", _PREDICTION_FUNCTIONS, True, "none", _KERNEL),
+    Method("relative-if", f"{_CORE} / |K^-1 phi_n|", "Barshan et al. 2020", "gradients", "simple", _ANY, True, "relative-if", f"{_KERNEL}, N solves"),
+    Method("renorm-if", f"{_CORE} / |phi_n|", "Hammoudeh and Lowd 2022", "gradients", "simple", _ANY, True, "renorm", _KERNEL),
+    Method("journey-trak", f"{_CORE}, q: one step of its sampling", "Georgiev et al. 2023", "trajectory", "simple", ("simple",), True, "none", _KERNEL, query_output_function=_ONE_STEP),
+    Method("journey-trak-averaged", f"{_CORE}, q: mean over its sampling", "Zheng et al. 2024", "trajectory", "simple", ("simple",), True, "none", _KERNEL, query_output_function=_AVERAGED),
+    Method("das", _DAS, "Lin et al. 2025, paper form", "unit-gradients", "avg", ("avg",), True, "leverage", f"{_KERNEL}, N solves", transform="square"),
+    Method("empirical-influence", "mean loss of q without n - with n", "Feldman and Zhang 2020", "subsets", "", (), False, "none", "M retrained models"),
+    Method("datamodel", "-coefficient of n, ridge of q's loss", "Ilyas et al. 2022", "subsets", "", (), False, "none", "M retrained models"),
+)
+# fmt: on
+
+METHODS: dict[str, Method] = {method.name: method for method in _TABLE}
 
 
 def find_method(name: str) -> Method:
@@ -64,13 +120,13 @@ def find_method(name: str) -> Method:
         raise ConfigurationError(
             "unknown method",
             where=f"--method {name}",
-            remedy=f"use one of: {', '.join(METHODS)}",
+            remedy=f"use one of: {', '.join(METHODS)} (--method list describes them)",
         )
     return METHODS[name]
 
 
 def refuse_other_output_function(method: Method, output_function: str) -> None:
-    """Refuse features that are not what the method differentiates.
+    """Refuse training features that are not what the method differentiates.
 
     Raises
     ------
@@ -88,3 +144,22 @@ def refuse_other_output_function(method: Method, output_function: str) -> None:
             remedy=f"featurize with --output-function {method.output_function}, "
             "or choose another --method",
         )
+
+
+def transform_of(method: Method, asked: Transform) -> Transform:
+    """Return what is done to the scores of a method when the user asks for `asked`.
+
+    A method whose score is a square by itself stays one: asking for `square` changes nothing.
+
+    Raises
+    ------
+    ConfigurationError
+        If something else is asked of a method that squares.
+    """
+    if method.transform == "none" or asked in ("none", method.transform):
+        return asked if method.transform == "none" else method.transform
+    raise ConfigurationError(
+        f"the score of {method.name} is a square already",
+        where=f"--transform {asked}",
+        remedy="leave it out, or choose another --method",
+    )

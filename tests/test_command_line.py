@@ -18,7 +18,7 @@ import pytest
 import tyro
 import yaml
 
-from dtrak_stream.attribute import AttributeConfig
+from dtrak_stream.attribution import AttributeConfig
 from dtrak_stream.command_line import (
     EXIT_DONE,
     EXIT_INTERRUPTED,

@@ -7,16 +7,31 @@ import torch
 
 from dtrak_stream.diffusion import NoiseSchedule
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.methods import METHODS, find_method, refuse_other_output_function
+from dtrak_stream.methods import (
+    METHODS,
+    find_method,
+    refuse_other_output_function,
+    transform_of,
+)
 from dtrak_stream.objectives import OutputFunction
 
+OF_FEATURES = [method for method in METHODS.values() if method.needs != "subsets"]
 SCHEDULE = NoiseSchedule(torch.ones(10), torch.ones(10), "epsilon")
 
 
 def test_a_method_is_found_by_its_name():
-    for name in ("trak", "d-trak"):
-        assert find_method(name) is METHODS[name]
-        assert find_method(name).name == name
+    for name, method in METHODS.items():
+        assert find_method(name) is method
+        assert method.name == name
+
+
+def test_every_method_of_the_literature_is_in_the_table():
+    assert set(METHODS) == {
+        *("pixel-dot", "pixel-cosine", "clip-dot", "clip-cosine"),
+        *("gradient-dot", "gradient-cosine", "tracincp", "gas"),
+        *("trak", "d-trak", "relative-if", "renorm-if", "das"),
+        *("journey-trak", "journey-trak-averaged", "empirical-influence", "datamodel"),
+    }
 
 
 @pytest.mark.parametrize("name", ["D-TRAK", "dtrak", ""])
@@ -30,14 +45,14 @@ def test_each_method_differentiates_by_default_what_it_was_published_with():
     assert find_method("d-trak").output_function == "square"
 
 
-@pytest.mark.parametrize("method", METHODS.values(), ids=list(METHODS))
+@pytest.mark.parametrize("method", OF_FEATURES, ids=lambda method: method.name)
 def test_each_method_takes_its_default(method):
     refuse_other_output_function(method, method.output_function)
 
 
-@pytest.mark.parametrize("method", METHODS.values(), ids=list(METHODS))
+@pytest.mark.parametrize("method", OF_FEATURES, ids=lambda method: method.name)
 def test_every_output_function_of_a_method_exists(method):
-    for name in method.output_functions:
+    for name in set(method.output_functions) - {"pixels", "clip", "probe"}:
         full_name = "interpolation(0.5)" if name == "interpolation" else name
         assert OutputFunction(full_name, SCHEDULE).name == full_name
 
@@ -65,3 +80,17 @@ def test_an_interpolation_without_its_number_is_refused(name):
 def test_a_function_nobody_knows_is_refused():
     with pytest.raises(ConfigurationError, match="not of cubic"):
         refuse_other_output_function(find_method("d-trak"), "cubic")
+
+
+@pytest.mark.parametrize("asked", ["none", "square", "abs"])
+def test_any_first_order_score_is_transformed_as_asked(asked):
+    for method in METHODS.values():
+        if method.name != "das":
+            assert transform_of(method, asked) == asked
+
+
+def test_a_score_that_is_a_square_stays_one_and_takes_nothing_else():
+    das = find_method("das")
+    assert transform_of(das, "none") == transform_of(das, "square") == "square"
+    with pytest.raises(ConfigurationError, match="--transform abs: the score of das is a square"):
+        transform_of(das, "abs")

@@ -2,6 +2,7 @@
 
 from dtrak_stream.gram.file import Gram, gram_size, read_gram, refuse_other_gram
 from dtrak_stream.gram.plan import GramForm, GramPlan, plan_gram
+from dtrak_stream.gram.rows import GramRows
 from dtrak_stream.gram.run import GramConfig, GramOptions, GramResult, compute_gram
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "GramOptions",
     "GramPlan",
     "GramResult",
+    "GramRows",
     "compute_gram",
     "gram_size",
     "plan_gram",

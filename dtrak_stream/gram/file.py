@@ -75,16 +75,16 @@ def read_gram(path: Path) -> Gram:
     CorruptFileError
         If it cannot be read, or holds NaN or inf.
     """
-    with _opened(path) as file:
+    with opened_gram(path) as file:
         gram = Gram(file["gram"][()], file.attrs["form"], file.attrs["fingerprint"])
     if not np.isfinite(gram.matrix).all():
-        raise _damaged(path, "holds NaN or inf")
+        raise damaged_gram(path, "holds NaN or inf")
     return gram
 
 
 def gram_size(path: Path) -> int:
     """Return d of the (d, d) matrix in `path` without reading it; raises as `read_gram`."""
-    with _opened(path) as file:
+    with opened_gram(path) as file:
         return int(file["gram"].shape[0])
 
 
@@ -96,7 +96,7 @@ def refuse_other_gram(path: Path, fingerprint: str, form: GramForm | None = None
     FingerprintMismatchError
         If its fingerprint, or its form where one is asked for, is another.
     """
-    with _opened(path) as file:
+    with opened_gram(path) as file:
         stored = {name: file.attrs[name] for name in ("fingerprint", "form")}
     wanted = {"fingerprint": fingerprint, "form": form or stored["form"]}
     for name, value in wanted.items():
@@ -112,15 +112,17 @@ def refuse_other_gram(path: Path, fingerprint: str, form: GramForm | None = None
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def opened_gram(path: Path) -> Iterator[Any]:
+    """Open a Gram file for reading; raises as `read_gram`."""
     if not path.is_file():
         raise InputError("no such file", where=path, remedy="run tools/gram.py first")
     try:
         with h5py.File(path, "r") as file:
             yield file
     except (OSError, KeyError, RuntimeError) as error:
-        raise _damaged(path, f"cannot be read ({error})") from error
+        raise damaged_gram(path, f"cannot be read ({error})") from error
 
 
-def _damaged(path: Path, what: str) -> CorruptFileError:
+def damaged_gram(path: Path, what: str) -> CorruptFileError:
+    """Return the refusal of a file that is not what it was when it was written."""
     return CorruptFileError(what, where=path, remedy="remove it and run tools/gram.py again")

@@ -47,6 +47,8 @@ class GroupLists:
     ----------
     path
         A readable scores file.
+    root
+        Name of the HDF5 group that holds the rankings: that of one lambda of a list.
 
     Raises
     ------
@@ -54,11 +56,12 @@ class GroupLists:
         If it holds some of the data sets of groups and not the others.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, root: str = "/") -> None:
         self.path = path
         self._file = h5py.File(path, "r")
-        missing = [name for name in DATASETS if name not in self._file]
-        self.count = 0 if missing else len(self._file["group_name"])
+        self._root = self._file[root]
+        missing = [name for name in DATASETS if name not in self._root]
+        self.count = 0 if missing else len(self._root["group_name"])
         if missing and len(missing) < len(DATASETS):
             self._file.close()
             raise self._corrupt(f"has no {', '.join(missing)}")
@@ -86,14 +89,14 @@ class GroupLists:
 
     def holds_all(self, count: int) -> bool:
         """Return whether every group is among the first `count` of a ranking."""
-        return not self.count or self.count <= min(count, self._file["top_group_index"].shape[1])
+        return not self.count or self.count <= min(count, self._root["top_group_index"].shape[1])
 
     def ranked(self, end: Literal["top", "bottom"], query: int, count: int) -> list[RankedGroup]:
         """Return the groups at one end of a query's ranking, at most `count`, strongest first."""
         if not self.count:
             return []
-        indices = self._file[f"{end}_group_index"][query, :count].tolist()
-        totals = self._file[f"{end}_group_score"][query, :count].tolist()
+        indices = self._root[f"{end}_group_index"][query, :count].tolist()
+        totals = self._root[f"{end}_group_score"][query, :count].tolist()
         return [
             self._group(rank, index, total)
             for rank, (index, total) in enumerate(zip(indices, totals, strict=True), start=1)
@@ -103,8 +106,8 @@ class GroupLists:
     def _group(self, rank: int, index: int, total: float) -> RankedGroup:
         if index >= self.count:
             raise self._corrupt(f"a ranking names a group outside 0 to {self.count - 1}")
-        name = self._file["group_name"][index].decode("utf-8", errors="replace")
-        samples = int(self._file["group_count"][index])
+        name = self._root["group_name"][index].decode("utf-8", errors="replace")
+        samples = int(self._root["group_count"][index])
         if samples < 1:
             raise self._corrupt(f"a ranking names {name}, a group without samples")
         return RankedGroup(rank, name, samples, total)

@@ -112,14 +112,14 @@ class GroupSums:
         Parameters
         ----------
         scores
-            (Q, n) float32; NaN for quarantined samples.
+            (L, Q, n) float32, for each lambda; NaN for quarantined samples.
         columns
             The n training samples.
 
         Returns
         -------
         dict
-            `group_index` (g,): the groups that occur; `group_sum` (Q, g) float64, NaN for
+            `group_index` (g,): the groups that occur; `group_sum` (L, Q, g) float64, NaN for
             quarantined queries. Nothing without a table.
         """
         if self.table is None:
@@ -127,10 +127,10 @@ class GroupSums:
         rows = slice(columns.start, columns.stop)
         usable = self._usable[rows]
         groups, place = np.unique(self.table.index[rows], return_inverse=True)
-        sums = np.empty((len(scores), len(groups)))
-        for query, row in enumerate(scores):
-            weights = np.where(usable, row, 0)
-            sums[query] = np.bincount(place, weights=weights, minlength=len(groups))
+        sums = np.empty((*scores.shape[:2], len(groups)))
+        for cell in np.ndindex(*scores.shape[:2]):
+            weights = np.where(usable, scores[cell], 0)
+            sums[cell] = np.bincount(place, weights=weights, minlength=len(groups))
         return {"group_index": groups, "group_sum": sums}
 
     def begin(self, file: Any) -> None:
@@ -175,10 +175,10 @@ class GroupTotals:
         groups = 0 if sums.table is None else len(sums.table)
         self._totals = np.zeros((queries, groups))
 
-    def add(self, part: dict[str, NDArray[Any]]) -> None:
-        """Add what `GroupSums.part` returned."""
+    def add(self, part: dict[str, NDArray[Any]], each: int) -> None:
+        """Add what `GroupSums.part` returned, for one of its lambdas."""
         if self._sums.table is not None:
-            self._totals[:, part["group_index"]] += part["group_sum"]
+            self._totals[:, part["group_index"]] += part["group_sum"][each]
 
     def write(self, file: Any, rows: slice) -> None:
         """Write the sums and the lists of these queries into the file that was begun."""
@@ -211,6 +211,7 @@ def _first(values: Sums, count: int) -> NDArray[np.int64]:
 def sum_groups(
     options: GroupOptions,
     train: FeatureStore,
+    usable: NDArray[np.bool_],
     *,
     queries: int,
     images: ImageOptions | None,
@@ -218,6 +219,8 @@ def sum_groups(
     visible: bool,
 ) -> GroupSums:
     """Return what sums the scores of the groups that `options` names, or does nothing.
+
+    `usable` (N,) says which training samples have scores.
 
     Raises
     ------
@@ -235,7 +238,7 @@ def sum_groups(
             )
     return GroupSums(
         table,
-        train.usable(),
+        usable,
         queries=queries,
         top_groups=options.top_groups,
         rank=options.rank_groups,

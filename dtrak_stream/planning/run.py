@@ -121,8 +121,10 @@ def _stages(
     if featurizer.device.type == "cpu":
         refusals += _refused_by_memory(config, stages)
     try:
-        gram, cut = plan_gram_stage(train, config, arithmetic)
-        stages.append(gram)
+        cut = None
+        if find_method(config.score_options.method).uses_kernel:
+            gram, cut = plan_gram_stage(train, config, arithmetic)
+            stages.append(gram)
         stages.append(plan_score_stage(train, query, cut, config, arithmetic))
     except DtrakStreamError as refusal:
         refusals.append(refusal)

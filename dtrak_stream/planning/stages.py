@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from dtrak_stream.cluster import connect
 from dtrak_stream.errors import MemoryLimitError
 from dtrak_stream.gram.plan import GramPlan, plan_gram, tile_bytes
+from dtrak_stream.kernel import parse_dampings
 from dtrak_stream.memory import format_size, parse_size
+from dtrak_stream.methods import find_method
 from dtrak_stream.planning.calibration import ArithmeticSpeed, FeaturizingSpeed
 from dtrak_stream.planning.options import PlanConfig
-from dtrak_stream.score.plan import ScorePlan, plan_scores
+from dtrak_stream.score.plan import ScorePlan, ScoreWork, plan_scores
 from dtrak_stream.store import FeatureStore
 from dtrak_stream.store.size import bytes_on_disk, bytes_while_written
 
@@ -107,14 +109,18 @@ def _tiles(plan: GramPlan) -> int:
 def plan_score_stage(
     train: FeatureStore,
     query: FeatureStore,
-    gram: GramPlan,
+    gram: GramPlan | None,
     config: PlanConfig,
     speed: ArithmeticSpeed | None,
 ) -> StagePlan:
-    """Plan the scores; raises as `plan_scores`."""
+    """Plan the scores, of a method without a kernel if there is no Gram matrix.
+
+    Raises as `plan_scores`.
+    """
     options = config.score_options
     limit = parse_size(config.gram_options.memory_limit, flag="--memory-limit")
-    plan = plan_scores(train, query, options, gram_size=gram.size, memory_limit=limit)
+    work = _score_work(gram, config)
+    plan = plan_scores(train, query, options, work, memory_limit=limit)
     cells = 4 * len(query) * len(train) if plan.save_scores else 0
     lists = 24 * len(query) * min(options.top_k, len(train))
     kept = "all scores" if plan.save_scores else f"the {options.top_k} strongest of each end"
@@ -124,11 +130,24 @@ def plan_score_stage(
     fixed = replace(options, save_scores="yes" if plan.save_scores else "no")
 
     def queries_at_a_time(limit: int) -> int:
-        cut = plan_scores(train, query, fixed, gram_size=gram.size, memory_limit=limit)
+        cut = plan_scores(train, query, fixed, work, memory_limit=limit)
         return len(cut.queries[0])
 
     memory = _least_memory(queries_at_a_time, limit)
     return StagePlan("scores", cells + lists, scratch, memory, seconds, note)
+
+
+def _score_work(gram: GramPlan | None, config: PlanConfig) -> ScoreWork:
+    options, method = config.score_options, find_method(config.score_options.method)
+    if gram is None:
+        return ScoreWork(None, normalisation=method.normalisation)
+    return ScoreWork(
+        parse_dampings(options.damping),
+        gram_size=gram.size,
+        form=gram.form,
+        normalisation=method.normalisation,
+        sums=3 if options.error_bars else 0,
+    )
 
 
 def _least_memory(queries_at_a_time: Callable[[int], int], limit: int) -> int:
@@ -147,12 +166,12 @@ def _least_memory(queries_at_a_time: Callable[[int], int], limit: int) -> int:
 def _score_seconds(
     train: FeatureStore,
     query: FeatureStore,
-    gram: GramPlan,
+    gram: GramPlan | None,
     plan: ScorePlan,
     config: PlanConfig,
     speed: ArithmeticSpeed,
 ) -> Iterator[float]:
-    samples, queries, size = len(train), len(query), gram.size
+    samples, queries, size = len(train), len(query), gram.size if gram else 0
     eigenvalues = _EIGENVALUE_FLOPS if config.score_options.damping == "auto" else 0
     yield 2 * size**3 * (_FACTOR_FLOPS + eigenvalues) / 2 / speed.double
     yield 2 * queries * size**2 * 2 / speed.double

@@ -90,7 +90,8 @@ class CardMaker:
         self._train = train
         self._query = query
         self._count = count
-        self._squared = scores.attributes["transform"] == "square"
+        self._squared = not scores.has_sign
+        self._kind = "absolute" if scores.attributes["transform"] == "abs" else "squared"
 
     def card(self, number: int) -> Card:
         """Return the card of query `number`.
@@ -114,8 +115,8 @@ class CardMaker:
     def _rows(self, top: Sequence[Ranked], bottom: Sequence[Ranked]) -> list[Row]:
         largest = max((abs(entry.score) for entry in (*top, *bottom)), default=0.0)
         if self._squared:
-            first = Row("Most influential", "largest squared scores", "high", [])
-            second = Row("Least influential", "squared scores nearest to zero", "least", [])
+            first = Row("Most influential", f"largest {self._kind} scores", "high", [])
+            second = Row("Least influential", f"{self._kind} scores nearest to zero", "least", [])
         else:
             first = Row("Proponents", "training on these lowers the query's loss", "high", [])
             second = Row("Opponents", "training on these raises the query's loss", "low", [])

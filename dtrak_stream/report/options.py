@@ -25,6 +25,8 @@ class ReportOptions:
     """Rows in the table of training images that are proponents of the most queries."""
     shown_groups: int = 5
     """Groups of training images shown at each end of a query's ranking of groups."""
+    damping_number: int | None = None
+    """Which of the dampings to show, from 0, where the scores are for a list of them."""
     tile_pixels: int = 128
     """Longest side of an embedded training image; a larger one is scaled down. A query image
     may be twice as long."""

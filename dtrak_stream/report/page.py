@@ -72,7 +72,7 @@ class Page:
         return {
             "facts": facts(self.scores),
             "attributes": attributes,
-            "squared": attributes["transform"] == "square",
+            "squared": not self.scores.has_sign,
             "proponents": self.options.proponents,
             "overall": self.overall,
             "groups": self.groups if self.groups and self.groups.count else None,

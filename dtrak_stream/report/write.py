@@ -44,7 +44,10 @@ def write_report(config: ReportConfig) -> ReportResult:
     DiskFullError
         If there is no room for the report.
     """
-    with ScoresFile(config.scores) as scores, GroupLists(config.scores) as groups:
+    with (
+        ScoresFile(config.scores, config.report.damping_number) as scores,
+        GroupLists(config.scores, scores.root_name) as groups,
+    ):
         shape = parse_shape(str(scores.attributes["image_shape"]))
         train, query = _galleries(config, scores, shape)
         cards = CardMaker(scores, train, query, config.report.proponents)

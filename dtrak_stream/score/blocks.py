@@ -13,10 +13,29 @@ from dtrak_stream.store.shard import FloatArray
 
 
 class ScoreBlocks(Protocol):
-    """The core score tau of a block of queries: phi_q^T (Phi^T Phi + lambda I)^-1 phi_n."""
+    """Scores of a block of queries, for each lambda."""
 
     def of_shards(self, shards: range) -> FloatArray:
-        """Return the scores (Q, rows) float32 against the rows of consecutive shards."""
+        """Return the scores (L, Q, rows) float32 against the rows of consecutive shards."""
+
+
+class DotProducts:
+    """Scores without a kernel: phi_q . phi_n.
+
+    Parameters
+    ----------
+    queries
+        (Q, k) features of the queries.
+    train
+        Features of the training samples.
+    """
+
+    def __init__(self, queries: FloatArray, train: FeatureStore) -> None:
+        self._queries, self._train = queries, train
+
+    def of_shards(self, shards: range) -> FloatArray:
+        """Return the scores (1, Q, rows) float32 against the rows of consecutive shards."""
+        return dot_products(self._queries, self._train, shards)[None]
 
 
 class PrimalScores:
@@ -27,18 +46,20 @@ class PrimalScores:
     queries
         (Q, k) features of the queries.
     kernel
-        (Phi^T Phi + lambda I)^-1.
+        (Phi^T Phi + lambda I)^-1 for L lambdas.
     train
         Features of the training samples.
     """
 
     def __init__(self, queries: FloatArray, kernel: DampedKernel, train: FeatureStore) -> None:
-        self._preconditioned = kernel.solve(queries).astype(np.float32)  # (Q, k)
+        self._shape = (kernel.count, len(queries), -1)
+        solved = kernel.solve(queries).astype(np.float32)  # (L, Q, k)
+        self._preconditioned = solved.reshape(-1, queries.shape[1])  # (L Q, k)
         self._train = train
 
     def of_shards(self, shards: range) -> FloatArray:
-        """Return the scores (Q, rows) float32 against the rows of consecutive shards."""
-        return dot_products(self._preconditioned, self._train, shards)
+        """Return the scores (L, Q, rows) float32 against the rows of consecutive shards."""
+        return dot_products(self._preconditioned, self._train, shards).reshape(self._shape)
 
 
 class DualScores:
@@ -52,12 +73,12 @@ class DualScores:
         layout = train.layout
         self._rows_of = layout.shard_rows
         products = dot_products(queries, train, range(layout.num_shards))  # (Q, N)
-        self._scores: NDArray[np.float64] = kernel.solve(products)
+        self._scores: NDArray[np.float64] = kernel.solve(products)  # (L, Q, N)
 
     def of_shards(self, shards: range) -> FloatArray:
-        """Return the scores (Q, rows) float32 against the rows of consecutive shards."""
+        """Return the scores (L, Q, rows) float32 against the rows of consecutive shards."""
         first, last = self._rows_of(shards[0]), self._rows_of(shards[-1])
-        return self._scores[:, first.start : last.stop].astype(np.float32)
+        return self._scores[:, :, first.start : last.stop].astype(np.float32)
 
 
 def dot_products(queries: FloatArray, train: FeatureStore, shards: range) -> FloatArray:

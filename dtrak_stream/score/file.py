@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import numpy as np
 
 from dtrak_stream.checkpoints import Checkpoints
 from dtrak_stream.durable import durable_path
-from dtrak_stream.errors import CorruptFileError, DiskFullError
+from dtrak_stream.errors import DiskFullError
 from dtrak_stream.memory import format_size
 from dtrak_stream.progress import say
+from dtrak_stream.score.ensemble import Ensemble
+from dtrak_stream.score.ranking import ENDS, joined_lists
 from dtrak_stream.score.scorer import Scorer
-from dtrak_stream.score.top import RunningTop
-from dtrak_stream.store import FeatureStore
+from dtrak_stream.score.scores_file import damping_group
+from dtrak_stream.score.sums import Part, damaged_part
 
 SIGN_CONVENTION = (
     "positive = proponent: including the sample lowers the query's loss; "
@@ -41,8 +44,9 @@ def is_scored(path: Path, identity: dict[str, Any]) -> bool:
     return True
 
 
-def store_attributes(train: FeatureStore, query: FeatureStore) -> dict[str, Any]:
+def store_attributes(ensemble: Ensemble) -> dict[str, Any]:
     """Return what the scores file tells about the features it was made of."""
+    train, query = ensemble.first.train, ensemble.first.query
     fingerprint = train.fingerprint
     return {
         "output_function": fingerprint.output_function,
@@ -54,22 +58,30 @@ def store_attributes(train: FeatureStore, query: FeatureStore) -> dict[str, Any]
         "num_parameters": fingerprint.num_parameters,
         "seed": fingerprint.seed,
         "image_shape": fingerprint.image_shape,
+        "num_models": len(ensemble.models),
         "train_samples": len(train),
         "query_samples": len(query),
-        "quarantined_train": int((~train.usable()).sum()),
-        "quarantined_query": int((~query.usable()).sum()),
+        "quarantined_train": int((~ensemble.train_usable).sum()),
+        "quarantined_query": int((~ensemble.query_usable).sum()),
         "sign_convention": SIGN_CONVENTION,
     }
 
 
 def write_scores(
-    path: Path, scorer: Scorer, checkpoints: Checkpoints, attributes: dict[str, Any]
+    path: Path,
+    scorer: Scorer,
+    checkpoints: Checkpoints,
+    attributes: dict[str, Any],
+    of_lambda: Sequence[dict[str, Any]],
 ) -> None:
     """Join all scored blocks into the scores file.
 
-    Datasets: `scores` (Q, N) float32 if the plan keeps them, `top_index` and `bottom_index`
-    (Q, top_k) int64, `top_score` and `bottom_score` (Q, top_k) float32, `query_id` (Q,),
-    `train_id` (N,); with groups, those of `GroupSums.begin`.
+    Datasets: `query_id` (Q,), `train_id` (N,), and for one lambda `scores` (Q, N) float32 if the
+    plan keeps them, `top_index` and `bottom_index` (Q, top_k) int64, `top_score` and
+    `bottom_score` (Q, top_k) float32; with error bars also `score_error` (Q, N),
+    `top_score_error` and `bottom_score_error` (Q, top_k) float32: one standard error; with
+    groups, those of `GroupSums.begin`. Where a list of lambdas was asked for, each has a group
+    `damping_000`, `damping_001`, ... that holds these datasets, and the attributes of that lambda.
 
     Raises
     ------
@@ -81,45 +93,51 @@ def write_scores(
     with durable_path(path) as partial, h5py.File(partial, "w", libver="latest") as file:
         file["query_id"] = scorer.query.sample_ids()
         file["train_id"] = scorer.train.sample_ids()
-        if scorer.plan.save_scores:
-            shape = (len(scorer.query), len(scorer.train))
-            file.create_dataset("scores", shape, np.float32)
-        shape = (len(scorer.query), scorer.top_k)
-        for end in ("top", "bottom"):
-            file.create_dataset(f"{end}_index", shape, np.int64)
-            file.create_dataset(f"{end}_score", shape, np.float32)
-        scorer.groups.begin(file)
-        for q in range(len(scorer.plan.queries)):
-            _write_query_block(file, q, scorer, checkpoints)
         file.attrs.update(attributes)
+        for each, attributes_of_lambda in enumerate(of_lambda):
+            group = file.create_group(damping_group(each)) if scorer.several else file
+            group.attrs.update(attributes_of_lambda)
+            _create_datasets(group, scorer)
+            for q in range(len(scorer.plan.queries)):
+                _write_query_block(group, q, each, scorer, checkpoints)
 
 
-def _write_query_block(file: Any, q: int, scorer: Scorer, checkpoints: Checkpoints) -> None:
+def _create_datasets(group: Any, scorer: Scorer) -> None:
+    cells, lists = (len(scorer.query), len(scorer.train)), (len(scorer.query), scorer.top_k)
+    suffixes = ("score", "score_error") if scorer.variants > 1 else ("score",)
+    if scorer.plan.save_scores:
+        for name in ("scores", *suffixes[1:]):
+            group.create_dataset(name, cells, np.float32)
+    for end in ENDS:
+        group.create_dataset(f"{end}_index", lists, np.int64)
+        for suffix in suffixes:
+            group.create_dataset(f"{end}_{suffix}", lists, np.float32)
+    scorer.groups.begin(group)
+
+
+def _write_query_block(
+    group: Any, q: int, each: int, scorer: Scorer, checkpoints: Checkpoints
+) -> None:
     queries = scorer.plan.queries[q]
     rows = slice(queries.start, queries.stop)
-    lists = {end: RunningTop(len(queries), scorer.top_k) for end in ("top", "bottom")}
+
     totals = scorer.groups.totals(len(queries))
-    for block, s, name in scorer.plan.parts():
-        if block != q:
-            continue
-        part = checkpoints.load(name)
-        if part is None:
-            raise CorruptFileError(
-                f"a scored block ({name}) was damaged since it was written",
-                where=checkpoints.folder,
-                remedy="run the same command again; it scores that block anew",
-            )
-        if scorer.plan.save_scores:
-            columns = scorer.columns(s)
-            file["scores"][rows, columns.start : columns.stop] = part["scores"]
-        totals.add(part)
-        for end, running in lists.items():
-            running.update(part[f"{end}_score"], part[f"{end}_index"])
-    totals.write(file, rows)
-    for end, running in lists.items():
-        index, scores = running.listed()
-        file[f"{end}_index"][rows] = index
-        file[f"{end}_score"][rows] = scores if end == "top" else -scores
+
+    def parts() -> Iterator[Part]:
+        for block, s, name in scorer.plan.parts():
+            if block == q:
+                part = checkpoints.load(name)
+                if part is None:
+                    raise damaged_part(checkpoints, name)
+                columns = scorer.columns(s)
+                for cells in {"scores", "score_error"} & part.keys():
+                    group[cells][rows, columns.start : columns.stop] = part[cells][each]
+                totals.add(part, each)
+                yield part
+
+    for name, array in joined_lists(parts(), each).items():
+        group[name][rows] = array
+    totals.write(group, rows)
 
 
 def refuse_without_room(path: Path, scorer: Scorer, checkpoints: Checkpoints) -> None:
@@ -130,13 +148,16 @@ def refuse_without_room(path: Path, scorer: Scorer, checkpoints: Checkpoints) ->
     DiskFullError
         Saying how much is needed.
     """
-    cells = len(scorer.query) * len(scorer.train) if scorer.plan.save_scores else 0
-    lists = 24 * len(scorer.query) * scorer.top_k
-    parts = 4 * cells + lists * len(scorer.plan.shards)
+    bars = scorer.variants > 1
+    every = 4 * scorer.lambdas * len(scorer.query) * len(scorer.train)
+    kept = every * (1 + bars) if scorer.plan.save_scores else 0
+    lists = (32 if bars else 24) * scorer.lambdas * len(scorer.query) * scorer.top_k
+    sums = every * scorer.variants if len(scorer.members) > 1 else 0
+    parts = max(kept + lists * len(scorer.plan.shards), sums)
     names = [name for _, _, name in scorer.plan.parts()]
     missing = len(set(names) - checkpoints.names()) / len(names)
-    needed = 4 * cells + lists + int(parts * missing)
-    needed += scorer.groups.disk_bytes(len(scorer.plan.shards))
+    needed = kept + lists + int(parts * missing)
+    needed += scorer.lambdas * scorer.groups.disk_bytes(len(scorer.plan.shards))
     free = shutil.disk_usage(path.parent).free
     if needed > free:
         raise DiskFullError(

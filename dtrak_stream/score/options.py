@@ -5,19 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from dtrak_stream.methods import Transform
+
 
 @dataclass(frozen=True)
 class ScoreOptions:
     """How features become scores."""
 
     method: str = "d-trak"
-    """Attribution method: trak or d-trak."""
+    """Attribution method, such as d-trak, trak or gradient-cosine; list describes all of them."""
     damping: str = "auto"
-    """lambda: auto (by effective degrees of freedom), a multiple of the mean eigenvalue such as \
-0.1, or abs:500."""
-    transform: Literal["none", "square"] = "none"
-    """square: squared scores. They predict retraining better, but have no opponents."""
+    """lambda: auto (by effective degrees of freedom), auto-oas (by shrinkage), a multiple of the \
+mean eigenvalue such as 0.1, abs:500, several of these as 0.01,0.1,abs:500, or path."""
+    transform: Transform = "none"
+    """square or abs: scores without a sign; they predict retraining better, but have no \
+opponents. Of several stores the mean is squared; mean-square: the mean of the squares."""
     top_k: int = 100
     """Length of the lists of proponents and of opponents that are kept for each query."""
     save_scores: Literal["auto", "yes", "no"] = "auto"
     """Keep the whole (queries, training samples) matrix; auto: if it fits in the memory limit."""
+    checkpoint_weights: str = "equal"
+    """Weights of the checkpoints of tracincp and gas, such as 1,0.5,0.25 (learning rates)."""
+    error_bars: bool = False
+    """Also give the standard error of each score that the random projection causes."""

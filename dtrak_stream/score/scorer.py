@@ -1,50 +1,86 @@
-"""Scores block by block: computed, transformed, ranked, kept."""
+"""Scores block by block: computed, averaged, transformed, ranked, kept."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dtrak_stream.checkpoints import Checkpoints
 from dtrak_stream.groups import GroupSums
+from dtrak_stream.kernel import DampingChoice
+from dtrak_stream.methods import Method, Transform
 from dtrak_stream.progress import progress
 from dtrak_stream.score.blocks import ScoreBlocks
-from dtrak_stream.score.kernel_choice import ChosenKernel
+from dtrak_stream.score.ensemble import Ensemble
+from dtrak_stream.score.member import Member, MemberScores, member_scores
 from dtrak_stream.score.options import ScoreOptions
 from dtrak_stream.score.plan import ScorePlan
-from dtrak_stream.score.top import RunningTop
+from dtrak_stream.score.ranking import ranked_part
+from dtrak_stream.score.sums import Part, PartSums
 from dtrak_stream.store import FeatureStore
 from dtrak_stream.store.shard import FloatArray
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """Scores one query store against one training store.
+    """Scores one set of queries against one training set, by one model or the mean of several.
 
     Attributes
     ----------
-    train, query
-        The two stores.
+    ensemble
+        The models.
+    members
+        The terms of the averages.
     plan
         How the work is cut.
     options
-        What is done to scores, and how long lists are.
+        How long lists are.
+    method, transform
+        How features become scores, and what is done to their mean.
+    choices
+        The lambdas asked for; none for a method without a kernel.
+    several
+        Whether a list of lambdas was asked for.
     groups
         What sums scores per group of training samples.
     """
 
-    train: FeatureStore
-    query: FeatureStore
+    ensemble: Ensemble
+    members: tuple[Member, ...]
     plan: ScorePlan
     options: ScoreOptions
+    method: Method
+    transform: Transform
+    choices: tuple[DampingChoice, ...]
+    several: bool
     groups: GroupSums
+
+    @property
+    def train(self) -> FeatureStore:
+        """Return the training store that ids and layout are taken from."""
+        return self.ensemble.first.train
+
+    @property
+    def query(self) -> FeatureStore:
+        """Return the query store that ids are taken from."""
+        return self.ensemble.first.query
 
     @property
     def top_k(self) -> int:
         """Return the length of the lists of each query."""
         return min(self.options.top_k, len(self.train))
+
+    @property
+    def lambdas(self) -> int:
+        """Return L, the number of lambdas, 1 without a kernel."""
+        return max(1, len(self.choices))
+
+    @property
+    def variants(self) -> int:
+        """Return V, the number of averages: 1, or 3 with error bars."""
+        return 1 + max(member.variant for member in self.members)
 
     def columns(self, shard_block: int) -> range:
         """Return the training rows of a block of shards."""
@@ -52,49 +88,101 @@ class Scorer:
         layout = self.train.layout
         return range(layout.shard_rows(shards[0]).start, layout.shard_rows(shards[-1]).stop)
 
-    def score_missing(
-        self, kernel: ChosenKernel, checkpoints: Checkpoints, *, visible: bool
-    ) -> int:
-        """Score every block that is not kept yet, whole; return how many those were."""
-        done = {name for name in checkpoints.names() if checkpoints.load(name) is not None}
-        missing = [part for part in self.plan.parts() if part[2] not in done]
+    def score_missing(self, checkpoints: Checkpoints, *, visible: bool) -> int:
+        """Score every block that is not kept yet, whole; return how many those were.
+
+        With several members, a block counts once for each.
+        """
+        sums = PartSums(checkpoints, len(self.members), self.variants)
+        parts = list(self.plan.parts())
+        done = sums.done([name for _, _, name in parts])
+        total = len(parts) * len(self.members)
+        before = sum(done.values())
         with progress(
-            len(done) + len(missing),
-            description="scoring",
-            unit="block",
-            done=len(done),
-            visible=visible,
+            total, description="scoring", unit="block", done=before, visible=visible
         ) as bar:
-            blocks: dict[int, ScoreBlocks] = {}
-            for q, s, name in missing:
-                if q not in blocks:
-                    queries = self.query.rows(self.plan.queries[q])
-                    blocks = {q: kernel.score_blocks(queries, self.train)}
-                scores = self._finished(blocks[q].of_shards(self.plan.shards[s]), q, s)
-                checkpoints.save(name, **self._part(scores, self.columns(s)))
-                bar.update()
-        return len(missing)
+            for number, member in enumerate(self.members):
+                missing = [part for part in parts if done[part[2]] == number]
+                if missing or not self._is_told(member, checkpoints):
+                    for name in self._add_member(number, missing, sums, visible=visible):
+                        done[name] += 1
+                        bar.update()
+        return total - before
 
-    def _finished(self, tau: FloatArray, q: int, s: int) -> FloatArray:
-        """Transform tau (Q, n); what belongs to a quarantined sample becomes NaN."""
-        scores = np.square(tau) if self.options.transform == "square" else tau
-        queries = self.plan.queries[q]
-        scores[~self.query.usable()[queries.start : queries.stop]] = np.nan
-        columns = self.columns(s)
-        scores[:, ~self.train.usable()[columns.start : columns.stop]] = np.nan
-        return scores
+    def _add_member(
+        self, number: int, missing: list[tuple[int, int, str]], sums: PartSums, *, visible: bool
+    ) -> Iterator[str]:
+        """Add one member to blocks, and yield their names; its kernel is gone afterwards."""
+        member = self.members[number]
+        scores = self._scores_of(member, sums.checkpoints, visible=visible)
+        blocks: dict[int, ScoreBlocks] = {}
+        for q, s, name in missing:
+            if q not in blocks:
+                blocks.clear()  # before the next is made: only one has room
+                blocks[q] = scores.blocks(self.plan.queries[q])
+            tau = self._weighted(member, scores, blocks[q], s, sums.checkpoints)
+            self._keep(sums, name, number, tau, q, s)
+            yield name
 
-    def _part(self, scores: FloatArray, columns: range) -> dict[str, NDArray[np.generic]]:
-        top = RunningTop(len(scores), self.top_k)
-        bottom = RunningTop(len(scores), self.top_k)
-        index = np.arange(columns.start, columns.stop)
-        top.update(scores, index)
-        bottom.update(-scores, index)
-        part: dict[str, NDArray[np.generic]] = {
-            "top_index": top.index,
-            "top_score": top.scores,
-            "bottom_index": bottom.index,
-            "bottom_score": bottom.scores,
-            **self.groups.part(scores, columns),
-        }
-        return part | {"scores": scores} if self.plan.save_scores else part
+    def _is_told(self, member: Member, checkpoints: Checkpoints) -> bool:
+        needed = member.model.gram is not None and member.variant == 0
+        return not needed or checkpoints.load(member.facts_name) is not None
+
+    def _scores_of(
+        self, member: Member, checkpoints: Checkpoints, *, visible: bool
+    ) -> MemberScores:
+        return member_scores(
+            member,
+            self.method,
+            self.transform,
+            self.choices,
+            self.plan.solver,
+            checkpoints,
+            visible=visible,
+        )
+
+    def _weighted(
+        self,
+        member: Member,
+        scores: MemberScores,
+        blocks: ScoreBlocks,
+        s: int,
+        checkpoints: Checkpoints,
+    ) -> FloatArray:
+        """Return the scores (L, Q, n) of a block by one member, as they enter the average."""
+        tau = blocks.of_shards(self.plan.shards[s])
+        name = f"factors-{member.variant}-{member.number:05d}-{s:06d}"
+        factors = scores.factors(self.columns(s), name, checkpoints)
+        if factors is not None:
+            tau *= factors[:, None]
+        if self.transform == "mean-square":
+            np.square(tau, out=tau)
+        if member.model.weight != 1:
+            tau *= np.float32(member.model.weight)
+        return tau
+
+    def _keep(self, sums: PartSums, name: str, done: int, tau: FloatArray, q: int, s: int) -> None:
+        total = sums.add(name, done, self.members[done].variant, tau)
+        if done + 1 < len(self.members):
+            sums.keep_sums(name, done + 1, total)
+        else:
+            sums.keep_finished(name, self._finished(total, q, s))
+
+    def _finished(self, averages: FloatArray, q: int, s: int) -> Part:
+        """Transform averages (V, L, Q, n), drop quarantined samples, and rank."""
+        queries, columns = self.plan.queries[q], self.columns(s)
+        scores = transformed(averages, self.transform)
+        scores[:, :, ~self.ensemble.query_usable[queries.start : queries.stop]] = np.nan
+        scores[..., ~self.ensemble.train_usable[columns.start : columns.stop]] = np.nan
+        errors = np.abs(scores[1] - scores[2]) / 2 if len(scores) > 1 else None  # (L, Q, n)
+        ranked = ranked_part(
+            scores[0], errors, columns, self.top_k, save_scores=self.plan.save_scores
+        )
+        return ranked | self.groups.part(scores[0], columns)
+
+
+def transformed(scores: FloatArray, transform: Transform) -> FloatArray:
+    """Return averages squared, without their sign, or as they are."""
+    if transform == "square":
+        return np.square(scores)
+    return np.abs(scores) if transform == "abs" else scores

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from dtrak_stream.errors import CorruptFileError, InputError
 
 _RANKINGS = ("top_index", "top_score", "bottom_index", "bottom_score")
-_DATASETS = (*_RANKINGS, "query_id", "train_id")
+_IDS = ("query_id", "train_id")
+_DAMPING_GROUP = "damping_"
 _ATTRIBUTES = ("method", "transform", "image_shape")
 _BLOCK_SCORES = 2**23  # 32 MiB of float32
 _REMEDY = "write it again with tools/score.py"
@@ -41,22 +42,25 @@ class ScoresFile:
     ----------
     path
         The file. Its `scores` (Q, N) may be absent; the rankings (Q, top_k) may not.
+    damping
+        Which lambda to read, where the file holds scores for a list of them, from 0.
 
     Raises
     ------
     InputError
-        If the file cannot be read or is not a scores file.
+        If the file cannot be read or is not a scores file, or has no such lambda.
     CorruptFileError
         If its parts do not fit together.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, damping: int | None = None) -> None:
         self.path = path
         try:
             self._file = h5py.File(path, "r")
         except OSError as error:
             raise _unreadable(path, error) from error
         try:
+            self._root = self._choose_root(damping)
             self._require_parts()
             self._require_shapes()
         except BaseException:
@@ -77,7 +81,24 @@ class ScoresFile:
     @property
     def attributes(self) -> dict[str, Any]:
         """Return every attribute of the file, as plain Python values, sorted by name."""
-        return {name: _plain(value) for name, value in sorted(self._file.attrs.items())}
+        of_lambda = self._root.attrs.items()
+        attributes = {**dict(self._file.attrs.items()), **dict(of_lambda)}
+        return {name: _plain(value) for name, value in sorted(attributes.items())}
+
+    @property
+    def has_sign(self) -> bool:
+        """Return whether scores tell proponents from opponents: they are not squares or such."""
+        return bool(_plain(self._file.attrs["transform"]) == "none")
+
+    @property
+    def root_name(self) -> str:
+        """Return the name of the HDF5 group that holds the rankings of the lambda read."""
+        return str(self._root.name)
+
+    @property
+    def damping_count(self) -> int:
+        """Return for how many lambdas of a list the file holds scores; 0 without a list."""
+        return sum(name.startswith(_DAMPING_GROUP) for name in self._file)
 
     @property
     def query_count(self) -> int:
@@ -97,7 +118,7 @@ class ScoresFile:
     @property
     def has_all_scores(self) -> bool:
         """Return whether the file holds the (Q, N) scores and not the rankings alone."""
-        return "scores" in self._file
+        return "scores" in self._root
 
     def query_id(self, index: int) -> str:
         """Return the sample id of a query."""
@@ -122,13 +143,13 @@ class ScoresFile:
 
     def top_indices(self, count: int) -> NDArray[np.int64]:
         """Return the best `count` slots of all queries, (Q, count) int64; -1 is unused."""
-        indices: NDArray[np.int64] = self._file["top_index"][:, :count]
+        indices: NDArray[np.int64] = self._root["top_index"][:, :count]
         self._require_range(indices)
         return indices
 
     def scores(self, query: int) -> NDArray[np.float32]:
         """Return all scores of one query, (N,) float32; NaN is a quarantined sample."""
-        row: NDArray[np.float32] = self._file["scores"][query]
+        row: NDArray[np.float32] = self._root["scores"][query]
         return row
 
     def score_blocks(self) -> Iterator[NDArray[np.float32]]:
@@ -137,17 +158,17 @@ class ScoresFile:
         columns = min(self.train_count, _BLOCK_SCORES)
         for row in range(0, self.query_count, rows):
             for column in range(0, self.train_count, columns):
-                yield self._file["scores"][row : row + rows, column : column + columns]
+                yield self._root["scores"][row : row + rows, column : column + columns]
 
     def score_range(self) -> tuple[float, float] | None:
         """Return the lowest and highest score of all queries; None if there is no score."""
-        extremes = np.concatenate([self._file[name][:, 0] for name in _RANKINGS[1::2]])
+        extremes = np.concatenate([self._root[name][:, 0] for name in _RANKINGS[1::2]])
         finite = extremes[np.isfinite(extremes)]
         return (float(finite.min()), float(finite.max())) if len(finite) else None
 
     def _ranked(self, end: str, query: int, count: int) -> list[Ranked]:
-        indices = self._file[f"{end}_index"][query, :count]
-        scores = self._file[f"{end}_score"][query, :count]
+        indices = self._root[f"{end}_index"][query, :count]
+        scores = self._root[f"{end}_score"][query, :count]
         self._require_range(indices)
         slots = enumerate(zip(indices.tolist(), scores.tolist(), strict=True), start=1)
         ranked = [Ranked(rank, index, score) for rank, (index, score) in slots if index >= 0]
@@ -155,8 +176,22 @@ class ScoresFile:
             raise self._corrupt(f"a ranked score of query {query} is not a number")
         return ranked
 
+    def _choose_root(self, damping: int | None) -> Any:
+        count = self.damping_count
+        if damping is None and not count:
+            return self._file
+        if damping is None or not 0 <= damping < count:
+            raise InputError(
+                f"holds scores for a list of {count} dampings, not for "
+                f"{'one' if damping is None else f'number {damping}'}",
+                where=self.path,
+                remedy=f"choose one, from 0 to {count - 1}" if count else "choose none",
+            )
+        return self._file[damping_group(damping)]
+
     def _require_parts(self) -> None:
-        missing = [name for name in _DATASETS if name not in self._file]
+        missing = [name for name in _IDS if name not in self._file]
+        missing += [name for name in _RANKINGS if name not in self._root]
         missing += [name for name in _ATTRIBUTES if name not in self._file.attrs]
         if missing:
             raise InputError(
@@ -166,13 +201,13 @@ class ScoresFile:
             )
 
     def _require_shapes(self) -> None:
-        top_k = self._file["top_index"].shape[-1]
+        top_k = self._root["top_index"].shape[-1]
         expected = dict.fromkeys(_RANKINGS, (self.query_count, top_k))
         if self.has_all_scores:
             expected["scores"] = (self.query_count, self.train_count)
         for name, shape in expected.items():
-            if self._file[name].shape != shape:
-                found = self._file[name].shape
+            if self._root[name].shape != shape:
+                found = self._root[name].shape
                 raise self._corrupt(f"{name} has shape {found}, the rest of the file wants {shape}")
 
     def _require_range(self, indices: NDArray[np.int64]) -> None:
@@ -181,6 +216,11 @@ class ScoresFile:
 
     def _corrupt(self, what: str) -> CorruptFileError:
         return CorruptFileError(what, where=self.path, remedy=_REMEDY)
+
+
+def damping_group(damping: int) -> str:
+    """Return the name of the group that holds the scores of one lambda of a list."""
+    return f"{_DAMPING_GROUP}{damping:03d}"
 
 
 def _unreadable(path: Path, error: OSError) -> InputError:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dtrak_stream.attribute import AttributeConfig, attribute
+from dtrak_stream.attribution import AttributeConfig, attribute
 from dtrak_stream.command_line import EXIT_DONE, EXIT_REFUSED
 from dtrak_stream.errors import ConfigurationError, InputError
 from dtrak_stream.groups import GroupOptions

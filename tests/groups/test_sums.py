@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from dtrak_stream.errors import MemoryLimitError
 from dtrak_stream.groups import GroupOptions, GroupSums, GroupTable
 from dtrak_stream.groups.lists import GroupLists
+from dtrak_stream.kernel import parse_dampings
 from dtrak_stream.score import ScoreOptions
 from tests.crashing import finishes_before_step
 from tests.groups.conftest import score_groups, write_groups
@@ -53,7 +54,8 @@ def test_sums_do_not_depend_on_how_scores_are_cut(samples, groups, block, bad, s
     totals, file = sums.totals(3), {}
     for start in range(0, samples, block):
         columns = range(start, min(start + block, samples))
-        totals.add(sums.part(scores[:, columns.start : columns.stop], columns))
+        part = scores[None, :, columns.start : columns.stop]
+        totals.add(sums.part(np.concatenate([0 * part, part]), columns), 1)
     for name in ("group_score", "top_group_index", "top_group_score"):
         file[name] = np.full((3, groups), -7.0)
     file |= {name.replace("top", "bottom"): np.array(value) for name, value in file.items()}
@@ -129,7 +131,7 @@ def test_sums_that_do_not_fit_leave_the_lists(tmp_path):
         assert "group_score" not in file
         assert file["top_group_index"].shape == (10**5, 2)
         totals = sums.totals(1)
-        totals.add(sums.part(np.ones((1, N), np.float32), range(N)))
+        totals.add(sums.part(np.ones((1, 1, N), np.float32), range(N)), 0)
         totals.write(file, slice(7, 8))
         assert file["top_group_index"][7].tolist() == [0, -1]
         assert file["top_group_score"][7, 0] == N
@@ -144,13 +146,31 @@ def test_more_groups_than_fit_in_memory_are_refused():
 
 def test_millions_of_groups_are_planned_with_fewer_queries_at_a_time(run):
     score_groups(run, groups_of(run))
-    limits = {"gram_size": N, "memory_limit": 64 * 2**20}
-    options = ScoreOptions()
-    few = plan_module.plan_scores(run.train, run.query, options, **limits)
+    work = plan_module.ScoreWork(parse_dampings("auto"), gram_size=N)
+    options, limit = ScoreOptions(), 64 * 2**20
+    few = plan_module.plan_scores(run.train, run.query, options, work, memory_limit=limit)
     many = plan_module.plan_scores(
-        run.train, run.query, options, **limits, group_bytes=(0, 30 * 2**20)
+        run.train, run.query, options, work, memory_limit=limit, group_bytes=(0, 30 * 2**20)
     )
     assert (len(few.queries), len(many.queries)) == (1, 3)
+
+
+def test_every_damping_of_a_list_has_its_own_sums(run):
+    score_groups(run, groups_of(run), damping="0.1,10")
+    apart = []
+    for number, damping in enumerate(("0.1", "10")):
+        out = run.folder / f"one-{number}.h5"
+        score_groups(run, groups_of(run), damping=damping, out=out)
+        apart.append(read(out))
+    with h5py.File(run.out) as file:
+        for number, one in enumerate(apart):
+            group = file[f"damping_{number:03d}"]
+            for name in ("group_score", "top_group_index", "bottom_group_score"):
+                assert np.allclose(group[name][()], one[name], rtol=1e-4, equal_nan=True)
+            with GroupLists(run.out, group.name) as lists:
+                index = int(one["top_group_index"][0, 0])
+                assert lists.ranked("top", 0, 1)[0].name.encode() == one["group_name"][index]
+    assert not np.allclose(apart[0]["group_score"][0], apart[1]["group_score"][0], rtol=1e-2)
 
 
 def test_a_kill_at_any_step_and_a_restart_give_the_same_sums(run, monkeypatch):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dtrak_stream.attribute import AttributeConfig, attribute
+from dtrak_stream.attribution import AttributeConfig, attribute
 from dtrak_stream.command_line import EXIT_DONE, EXIT_REFUSED
 from dtrak_stream.data import ImageShape
 from dtrak_stream.errors import (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -12,14 +13,16 @@ import numpy as np
 import pytest
 
 from dtrak_stream.checkpoints import Checkpoints
+from dtrak_stream.durable import write_json
 from dtrak_stream.errors import MemoryLimitError
-from dtrak_stream.gram import GramConfig, GramOptions, compute_gram, gram_size
+from dtrak_stream.gram import GramConfig, GramOptions, compute_gram
 from dtrak_stream.score import ScoreConfig, ScoreOptions, ScoreResult, score
-from dtrak_stream.store import FeatureStore
+from dtrak_stream.store import FeatureStore, StoreLayout, read_shard, write_shard
 from tests.conftest import store_of
 
 # the package's function `score` hides the package of this name from dotted paths
 plan_module = import_module("dtrak_stream.score.plan")
+normalisation_module = import_module("dtrak_stream.score.normalisation")
 run_module = import_module("dtrak_stream.score.run")
 scores_file_module = import_module("dtrak_stream.score.scores_file")
 
@@ -70,7 +73,12 @@ class Attribution:
     def score(
         self, out: Path | None = None, *, memory_limit: str = "1GiB", **options: Any
     ) -> ScoreResult:
-        config = ScoreConfig(
+        return score(self.config(out, memory_limit=memory_limit, **options))
+
+    def config(
+        self, out: Path | None = None, *, memory_limit: str = "1GiB", **options: Any
+    ) -> ScoreConfig:
+        return ScoreConfig(
             train=self.train.layout.root,
             query=self.query.layout.root,
             gram=self.gram,
@@ -79,7 +87,6 @@ class Attribution:
             memory_limit=memory_limit,
             quiet=True,
         )
-        return score(config)
 
     def scores(self, **options: Any) -> np.ndarray:
         """Score and return all scores (Q, N)."""
@@ -97,9 +104,10 @@ class Attribution:
         save, saved = Checkpoints.save, list[str]()
 
         def save_some(checkpoints: Checkpoints, name: str, **arrays: Any) -> None:
-            if len(saved) == after:
-                raise error
-            saved.append(name)
+            if name.startswith("part-"):
+                if len(saved) == after:
+                    raise error
+                saved.append(name)
             save(checkpoints, name, **arrays)
 
         with monkeypatch.context() as patch:
@@ -111,7 +119,7 @@ class Attribution:
 
     def kept(self) -> list[Path]:
         """The scored blocks of unfinished work."""
-        return sorted(self.parts.glob("*.npz"))
+        return sorted(self.parts.glob("part-*.npz"))
 
     def smallest_limit(self, query_blocks: int, **options: Any) -> str:
         """The smallest memory limit that cuts the queries into at most so many blocks."""
@@ -125,10 +133,9 @@ class Attribution:
         return str(high)
 
     def _query_blocks(self, limit: int, **options: Any) -> float:
-        size = gram_size(self.gram)
-        options = {"gram_size": size, "memory_limit": limit, "options": ScoreOptions(**options)}
+        config = self.config(memory_limit=str(limit), **options)
         try:
-            return len(plan_module.plan_scores(self.train, self.query, **options).queries)
+            return len(run_module.prepare(config).plan.queries)
         except MemoryLimitError:
             return float("inf")
 
@@ -153,6 +160,29 @@ def read(path: Path) -> dict[str, np.ndarray]:
 def attributes(path: Path) -> dict[str, Any]:
     with h5py.File(path) as file:
         return dict(file.attrs)
+
+
+def with_residuals(store: FeatureStore, residual: np.ndarray) -> FeatureStore:
+    """Add residuals (N,) to a store, as one of gradients of unit length has them."""
+    fingerprint, rows_of = store.fingerprint, store.layout.shard_rows
+    known = "timestep_weights" in {field.name for field in dataclasses.fields(fingerprint)}
+    if known:
+        changes: dict[str, Any] = {"timestep_weights": "unit-gradient"}
+        fingerprint = dataclasses.replace(fingerprint, **changes)
+    layout = StoreLayout(store.layout.root, fingerprint)
+    for shard in range(layout.num_shards):
+        path, rows = layout.shard_path(shard), rows_of(shard)
+        values = residual[rows.start : rows.stop].astype(np.float32)
+        if known:
+            content = read_shard(path, store.fingerprint.hash())
+            features = np.array(content.features)
+            changes = {"features": features, "residual": values}
+            write_shard(path, dataclasses.replace(content, **changes), fingerprint.hash())
+        else:
+            with h5py.File(path, "a") as file:
+                file["residual"] = values
+    write_json(layout.plan_path, layout.plan())
+    return FeatureStore.open(layout.root)
 
 
 @pytest.fixture

@@ -1,0 +1,64 @@
+"""What the main job refuses before hours of work, and what the method decides."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from dtrak_stream.attribution.configuration import AttributeConfig
+from dtrak_stream.attribution.stages import group_options, model_folders
+from dtrak_stream.data.labels import sample_ids_of
+from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.groups import read_groups
+from dtrak_stream.kernel import parse_dampings
+from dtrak_stream.memory import parse_size
+from dtrak_stream.methods import (
+    NEEDS,
+    Needs,
+    find_method,
+    refuse_other_output_function,
+    transform_of,
+)
+from dtrak_stream.score.ensemble import checkpoint_weights
+from dtrak_stream.score.half_sketch import refuse_without_halves
+
+_MAKES: tuple[Needs, ...] = ("gradients",)
+
+
+def refuse_early(config: AttributeConfig) -> None:
+    """Refuse before hours of featurizing what scoring would refuse after them."""
+    options = config.score_options
+    method = find_method(options.method)
+    if method.needs not in _MAKES:
+        raise ConfigurationError(
+            f"{method.name} needs {NEEDS[method.needs]}, which this command does not make",
+            where=f"--method {method.name}",
+            remedy="make them with tools/featurize.py or tools/retrain_subsets.py, then run "
+            "tools/gram.py and tools/score.py",
+        )
+    if options.error_bars:
+        refuse_without_halves(config.features.projector, config.features.proj_dim)
+    transform_of(method, options.transform)
+    parse_dampings(options.damping)
+    checkpoint_weights(method, options.checkpoint_weights, len(model_folders(config)))
+
+
+def with_output_function(config: AttributeConfig) -> AttributeConfig:
+    """Let the method choose what is differentiated, where the user did not."""
+    method = find_method(config.score_options.method)
+    chosen = config.features.output_function or method.output_function
+    refuse_other_output_function(method, chosen)
+    features = dataclasses.replace(config.features, output_function=chosen)
+    return dataclasses.replace(config, features=features)
+
+
+def refuse_bad_groups(config: AttributeConfig) -> None:
+    """Read the groups once before anything is computed, which may take days."""
+    options, images = group_options(config), config.image_options
+    if options.chosen:
+        visible = not config.quiet
+        names = sample_ids_of(config.train, images, limit=config.limit, visible=visible)
+        ids = np.array([name.encode() for name in names], np.bytes_)
+        limit = parse_size(config.gram_options.memory_limit, flag="--memory-limit")
+        read_groups(options, ids, images=images, memory_limit=limit, visible=visible)

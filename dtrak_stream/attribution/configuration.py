@@ -1,0 +1,76 @@
+"""Every option of the main job, and what it gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tyro
+
+from dtrak_stream.data import ImageOptions
+from dtrak_stream.diffusion import EMBEDDED_MODEL
+from dtrak_stream.execution import ExecutionOptions
+from dtrak_stream.features import FeatureOptions
+from dtrak_stream.gram import GramOptions
+from dtrak_stream.groups import GroupOptions
+from dtrak_stream.report import ReportOptions
+from dtrak_stream.score import ScoreOptions
+
+
+@dataclass(frozen=True)
+class AttributeConfig:
+    """Find out which training images each query image is due to.
+
+    Runs every stage: features of the training images, features of the queries, Gram matrix,
+    scores, report. What is already done in the run folder is not done again, and an interrupted
+    run goes on where it stopped. Without options, the small model that comes with the package
+    explains handwritten digits it was not trained on.
+    """
+
+    model: str | tuple[str, ...] = EMBEDDED_MODEL
+    """Diffusers pipeline folder with safetensors (or the small model that comes along); several \
+are an ensemble, or checkpoints for tracincp and gas, whose scores are averaged."""
+    train: str = "sklearn:digits[:1000]"
+    """Images the model was trained on: a folder, FILE.npz:KEY, FILE.npy, FILE.h5:KEY, a datasets \
+folder, parquet, tar, hf:OWNER/NAME or sklearn:digits; [a:b] at the end takes a range."""
+    query: str = "sklearn:digits[1000:1016]"
+    """Images to explain: generated ones, or any others; sources as for --train."""
+    run: Path = Path("runs/attribute")
+    """Folder for everything this run writes."""
+    limit: int | None = None
+    """Use only the first so many training images."""
+    query_limit: int | None = None
+    """Use only the first so many queries."""
+    redo_corrupt: bool = False
+    """Compute shards again that are truncated or fail their checksum, instead of refusing."""
+    score_options: tyro.conf.OmitArgPrefixes[ScoreOptions] = field(default_factory=ScoreOptions)
+    features: tyro.conf.OmitArgPrefixes[FeatureOptions] = field(default_factory=FeatureOptions)
+    execution: tyro.conf.OmitArgPrefixes[ExecutionOptions] = field(default_factory=ExecutionOptions)
+    image_options: tyro.conf.OmitArgPrefixes[ImageOptions] = field(default_factory=ImageOptions)
+    gram_options: tyro.conf.OmitArgPrefixes[GramOptions] = field(default_factory=GramOptions)
+    group_options: tyro.conf.OmitArgPrefixes[GroupOptions] = field(default_factory=GroupOptions)
+    report: tyro.conf.OmitArgPrefixes[ReportOptions] = field(default_factory=ReportOptions)
+    quiet: bool = False
+    """Draw no progress bars."""
+
+
+@dataclass(frozen=True)
+class AttributeResult:
+    """Where the results of a run are.
+
+    Attributes
+    ----------
+    path
+        The report's page.
+    scores
+        The scores file.
+    quarantined
+        Samples of either set without a score.
+    seconds
+        Time each stage took in this call, by its name.
+    """
+
+    path: Path
+    scores: Path
+    quarantined: int
+    seconds: dict[str, float]

@@ -1,0 +1,85 @@
+"""The main job: from a model, its training images and queries to scores and a page to look at."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from dtrak_stream.attribution.checks import (
+    refuse_bad_groups,
+    refuse_early,
+    with_output_function,
+)
+from dtrak_stream.attribution.configuration import AttributeConfig, AttributeResult
+from dtrak_stream.attribution.stages import (
+    featurize_config,
+    model_folders,
+    report_config,
+    score_config,
+)
+from dtrak_stream.featurize import featurize
+from dtrak_stream.gram import GramConfig, compute_gram
+from dtrak_stream.methods import find_method
+from dtrak_stream.progress import say
+from dtrak_stream.provenance import record_run
+from dtrak_stream.report import write_report
+from dtrak_stream.score import score
+
+Result = TypeVar("Result")
+
+
+def attribute(config: AttributeConfig) -> AttributeResult:
+    """Run every stage of the main job; see `AttributeConfig`.
+
+    Raises
+    ------
+    DtrakStreamError
+        If any stage refuses; see `featurize`, `compute_gram`, `score` and `write_report`.
+    InterruptedRunError
+        On Ctrl-C. The same call goes on where it stopped.
+    """
+    refuse_early(config)
+    config = with_output_function(config)
+    refuse_bad_groups(config)
+    record = config.run / "config.yaml"
+    if not record.exists():
+        record_run(record, config)
+    stages = StageTimes()
+    for model, folder in model_folders(config):
+        _run_model(stages, config, model, folder)
+    scored = stages.run("scores", score, score_config(config), config.image_options)
+    report = stages.run("report", write_report, report_config(config, scored.path))
+    record_run(record, config)  # only now: a refused call must not rewrite what the run was
+    say(stages.summary())
+    return AttributeResult(report.path, scored.path, scored.quarantined, stages.seconds)
+
+
+def _run_model(stages: StageTimes, config: AttributeConfig, model: str, folder: Path) -> None:
+    """Bring the features and the Gram matrix of one model to completion."""
+    train = featurize_config(config, model, config.train, folder / "train", config.limit)
+    query = featurize_config(config, model, config.query, folder / "query", config.query_limit)
+    stages.run("train features", featurize, train)
+    stages.run("query features", featurize, query)
+    if find_method(config.score_options.method).uses_kernel:
+        gram = GramConfig(train.store, folder / "gram.h5", config.gram_options, config.quiet)
+        stages.run("Gram matrix", compute_gram, gram)
+
+
+class StageTimes:
+    """Runs stages and remembers how long each took."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def run(self, name: str, stage: Callable[..., Result], *arguments: object) -> Result:
+        """Call `stage` and add its time under `name`."""
+        begin = time.perf_counter()
+        result = stage(*arguments)
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
+        return result
+
+    def summary(self) -> str:
+        """Return one line for the user."""
+        return "; ".join(f"{name} {seconds:.1f} s" for name, seconds in self.seconds.items())
