@@ -45,11 +45,22 @@ def open_npy(path: Path) -> ArraySource:
 
 
 def open_npz(path: Path, key: str | None) -> ArraySource:
-    """Memory-map one member of an npz archive.
+    """Open one member of an npz archive as images; see `map_npz_member`."""
+    rows, key = map_npz_member(path, key)
+    return ArraySource(rows, where=f"{path}:{key}", key=key)
+
+
+def map_npz_member(path: Path, key: str | None) -> tuple[NDArray[Any], str]:
+    """Memory-map one member of an npz archive (the only one if `key` is None).
 
     A stored member is mapped where it lies. A compressed one is unpacked once into an unnamed
     temporary file (in `TMPDIR`, as large as the array), so that memory stays bounded. Either
     way the archive's checksum of the member is verified.
+
+    Returns
+    -------
+    array, key
+        The array, read-only, and the name of the member.
 
     Raises
     ------
@@ -62,10 +73,9 @@ def open_npz(path: Path, key: str | None) -> ArraySource:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             members = {name.removesuffix(".npy"): name for name in archive.namelist()}
             key = _chosen_key(key, members, path)
-            rows = _map_member(file, archive, archive.getinfo(members[key]), f"{path}:{key}")
+            return _map_member(file, archive, archive.getinfo(members[key]), f"{path}:{key}"), key
     except (OSError, *_UNREADABLE_ZIP) as error:
         raise unreadable(path, error) from error
-    return ArraySource(rows, where=f"{path}:{key}", key=key)
 
 
 def open_hdf5(path: Path, key: str | None) -> ArraySource:
