@@ -12,6 +12,7 @@ from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from itertools import islice
 from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -83,12 +84,22 @@ def _in_processes(
     try:
         yield from _a_job_for_each(pool, function, jobs, workers)
     except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for child in set(multiprocessing.active_children()) - others:
-            _signal(child.pid)
+        _interrupt_and_wait(pool, set(multiprocessing.active_children()) - others)
         raise
-    finally:
-        pool.shutdown(wait=True)
+    pool.shutdown()
+
+
+def _interrupt_and_wait(pool: ProcessPoolExecutor, children: set[BaseProcess]) -> None:
+    """Interrupt running jobs and wait for them to keep their work; a second Ctrl-C kills them."""
+    for child in children:
+        if child.pid is not None:
+            os.kill(child.pid, signal.SIGINT)
+    try:
+        pool.shutdown(cancel_futures=True)
+    except KeyboardInterrupt:
+        for child in children:
+            child.kill()
+        raise
 
 
 def _a_job_for_each(
@@ -141,11 +152,6 @@ def _on_scheduler(
         except BaseException:
             client.cancel(futures)
             raise
-
-
-def _signal(process: int | None) -> None:
-    if process is not None:
-        os.kill(process, signal.SIGINT)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> Any:
