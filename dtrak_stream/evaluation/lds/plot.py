@@ -74,8 +74,8 @@ def _draw_panel(
 
 def _draw_damping(axes: Axes, group: DampingGroup) -> None:
     _draw_line(axes, group.members, relative_damping, group.name)
-    if group.rule is not None:
-        place = relative_damping(group.rule)
+    place = relative_damping(group.rule) if group.rule is not None else None
+    if group.rule is not None and place is not None:
         axes.plot([place], [100 * group.rule.estimate.value], "k*", zorder=3, label="rule-chosen")
 
 
