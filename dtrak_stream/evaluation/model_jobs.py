@@ -69,13 +69,14 @@ def alone_with(lock_file: Path, threads: int) -> Iterator[None]:
     was cancelled on another machine.
     """
     lock_file.parent.mkdir(parents=True, exist_ok=True)
-    with interruptible(), _ONE_MODEL_AT_A_TIME, lock_file.open("w") as file, _threads(threads):
+    with interruptible(), _ONE_MODEL_AT_A_TIME, lock_file.open("w") as file, cpu_threads(threads):
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def cpu_threads(count: int) -> Iterator[None]:
+    """Compute on so many threads inside: other numbers add in another order."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
