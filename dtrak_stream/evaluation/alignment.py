@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 import numpy as np
 import xxhash
@@ -13,9 +14,19 @@ from dtrak_stream.errors import InputError
 _BLOCK = 2**16
 
 
+class Names(Protocol):
+    """Sample ids as UTF-8 bytes, read a slice at a time."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+
+    def __getitem__(self, places: slice, /) -> Iterable[bytes]:
+        """Return some of them."""
+
+
 def order_by_name(
-    wanted: Sequence[bytes] | NDArray[np.bytes_],
-    present: Sequence[bytes] | NDArray[np.bytes_],
+    wanted: Names,
+    present: Names,
     *,
     what: str,
     where: object,
@@ -28,7 +39,7 @@ def order_by_name(
     Parameters
     ----------
     wanted, present
-        Sample ids as UTF-8 bytes.
+        Sample ids; a list, an array or anything that reads them when asked.
     what, where, other
         What the samples are, in which file they are wanted, and which file was to have them; for
         the refusal.
@@ -39,8 +50,7 @@ def order_by_name(
         If a sample of one file is not in the other, or a name occurs twice.
     """
     if len(wanted) == len(present) and all(
-        list(ours) == list(theirs)
-        for ours, theirs in zip(_blocks(wanted), _blocks(present), strict=True)
+        ours == theirs for ours, theirs in zip(_blocks(wanted), _blocks(present), strict=True)
     ):
         return None
     hashes, candidates = _hashes(wanted), _hashes(present)
@@ -50,20 +60,24 @@ def order_by_name(
     found = order[places]
     missing = np.flatnonzero(candidates[found] != hashes)
     if len(missing):
-        raise _not_there(bytes(wanted[missing[0]]), len(missing), what, where, other)
+        raise _not_there(_name_at(wanted, missing[0]), len(missing), what, where, other)
     if len(wanted) < len(present):
         extra = np.setdiff1d(np.arange(len(present)), found)
-        raise _not_there(bytes(present[extra[0]]), len(extra), what, other, where)
+        raise _not_there(_name_at(present, extra[0]), len(extra), what, other, where)
     _refuse_twins(np.sort(hashes), what, where)
     return np.asarray(found, dtype=np.int64)
 
 
-def _blocks(names: Sequence[bytes] | NDArray[np.bytes_]) -> Iterator[Sequence[bytes]]:
+def _blocks(names: Names) -> Iterator[list[bytes]]:
     for first in range(0, len(names), _BLOCK):
         yield [bytes(name) for name in names[first : first + _BLOCK]]
 
 
-def _hashes(names: Sequence[bytes] | NDArray[np.bytes_]) -> NDArray[np.uint64]:
+def _name_at(names: Names, place: int) -> bytes:
+    return bytes(next(iter(names[place : place + 1])))
+
+
+def _hashes(names: Names) -> NDArray[np.uint64]:
     values = (xxhash.xxh3_64_intdigest(name) for block in _blocks(names) for name in block)
     return np.fromiter(values, np.uint64, len(names))
 

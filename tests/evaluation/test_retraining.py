@@ -153,14 +153,28 @@ def test_more_subsets_and_seeds_keep_the_models_that_are_there(full_model, tmp_p
     assert out.read_bytes() == whole.read_bytes()
 
 
-def test_finished_truth_is_left_alone_without_its_work(full_model, tmp_path):
+def test_truth_file_alone_is_enough_to_go_on(full_model, tmp_path, whole):
     out = tmp_path / "truth.npz"
-    config = retraining(full_model, out, subsets=1)
+    config = retraining(full_model, out, seeds=1, query=SETS)
     retrain_subsets(config)
     shutil.rmtree(tmp_path / "truth.npz.work")
     before = out.stat().st_mtime_ns
     assert retrain_subsets(config).models == 0
     assert out.stat().st_mtime_ns == before
+    assert retrain_subsets(dataclasses.replace(config, seeds=2)).models == 2
+    assert out.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "flag"),
+    [({"subsets": 1}, "--subsets"), ({"seeds": 1}, "--seeds"), ({"query": (QUERIES,)}, "--query")],
+)
+def test_run_that_would_drop_results_is_refused(full_model, tmp_path, whole, changes, flag):
+    shutil.copy(whole, tmp_path / "truth.npz")
+    options = {"seeds": 2, "query": SETS, **changes}
+    with pytest.raises(ConfigurationError, match=f"{flag}: .* would be lost"):
+        retrain_subsets(retraining(full_model, tmp_path / "truth.npz", **options))
+    assert (tmp_path / "truth.npz").read_bytes() == whole.read_bytes()
 
 
 def test_models_are_kept_on_request_and_serve_further_queries(full_model, tmp_path):
@@ -201,10 +215,14 @@ def test_image_that_cannot_be_read_is_in_no_subset(full_model, tmp_path):
     ],
 )
 def test_other_run_in_the_same_place_is_refused(full_model, tmp_path, whole, changes, named):
-    out = tmp_path / "truth.npz"
-    shutil.copytree(whole.with_name("truth.npz.work"), tmp_path / "truth.npz.work")
-    with pytest.raises(FingerprintMismatchError, match=named):
-        retrain_subsets(retraining(full_model, out, **changes))
+    for kept in ("truth.npz.work", "truth.npz"):  # either is enough
+        out = tmp_path / kept.replace(".", "-") / "truth.npz"
+        out.parent.mkdir()
+        source = whole.with_name(kept)
+        copy = shutil.copytree if source.is_dir() else shutil.copy
+        copy(source, out.with_name(kept))
+        with pytest.raises(FingerprintMismatchError, match=named):
+            retrain_subsets(retraining(full_model, out, **changes))
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def _orders(
     columns = queries = None
     if train_ids is not None:
         columns = order_by_name(
-            _encoded(scores.train_ids(0, scores.train_count)),
+            _TrainNames(scores),
             train_ids,
             what="training images",
             where=scores.path,
@@ -121,6 +121,19 @@ def _orders(
             other=scores.path,
         )
     return columns, queries
+
+
+@dataclass(frozen=True)
+class _TrainNames:
+    """The training ids of a scores file, read when asked for."""
+
+    scores: ScoresFile
+
+    def __len__(self) -> int:
+        return self.scores.train_count
+
+    def __getitem__(self, places: slice) -> list[bytes]:
+        return _encoded(self.scores.train_ids(places.start, places.stop))
 
 
 def _encoded(names: list[str]) -> list[bytes]:

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrak_stream.errors import CorruptFileError, DtrakStreamError, InterruptedRunError
+from dtrak_stream.errors import CorruptFileError, InterruptedRunError
 from dtrak_stream.evaluation.retraining.configuration import RetrainConfig
 from dtrak_stream.evaluation.retraining.job import JobTimes, run_retrain_job
 from dtrak_stream.evaluation.retraining.plan import RetrainPlan, plan_retraining
 from dtrak_stream.evaluation.retraining.queries import QuerySet
 from dtrak_stream.evaluation.retraining.rows import ModelName, ModelRow
+from dtrak_stream.evaluation.retraining.stored import keep_stored_rows, stored_truth
 from dtrak_stream.evaluation.truth import (
     TruthFile,
     encoded_ids,
@@ -65,16 +66,19 @@ def retrain_subsets(config: RetrainConfig) -> RetrainResult:
     InputError, ConfigurationError, ModelError
         If the model folder, a source or an option cannot be used.
     FingerprintMismatchError
-        If OUT.work was begun with other subsets, another recipe or other queries.
+        If OUT, or OUT.work, is about other subsets, another recipe or other queries.
     InterruptedRunError
         On Ctrl-C. Losses of finished models are kept, and checkpoints of the others.
     """
     plan = plan_retraining(config)
-    finished = _finished(plan)
+    stored = stored_truth(plan)
+    finished = None if stored is None else _finished(plan, stored)
     if finished is not None:
         say(f"{config.out}: already complete")
         return finished
     plan.claim()
+    if stored is not None:
+        keep_stored_rows(plan, stored)
     record_run(config.out.with_suffix(".config.yaml"), config)
     times = _train_missing(plan)
     quarantined = _write(plan)
@@ -88,17 +92,10 @@ def retrain_subsets(config: RetrainConfig) -> RetrainResult:
     return RetrainResult(config.out, len(times), training, losses, quarantined)
 
 
-def _finished(plan: RetrainPlan) -> RetrainResult | None:
+def _finished(plan: RetrainPlan, truth: TruthFile) -> RetrainResult | None:
     """Return the result if the truth file is what this plan would write, its work kept or not."""
     config = plan.config
-    if not config.out.exists():
-        return None
-    try:
-        truth = TruthFile(config.out)
-    except DtrakStreamError as error:
-        say(f"{error}; writing it again")
-        return None
-    left_out = truth.attributes.get("left-out-images", [])
+    left_out = truth.attributes["left-out-images"]
     wanted = json.loads(json.dumps(_attributes(plan, left_out)))
     if truth.attributes != wanted or len(truth.mask) != config.subsets:
         return None
