@@ -52,7 +52,7 @@ def clip_features(folder: Path) -> Callable[[Sequence[Pixels]], Features]:
         raise ConfigurationError(
             "needs the package transformers",
             where="--clip",
-            remedy="pip install transformers, or leave --clip out",
+            remedy="install it (the extra `clip` of this package does), or leave --clip out",
         ) from error
     try:
         loaded: Any = CLIPModel
