@@ -56,14 +56,8 @@ def connect(scheduler: str | None) -> Iterator[Cluster]:
                 workers, lambda tasks: list(dask.compute(*tasks, scheduler="threads", pool=pool))
             )
         return
-    with _client(scheduler) as client:
+    with open_client(scheduler) as client:
         workers = sum(client.nthreads().values())
-        if workers == 0:
-            raise InputError(
-                "the scheduler has no workers",
-                where=f"--scheduler {scheduler}",
-                remedy=f"start some: dask worker {scheduler}",
-            )
         yield Cluster(workers, lambda tasks: list(client.gather(client.compute(list(tasks)))))
 
 
@@ -72,12 +66,27 @@ def task(function: Callable[..., Any], *arguments: Any) -> Delayed:
     return delayed(function, pure=False, traverse=False)(*arguments)
 
 
-def _client(scheduler: str) -> Any:
+def open_client(scheduler: str) -> Any:
+    """Return a Dask client of the scheduler at this address, closed by a `with` statement.
+
+    Raises
+    ------
+    InputError
+        If no scheduler answers at the address, or it has no workers.
+    """
     try:
-        return Client(scheduler, timeout=_CONNECT_SECONDS)
+        client = Client(scheduler, timeout=_CONNECT_SECONDS)
     except (OSError, ValueError) as error:
         raise InputError(
             f"no Dask scheduler answers ({error})",
             where=f"--scheduler {scheduler}",
             remedy="check the address, or leave the option out to compute in this process",
         ) from error
+    if not client.nthreads():
+        client.close()
+        raise InputError(
+            "the scheduler has no workers",
+            where=f"--scheduler {scheduler}",
+            remedy=f"start some: dask worker {scheduler}",
+        )
+    return client

@@ -39,7 +39,10 @@ Config = TypeVar("Config")
 
 
 class Outcome(Protocol):
-    """What a stage returns: where its result is, and how many samples it had to leave out."""
+    """What a stage returns: where its result is, and how many samples it had to leave out.
+
+    One whose result is a few numbers may have them as text in `report`, printed instead.
+    """
 
     @property
     def path(self) -> Path:
@@ -131,7 +134,7 @@ def exit_code(work: Callable[[], Outcome]) -> int:
             file=sys.stderr,
         )
         return EXIT_INTERRUPTED
-    print(outcome.path)
+    print(getattr(outcome, "report", outcome.path))
     return EXIT_QUARANTINED if outcome.quarantined else EXIT_DONE
 
 

@@ -122,6 +122,11 @@ class Denoiser:
         return cast(Tensor, self.network(noisy, timesteps, return_dict=False)[0])
 
 
+def model_root(folder: str) -> Path:
+    """Return the pipeline folder that `folder` names: a path, or the model that comes along."""
+    return _EMBEDDED / folder.partition(":")[2] if folder == EMBEDDED_MODEL else Path(folder)
+
+
 def load_denoiser(
     folder: str, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> Denoiser:
@@ -142,7 +147,7 @@ def load_denoiser(
     ModelError
         If the denoiser's class is unknown, or its weights are not there as safetensors.
     """
-    root = _EMBEDDED / folder.partition(":")[2] if folder == EMBEDDED_MODEL else Path(folder)
+    root = model_root(folder)
     index = _read_index(root)
     class_name = _denoiser_class(index, root)
     weights_folder = root / "unet"

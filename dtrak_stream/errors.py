@@ -6,6 +6,8 @@ line prints it as it stands and exits with code 2.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class DtrakStreamError(Exception):
     """Base of all refusals.
@@ -25,6 +27,18 @@ class DtrakStreamError(Exception):
         self.where = str(where)
         self.remedy = remedy
         super().__init__(f"{self.where}: {what}; {remedy}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # workers send their refusals back; the default calls __init__ with the message alone
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(
+    kind: type[DtrakStreamError], arguments: tuple[Any, ...], state: dict[str, Any]
+) -> DtrakStreamError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(state)
+    return error
 
 
 class InputError(DtrakStreamError):

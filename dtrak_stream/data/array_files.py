@@ -57,6 +57,11 @@ def map_npz(path: Path, key: str | None) -> tuple[NDArray[Any], str]:
     temporary file (in `TMPDIR`, as large as the array), so that memory stays bounded. Either
     way the archive's checksum of the member is verified.
 
+    Returns
+    -------
+    array, key
+        The array, read-only, and the name of the member.
+
     Raises
     ------
     InputError
@@ -68,7 +73,7 @@ def map_npz(path: Path, key: str | None) -> tuple[NDArray[Any], str]:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             members = {name.removesuffix(".npy"): name for name in archive.namelist()}
             key = _chosen_key(key, members, path)
-            rows = _map_member(file, archive, archive.getinfo(members[key]), f"{path}:{key}")
+            return _map_member(file, archive, archive.getinfo(members[key]), f"{path}:{key}"), key
     except (OSError, *_UNREADABLE_ZIP) as error:
         raise unreadable(path, error) from error
     return rows, key

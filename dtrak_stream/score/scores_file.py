@@ -152,6 +152,19 @@ class ScoresFile:
         row: NDArray[np.float32] = self._root["scores"][query]
         return row
 
+    def block(self, queries: slice, columns: slice) -> NDArray[np.float32]:
+        """Return the scores of some queries for some training images; NaN is quarantined."""
+        block: NDArray[np.float32] = self._file["scores"][queries, columns]
+        return block
+
+    def train_ids(self, start: int, stop: int) -> list[str]:
+        """Return the sample ids of training images `[start, stop)`."""
+        return [_text(value) for value in self._file["train_id"][start:stop]]
+
+    def query_ids(self) -> list[str]:
+        """Return the sample ids of all queries."""
+        return [_text(value) for value in self._file["query_id"][:]]
+
     def score_blocks(self) -> Iterator[NDArray[np.float32]]:
         """Yield the whole of `scores` once, in blocks of bounded size."""
         rows = max(1, _BLOCK_SCORES // max(1, self.train_count))

@@ -48,6 +48,7 @@ class Optimisation:
             lr=options.learning_rate,
             betas=options.adam_betas,
             weight_decay=options.weight_decay,
+            fused=True,  # one pass over each weight: 5 % of a step of a small network
         )
         self.learning_rate = get_cosine_schedule_with_warmup(
             self.optimiser, round(options.warmup_fraction * total_steps), total_steps

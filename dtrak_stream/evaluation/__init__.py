@@ -1,0 +1,1 @@
+"""Judging scores: retraining without images, LDS, counterfactuals, scores fitted to retraining."""

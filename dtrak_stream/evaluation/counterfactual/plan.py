@@ -1,0 +1,160 @@
+"""What a counterfactual run will make: removals, models, and what they are known by."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dtrak_stream.diffusion import Denoiser, load_denoiser, weights_hash
+from dtrak_stream.durable import durable_path, remove_partials
+from dtrak_stream.evaluation.counterfactual.configuration import (
+    RANDOM,
+    CounterfactualConfig,
+    parse_methods,
+    removal_count,
+)
+from dtrak_stream.evaluation.counterfactual.job import CounterfactualJob, OutcomeFolder
+from dtrak_stream.evaluation.counterfactual.queries import GeneratedQueries, read_generated
+from dtrak_stream.evaluation.counterfactual.removal import (
+    Removal,
+    proponent_removals,
+    random_removal,
+)
+from dtrak_stream.evaluation.recipe import Recipe, read_recipe
+from dtrak_stream.features import choose_device
+from dtrak_stream.objectives import choose_timesteps
+from dtrak_stream.training.fingerprint import read_fingerprint, refuse_other, write_fingerprint
+
+
+@dataclass(frozen=True)
+class CounterfactualPlan:
+    """The models of a run.
+
+    Attributes
+    ----------
+    config
+        The options.
+    recipe
+        How models are trained.
+    full
+        The model that made the queries.
+    queries
+        What is made again.
+    removals
+        For each method, what is removed for each query number, one removal for each repetition.
+    """
+
+    config: CounterfactualConfig
+    recipe: Recipe
+    full: Denoiser
+    queries: GeneratedQueries
+    removals: dict[str, dict[int, list[Removal]]]
+
+    @property
+    def folder(self) -> OutcomeFolder:
+        """Return where outcomes are kept."""
+        return OutcomeFolder(self.config.out)
+
+    def claim(self) -> None:
+        """Take the folder for this run, or refuse.
+
+        Raises
+        ------
+        FingerprintMismatchError
+            If it was begun with another model, other queries or another loss.
+        """
+        out, wanted = self.config.out, self._facts()
+        stored = read_fingerprint(out)
+        if stored is not None:
+            refuse_other(stored, wanted, where=out)
+        (out / "outcomes").mkdir(parents=True, exist_ok=True)
+        remove_partials(out)
+        remove_partials(out / "outcomes")
+        if stored is None:
+            write_fingerprint(out, wanted)
+
+    def models(self) -> dict[str, tuple[Removal, tuple[int, ...]]]:
+        """Return every model by its name: what it lacks, and which queries it is asked for."""
+        models: dict[str, tuple[Removal, tuple[int, ...]]] = {}
+        for by_query in self.removals.values():
+            for number, removals in by_query.items():
+                for removal in removals:
+                    _, numbers = models.get(removal.name, (removal, ()))
+                    asked = tuple(sorted({*numbers, number}))
+                    models[removal.name] = (removal, asked)
+        return models
+
+    def missing(self) -> list[CounterfactualJob]:
+        """Return the jobs whose outcomes are not all kept yet."""
+        jobs = []
+        for name, (removal, numbers) in self.models().items():
+            left = tuple(n for n in numbers if self.folder.load(name, n) is None)
+            if left:
+                jobs.append(self._job(name, removal, left))
+        return jobs
+
+    def _job(self, name: str, removal: Removal, numbers: tuple[int, ...]) -> CounterfactualJob:
+        subset = self.config.out / "subsets" / f"{name}.npy"
+        if not subset.exists():
+            with durable_path(subset) as partial, partial.open("wb") as file:
+                np.save(file, removal.kept)
+        out, seed = self.config.out / "models" / name, self.recipe.config.seed
+        return CounterfactualJob(
+            model=name,
+            training=self.recipe.on_subset(subset, out, seed),
+            queries=dataclasses.replace(self.queries, numbers=numbers),
+            loss=self.config.loss,
+            folder=self.folder,
+            threads=self.config.where.threads,
+            keep_model=self.config.keep_models,
+        )
+
+    def _facts(self) -> dict[str, Any]:
+        options = self.queries.config
+        return {
+            "recipe": self.recipe.described(),
+            "train-seed": self.recipe.config.seed,
+            "weights": weights_hash(self.full.network),
+            "sampler": options.sampler,
+            "steps": options.steps,
+            "eta": options.eta,
+            "seed": options.seed,
+            "threads": self.config.where.threads,
+            **self.config.loss.described(),
+        }
+
+
+def plan_counterfactual(config: CounterfactualConfig) -> CounterfactualPlan:
+    """Read everything, and refuse what cannot work before any training.
+
+    Raises
+    ------
+    DtrakStreamError
+        If the model, a source, a scores file or an option cannot be used.
+    """
+    methods = parse_methods(config.scores)
+    recipe = read_recipe(
+        config.model,
+        images=config.images,
+        device=config.where.device,
+        visible=not config.quiet,
+    )
+    choose_timesteps(config.loss.loss_timesteps, recipe.config.noise_schedule.num_train_timesteps)
+    full = load_denoiser(config.model, device=choose_device(config.where.device))
+    queries = read_generated(config.generated, config.queries, full.image_shape)
+    queries.refuse_other_model(full)
+    count = len(recipe.images)
+    removed = removal_count(config.remove, count)
+    random = [
+        random_removal(count, removed, seed=config.random_seed, number=number)
+        for number in range(config.random)
+    ]
+    removals = {RANDOM: dict.fromkeys(queries.numbers, random)}
+    for name, path in methods.items():
+        found = proponent_removals(path, queries.ids, recipe.images, removed)
+        by_number = zip(queries.numbers, found.values(), strict=True)
+        removals[name] = {number: [removal] for number, removal in by_number}
+    return CounterfactualPlan(config, recipe, full, queries, removals)

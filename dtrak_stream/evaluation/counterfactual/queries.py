@@ -1,0 +1,126 @@
+"""The generated images that are explained: how they were made, and as they are on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from dtrak_stream.command_line import parse
+from dtrak_stream.data import ImageShape, open_images
+from dtrak_stream.diffusion import Denoiser, weights_hash
+from dtrak_stream.errors import FingerprintMismatchError, InputError, ModelError
+from dtrak_stream.evaluation.losses import LossMeter, LossOptions
+from dtrak_stream.generation import GenerationConfig, Sampler
+from dtrak_stream.training.fingerprint import read_fingerprint
+
+_LEVELS = 2  # that regenerating alone may be off, where a batch rounds otherwise
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class GeneratedQueries:
+    """Images of a generation run, and how to make them again with another model.
+
+    Attributes
+    ----------
+    folder
+        What tools/generate.py wrote.
+    config
+        Its options.
+    numbers
+        Which of its images are queries.
+    """
+
+    folder: Path
+    config: GenerationConfig
+    numbers: tuple[int, ...]
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """Return the sample id of each query, as a source of images names it."""
+        return [f"{number:05d}.png" for number in self.numbers]
+
+    def original(self, number: int) -> Pixels:
+        """Return an image as it is on disk, (H, W, C) uint8."""
+        with Image.open(self.folder / f"{number:05d}.png") as picture:
+            pixels = np.asarray(picture, np.uint8)
+        return pixels if pixels.ndim == 3 else pixels[:, :, None]
+
+    def again(self, denoiser: Denoiser, number: int) -> Pixels:
+        """Make an image with this model from its own seed, (H, W, C) uint8."""
+        options = self.config
+        sampler = Sampler(denoiser, options.sampler, options.steps, options.eta, options.seed)
+        image: Tensor = sampler.sample(range(number, number + 1))[0]  # (C, H, W)
+        levels = np.rint((image.permute(1, 2, 0).numpy() + 1) * 127.5)
+        return levels.astype(np.uint8)
+
+    def loss(self, denoiser: Denoiser, number: int, options: LossOptions) -> float:
+        """Return the loss of the image on disk under this model."""
+        images = open_images(str(self.folder), denoiser.image_shape, visible=False)
+        place = images.sample_ids(0, len(images)).index(f"{number:05d}.png")
+        return float(LossMeter(denoiser, options).of_batch(images.image(place)[None])[0])
+
+    def refuse_other_model(self, denoiser: Denoiser) -> None:
+        """Refuse images that this model did not make.
+
+        Raises
+        ------
+        FingerprintMismatchError
+            If other weights made them.
+        ModelError
+            If the first image cannot be made again: another version computes it differently.
+        """
+        stored = (read_fingerprint(self.folder) or {}).get("weights")
+        found = weights_hash(denoiser.network)
+        if stored != found:
+            raise FingerprintMismatchError(
+                "weights",
+                stored,
+                found,
+                where=self.folder,
+                remedy="give the --model that made these images",
+            )
+        number = self.numbers[0]
+        difference = self.again(denoiser, number).astype(int) - self.original(number)
+        if np.abs(difference).max() > _LEVELS:
+            raise ModelError(
+                f"does not give image {number} again (a pixel is off by "
+                f"{np.abs(difference).max()} of 255)",
+                where=denoiser.folder,
+                remedy="generate the images on this machine and with these versions",
+            )
+
+
+def read_generated(folder: Path, count: int, shape: ImageShape) -> GeneratedQueries:
+    """Read how the first `count` images of a generation folder were made.
+
+    Raises
+    ------
+    InputError
+        If the folder is not from tools/generate.py, or has fewer images.
+    """
+    record = folder / "generation.yaml"
+    if not record.is_file():
+        raise InputError(
+            "holds no generation.yaml: how its images were made is not known",
+            where=folder,
+            remedy="give a folder that tools/generate.py wrote",
+        )
+    config = parse(GenerationConfig, ["--config", str(record)])
+    numbers = tuple(range(count))
+    missing = [n for n in numbers if not (folder / f"{n:05d}.png").is_file()]
+    if missing:
+        raise InputError(
+            f"holds no image {missing[0]:05d}.png",
+            where=folder,
+            remedy=f"generate {count} images, or give fewer --queries",
+        )
+    open_images(str(folder), shape, visible=False)
+    return GeneratedQueries(folder, config, numbers)

@@ -1,0 +1,100 @@
+"""Which training images are removed: the strongest proponents of a query, or random ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from dtrak_stream.data import Images
+from dtrak_stream.errors import ConfigurationError, InputError
+from dtrak_stream.evaluation.alignment import order_by_name
+from dtrak_stream.evaluation.subsets import draw_subset
+from dtrak_stream.score import ScoresFile
+
+
+@dataclass(frozen=True)
+class Removal:
+    """A set of training images, taken out together.
+
+    Attributes
+    ----------
+    removed
+        (n,) int64 image numbers, ascending.
+    count
+        N.
+    """
+
+    removed: NDArray[np.int64]
+    count: int
+
+    @property
+    def name(self) -> str:
+        """Return the name of what is trained without them: a hash of their numbers."""
+        return xxhash.xxh3_64_hexdigest(self.removed.astype("<i8").tobytes())
+
+    @property
+    def kept(self) -> NDArray[np.int64]:
+        """Return the other image numbers, ascending."""
+        return np.setdiff1d(np.arange(self.count), self.removed)
+
+
+def random_removal(count: int, removed: int, *, seed: int, number: int) -> Removal:
+    """Return a random set, uniform among all of its size."""
+    mask = draw_subset(count, removed, seed=seed, number=number)
+    return Removal(np.flatnonzero(mask), count)
+
+
+def proponent_removals(
+    path: Path, query_ids: list[str], images: Images, removed: int
+) -> dict[str, Removal]:
+    """Return, for each query, the `removed` training images with the highest scores.
+
+    Of equal scores, earlier images go first; images without a score are never removed.
+
+    Raises
+    ------
+    InputError
+        If the file lacks a query, a training image, or enough scores.
+    """
+    with ScoresFile(path) as scores:
+        order = order_by_name(
+            [name.encode() for name in scores.train_ids(0, scores.train_count)],
+            [name.encode() for name in images.sample_ids(0, len(images))],
+            what="training images",
+            where=path,
+            other=images.spec,
+        )
+        rows = {name: row for row, name in enumerate(scores.query_ids())}
+        removals = {}
+        for query in query_ids:
+            if query not in rows:
+                raise InputError(
+                    f"has no scores for the query {query}",
+                    where=path,
+                    remedy="score all images of the --generated folder, or give fewer --queries",
+                )
+            best = _best(scores, rows[query], removed)
+            places = best if order is None else order[best]
+            removals[query] = Removal(np.sort(places), len(images))
+    return removals
+
+
+def _best(scores: ScoresFile, row: int, count: int) -> NDArray[np.int64]:
+    if scores.has_all_scores:
+        values = scores.scores(row)
+        known = np.flatnonzero(np.isfinite(values))
+        best = known[np.argsort(-values[known], kind="stable")[:count]]
+    else:
+        best = np.array([entry.index for entry in scores.top(row, count)], np.int64)
+    if len(best) < count:
+        raise ConfigurationError(
+            f"ranks {len(best)} training images of query {scores.query_id(row)} and {count} are "
+            "to be removed",
+            where=scores.path,
+            remedy=f"score with --save-scores yes or --top-k {count}, or lower --remove",
+        )
+    return best

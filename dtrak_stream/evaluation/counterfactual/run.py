@@ -1,0 +1,103 @@
+"""A counterfactual run: every missing model, then measures, figures and page."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from dtrak_stream.durable import write_bytes, write_json
+from dtrak_stream.errors import InterruptedRunError
+from dtrak_stream.evaluation.counterfactual.configuration import CounterfactualConfig
+from dtrak_stream.evaluation.counterfactual.figures import draw_boxes, draw_strips
+from dtrak_stream.evaluation.counterfactual.job import run_counterfactual_job
+from dtrak_stream.evaluation.counterfactual.measures import clip_features
+from dtrak_stream.evaluation.counterfactual.plan import CounterfactualPlan, plan_counterfactual
+from dtrak_stream.evaluation.counterfactual.results import CounterfactualResults, collect_results
+from dtrak_stream.evaluation.counterfactual.summary import markdown, write_page
+from dtrak_stream.processes import run_jobs
+from dtrak_stream.progress import progress, say
+from dtrak_stream.provenance import record_run
+
+
+@dataclass(frozen=True)
+class CounterfactualResult:
+    """Where the results are.
+
+    Attributes
+    ----------
+    path
+        The page.
+    models
+        Number of models made by this call.
+    results
+        Every number.
+    quarantined
+        Always 0.
+    """
+
+    path: Path
+    models: int
+    results: CounterfactualResults
+    quarantined: int = 0
+
+
+def counterfactual(config: CounterfactualConfig) -> CounterfactualResult:
+    """Make every missing model, and compare what the queries became.
+
+    Writes OUT/results.json, boxes.png, strips.png, summary.md and index.html.
+
+    Raises
+    ------
+    DtrakStreamError
+        If the model, a source, a scores file or an option cannot be used; before any training.
+    FingerprintMismatchError
+        If OUT was begun with another model, other queries or another loss.
+    InterruptedRunError
+        On Ctrl-C. Outcomes of finished models are kept, and checkpoints of the others.
+    """
+    plan = plan_counterfactual(config)
+    if config.clip is not None:
+        clip_features(config.clip)
+    plan.claim()
+    record_run(config.out / "config.yaml", config)
+    made = _train_missing(plan)
+    results = collect_results(plan)
+    _write(config.out, results)
+    unwanted = ["subsets", "locks"] + ([] if config.keep_models else ["models"])
+    for name in unwanted:
+        shutil.rmtree(config.out / name, ignore_errors=True)
+    say(markdown(results))
+    return CounterfactualResult(config.out / "index.html", made, results)
+
+
+def _train_missing(plan: CounterfactualPlan) -> int:
+    config, jobs = plan.config, plan.missing()
+    total = len(plan.models())
+    done = total - len(jobs)
+    with progress(
+        total, description="retraining", unit="model", done=done, visible=not config.quiet
+    ) as bar:
+        try:
+            for _ in run_jobs(
+                run_counterfactual_job,
+                jobs,
+                workers=config.where.workers,
+                scheduler=config.where.scheduler,
+            ):
+                done += 1
+                bar.update()
+        except KeyboardInterrupt as interrupt:
+            raise InterruptedRunError(
+                f"{done} of {total} models are kept in {config.out}"
+            ) from interrupt
+    return len(jobs)
+
+
+def _write(out: Path, results: CounterfactualResults) -> None:
+    figures = [out / "boxes.png", out / "strips.png"]
+    draw_boxes(figures[0], results)
+    draw_strips(figures[1], results)
+    write_json(out / "results.json", results.as_json())
+    write_bytes(out / "summary.md", markdown(results).encode())
+    write_page(out / "index.html", results, figures)

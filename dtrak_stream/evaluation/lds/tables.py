@@ -1,0 +1,171 @@
+"""What an LDS run prints and writes: report, JSON, CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dtrak_stream.evaluation.lds.ceiling import NoiseCeiling
+from dtrak_stream.evaluation.lds.comparison import (
+    damping_groups,
+    described,
+    is_rule,
+    relative_damping,
+    timestep_count,
+)
+from dtrak_stream.evaluation.lds.estimate import LdsEstimate
+from dtrak_stream.evaluation.lds.judge import Judge, Judgement
+
+RULE = "rule-chosen damping"
+ORACLE = "oracle damping (best on this truth)"
+
+
+def report(
+    judge: Judge, judgements: Sequence[Judgement], ceiling: NoiseCeiling | None
+) -> list[str]:
+    """Return the lines for the user; the last is the LDS x 100 of the first file."""
+    subsets = judge.subsets
+    lines = [
+        f"{judge.truth.path} [{judge.key}]: {len(judge.losses)} subsets "
+        f"({subsets.start} to {subsets.stop - 1}), {int(judge.known.sum())} queries; LDS x 100"
+    ]
+    if ceiling is not None:
+        lines.append(_ceiling_line(ceiling))
+    for judgement in judgements:
+        lines += _file_lines(judgement, ceiling)
+    lines += _damping_lines(judgements)
+    first = judgements[0].estimate
+    lines.append(f"LDS {100 * first.value:.2f} +- {100 * first.standard_error:.2f}")
+    return lines
+
+
+def numbers(
+    judge: Judge, judgements: Sequence[Judgement], ceiling: NoiseCeiling | None
+) -> dict[str, Any]:
+    """Return every number, as fractions, for JSON."""
+    return {
+        "truth": str(judge.truth.path),
+        "loss_key": judge.key,
+        "subsets": [judge.subsets.start, judge.subsets.stop],
+        "noise_ceiling": ceiling
+        and {
+            "seeds": ceiling.seeds,
+            "seed_agreement": ceiling.agreement,
+            "reliability": ceiling.reliability,
+            "ceiling": ceiling.ceiling,
+        },
+        "lds": judgements[0].estimate.value,
+        "standard_error": judgements[0].estimate.standard_error,
+        "files": [_file_numbers(judgement) for judgement in judgements],
+        "damping": [
+            {
+                "recipe": group.name,
+                RULE: group.rule and _estimate_numbers(group.rule.estimate),
+                ORACLE: _estimate_numbers(group.oracle.estimate),
+                "oracle_damping_relative": relative_damping(group.oracle),
+                "dampings_tried": len(group.members),
+            }
+            for group in damping_groups(judgements)
+        ],
+    }
+
+
+def per_query_table(
+    judge: Judge, judgements: Sequence[Judgement], ceiling: NoiseCeiling | None
+) -> str:
+    """Return the value of each query as CSV; empty where it does not count."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    agreement = ["seed agreement"] if ceiling is not None else []
+    table.writerow(["query", "query_id", *(str(j.path) for j in judgements), *agreement])
+    columns = [_spread(j.used, j.estimate.per_query) for j in judgements]
+    if ceiling is not None:
+        columns.append(_spread(judge.known, ceiling.per_query))
+    names = judge.truth.query_ids(judge.key) or [""] * len(judge.chosen)
+    for query in np.flatnonzero(judge.chosen):
+        cells = ["" if np.isnan(column[query]) else repr(column[query]) for column in columns]
+        table.writerow([int(query), names[query], *cells])
+    return text.getvalue()
+
+
+def _spread(used: Any, values: Any) -> list[float]:
+    """Return a value for every query, NaN for those that are not used."""
+    whole = np.full(len(used), np.nan)
+    whole[used] = values
+    return [float(value) for value in whole]
+
+
+def _ceiling_line(ceiling: NoiseCeiling) -> str:
+    return (
+        f"noise ceiling {100 * ceiling.ceiling:.1f}: the losses of two seeds agree with a "
+        f"Spearman of {ceiling.agreement:.3f}, means over {ceiling.seeds} seeds with "
+        f"{ceiling.reliability:.3f}"
+    )
+
+
+def _file_lines(judgement: Judgement, ceiling: NoiseCeiling | None) -> list[str]:
+    estimate = judgement.estimate
+    share = (
+        f"; {estimate.value / ceiling.ceiling:.0%} of the ceiling"
+        if ceiling is not None and ceiling.ceiling > 0
+        else ""
+    )
+    damping = relative_damping(judgement)
+    kind = RULE if is_rule(judgement.attributes.get("damping")) else "given damping"
+    chosen = "" if damping is None else f"; {kind} {damping:.4g} of the mean eigenvalue"
+    lines = [
+        f"{judgement.path} ({described(judgement)}{chosen}):",
+        f"  {100 * estimate.value:.2f} +- {100 * estimate.standard_error:.2f}, 95 % interval "
+        f"{100 * estimate.low:.2f} to {100 * estimate.high:.2f}{share}; bootstrap over subsets as "
+        f"in D-TRAK {100 * estimate.bootstrap_mean:.2f} +- {100 * estimate.bootstrap_std:.2f}",
+    ]
+    notes = [f"{count} {what}" for what, count in judgement.notes.items() if count]
+    if judgement.reordered:
+        notes.append("samples brought into the truth file's order by name")
+    return [*lines, "  " + "; ".join(notes)]
+
+
+def _damping_lines(judgements: Sequence[Judgement]) -> list[str]:
+    groups = damping_groups(judgements)
+    if len(judgements) < 2 or not groups:
+        return []
+    lines = ["", f"| recipe | {RULE} | {ORACLE} |", "|---|---|---|"]
+    for group in groups:
+        rule = "not given" if group.rule is None else f"{100 * group.rule.estimate.value:.2f}"
+        oracle = (
+            f"{100 * group.oracle.estimate.value:.2f} at {relative_damping(group.oracle):.4g}, "
+            f"best of {len(group.members)}"
+        )
+        lines.append(f"| {group.name} | {rule} | {oracle} |")
+    return [*lines, ""]
+
+
+def _file_numbers(judgement: Judgement) -> dict[str, Any]:
+    damping = judgement.attributes.get("damping")
+    return {
+        "scores": str(judgement.path),
+        "recipe": described(judgement),
+        "damping": damping,
+        "damping_is_rule_chosen": damping is not None and is_rule(damping),
+        "damping_relative": relative_damping(judgement),
+        "timesteps": timestep_count(judgement),
+        "proj_dim": judgement.attributes.get("proj_dim"),
+        "reordered": judgement.reordered,
+        **_estimate_numbers(judgement.estimate),
+        "counts": judgement.notes,
+    }
+
+
+def _estimate_numbers(estimate: LdsEstimate) -> dict[str, float]:
+    return {
+        "lds": estimate.value,
+        "standard_error": estimate.standard_error,
+        "interval_low": estimate.low,
+        "interval_high": estimate.high,
+        "bootstrap_mean": estimate.bootstrap_mean,
+        "bootstrap_std": estimate.bootstrap_std,
+    }

@@ -1,0 +1,137 @@
+"""The loss of images under a model: a mean over timesteps and noise draws that all models share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dtrak_stream.data import Images
+from dtrak_stream.diffusion import Denoiser
+from dtrak_stream.errors import BadImageError, ConfigurationError, ModelError
+from dtrak_stream.noise import ImageNoise
+from dtrak_stream.objectives import OutputFunction, choose_timesteps
+
+Losses = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """What the loss of a query is: the training loss, averaged over timesteps and noise."""
+
+    loss_timesteps: str = "50"
+    """Timesteps of the loss: a count, uniform:50, cumulative:50 or list:0,250,500."""
+    loss_draws: int = 2
+    """Noise draws at each timestep, shared by all queries and all models."""
+    loss_seed: int = 1000
+    """Seed of that noise; another one than that of the features (--seed), or scores are judged by
+    the very noise they were computed with."""
+    loss_batch: int = 256
+    """Noised images in one pass of the model."""
+
+    def __post_init__(self) -> None:
+        for flag, value, least in (
+            ("--loss-draws", self.loss_draws, 1),
+            ("--loss-batch", self.loss_batch, 1),
+            ("--loss-seed", self.loss_seed, 0),
+        ):
+            if value < least:
+                raise ConfigurationError(
+                    f"{value} is not supported", where=flag, remedy=f"give {least} or more"
+                )
+
+    def described(self) -> dict[str, Any]:
+        """Return what decides the loss of an image under a model, to the last bit."""
+        return {
+            "loss-timesteps": self.loss_timesteps,
+            "loss-draws": self.loss_draws,
+            "loss-seed": self.loss_seed,
+            "loss-batch": self.loss_batch,
+        }
+
+
+@dataclass(frozen=True)
+class LossMeter:
+    """Measures losses under one model.
+
+    Attributes
+    ----------
+    denoiser
+        The model, in evaluation mode.
+    options
+        Timesteps and noise.
+    """
+
+    denoiser: Denoiser
+    options: LossOptions
+
+    def of_images(self, images: Images) -> Losses:
+        """Return the loss of each image, (Q,) float64; NaN for one that cannot be read.
+
+        Images are decoded in blocks as large as a batch, so that memory does not grow with Q.
+
+        Raises
+        ------
+        ModelError
+            If the model gives a loss that is not finite.
+        """
+        losses = np.full(len(images), np.nan)
+        for places, block in _decoded_blocks(images, self.options.loss_batch):
+            losses[places] = self.of_batch(block)
+        return losses
+
+    @torch.inference_mode()
+    def of_batch(self, images: Tensor) -> Losses:
+        """Return the loss of each of `images` (B, C, H, W) in [-1, 1], (B,) float64.
+
+        L(x) = mean over t and draws of mean_D (output - target)^2: `simple`, the training loss.
+        """
+        schedule = self.denoiser.schedule
+        timesteps = choose_timesteps(self.options.loss_timesteps, schedule.num_timesteps)
+        pairs = [(t, draw) for t in timesteps for draw in range(self.options.loss_draws)]
+        together = max(1, self.options.loss_batch // len(images))
+        images = images.to(self.denoiser.device)
+        total = torch.zeros(len(images), dtype=torch.float64, device=images.device)
+        for first in range(0, len(pairs), together):
+            total += self._sum_over(pairs[first : first + together], images)
+        losses = (total / len(pairs)).cpu().numpy()
+        if not np.isfinite(losses).all():
+            raise ModelError(
+                "gives a loss that is not finite",
+                where=self.denoiser.folder,
+                remedy="train it again with a lower learning rate",
+            )
+        return np.asarray(losses, dtype=np.float64)
+
+    def _sum_over(self, pairs: list[tuple[int, int]], images: Tensor) -> Tensor:
+        shape = (images.shape[1], images.shape[2], images.shape[3])
+        noise = ImageNoise(self.options.loss_seed).draw(
+            shape, sample_id="", pairs=pairs, device=images.device
+        )
+        rows, count = noise.repeat_interleave(len(images), dim=0), len(pairs)  # (P * B, C, H, W)
+        times = torch.tensor([t for t, _ in pairs], device=images.device)
+        times = times.repeat_interleave(len(images))  # (P * B,)
+        schedule = self.denoiser.schedule
+        noisy, target = schedule.noisy_and_target(images.repeat(count, 1, 1, 1), rows, times)
+        simple = OutputFunction("simple", schedule)
+        losses = simple(self.denoiser.predict(noisy, times), target, times)
+        return losses.double().reshape(count, -1).sum(dim=0)  # (P * B,) -> (B,)
+
+
+def _decoded_blocks(images: Images, size: int) -> Iterator[tuple[list[int], Tensor]]:
+    """Yield the places and pixels (B, C, H, W) of the images that can be read, in blocks."""
+    for first in range(0, len(images), size):
+        places, block = [], []
+        for place in range(first, min(first + size, len(images))):
+            try:
+                block.append(torch.as_tensor(images.image(place)))
+            except BadImageError:
+                continue
+            places.append(place)
+        if block:
+            yield places, torch.stack(block)

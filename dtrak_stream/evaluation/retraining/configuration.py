@@ -1,0 +1,88 @@
+"""Every option of retraining on subsets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tyro
+
+from dtrak_stream.diffusion import EMBEDDED_MODEL
+from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.evaluation.losses import LossOptions
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """Where models are trained."""
+
+    workers: int = 1
+    """Models trained at a time on this machine, each in a process of its own."""
+    threads: int = 1
+    """CPU threads of each. Results of different numbers of threads differ in the last bits."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler, such as tcp://host:8786, instead of --workers; its workers see
+    the same files. Give them one thread each (dask worker --nthreads 1): one process trains one
+    model at a time."""
+    device: str = "auto"
+    """Where models run: auto, cpu, cuda, cuda:1 ..."""
+
+    def __post_init__(self) -> None:
+        for flag, value in (("--workers", self.workers), ("--threads", self.threads)):
+            if value < 1:
+                raise ConfigurationError(
+                    f"{value} is not supported", where=flag, remedy="give 1 or more"
+                )
+
+
+@dataclass(frozen=True)
+class RetrainConfig:
+    """Train the same model on random subsets of its images and measure the loss of each query.
+
+    The models are trained as the full one was: its folder records how. Subset m is the same
+    however many are drawn, so a larger --subsets or --seeds adds models to what is there. An
+    interrupted run goes on when the same command is given again.
+    """
+
+    out: Path
+    """Truth file to write (.npz). OUT.work beside it holds the losses of each model."""
+    query: tuple[str, ...]
+    """Images whose losses are measured: SRC, or NAME=SRC; several sets may follow each other. The
+    first is stored as `loss`, the others as `loss_NAME`."""
+    model: str = EMBEDDED_MODEL
+    """Folder of the full model, from tools/train.py (or the small model that comes along)."""
+    images: str | None = None
+    """Where the training images are now, if not where the model's folder says."""
+    subsets: int = 32
+    """M, the number of subsets."""
+    alpha: float = 0.5
+    """Share of the training images in each subset."""
+    seeds: int = 1
+    """S, the number of models trained on each subset; from 2 on the noise ceiling is known."""
+    first_seed: int = 0
+    """Training seed of the first of them; the others have the next ones."""
+    subset_seed: int = 0
+    """Seed of the subsets."""
+    stratify: Path | None = None
+    """A .npy file with the class of each training image: each subset has its share of each."""
+    keep_models: bool = False
+    """Keep the models, in OUT.work/models, and not their losses alone."""
+    loss: tyro.conf.OmitArgPrefixes[LossOptions] = field(default_factory=LossOptions)
+    """What the loss is."""
+    where: tyro.conf.OmitArgPrefixes[WorkerOptions] = field(default_factory=WorkerOptions)
+    """Where models are trained."""
+    quiet: bool = False
+    """Draw no progress bars."""
+
+    def __post_init__(self) -> None:
+        for flag, value, least in (
+            ("--subsets", self.subsets, 1),
+            ("--seeds", self.seeds, 1),
+            ("--first-seed", self.first_seed, 0),
+            ("--subset-seed", self.subset_seed, 0),
+            ("--query", len(self.query), 1),
+        ):
+            if value < least:
+                raise ConfigurationError(
+                    f"{value} is not supported", where=flag, remedy=f"give {least} or more"
+                )

@@ -1,0 +1,134 @@
+"""What a retraining run will make: subsets, models, and the fingerprints they are known by."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrak_stream.data import Images
+from dtrak_stream.evaluation.recipe import Recipe, read_recipe
+from dtrak_stream.evaluation.retraining.configuration import RetrainConfig
+from dtrak_stream.evaluation.retraining.job import RetrainJob
+from dtrak_stream.evaluation.retraining.queries import QuerySet, parse_queries
+from dtrak_stream.evaluation.retraining.rows import ModelName, WorkFolder
+from dtrak_stream.evaluation.subsets import Mask, draw_subset, read_strata, strata_hash, subset_size
+from dtrak_stream.objectives import choose_timesteps
+
+
+@dataclass(frozen=True)
+class RetrainPlan:
+    """The models of a run.
+
+    Attributes
+    ----------
+    config
+        The options.
+    recipe
+        How models are trained.
+    queries
+        What losses are measured on.
+    strata
+        (N,) class of each training image, if subsets are stratified.
+    work
+        Where losses are kept.
+    """
+
+    config: RetrainConfig
+    recipe: Recipe
+    queries: tuple[QuerySet, ...]
+    strata: NDArray[np.int64] | None
+    work: WorkFolder
+
+    def claim(self) -> None:
+        """Take the work folder for this plan, or refuse; see `WorkFolder.claim`."""
+        self.work.claim(
+            self.subset_facts, {query.key: self.query_facts(query) for query in self.queries}
+        )
+
+    def models(self) -> list[ModelName]:
+        """Return every model, subset by subset within each seed: early results are whole seeds."""
+        seeds = range(self.config.first_seed, self.config.first_seed + self.config.seeds)
+        return [ModelName(subset, seed) for seed in seeds for subset in range(self.config.subsets)]
+
+    def missing(self) -> list[RetrainJob]:
+        """Return the jobs whose losses are not all kept yet."""
+        return [self._job(name) for name in self.models() if not self._is_done(name)]
+
+    def mask(self, subset: int) -> Mask:
+        """Return which images a subset has, (N,) bool."""
+        count, config = len(self.recipe.images), self.config
+        size = subset_size(count, config.alpha)
+        return draw_subset(count, size, seed=config.subset_seed, number=subset, strata=self.strata)
+
+    def opened(self, query: QuerySet) -> Images:
+        """Return the images of a set of queries, opened once."""
+        return self._opened[query.key]
+
+    @cached_property
+    def subset_facts(self) -> dict[str, Any]:
+        """Return what decides the models, but for their number."""
+        return {
+            "recipe": self.recipe.described(),
+            "alpha": self.config.alpha,
+            "subset-seed": self.config.subset_seed,
+            "strata": strata_hash(self.strata),
+            "threads": self.config.where.threads,
+        }
+
+    def query_facts(self, query: QuerySet) -> dict[str, Any]:
+        """Return what decides the losses of a set of queries."""
+        return {"queries": self.opened(query).identity(), **self.config.loss.described()}
+
+    def remove_what_is_not_kept(self) -> None:
+        """Remove files that only unfinished models need."""
+        unwanted = ["subsets", "locks"] + ([] if self.config.keep_models else ["models"])
+        for name in unwanted:
+            shutil.rmtree(self.work.path / name, ignore_errors=True)
+
+    @cached_property
+    def _opened(self) -> dict[str, Images]:
+        return {q.key: q.open(visible=not self.config.quiet) for q in self.queries}
+
+    def _is_done(self, name: ModelName) -> bool:
+        return all(self.work.has_row(query.key, name) for query in self.queries)
+
+    def _job(self, name: ModelName) -> RetrainJob:
+        subset = self.work.subset_file(name.subset, self.mask(name.subset))
+        return RetrainJob(
+            name=name,
+            training=self.recipe.on_subset(subset, self.work.model_folder(name), name.seed),
+            queries=self.queries,
+            loss=self.config.loss,
+            work=self.work,
+            threads=self.config.where.threads,
+            keep_model=self.config.keep_models,
+        )
+
+
+def plan_retraining(config: RetrainConfig) -> RetrainPlan:
+    """Read recipe, images and queries, and refuse what cannot work before any training.
+
+    Raises
+    ------
+    InputError, ConfigurationError, ModelError
+        If the model folder, a source or an option cannot be used.
+    """
+    recipe = read_recipe(
+        config.model,
+        images=config.images,
+        device=config.where.device,
+        visible=not config.quiet,
+    )
+    queries = parse_queries(config.query, recipe.images.shape, recipe.config.image_options)
+    choose_timesteps(config.loss.loss_timesteps, recipe.config.noise_schedule.num_train_timesteps)
+    strata = read_strata(config.stratify, len(recipe.images))
+    plan = RetrainPlan(config, recipe, queries, strata, WorkFolder.beside(config.out))
+    plan.mask(0)
+    for query in queries:
+        plan.opened(query)
+    return plan

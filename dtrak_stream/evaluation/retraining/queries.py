@@ -1,0 +1,65 @@
+"""Sets of queries: their names on the command line and in the truth file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dtrak_stream.data import ImageOptions, Images, ImageShape, open_images
+from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.evaluation.truth import loss_key
+
+_NAMED = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9_]*)=(?P<source>.+)", re.DOTALL)
+_RESERVED = "seeds"
+
+
+@dataclass(frozen=True)
+class QuerySet:
+    """Images whose losses are measured, as a job is told of them.
+
+    Attributes
+    ----------
+    key
+        Key of their losses in the truth file.
+    name
+        As given; empty for an unnamed set.
+    source
+        Image source.
+    shape, options
+        How they are read: as the training images are.
+    """
+
+    key: str
+    name: str
+    source: str
+    shape: ImageShape
+    options: ImageOptions
+
+    def open(self, *, visible: bool = False) -> Images:
+        """Open the images."""
+        return open_images(self.source, self.shape, self.options, visible=visible)
+
+
+def parse_queries(
+    given: Sequence[str], shape: ImageShape, options: ImageOptions
+) -> tuple[QuerySet, ...]:
+    """Turn `SRC` and `NAME=SRC` into sets of queries; the first has the key `loss`.
+
+    Raises
+    ------
+    ConfigurationError
+        If a set besides the first has no name, or two have the same.
+    """
+    sets: list[QuerySet] = []
+    for place, text in enumerate(given):
+        match = _NAMED.fullmatch(text)
+        name, source = (match["name"], match["source"]) if match else ("", text)
+        if (not name and place) or name == _RESERVED or name in {known.name for known in sets}:
+            raise ConfigurationError(
+                "the name is reserved or taken" if name else "a further set of queries has no name",
+                where=f"--query {text}",
+                remedy="write --query SRC NAME=SRC OTHER=SRC, with names all different",
+            )
+        sets.append(QuerySet(loss_key(name if place else None), name, source, shape, options))
+    return tuple(sets)

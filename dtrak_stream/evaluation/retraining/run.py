@@ -1,0 +1,192 @@
+"""Retraining on subsets: every missing model, then the truth file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrak_stream.errors import CorruptFileError, InterruptedRunError
+from dtrak_stream.evaluation.retraining.configuration import RetrainConfig
+from dtrak_stream.evaluation.retraining.job import JobTimes, run_retrain_job
+from dtrak_stream.evaluation.retraining.plan import RetrainPlan, plan_retraining
+from dtrak_stream.evaluation.retraining.queries import QuerySet
+from dtrak_stream.evaluation.retraining.rows import ModelName, ModelRow
+from dtrak_stream.evaluation.retraining.stored import keep_stored_rows, stored_truth
+from dtrak_stream.evaluation.truth import (
+    TruthFile,
+    encoded_ids,
+    query_id_key,
+    seeds_key,
+    write_truth,
+)
+from dtrak_stream.objectives import choose_timesteps
+from dtrak_stream.processes import run_jobs
+from dtrak_stream.progress import progress, say
+from dtrak_stream.provenance import record_run
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class RetrainResult:
+    """What retraining did.
+
+    Attributes
+    ----------
+    path
+        The truth file.
+    models
+        Number of models made by this call.
+    training_seconds, loss_seconds
+        Time they took, added up over workers.
+    quarantined
+        Training images and queries that could not be used.
+    """
+
+    path: Path
+    models: int
+    training_seconds: float
+    loss_seconds: float
+    quarantined: int
+
+
+def retrain_subsets(config: RetrainConfig) -> RetrainResult:
+    """Train the models that are missing, measure their losses, and write the truth file.
+
+    Equal options give equal bytes on the same machine, however often the run was interrupted and
+    however many workers it had.
+
+    Raises
+    ------
+    InputError, ConfigurationError, ModelError
+        If the model folder, a source or an option cannot be used.
+    FingerprintMismatchError
+        If OUT, or OUT.work, is about other subsets, another recipe or other queries.
+    InterruptedRunError
+        On Ctrl-C. Losses of finished models are kept, and checkpoints of the others.
+    """
+    plan = plan_retraining(config)
+    stored = stored_truth(plan)
+    finished = None if stored is None else _finished(plan, stored)
+    if finished is not None:
+        say(f"{config.out}: already complete")
+        return finished
+    plan.claim()
+    if stored is not None:
+        keep_stored_rows(plan, stored)
+    record_run(config.out.with_suffix(".config.yaml"), config)
+    times = _train_missing(plan)
+    quarantined = _write(plan)
+    plan.remove_what_is_not_kept()
+    training, losses = sum(t.training for t in times), sum(t.losses for t in times)
+    if training:
+        say(
+            f"{len(times)} models: training {training:,.0f} s, losses {losses:,.0f} s "
+            f"({losses / training:.1%} of the training), added up over workers"
+        )
+    return RetrainResult(config.out, len(times), training, losses, quarantined)
+
+
+def _finished(plan: RetrainPlan, truth: TruthFile) -> RetrainResult | None:
+    """Return the result if the truth file is what this plan would write, its work kept or not."""
+    config = plan.config
+    left_out = truth.attributes["left-out-images"]
+    wanted = json.loads(json.dumps(_attributes(plan, left_out)))
+    if truth.attributes != wanted or len(truth.mask) != config.subsets:
+        return None
+    unread = sum(int(np.isnan(truth.loss(q.key)).any(axis=0).sum()) for q in plan.queries)
+    return RetrainResult(config.out, 0, 0.0, 0.0, len(left_out) + unread)
+
+
+def _train_missing(plan: RetrainPlan) -> list[JobTimes]:
+    config, jobs = plan.config, plan.missing()
+    total = len(plan.models())
+    times: list[JobTimes] = []
+    with progress(
+        total,
+        description="retraining",
+        unit="model",
+        done=total - len(jobs),
+        visible=not config.quiet,
+    ) as bar:
+        try:
+            for spent in run_jobs(
+                run_retrain_job,
+                jobs,
+                workers=config.where.workers,
+                scheduler=config.where.scheduler,
+            ):
+                times.append(spent)
+                bar.update()
+        except KeyboardInterrupt as interrupt:
+            done = total - len(jobs) + len(times)
+            raise InterruptedRunError(
+                f"{done} of {total} models are kept in {plan.work.path}"
+            ) from interrupt
+    return times
+
+
+def _write(plan: RetrainPlan) -> int:
+    """Write the truth file; return the number of images that could not be used."""
+    rows = {query.key: _rows(plan, query) for query in plan.queries}
+    left_out = sorted({int(n) for kept in rows.values() for row in kept for n in row.left_out})
+    mask = np.stack([plan.mask(subset) for subset in range(plan.config.subsets)])  # (M, N)
+    mask[:, left_out] = False
+    arrays: dict[str, NDArray[Any]] = {"mask": mask}
+    for query in plan.queries:
+        arrays |= _query_arrays(plan, query, rows[query.key])
+    images = plan.recipe.images
+    arrays["train_id"] = encoded_ids(images.sample_ids(0, len(images)))
+    write_truth(plan.config.out, arrays, _attributes(plan, left_out))
+    unread = sum(int(np.isnan(arrays[q.key]).any(axis=0).sum()) for q in plan.queries)
+    return len(left_out) + unread
+
+
+def _rows(plan: RetrainPlan, query: QuerySet) -> list[ModelRow]:
+    return [_row(plan, query, name) for name in plan.models()]
+
+
+def _row(plan: RetrainPlan, query: QuerySet, name: ModelName) -> ModelRow:
+    row = plan.work.load_row(query.key, name)
+    if row is None:
+        raise CorruptFileError(
+            f"the losses of model {name} were damaged since they were written",
+            where=plan.work.path / query.key,
+            remedy="run the same command again; it makes that model anew",
+        )
+    return row
+
+
+def _query_arrays(
+    plan: RetrainPlan, query: QuerySet, rows: list[ModelRow]
+) -> dict[str, NDArray[Any]]:
+    images, config = plan.opened(query), plan.config
+    losses = np.stack([row.losses for row in rows])  # (S * M, Q)
+    losses = losses.reshape(config.seeds, config.subsets, -1)
+    arrays: dict[str, NDArray[Any]] = {
+        query.key: losses.mean(axis=0),
+        query_id_key(query.key): encoded_ids(images.sample_ids(0, len(images))),
+    }
+    return arrays | ({seeds_key(query.key): losses} if config.seeds > 1 else {})
+
+
+def _attributes(plan: RetrainPlan, left_out: list[int]) -> dict[str, Any]:
+    config, recipe = plan.config, plan.recipe
+    timesteps = recipe.config.noise_schedule.num_train_timesteps
+    return {
+        "format": _FORMAT,
+        **plan.subset_facts,
+        "image-shape": str(recipe.images.shape),
+        "stratified": plan.strata is not None,
+        "train-seeds": list(range(config.first_seed, config.first_seed + config.seeds)),
+        "timesteps": choose_timesteps(config.loss.loss_timesteps, timesteps),
+        "queries": {
+            query.key: {"name": query.name, **plan.query_facts(query)} for query in plan.queries
+        },
+        "left-out-images": left_out,
+    }

@@ -1,0 +1,181 @@
+"""From a truth file to a scores file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from dtrak_stream.errors import ConfigurationError, InputError
+from dtrak_stream.evaluation.lds.configuration import chosen_range
+from dtrak_stream.evaluation.lds.judge import (
+    FITTED_SUBSETS,
+    FITTED_TO,
+    resolved_key,
+    truth_name,
+)
+from dtrak_stream.evaluation.subset_scores.configuration import SubsetScoreConfig
+from dtrak_stream.evaluation.subset_scores.file import ScoreColumns, write_score_columns
+from dtrak_stream.evaluation.subset_scores.regressions import (
+    ColumnScores,
+    column_blocks,
+    fitted_scores,
+)
+from dtrak_stream.evaluation.truth import TruthFile, encoded_ids
+from dtrak_stream.progress import progress, say
+from dtrak_stream.provenance import record_run
+from dtrak_stream.score.file import SIGN_CONVENTION, is_scored
+
+
+@dataclass(frozen=True)
+class SubsetScoreResult:
+    """What fitting did.
+
+    Attributes
+    ----------
+    path
+        The HDF5 file.
+    computed
+        1 if the file was written by this call, 0 if it was already there.
+    quarantined
+        Training images and queries that have no scores.
+    """
+
+    path: Path
+    computed: int
+    quarantined: int
+
+
+def score_from_subsets(config: SubsetScoreConfig) -> SubsetScoreResult:
+    """Write the scores that retrained models themselves give; positive = proponent.
+
+    An image that is in all of the subsets or in none has no score (NaN), nor has a query without
+    losses.
+
+    Raises
+    ------
+    InputError, CorruptFileError
+        If the truth file cannot be used.
+    ConfigurationError
+        If there are too few subsets for an option.
+    MemoryLimitError
+        If the lasso does not fit in the memory limit.
+    """
+    truth = TruthFile(config.truth)
+    key = resolved_key(truth, config.loss_key)
+    subsets = chosen_range(config.subsets, len(truth.mask), "--subsets")
+    mask, losses = truth.mask[subsets], truth.loss(key)[subsets]
+    _refuse_too_few(config, len(mask))
+    usable = np.asarray(~np.isnan(losses).any(axis=0), dtype=np.bool_)
+    if not usable.any():
+        raise InputError(
+            "has no query whose losses are all there",
+            where=config.truth,
+            remedy="check the queries it was made with",
+        )
+    counts = np.asarray(mask.sum(axis=0, dtype=np.int64))
+    varying = _between(counts, len(mask))
+    bad = int((~usable).sum() + (~varying).sum())
+    identity = _identity(config, truth, key, subsets, losses)
+    if is_scored(config.out, identity):
+        say(f"{config.out}: already complete")
+        return SubsetScoreResult(config.out, 0, bad)
+    record_run(config.out.with_suffix(".config.yaml"), config)
+    fitted = fitted_scores(mask, losses[:, usable], config)
+    write_score_columns(
+        config.out,
+        _blocks(fitted, mask, usable, varying, visible=not config.quiet),
+        query_ids=_ids(truth.query_ids(key), losses.shape[1]),
+        train_ids=_train_ids(truth),
+        top_k=config.top_k,
+        attributes=identity | _facts(truth, usable, varying),
+    )
+    return SubsetScoreResult(config.out, 1, bad)
+
+
+def _blocks(
+    fitted: ColumnScores,
+    mask: NDArray[Any],
+    usable: NDArray[np.bool_],
+    varying: NDArray[np.bool_],
+    *,
+    visible: bool,
+) -> Iterator[ScoreColumns]:
+    count = mask.shape[1]
+    with progress(count, description="scoring", unit="image", visible=visible) as bar:
+        for columns in column_blocks(count):
+            members = mask[:, columns].astype(np.float64)
+            scores = np.full((len(usable), members.shape[1]), np.nan, np.float32)
+            scores[usable] = fitted.of_columns(columns, members)
+            scores[:, ~varying[columns]] = np.nan
+            yield ScoreColumns(columns, scores)
+            bar.update(members.shape[1])
+
+
+def _between(counts: NDArray[np.int64], subsets: int) -> NDArray[np.bool_]:
+    """Return which images are in some subsets and not in others, (N,) bool."""
+    return np.asarray((counts > 0) & (counts < subsets), dtype=np.bool_)
+
+
+def _identity(
+    config: SubsetScoreConfig,
+    truth: TruthFile,
+    key: str,
+    subsets: slice,
+    losses: NDArray[np.float64],
+) -> dict[str, Any]:
+    """Return what decides the scores: attributes of the file."""
+    digest = xxhash.xxh3_128(np.ascontiguousarray(losses).tobytes())
+    for row in truth.mask[subsets]:
+        digest.update(np.ascontiguousarray(row).tobytes())
+    identity: dict[str, Any] = {
+        "method": config.method,
+        "transform": "none",
+        "loss_key": key,
+        FITTED_TO: truth_name(truth),
+        FITTED_SUBSETS: f"{subsets.start}:{subsets.stop}",
+        "truth_contents": digest.hexdigest(),
+        "top_k": config.top_k,
+        "has_all_scores": True,
+    }
+    if config.method == "datamodel":
+        penalties = ",".join(map(str, config.penalties)) if config.penalty == "ridge" else "path"
+        identity |= {"penalty": config.penalty, "penalties": penalties, "folds": config.folds}
+    return identity
+
+
+def _facts(
+    truth: TruthFile, usable: NDArray[np.bool_], varying: NDArray[np.bool_]
+) -> dict[str, Any]:
+    return {
+        "image_shape": truth.attributes.get("image-shape", "unknown"),
+        "train_samples": len(varying),
+        "query_samples": len(usable),
+        "quarantined_train": int((~varying).sum()),
+        "quarantined_query": int((~usable).sum()),
+        "sign_convention": SIGN_CONVENTION,
+    }
+
+
+def _ids(names: list[str] | None, count: int) -> NDArray[np.bytes_]:
+    return encoded_ids(names if names is not None else map(str, range(count)))
+
+
+def _train_ids(truth: TruthFile) -> NDArray[np.bytes_]:
+    names = truth.train_ids()
+    return _ids(None, truth.mask.shape[1]) if names is None else np.asarray(names)
+
+
+def _refuse_too_few(config: SubsetScoreConfig, subsets: int) -> None:
+    needed = 2 * config.folds if config.method == "datamodel" else 2
+    if subsets < needed:
+        raise ConfigurationError(
+            f"{subsets} subsets are too few for {config.folds} folds",
+            where=f"--folds {config.folds}",
+            remedy=f"retrain on at least {needed} subsets, or give fewer folds",
+        )

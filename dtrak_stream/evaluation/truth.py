@@ -1,0 +1,148 @@
+"""The truth file: which images each retrained model saw, and the loss of each query under it.
+
+An npz of `mask` (M, N) bool, `loss` (M, Q) float64, with more than one seed `loss_seeds`
+(S, M, Q), `query_id` (Q,), `train_id` (N,) and `attributes`, a JSON string. Further sets of queries
+are `loss_NAME`, `loss_NAME_seeds` and `query_id_NAME`. A file with `mask` and `loss` alone is read
+as well.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrak_stream.data.array_files import map_npz
+from dtrak_stream.durable import durable_path
+from dtrak_stream.errors import CorruptFileError, InputError
+
+LOSS_KEY = "loss"
+_REMEDY = "give a truth file that tools/retrain_subsets.py wrote"
+
+
+def loss_key(name: str | None) -> str:
+    """Return the key of the losses of a set of queries; None is the first set."""
+    return LOSS_KEY if name is None else f"{LOSS_KEY}_{name}"
+
+
+def seeds_key(key: str) -> str:
+    """Return the key of the losses of every seed."""
+    return f"{key}_seeds"
+
+
+def query_id_key(key: str) -> str:
+    """Return the key of the sample ids of the queries whose losses are under `key`."""
+    return "query_id" + key.removeprefix(LOSS_KEY)
+
+
+def encoded_ids(ids: Iterable[str]) -> NDArray[np.bytes_]:
+    """Return sample ids as UTF-8 bytes of one length."""
+    return np.array([sample_id.encode() for sample_id in ids], dtype=np.bytes_)
+
+
+def write_truth(
+    path: Path, arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, Any]
+) -> None:
+    """Write a truth file; equal contents give equal bytes."""
+    text = np.array(json.dumps(attributes, sort_keys=True))
+    with durable_path(path) as partial, partial.open("wb") as file:
+        np.savez(file, allow_pickle=False, attributes=text, **arrays)
+
+
+class TruthFile:
+    """A truth file, open for reading. The mask is mapped from disk, not loaded.
+
+    Parameters
+    ----------
+    path
+        The npz file.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or has no mask.
+    CorruptFileError
+        If its parts do not fit together.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.mask = self._member("mask")
+        """(M, N) bool."""
+        if self.mask.ndim != 2 or self.mask.dtype.kind not in "biu":
+            raise self._corrupt(f"mask is {self.mask.dtype} of shape {self.mask.shape}")
+        with np.load(path, allow_pickle=False) as archive:
+            self.keys = tuple(archive.files)
+            """Names of all arrays."""
+        self.attributes: dict[str, Any] = self._attributes()
+        """What the models and the losses are."""
+
+    @property
+    def loss_keys(self) -> tuple[str, ...]:
+        """Return the keys of the losses of each set of queries."""
+        ours = (key for key in self.keys if key == LOSS_KEY or key.startswith(f"{LOSS_KEY}_"))
+        return tuple(key for key in ours if not key.endswith("_seeds"))
+
+    def loss(self, key: str) -> NDArray[np.float64]:
+        """Return the losses (M, Q) float64; NaN is a query that could not be read.
+
+        Raises
+        ------
+        InputError
+            If there are none under this key.
+        CorruptFileError
+            If they do not fit the mask, or are infinite.
+        """
+        if key not in self.loss_keys:
+            raise InputError(
+                f"holds no losses {key!r}, but {', '.join(self.loss_keys) or 'none'}",
+                where=self.path,
+                remedy="choose one of those with --loss-key",
+            )
+        loss = np.asarray(self._member(key), dtype=np.float64)
+        if loss.ndim != 2 or len(loss) != len(self.mask):
+            raise self._corrupt(
+                f"{key} of shape {loss.shape} does not fit {len(self.mask)} subsets"
+            )
+        if np.isinf(loss).any():
+            raise self._corrupt(f"{key} holds infinite numbers")
+        return loss
+
+    def loss_of_seeds(self, key: str) -> NDArray[np.float64] | None:
+        """Return the losses of every seed (S, M, Q); None if there is one seed only."""
+        if seeds_key(key) not in self.keys:
+            return None
+        losses = np.asarray(self._member(seeds_key(key)), dtype=np.float64)
+        if losses.ndim != 3 or losses.shape[1:] != self.loss(key).shape:
+            raise self._corrupt(f"{seeds_key(key)} of shape {losses.shape} does not fit {key}")
+        return losses
+
+    def query_ids(self, key: str) -> list[str] | None:
+        """Return the sample ids of the queries; None if the file does not name them."""
+        if query_id_key(key) not in self.keys:
+            return None
+        return [value.decode() for value in self._member(query_id_key(key)).tolist()]
+
+    def train_ids(self) -> NDArray[np.bytes_] | None:
+        """Return the sample ids (N,) of the training images, mapped; None if not named."""
+        return self._member("train_id") if "train_id" in self.keys else None
+
+    def _member(self, key: str) -> NDArray[Any]:
+        return map_npz(self.path, key)[0]
+
+    def _attributes(self) -> dict[str, Any]:
+        if "attributes" not in self.keys:
+            return {}
+        try:
+            with np.load(self.path, allow_pickle=False) as archive:
+                attributes = json.loads(str(archive["attributes"]))
+        except ValueError as error:
+            raise self._corrupt(f"its attributes are not JSON ({error})") from error
+        return attributes if isinstance(attributes, dict) else {}
+
+    def _corrupt(self, what: str) -> CorruptFileError:
+        return CorruptFileError(what, where=self.path, remedy=_REMEDY)

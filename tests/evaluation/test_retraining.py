@@ -1,0 +1,261 @@
+"""Retraining on subsets: what the truth file holds, and that it is the same however it came."""
+
+import dataclasses
+import json
+import pickle
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from distributed import LocalCluster
+
+from dtrak_stream.data import open_images
+from dtrak_stream.errors import (
+    ConfigurationError,
+    DtrakStreamError,
+    FingerprintMismatchError,
+    InputError,
+    InterruptedRunError,
+)
+from dtrak_stream.evaluation.losses import LossMeter, LossOptions
+from dtrak_stream.evaluation.model_jobs import train_model
+from dtrak_stream.evaluation.recipe import read_recipe
+from dtrak_stream.evaluation.retraining import retrain_subsets
+from dtrak_stream.evaluation.retraining.configuration import WorkerOptions
+from dtrak_stream.evaluation.subsets import draw_subset
+from dtrak_stream.evaluation.truth import TruthFile
+from tests.crashing import finishes_before_step
+from tests.evaluation.conftest import IMAGES, MORE_QUERIES, QUERIES, retraining
+from tests.small_jobs import flags, random_pixels, save_images, signalled, spoil, start_tool
+
+SETS = (QUERIES, f"more={MORE_QUERIES}")
+
+
+@pytest.fixture(scope="module")
+def whole(full_model, tmp_path_factory) -> Path:
+    """A truth file of two subsets, two seeds and two sets of queries, made in one go."""
+    torch.set_num_threads(1)
+    out = tmp_path_factory.mktemp("whole") / "truth.npz"
+    return retrain_subsets(retraining(full_model, out, seeds=2, query=SETS)).path
+
+
+def test_truth_file_holds_masks_losses_and_what_they_are(whole, full_model):
+    with np.load(whole) as truth:
+        arrays = dict(truth)
+    assert arrays["mask"].dtype == np.bool_
+    assert arrays["mask"].shape == (2, 20)
+    for number, mask in enumerate(arrays["mask"]):
+        assert (mask == draw_subset(20, 10, seed=0, number=number)).all()
+    assert arrays["loss_seeds"].shape == (2, 2, 5)
+    assert arrays["loss_more_seeds"].shape == (2, 2, 3)
+    for key in ("loss", "loss_more"):
+        np.testing.assert_array_equal(arrays[key], arrays[f"{key}_seeds"].mean(axis=0))
+    assert len(np.unique(arrays["loss_seeds"])) == 20
+    ids = [sample.decode() for sample in arrays["query_id_more"].tolist()]
+    assert ids == open_images(MORE_QUERIES).sample_ids(0, 3)
+    attributes = json.loads(str(arrays["attributes"]))
+    assert attributes["timesteps"] == [0, 13, 26]
+    assert attributes["train-seeds"] == [0, 1]
+    assert attributes["recipe"]["epochs"] == 2
+    assert attributes["recipe"]["image-identity"] == open_images(IMAGES).identity()
+    assert attributes["queries"]["loss_more"]["name"] == "more"
+
+
+def test_losses_are_those_of_the_recipe_on_the_subset(whole, full_model, tmp_path):
+    truth = TruthFile(whole)
+    np.save(tmp_path / "subset.npy", np.flatnonzero(truth.mask[1]))
+    recipe = read_recipe(full_model, device="cpu", visible=False)
+    assert recipe.config.seed == 7
+    model = train_model(recipe.on_subset(tmp_path / "subset.npy", tmp_path / "model", 1))
+    meter = LossMeter(model.denoiser, LossOptions(loss_timesteps="3", loss_batch=8))
+    losses = truth.loss_of_seeds("loss")
+    assert losses is not None
+    np.testing.assert_array_equal(losses[1, 1], meter.of_images(open_images(QUERIES)))
+
+
+def test_kill_9_at_any_step_and_resume_give_the_same_bytes(full_model, tmp_path):
+    whole = retrain_subsets(retraining(full_model, tmp_path / "whole.npz")).path.read_bytes()
+    config = retraining(full_model, tmp_path / "truth.npz")
+    step, killed = 4, 0
+    while not finishes_before_step(lambda: retrain_subsets(config), step):
+        step, killed = step + 9, killed + 1  # each start gets a little farther
+    assert killed > 2
+    assert config.out.read_bytes() == whole
+
+
+def listed(config) -> list[str]:
+    """Return the command line of a configuration, its list of queries spelt out."""
+    words = flags(config)
+    place = words.index("--query")
+    return [*words[:place], "--query", *config.query, *words[place + 2 :]]
+
+
+def test_kill_9_of_two_workers_and_finishing_with_one_give_the_same_bytes(
+    full_model, tmp_path, whole
+):
+    out = tmp_path / "truth.npz"
+    config = retraining(full_model, out, seeds=2, query=SETS, workers=2)
+    process = start_tool("retrain_subsets", listed(config))
+    work = out.with_name("truth.npz.work")
+    workers: list[psutil.Process] = []
+
+    def model_is_kept() -> bool:
+        workers[:] = psutil.Process(process.pid).children(recursive=True)
+        return any(work.glob("loss/rows/*.npz"))
+
+    code, _, _ = signalled(process, signal.SIGKILL, model_is_kept, 0.0)
+    assert code == -signal.SIGKILL
+    assert not out.exists()
+    assert len(workers) >= 2
+    _, alive = psutil.wait_procs(workers, timeout=30)
+    assert not alive
+    retrain_subsets(retraining(full_model, out, seeds=2, query=SETS, workers=1))
+    assert out.read_bytes() == whole.read_bytes()
+
+
+def test_interrupted_run_says_what_is_kept(full_model, tmp_path, monkeypatch):
+    losses = LossMeter.of_images
+    calls = []
+
+    def interrupted(meter, images):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return losses(meter, images)
+
+    config = retraining(full_model, tmp_path / "truth.npz")
+    with monkeypatch.context() as patch:
+        patch.setattr(LossMeter, "of_images", interrupted)
+        with pytest.raises(InterruptedRunError, match="1 of 2 models are kept"):
+            retrain_subsets(config)
+    assert retrain_subsets(config).models == 1
+
+
+def test_dask_scheduler_gives_the_same_bytes(full_model, tmp_path, whole, no_old_clients):
+    with LocalCluster(
+        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=""
+    ) as c:
+        config = retraining(full_model, tmp_path / "truth.npz", seeds=2, query=SETS)
+        where = WorkerOptions(scheduler=c.scheduler_address, device="cpu")
+        retrain_subsets(dataclasses.replace(config, where=where))
+    assert (tmp_path / "truth.npz").read_bytes() == whole.read_bytes()
+
+
+def test_more_subsets_and_seeds_keep_the_models_that_are_there(full_model, tmp_path, whole):
+    out = tmp_path / "truth.npz"
+    assert retrain_subsets(retraining(full_model, out, subsets=1, query=SETS)).models == 1
+    assert retrain_subsets(retraining(full_model, out, subsets=2, query=SETS)).models == 1
+    assert retrain_subsets(retraining(full_model, out, seeds=2, query=SETS)).models == 2
+    assert out.read_bytes() == whole.read_bytes()
+
+
+def test_truth_file_alone_is_enough_to_go_on(full_model, tmp_path, whole):
+    out = tmp_path / "truth.npz"
+    config = retraining(full_model, out, seeds=1, query=SETS)
+    retrain_subsets(config)
+    shutil.rmtree(tmp_path / "truth.npz.work")
+    before = out.stat().st_mtime_ns
+    assert retrain_subsets(config).models == 0
+    assert out.stat().st_mtime_ns == before
+    assert retrain_subsets(dataclasses.replace(config, seeds=2)).models == 2
+    assert out.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "flag"),
+    [({"subsets": 1}, "--subsets"), ({"seeds": 1}, "--seeds"), ({"query": (QUERIES,)}, "--query")],
+)
+def test_run_that_would_drop_results_is_refused(full_model, tmp_path, whole, changes, flag):
+    shutil.copy(whole, tmp_path / "truth.npz")
+    options = {"seeds": 2, "query": SETS, **changes}
+    with pytest.raises(ConfigurationError, match=f"{flag}: .* would be lost"):
+        retrain_subsets(retraining(full_model, tmp_path / "truth.npz", **options))
+    assert (tmp_path / "truth.npz").read_bytes() == whole.read_bytes()
+
+
+def test_models_are_kept_on_request_and_serve_further_queries(full_model, tmp_path):
+    out = tmp_path / "truth.npz"
+    retrain_subsets(retraining(full_model, out, subsets=1, keep_models=True))
+    weights = out.with_name("truth.npz.work") / "models/0000-00/unet"
+    before = {path: path.stat().st_mtime_ns for path in weights.iterdir()}
+    retrain_subsets(retraining(full_model, out, subsets=1, keep_models=True, query=SETS))
+    assert before == {path: path.stat().st_mtime_ns for path in weights.iterdir()}
+    assert TruthFile(out).loss_keys == ("loss", "loss_more")
+
+
+def test_models_are_removed_otherwise(whole):
+    assert not (whole.with_name("truth.npz.work") / "models").exists()
+
+
+def test_image_that_cannot_be_read_is_in_no_subset(full_model, tmp_path):
+    folder = save_images(tmp_path / "images", random_pixels(12))
+    spoil(folder / "003.png")
+    model = tmp_path / "model"
+    recipe = read_recipe(full_model, device="cpu", visible=False)
+    train_model(dataclasses.replace(recipe.config, images=str(folder), out=model))
+    result = retrain_subsets(retraining(str(model), tmp_path / "truth.npz", subsets=3))
+    truth = TruthFile(result.path)
+    assert result.quarantined == 1
+    assert truth.attributes["left-out-images"] == [3]
+    assert truth.mask.sum(axis=0)[3] == 0
+    assert truth.mask.sum() < 18
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"alpha": 0.25}, "alpha"),
+        ({"subset_seed": 1}, "subset-seed"),
+        ({"query": (MORE_QUERIES,)}, "queries"),
+        ({"loss": LossOptions(loss_timesteps="2")}, "loss-"),
+    ],
+)
+def test_other_run_in_the_same_place_is_refused(full_model, tmp_path, whole, changes, named):
+    for kept in ("truth.npz.work", "truth.npz"):  # either is enough
+        out = tmp_path / kept.replace(".", "-") / "truth.npz"
+        out.parent.mkdir()
+        source = whole.with_name(kept)
+        copy = shutil.copytree if source.is_dir() else shutil.copy
+        copy(source, out.with_name(kept))
+        with pytest.raises(FingerprintMismatchError, match=named):
+            retrain_subsets(retraining(full_model, out, **changes))
+
+
+@pytest.mark.parametrize(
+    ("query", "what"),
+    [
+        (("sklearn:digits[0:2]", "sklearn:digits[2:4]"), "no name"),
+        (("a=sklearn:digits[0:2]", "a=sklearn:digits[2:4]"), "taken"),
+        (("a=sklearn:digits[0:2]", "seeds=sklearn:digits[2:4]"), "reserved"),
+    ],
+)
+def test_sets_of_queries_need_names_of_their_own(full_model, tmp_path, query, what):
+    with pytest.raises(ConfigurationError, match=what):
+        retrain_subsets(retraining(full_model, tmp_path / "truth.npz", query=query))
+
+
+def test_refusals_come_before_any_training(full_model, tmp_path, model_folder):
+    cases: list[tuple[type[DtrakStreamError], str, dict]] = [
+        (InputError, "holds no training.yaml", {"model": model_folder}),
+        (InputError, "does not exist", {"query": (str(tmp_path / "none"),)}),
+        (FingerprintMismatchError, "image-identity", {"images": "sklearn:digits[1:21]"}),
+        (ConfigurationError, "--alpha", {"alpha": 0.0}),
+        (ConfigurationError, "--timesteps", {"loss": LossOptions(loss_timesteps="41")}),
+        (InputError, "none.npy", {"stratify": tmp_path / "none.npy"}),
+    ]
+    for kind, what, changes in cases:
+        options = {"model": full_model, **changes}
+        model = options.pop("model")
+        with pytest.raises(kind, match=what):
+            retrain_subsets(retraining(model, tmp_path / "truth.npz", **options))
+    assert not (tmp_path / "truth.npz.work").exists()
+
+
+def test_refusal_of_a_worker_reaches_the_parent_whole():
+    error = FingerprintMismatchError("seed", 1, 2, where="here", remedy="do that")
+    copy = pickle.loads(pickle.dumps(error))
+    assert (str(copy), copy.stored, copy.remedy) == (str(error), 1, "do that")
