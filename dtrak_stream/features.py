@@ -1,55 +1,23 @@
-"""What a feature is: the options, and the featurizer they describe."""
+"""Gradient features: the model, engine and projector that the options describe."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import xxhash
 
+from dtrak_stream.device import choose_device
 from dtrak_stream.diffusion import choose_parameters, load_denoiser, weights_hash
-from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.feature_options import FeatureOptions, check_options
 from dtrak_stream.featurizer import Featurizer
 from dtrak_stream.gradients import GradientTask, LossScale, TimestepBatchedEngine
-from dtrak_stream.noise import ImageNoise, NoiseKeying
+from dtrak_stream.noise import ImageNoise
 from dtrak_stream.objectives import OutputFunction, choose_timesteps
 from dtrak_stream.projectors import make_projector
 from dtrak_stream.timing import StageTimer
 
-MAX_NOISE_DRAWS = 65_535
+__all__ = ["FeatureOptions", "make_featurizer"]
+
 _HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-@dataclass(frozen=True)
-class FeatureOptions:
-    """What a feature is: the same for training images and queries."""
-
-    output_function: str | None = None
-    """What is differentiated: simple, elbo, square, avg, l1, l2, linf or interpolation(ETA). \
-Default: the method's own (square for d-trak)."""
-    timesteps: str = "10"
-    """Timesteps f is averaged over: 10 or uniform:10, cumulative:10, list:0,250,500."""
-    noise: NoiseKeying = "shared"
-    """shared: one noise a timestep for all samples, better scores; per-sample: keyed by id too."""
-    noise_draws: int = 1
-    """Noise draws for each timestep."""
-    parameters: str = "all"
-    """Parameters whose gradients are taken: all, lora, or a regular expression over names."""
-    projector: Literal["sketch", "rademacher", "normal", "identity"] = "sketch"
-    """Random projection: sketch is fastest; identity keeps the whole gradient."""
-    proj_dim: int = 4096
-    """Length k of a feature: a multiple of 64 from 64 to 65,536."""
-    seed: int = 0
-    """Seed of the noise and of the projector."""
-    dtype: Literal["float16", "float32"] = "float16"
-    """How features are stored; float16 has a scale for each row."""
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """What the model computes in (autocast); gradients and features are float32 in any case."""
-    rows_per_shard: int = 1024
-    """Images in one file of the store; a crash costs at most one shard of work."""
-    device: str = "auto"
-    """Where the model runs: auto, cpu, cuda, cuda:1 ..."""
 
 
 def make_featurizer(model: str, options: FeatureOptions) -> Featurizer:
@@ -62,7 +30,7 @@ def make_featurizer(model: str, options: FeatureOptions) -> Featurizer:
     ConfigurationError
         If an option has no such value.
     """
-    _check(options)
+    check_options(options)
     device = choose_device(options.device)
     denoiser = load_denoiser(model, device=device)
     parameters = choose_parameters(denoiser.network, options.parameters)
@@ -81,7 +49,7 @@ def make_featurizer(model: str, options: FeatureOptions) -> Featurizer:
         timer=StageTimer(device),
     )
     projector = make_projector(
-        options.projector,
+        options.projector or "sketch",
         proj_dim=options.proj_dim,
         seed=options.seed,
         num_parameters=task.num_parameters,
@@ -108,36 +76,3 @@ def make_featurizer(model: str, options: FeatureOptions) -> Featurizer:
     }
     engine = TimestepBatchedEngine(task)
     return Featurizer(task, projector, denoiser.image_shape, device, identity, engine)
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device called `name`; `auto` is the first GPU, or the CPU without one.
-
-    Raises
-    ------
-    ConfigurationError
-        If there is no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigurationError(
-            f"no such device here ({str(error).splitlines()[0]})",
-            where=f"--device {name}",
-            remedy="use auto, cpu, or cuda on a machine with an NVIDIA GPU",
-        ) from error
-    return device
-
-
-def _check(options: FeatureOptions) -> None:
-    for flag, value, largest in (
-        ("--noise-draws", options.noise_draws, MAX_NOISE_DRAWS),
-        ("--rows-per-shard", options.rows_per_shard, 2**31),
-    ):
-        if not 1 <= value <= largest:
-            raise ConfigurationError(
-                f"must be from 1 to {largest:,}", where=f"{flag} {value}", remedy="change it"
-            )

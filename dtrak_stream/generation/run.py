@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dtrak_stream.device import choose_device
 from dtrak_stream.diffusion import Denoiser, load_denoiser, weights_hash
 from dtrak_stream.errors import InterruptedRunError, ModelError
-from dtrak_stream.features import choose_device
 from dtrak_stream.generation.configuration import GenerationConfig
 from dtrak_stream.generation.folder import IMAGE_MODES, ImageFolder
 from dtrak_stream.generation.sampler import Sampler

@@ -1,0 +1,50 @@
+"""Every kind of feature there is, opened from its options: what computes it, and of what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dtrak_stream.data import Images, ImageShape
+from dtrak_stream.feature_maker import FeatureMaker
+from dtrak_stream.feature_options import FeatureOptions, check_options
+from dtrak_stream.features import make_featurizer
+from dtrak_stream.image_features import IMAGE_FEATURES, make_image_featurizer
+from dtrak_stream.samples import Samples
+
+OpenImages = Callable[[ImageShape | None], Images]
+"""Opens the images in a shape; None for the shape of the first one."""
+
+
+def open_features(
+    model: str, options: FeatureOptions, open_images: OpenImages
+) -> tuple[FeatureMaker, Samples]:
+    """Return what computes the features, and what they are computed of.
+
+    Parameters
+    ----------
+    model
+        The diffusion model, for gradients; image features do without one.
+    options
+        What a feature is.
+    open_images
+        Opens the images.
+
+    Raises
+    ------
+    DtrakStreamError
+        If the model, the images or an option are refused; see `make_featurizer` and
+        `make_image_featurizer`.
+    """
+    check_options(options)
+    if options.output_function in IMAGE_FEATURES:
+        images = _images_of_their_own_shape(options.size, open_images)
+        return make_image_featurizer(images.shape, options), images
+    featurizer = make_featurizer(model, options)
+    return featurizer, open_images(featurizer.image_shape)
+
+
+def _images_of_their_own_shape(size: int | None, open_images: OpenImages) -> Images:
+    images = open_images(None)
+    if size is None:
+        return images
+    return open_images(ImageShape(images.shape.channels, size, size))
