@@ -16,7 +16,7 @@ import torch
 from dtrak_stream.errors import BadImageError, ConfigurationError
 from dtrak_stream.feature_maker import FeatureMaker
 from dtrak_stream.featurizer import Featurizer
-from dtrak_stream.gradients import HookedEngine, TimestepBatchedEngine, served_parameters
+from dtrak_stream.gradients import hooked_engine, served_parameters, timestep_batched_engine
 from dtrak_stream.gradients.timestep_batched import PAIRS_PER_PASS
 from dtrak_stream.memory import format_size, peak_memory, usable_memory
 from dtrak_stream.progress import say
@@ -84,9 +84,9 @@ class Execution:
             return
         task, pairs = maker.task, self.pairs_per_pass
         if self.engine == "timestep-batched":
-            maker.engine = TimestepBatchedEngine(task, pairs_per_pass=pairs)
+            maker.engine = timestep_batched_engine(task, pairs)
         else:
-            maker.engine = HookedEngine(task, frozenset(self.served), pairs)
+            maker.engine = hooked_engine(task, frozenset(self.served), pairs)
 
     def record(self) -> dict[str, Any]:
         """Return what is kept with the store."""

@@ -41,6 +41,12 @@ class FeatureMaker(Protocol):
             If the device has no room for one sample.
         """
 
+    def residuals(self, images: Tensor, sample_ids: Sequence[str], /) -> Tensor | None:
+        """Return the residuals of samples whose features were just computed.
+
+        (B,) float32 on the CPU; None for features that have none.
+        """
+
     def fingerprints(
         self, samples: Samples, dtype: str, rows_per_shard: int
     ) -> tuple[Fingerprint, ...]:

@@ -25,6 +25,9 @@ pixels or clip, image features without gradients. Default: the method's own (squ
     """shared: one noise a timestep for all samples, better scores; per-sample: keyed by id too."""
     noise_draws: int = 1
     """Noise draws for each timestep."""
+    timestep_weights: Literal["none", "unit-gradient"] = "none"
+    """unit-gradient: bring the gradient at each timestep to unit length before the average, and \
+keep a residual for each image (das)."""
     parameters: str = "all"
     """Parameters whose gradients are taken: all, lora, or a regular expression over names."""
     projector: Literal["sketch", "rademacher", "normal", "identity"] | None = None

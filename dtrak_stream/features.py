@@ -9,7 +9,7 @@ from dtrak_stream.device import choose_device
 from dtrak_stream.diffusion import choose_parameters, load_denoiser, weights_hash
 from dtrak_stream.feature_options import FeatureOptions, check_options
 from dtrak_stream.featurizer import Featurizer
-from dtrak_stream.gradients import GradientTask, LossScale, TimestepBatchedEngine
+from dtrak_stream.gradients import GradientTask, LossScale, timestep_batched_engine
 from dtrak_stream.noise import ImageNoise
 from dtrak_stream.objectives import OutputFunction, choose_timesteps
 from dtrak_stream.projectors import make_projector
@@ -44,6 +44,7 @@ def make_featurizer(model: str, options: FeatureOptions) -> Featurizer:
         timesteps,
         noise,
         options.noise_draws,
+        unit_gradients=options.timestep_weights == "unit-gradient",
         autocast=None if options.precision == "float32" else _HALF[options.precision],
         scale=LossScale.for_precision(options.precision, denoiser.image_shape),
         timer=StageTimer(device),
@@ -73,6 +74,7 @@ def make_featurizer(model: str, options: FeatureOptions) -> Featurizer:
         "proj_dim": projector.proj_dim,
         "image_shape": str(denoiser.image_shape),
         "precision": options.precision,
+        "timestep_weights": options.timestep_weights,
     }
-    engine = TimestepBatchedEngine(task)
+    engine = timestep_batched_engine(task)
     return Featurizer(task, projector, denoiser.image_shape, device, identity, engine)

@@ -11,7 +11,7 @@ from torch import Tensor
 from dtrak_stream.data import ImageShape
 from dtrak_stream.errors import MemoryLimitError
 from dtrak_stream.feature_maker import fingerprint, in_fitting_batches
-from dtrak_stream.gradients import GradientEngine, GradientSlice, GradientTask
+from dtrak_stream.gradients import GradientEngine, GradientSlice, GradientTask, residuals
 from dtrak_stream.progress import say
 from dtrak_stream.projectors import Projector
 from dtrak_stream.samples import Samples
@@ -70,6 +70,19 @@ class Featurizer:
             If the device has no room for one image at one timestep.
         """
         return in_fitting_batches(self, self._batch, self._shrink, images, sample_ids)
+
+    def residuals(self, images: Tensor, sample_ids: Sequence[str], /) -> Tensor | None:
+        """Return how wrong the model is about images (B, C, H, W), if gradients are of unit length.
+
+        (B,) float32 on the CPU.
+        """
+        if not self.task.unit_gradients:
+            return None
+        # a forward pass alone needs less memory than the features of the same images did
+        rows = [slice(i, i + self.batch_size) for i in range(0, len(images), self.batch_size)]
+        pairs = self.engine.pairs_per_pass
+        parts = [residuals(self.task, images[each], sample_ids[each], pairs) for each in rows]
+        return torch.cat(parts)
 
     def fingerprints(
         self, samples: Samples, dtype: str, rows_per_shard: int

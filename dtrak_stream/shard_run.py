@@ -110,6 +110,10 @@ class ShardRun:
         image_bytes = 4 * shape.channels * shape.height * shape.width
         return max(1, min(self.execution.batch_size, _BATCH_BYTES // image_bytes))
 
+    @property
+    def _has_residuals(self) -> bool:
+        return self.stores.layouts[0].fingerprint.has_residuals
+
     @cached_property
     def _unfinished(self) -> UnfinishedShards:
         return UnfinishedShards(self.stores.layouts[0], self.execution.record())
@@ -119,15 +123,20 @@ class ShardRun:
         places = self.stores.shard_rows(shard)
         shape = (len(places), self.maker.width)
         ids = self.samples.sample_ids(places.start, places.stop)
-        rows = ComputedRows(shard, np.full(shape, np.nan, np.float32), ids)
+        residual = np.zeros(len(places), np.float32) if self._has_residuals else None
+        rows = ComputedRows(shard, np.full(shape, np.nan, np.float32), ids, residual)
         self._unfinished.restore(rows)
         return rows
 
     def _fill(self, rows: ComputedRows, batch: DecodedBatch) -> None:
         first = self.stores.shard_rows(rows.shard).start
         if batch.images is not None:
+            places = [row - first for row in batch.places]
             features = self.maker.features(batch.images, batch.sample_ids).numpy()
-            rows.features[[row - first for row in batch.places]] = features  # (places, width)
+            rows.features[places] = features  # (places, width)
+            residual = self.maker.residuals(batch.images, batch.sample_ids)
+            if rows.residual is not None and residual is not None:
+                rows.residual[places] = residual.numpy()  # (places,)
         rows.reasons.update({row - first: why for row, why in batch.reasons.items()})
         rows.done = batch.rows.stop - first
 

@@ -37,6 +37,8 @@ class ComputedRows:
         for samples without one.
     sample_ids
         Ids of all rows.
+    residual
+        (rows,) float32, for stores that keep residuals.
     reasons
         Why an image could not be read, by its place in the shard.
     done
@@ -46,6 +48,7 @@ class ComputedRows:
     shard: int
     features: FloatArray
     sample_ids: list[str]
+    residual: FloatArray | None = None
     reasons: dict[int, str] = field(default_factory=dict)
     done: int = 0
 
@@ -110,7 +113,8 @@ class ShardWriter:
 
 
 def _write_one(layout: StoreLayout, rows: ComputedRows, features: FloatArray) -> None:
-    packed = pack_rows(features, rows.sample_ids, layout.fingerprint.dtype)
+    dtype = layout.fingerprint.dtype
+    packed = pack_rows(features, rows.sample_ids, dtype, rows.residual)
     bad = _quarantined(packed, rows, layout.shard_rows(rows.shard).start)
     if len(bad) == len(rows.sample_ids):
         say(f"every sample of shard {rows.shard} is bad: {bad[0].reason}")

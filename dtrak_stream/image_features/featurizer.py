@@ -64,6 +64,9 @@ class ImageFeaturizer:
         """
         return in_fitting_batches(self, self._batch, self._shrink, images, sample_ids)
 
+    def residuals(self, _images: Tensor, _sample_ids: Sequence[str], /) -> None:
+        """Return None: there is no model that could be wrong."""
+
     def fingerprints(
         self, samples: Samples, dtype: str, rows_per_shard: int
     ) -> tuple[Fingerprint, ...]:

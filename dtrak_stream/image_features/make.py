@@ -44,12 +44,16 @@ def make_image_featurizer(shape: ImageShape, options: FeatureOptions) -> ImageFe
 
 
 def _refuse_what_needs_a_model(options: FeatureOptions) -> None:
-    if options.precision != "float32":
-        raise ConfigurationError(
-            f"{options.output_function} features are computed in float32",
-            where=f"--precision {options.precision}",
-            remedy="leave it out",
-        )
+    for flag, value, only in (
+        ("--precision", options.precision, "float32"),
+        ("--timestep-weights", options.timestep_weights, "none"),
+    ):
+        if value != only:
+            raise ConfigurationError(
+                f"{options.output_function} features are computed with {only}",
+                where=f"{flag} {value}",
+                remedy="leave it out",
+            )
 
 
 def _refuse_channels(shape: ImageShape) -> None:

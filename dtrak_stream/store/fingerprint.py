@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any
 
 import xxhash
 
@@ -43,6 +44,8 @@ class Fingerprint:
         N, the number of images.
     dtype, rows_per_shard
         How rows are stored.
+    timestep_weights
+        `none`, or `unit-gradient`: gradients are of unit length at every timestep.
     """
 
     model: str
@@ -63,11 +66,27 @@ class Fingerprint:
     samples: int
     dtype: str
     rows_per_shard: int
+    timestep_weights: str = "none"
 
     def hash(self) -> str:
         """Return one xxh3-128 over all fields."""
-        text = json.dumps(asdict(self), sort_keys=True)
+        text = json.dumps(self.recorded(), sort_keys=True)
         return xxhash.xxh3_128_hexdigest(text.encode())
+
+    @property
+    def has_residuals(self) -> bool:
+        """Return whether each row has a residual beside its feature."""
+        return self.timestep_weights != "none"
+
+    def recorded(self) -> dict[str, Any]:
+        """Return the fields as they are kept on disk.
+
+        Fields that were added later are left out at their defaults: a store that does without
+        them has the fingerprint it always had.
+        """
+        added = {each.name: each.default for each in fields(self) if each.default is not MISSING}
+        record = asdict(self)
+        return {name: value for name, value in record.items() if value != added.get(name, MISSING)}
 
     def refuse_other_run(self, requested: Fingerprint, *, where: object) -> None:
         """Refuse to continue this store as `requested`.
