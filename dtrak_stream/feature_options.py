@@ -17,7 +17,8 @@ class FeatureOptions:
     """What a feature is: the same for training images and queries."""
 
     output_function: str | None = None
-    """What is differentiated: simple, elbo, square, avg, l1, l2, linf or interpolation(ETA); or \
+    """What is differentiated: simple, elbo, square, avg, l1, l2, linf, interpolation(ETA), or \
+probe(J), J random projections of the output at once, a store for each; or \
 pixels or clip, image features without gradients. Default: the method's own (square for d-trak)."""
     timesteps: str = "10"
     """Timesteps f is averaged over: 10 or uniform:10, cumulative:10, list:0,250,500."""
@@ -36,7 +37,7 @@ gradients; identity for pixels and clip, up to 65,536 numbers."""
     proj_dim: int = 4096
     """Length k of a projected feature: a multiple of 64 from 64 to 65,536."""
     seed: int = 0
-    """Seed of the noise and of the projector."""
+    """Seed of the noise, the projector and the probes."""
     dtype: Literal["float16", "float32"] = "float16"
     """How features are stored; float16 has a scale for each row."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"

@@ -44,7 +44,8 @@ class FeaturizeConfig:
     """Images: a folder, FILE.npz:KEY, FILE.npy, FILE.h5:KEY, a datasets folder, parquet, tar, \
 hf:OWNER/NAME or sklearn:digits; [a:b] at the end takes a range."""
     store: Path
-    """Folder of the feature store to write, or to continue."""
+    """Folder of the feature store to write, or to continue; with --output-function probe(J), \
+folder of the J stores probe-000, probe-001 ..."""
     model: str = EMBEDDED_MODEL
     """Diffusers pipeline folder with safetensors (or the small model that comes along). Image \
 features (--output-function pixels, clip) need none."""
@@ -124,6 +125,7 @@ def _take_up(stores: StoreSet, config: FeaturizeConfig) -> None:
             continue_store(layout, redo_corrupt=config.redo_corrupt, visible=not config.quiet)
         else:
             refuse_foreign_folder(layout)
+    stores.refuse_foreign_root()
 
 
 def _begin(stores: StoreSet, config: FeaturizeConfig) -> None:

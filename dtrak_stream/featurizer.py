@@ -36,7 +36,7 @@ class Featurizer:
     device
         Where it computes.
     identity
-        Fields of the fingerprint that do not depend on the images.
+        Fields of the fingerprint that do not depend on the images or the output function.
     engine
         Streams per-sample gradients.
     batch_size
@@ -58,7 +58,7 @@ class Featurizer:
 
     @property
     def width(self) -> int:
-        """Return how many numbers a sample becomes."""
+        """Return how many numbers a sample becomes, under all output functions."""
         return self.projector.proj_dim
 
     def features(self, images: Tensor, sample_ids: Sequence[str]) -> Tensor:
@@ -88,7 +88,9 @@ class Featurizer:
         self, samples: Samples, dtype: str, rows_per_shard: int
     ) -> tuple[Fingerprint, ...]:
         """Return what the features depend on; see `FeatureMaker.fingerprints`."""
-        return (fingerprint(self.identity, samples, dtype, rows_per_shard),)
+        names = [function.name for function in self.task.output_functions]
+        identities = [{**self.identity, "output_function": name} for name in names]
+        return tuple(fingerprint(each, samples, dtype, rows_per_shard) for each in identities)
 
     def close(self) -> None:
         """Leave the network as it was found."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dtrak_stream.errors import InputError
 from dtrak_stream.store import Fingerprint, StoreLayout
 from dtrak_stream.store.shard import FloatArray
 
@@ -29,8 +30,35 @@ class StoreSet:
 
     @classmethod
     def of(cls, root: Path, fingerprints: tuple[Fingerprint, ...]) -> StoreSet:
-        """Return the set for these fingerprints: `root` itself if there is only one."""
-        return cls(root, tuple(StoreLayout(root, each) for each in fingerprints))
+        """Return the set for these fingerprints.
+
+        The store is `root` itself if there is only one, else `root/probe-000` and so on.
+        """
+        if len(fingerprints) == 1:
+            return cls(root, (StoreLayout(root, fingerprints[0]),))
+        folders = [root / f"probe-{number:03d}" for number in range(len(fingerprints))]
+        return cls(root, tuple(map(StoreLayout, folders, fingerprints)))
+
+    def refuse_foreign_root(self) -> None:
+        """Refuse a root that holds anything else than the stores of the set.
+
+        Raises
+        ------
+        InputError
+            Naming what is there.
+        """
+        if len(self.layouts) == 1 or not self.root.exists():
+            return
+        ours = {layout.root for layout in self.layouts}
+        foreign = sorted(set(self.root.iterdir()) - ours) if self.root.is_dir() else [self.root]
+        if foreign:
+            raise InputError(
+                f"holds {foreign[0].name}, which is none of its {len(ours)} probes"
+                if self.root.is_dir()
+                else "not a folder",
+                where=self.root,
+                remedy="give a new or empty folder as --store",
+            )
 
     @property
     def num_shards(self) -> int:
@@ -65,3 +93,9 @@ class StoreSet:
         """Keep that in all of them."""
         for layout in self.layouts:
             layout.write_run_record(record)
+
+
+def store_roots(root: Path) -> tuple[Path, ...]:
+    """Return the stores at `root`: itself, or those of its probes in their order."""
+    probes = sorted(root.glob("probe-[0-9][0-9][0-9]"))
+    return tuple(probes) if probes and not (root / "store.json").exists() else (root,)
