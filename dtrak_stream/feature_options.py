@@ -18,7 +18,8 @@ class FeatureOptions:
 
     output_function: str | None = None
     """What is differentiated: simple, elbo, square, avg, l1, l2, linf, interpolation(ETA), or \
-probe(J), J random projections of the output at once, a store for each; or \
+probe(J), J random projections of the output at once, a store for each; for queries, \
+trajectory(one-step) or trajectory(averaged), simple along the path an image was generated on; or \
 pixels or clip, image features without gradients. Default: the method's own (square for d-trak)."""
     timesteps: str = "10"
     """Timesteps f is averaged over: 10 or uniform:10, cumulative:10, list:0,250,500."""

@@ -51,6 +51,9 @@ folder of the J stores probe-000, probe-001 ..."""
 features (--output-function pixels, clip) need none."""
     limit: int | None = None
     """Use only the first so many images."""
+    trajectory: Path | None = None
+    """Sampling paths of the images, for --output-function trajectory(...): the folder that \
+tools/generate.py --save-trajectory wrote."""
     redo_corrupt: bool = False
     """Compute shards again that are truncated or fail their checksum, instead of refusing."""
     features: tyro.conf.OmitArgPrefixes[FeatureOptions] = field(default_factory=FeatureOptions)
@@ -111,11 +114,14 @@ def featurize(config: FeaturizeConfig) -> FeaturizeResult:
 
 
 def _open(config: FeaturizeConfig) -> tuple[FeatureMaker, Samples]:
+    visible = not config.quiet
+
     def open_at(shape: ImageShape | None) -> Images:
-        options, visible = config.image_options, not config.quiet
+        options = config.image_options
         return open_images(config.images, shape, options, limit=config.limit, visible=visible)
 
-    return open_features(config.model, config.features, open_at)
+    trajectory = config.trajectory
+    return open_features(config.model, config.features, trajectory, open_at, visible=visible)
 
 
 def _take_up(stores: StoreSet, config: FeaturizeConfig) -> None:

@@ -36,7 +36,8 @@ class Featurizer:
     device
         Where it computes.
     identity
-        Fields of the fingerprint that do not depend on the images or the output function.
+        Fields of the fingerprint that do not depend on the images. The output function is that
+        of the task unless it stands here.
     engine
         Streams per-sample gradients.
     batch_size
@@ -89,7 +90,7 @@ class Featurizer:
     ) -> tuple[Fingerprint, ...]:
         """Return what the features depend on; see `FeatureMaker.fingerprints`."""
         names = [function.name for function in self.task.output_functions]
-        identities = [{**self.identity, "output_function": name} for name in names]
+        identities = [{"output_function": name, **self.identity} for name in names]
         return tuple(fingerprint(each, samples, dtype, rows_per_shard) for each in identities)
 
     def close(self) -> None:

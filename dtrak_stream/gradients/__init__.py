@@ -7,6 +7,7 @@ from dtrak_stream.gradients.residuals import residuals
 from dtrak_stream.gradients.stream import GradientEngine, GradientSlice
 from dtrak_stream.gradients.task import GradientTask, LossScale
 from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
+from dtrak_stream.gradients.trajectory import TrajectoryTask
 
 __all__ = [
     "GradientEngine",
@@ -15,6 +16,7 @@ __all__ = [
     "HookedEngine",
     "LossScale",
     "TimestepBatchedEngine",
+    "TrajectoryTask",
     "hooked_engine",
     "residuals",
     "served_parameters",

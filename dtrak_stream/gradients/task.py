@@ -151,10 +151,14 @@ class GradientTask:
         device, dtype = reference.device, reference.dtype
         with self.timer.stage("noise"):
             timesteps = torch.tensor([t for t, _ in pairs], device=device).repeat(len(images))
-            noise = self._noise(images, sample_ids, pairs).to(dtype)  # (B * pairs, C, H, W)
-            repeated = images.to(device=device, dtype=dtype).repeat_interleave(len(pairs), dim=0)
+            repeated = self.at_pairs(images.to(device=device, dtype=dtype), pairs)
+            noise = self._noise(repeated, sample_ids, pairs).to(dtype)  # (B * pairs, C, H, W)
             noisy, target = self.denoiser.schedule.noisy_and_target(repeated, noise, timesteps)
         return NoisedBatch(noisy, target, timesteps, len(images))
+
+    def at_pairs(self, images: Tensor, pairs: Pairs) -> Tensor:
+        """Return the image that is noised for each sample and pair: (B * pairs, C, H, W)."""
+        return images.repeat_interleave(len(pairs), dim=0)
 
     def mean_of_f(self, batch: NoisedBatch) -> Tensor:
         """Return the sum over the batch of scale * f / (number of all pairs), with its graph.
@@ -193,11 +197,11 @@ class GradientTask:
         return torch.autocast(self.denoiser.device.type, dtype=self.autocast)
 
     def _noise(self, images: Tensor, sample_ids: Sequence[str], pairs: Pairs) -> Tensor:
-        """Return the noise of every sample at every pair: (B * pairs, C, H, W) float32."""
+        """Return the noise for images (B * pairs, C, H, W), as many numbers in float32."""
         _, channels, height, width = images.shape
         shape = (channels, height, width)
         if self.noise.keying == "shared":
-            return self._shared(shape, pairs).repeat(len(images), 1, 1, 1)
+            return self._shared(shape, pairs).repeat(len(images) // len(pairs), 1, 1, 1)
         device = self.denoiser.device
         return torch.cat(
             [

@@ -12,6 +12,7 @@ import xxhash
 from dtrak_stream.errors import FingerprintMismatchError
 
 STORAGE_FIELDS = ("images", "samples", "dtype", "rows_per_shard")
+PATH_FIELDS = ("output_function", "timesteps", "noise_draws")
 
 
 @dataclass(frozen=True)
@@ -106,16 +107,22 @@ class Fingerprint:
     def refuse_other_features(self, other: Fingerprint, *, where: object) -> None:
         """Refuse to compare features of this store with those of a store made otherwise.
 
-        Images, their number, and how rows are stored may differ.
+        Images, their number, and how rows are stored may differ. Features along a sampling path
+        are compared with those of `simple`, at whatever timesteps and draws.
 
         Raises
         ------
         FingerprintMismatchError
             Naming the first field that differs, and both values.
         """
-        names = (field.name for field in fields(self) if field.name not in STORAGE_FIELDS)
+        may_differ = {*STORAGE_FIELDS, *(PATH_FIELDS if self._is_path_of(other) else ())}
+        names = (field.name for field in fields(self) if field.name not in may_differ)
         remedy = "featurize both stores with the same model and options"
         self._refuse(other, names, where=where, remedy=remedy)
+
+    def _is_path_of(self, other: Fingerprint) -> bool:
+        kinds = {each.output_function.partition("(")[0] for each in (self, other)}
+        return kinds == {"trajectory", "simple"}
 
     def _refuse(
         self, other: Fingerprint, names: Iterable[str], *, where: object, remedy: str
