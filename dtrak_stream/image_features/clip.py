@@ -102,7 +102,9 @@ def _load(name: str) -> tuple[Any, Any]:
             remedy="pip install transformers",
         ) from error
     # the default class resizes by torchvision where that is installed, which gives other bits
-    processors = getattr(transformers, "CLIPImageProcessorPil", transformers.CLIPImageProcessor)
+    has_pillow_class = hasattr(transformers, "CLIPImageProcessorPil")
+    name_of_class = "CLIPImageProcessorPil" if has_pillow_class else "CLIPImageProcessor"
+    processors = getattr(transformers, name_of_class)
     try:
         with _silence(transformers):
             model, loading = transformers.CLIPModel.from_pretrained(

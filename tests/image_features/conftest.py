@@ -16,7 +16,6 @@ def save_clip(folder: Path, seed: int = 0, width: int = 12) -> str:
     layer = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2}
     text = {**layer, "num_hidden_layers": 1, "vocab_size": 20, "bos_token_id": 0, "eos_token_id": 1}
     vision = {**layer, "num_hidden_layers": 2, "image_size": 16, "patch_size": 4}
-    processor = getattr(transformers, "CLIPImageProcessorPil", transformers.CLIPImageProcessor)
     torch.manual_seed(seed)
     with _silence(transformers):
         config = transformers.CLIPConfig(
@@ -24,7 +23,9 @@ def save_clip(folder: Path, seed: int = 0, width: int = 12) -> str:
         )
         transformers.CLIPModel(config).save_pretrained(folder)
         crop = {"height": 16, "width": 16}
-        processor(size={"shortest_edge": 16}, crop_size=crop).save_pretrained(folder)
+        transformers.CLIPImageProcessor(size={"shortest_edge": 16}, crop_size=crop).save_pretrained(
+            folder
+        )
     return str(folder)
 
 
