@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dtrak_stream.data import Images
 from dtrak_stream.errors import BadImageError
+from dtrak_stream.samples import Samples
 from dtrak_stream.timing import StageTimer
 
 _BATCHES_AHEAD = 2
@@ -43,7 +43,7 @@ class DecodedBatch:
 
 
 def decode_ahead(
-    images: Images, batches: Iterable[range], timer: StageTimer
+    images: Samples, batches: Iterable[range], timer: StageTimer
 ) -> Generator[DecodedBatch, None, None]:
     """Yield batches in order while a thread decodes the next few; memory stays bounded."""
     waiting: deque[Future[DecodedBatch]] = deque()
@@ -59,7 +59,7 @@ def decode_ahead(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _decode(images: Images, rows: range, timer: StageTimer) -> DecodedBatch:
+def _decode(images: Samples, rows: range, timer: StageTimer) -> DecodedBatch:
     ids = images.sample_ids(rows.start, rows.stop)
     decoded: list[Tensor] = []
     places: list[int] = []

@@ -13,15 +13,16 @@ from typing import Any, Literal
 
 import torch
 
-from dtrak_stream.data import Images
 from dtrak_stream.errors import BadImageError, ConfigurationError
+from dtrak_stream.feature_maker import FeatureMaker
 from dtrak_stream.featurizer import Featurizer
-from dtrak_stream.gradients import HookedEngine, TimestepBatchedEngine, served_parameters
+from dtrak_stream.gradients import hooked_engine, served_parameters, timestep_batched_engine
 from dtrak_stream.gradients.timestep_batched import PAIRS_PER_PASS
 from dtrak_stream.memory import format_size, peak_memory, usable_memory
 from dtrak_stream.progress import say
+from dtrak_stream.samples import Samples
 
-EngineName = Literal["hooked", "timestep-batched"]
+EngineName = Literal["hooked", "timestep-batched", "none"]
 
 _PAIRS = (16, 64, 256, 1024)  # (sample, timestep) pairs in one pass, as tried
 _UNTRIED_PAIRS = 64  # fast enough on most machines, and fits on most
@@ -67,7 +68,7 @@ class Execution:
     Attributes
     ----------
     engine
-        Name of the engine.
+        Name of the engine; `none` for image features, which have no gradients.
     batch_size
         Images that are featurized together.
     pairs_per_pass
@@ -87,17 +88,17 @@ class Execution:
     reason: str
     compiled: bool = False
 
-    def apply(self, featurizer: Featurizer) -> None:
-        """Make the featurizer execute like this."""
-        task, pairs = featurizer.task, self.pairs_per_pass
-        featurizer.engine.close()
-        featurizer.batch_size = self.batch_size
+    def apply(self, maker: FeatureMaker) -> None:
+        """Make `maker` execute like this."""
+        maker.close()
+        maker.batch_size = self.batch_size
+        if not isinstance(maker, Featurizer):
+            return
+        task, pairs = maker.task, self.pairs_per_pass
         if self.engine == "timestep-batched":
-            featurizer.engine = TimestepBatchedEngine(
-                task, pairs_per_pass=pairs, compiled=self.compiled
-            )
+            maker.engine = timestep_batched_engine(task, pairs, compiled=self.compiled)
         else:
-            featurizer.engine = HookedEngine(task, frozenset(self.served), pairs)
+            maker.engine = hooked_engine(task, frozenset(self.served), pairs)
 
     def record(self) -> dict[str, Any]:
         """Return what is kept with the store."""
@@ -109,17 +110,23 @@ class Execution:
         return cls(**{**record, "served": tuple(record["served"])})
 
 
-def choose_execution(
-    featurizer: Featurizer, images: Images, options: ExecutionOptions
-) -> Execution:
+def choose_execution(maker: FeatureMaker, samples: Samples, options: ExecutionOptions) -> Execution:
     """Choose engine and batch size, measuring where the user did not choose.
 
     Raises
     ------
     ConfigurationError
-        If the hooked engine is asked for and serves no parameter of the model.
+        If a gradient engine is asked for and can do nothing for these features.
     """
-    return _Calibration(featurizer, images, options).choose()
+    if isinstance(maker, Featurizer):
+        return _Calibration(maker, samples, options).choose()
+    if options.engine != "auto":
+        raise ConfigurationError(
+            "these features are no gradients", where=f"--engine {options.engine}", remedy="drop it"
+        )
+    size = options.batch_size
+    reason = "image features need no gradient engine"
+    return Execution("none", size or maker.batch_size, 1, (), reason)
 
 
 @dataclass(frozen=True)
@@ -136,7 +143,7 @@ class _Trial:
 class _Calibration:
     """Measures engines and batch sizes on the first images."""
 
-    def __init__(self, featurizer: Featurizer, images: Images, options: ExecutionOptions) -> None:
+    def __init__(self, featurizer: Featurizer, images: Samples, options: ExecutionOptions) -> None:
         self._featurizer = featurizer
         self._images = images
         self._options = options

@@ -1,55 +1,24 @@
-"""What a feature is: the options, and the featurizer they describe."""
+"""Gradient features: the model, engine and projector that the options describe."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import xxhash
 
-from dtrak_stream.diffusion import choose_parameters, load_denoiser, weights_hash
-from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.device import choose_device
+from dtrak_stream.diffusion import NoiseSchedule, choose_parameters, load_denoiser, weights_hash
+from dtrak_stream.feature_options import FeatureOptions, check_options
 from dtrak_stream.featurizer import Featurizer
-from dtrak_stream.gradients import GradientTask, LossScale, TimestepBatchedEngine
-from dtrak_stream.noise import ImageNoise, NoiseKeying
+from dtrak_stream.gradients import GradientTask, LossScale, timestep_batched_engine
+from dtrak_stream.noise import ImageNoise
 from dtrak_stream.objectives import OutputFunction, choose_timesteps
-from dtrak_stream.projectors import make_projector
+from dtrak_stream.probes import probe_names
+from dtrak_stream.projectors import Projector, SideBySideProjector, make_projector
 from dtrak_stream.timing import StageTimer
 
-MAX_NOISE_DRAWS = 65_535
+__all__ = ["FeatureOptions", "make_featurizer"]
+
 _HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-@dataclass(frozen=True)
-class FeatureOptions:
-    """What a feature is: the same for training images and queries."""
-
-    output_function: str | None = None
-    """What is differentiated: simple, elbo, square, avg, l1, l2, linf or interpolation(ETA). \
-Default: the method's own (square for d-trak)."""
-    timesteps: str = "10"
-    """Timesteps f is averaged over: 10 or uniform:10, cumulative:10, list:0,250,500."""
-    noise: NoiseKeying = "shared"
-    """shared: one noise a timestep for all samples, better scores; per-sample: keyed by id too."""
-    noise_draws: int = 1
-    """Noise draws for each timestep."""
-    parameters: str = "all"
-    """Parameters whose gradients are taken: all, lora, or a regular expression over names."""
-    projector: Literal["sketch", "rademacher", "normal", "identity"] = "sketch"
-    """Random projection: sketch is fastest; identity keeps the whole gradient."""
-    proj_dim: int = 4096
-    """Length k of a feature: a multiple of 64 from 64 to 65,536."""
-    seed: int = 0
-    """Seed of the noise and of the projector."""
-    dtype: Literal["float16", "float32"] = "float16"
-    """How features are stored; float16 has a scale for each row."""
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """What the model computes in (autocast); gradients and features are float32 in any case."""
-    rows_per_shard: int = 1024
-    """Images in one file of the store; a crash costs at most one shard of work."""
-    device: str = "auto"
-    """Where the model runs: auto, cpu, cuda, cuda:1 ..."""
 
 
 def make_featurizer(model: str, options: FeatureOptions) -> Featurizer:
@@ -62,41 +31,72 @@ def make_featurizer(model: str, options: FeatureOptions) -> Featurizer:
     ConfigurationError
         If an option has no such value.
     """
-    _check(options)
+    return featurizer_of(make_task(model, options), options)
+
+
+def make_task(model: str, options: FeatureOptions) -> GradientTask:
+    """Load the model and say what of it is differentiated; raises as `make_featurizer`."""
+    check_options(options)
     device = choose_device(options.device)
     denoiser = load_denoiser(model, device=device)
     parameters = choose_parameters(denoiser.network, options.parameters)
-    output_function = OutputFunction(options.output_function or "square", denoiser.schedule)
-    timesteps = choose_timesteps(options.timesteps, denoiser.schedule.num_timesteps)
-    noise = ImageNoise(options.seed, options.noise)
-    task = GradientTask(
+    first, *others = _output_functions(options, denoiser.schedule)
+    return GradientTask(
         denoiser,
         parameters,
-        output_function,
-        timesteps,
-        noise,
+        first,
+        choose_timesteps(options.timesteps, denoiser.schedule.num_timesteps),
+        ImageNoise(options.seed, options.noise),
         options.noise_draws,
+        tuple(others),
+        unit_gradients=options.timestep_weights == "unit-gradient",
         autocast=None if options.precision == "float32" else _HALF[options.precision],
         scale=LossScale.for_precision(options.precision, denoiser.image_shape),
         timer=StageTimer(device),
     )
-    projector = make_projector(
-        options.projector,
+
+
+def featurizer_of(task: GradientTask, options: FeatureOptions) -> Featurizer:
+    """Return what projects the gradients of a task as `options` says.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such projector.
+    """
+    each = make_projector(
+        options.projector or "sketch",
         proj_dim=options.proj_dim,
         seed=options.seed,
         num_parameters=task.num_parameters,
     )
-    schedule = denoiser.schedule
+    count, device = len(task.output_functions), choose_device(options.device)
+    projector = each if count == 1 else SideBySideProjector(each, count, task.num_parameters)
+    identity = _identity(task, each, options)
+    engine = timestep_batched_engine(task)
+    return Featurizer(task, projector, task.denoiser.image_shape, device, identity, engine)
+
+
+def _output_functions(options: FeatureOptions, schedule: NoiseSchedule) -> list[OutputFunction]:
+    name = options.output_function or "square"
+    names = probe_names(name) or (name,)
+    return [OutputFunction(each, schedule, options.seed) for each in names]
+
+
+def _identity(
+    task: GradientTask, projector: Projector, options: FeatureOptions
+) -> dict[str, object]:
+    """Return the fields of the fingerprint that do not depend on images or output function."""
+    denoiser, schedule = task.denoiser, task.denoiser.schedule
     numbers = torch.stack([schedule.alphas_cumprod, schedule.betas]).numpy().tobytes()
-    shapes = repr([(name, tuple(p.shape)) for name, p in parameters.items()])
-    identity = {
+    shapes = repr([(name, tuple(p.shape)) for name, p in task.parameters.items()])
+    return {
         "model": f"{denoiser.class_name} predicting {schedule.prediction_type}, "
         f"schedule {xxhash.xxh3_64_hexdigest(numbers)}",
         "weights": weights_hash(denoiser.network),
         "parameters": xxhash.xxh3_64_hexdigest(shapes.encode()),
         "num_parameters": task.num_parameters,
-        "output_function": output_function.name,
-        "timesteps": timesteps,
+        "timesteps": task.timesteps,
         "noise_keying": options.noise,
         "noise_draws": options.noise_draws,
         "seed": options.seed,
@@ -105,39 +105,5 @@ def make_featurizer(model: str, options: FeatureOptions) -> Featurizer:
         "proj_dim": projector.proj_dim,
         "image_shape": str(denoiser.image_shape),
         "precision": options.precision,
+        "timestep_weights": options.timestep_weights,
     }
-    engine = TimestepBatchedEngine(task)
-    return Featurizer(task, projector, denoiser.image_shape, device, identity, engine)
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device called `name`; `auto` is the first GPU, or the CPU without one.
-
-    Raises
-    ------
-    ConfigurationError
-        If there is no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigurationError(
-            f"no such device here ({str(error).splitlines()[0]})",
-            where=f"--device {name}",
-            remedy="use auto, cpu, or cuda on a machine with an NVIDIA GPU",
-        ) from error
-    return device
-
-
-def _check(options: FeatureOptions) -> None:
-    for flag, value, largest in (
-        ("--noise-draws", options.noise_draws, MAX_NOISE_DRAWS),
-        ("--rows-per-shard", options.rows_per_shard, 2**31),
-    ):
-        if not 1 <= value <= largest:
-            raise ConfigurationError(
-                f"must be from 1 to {largest:,}", where=f"{flag} {value}", remedy="change it"
-            )

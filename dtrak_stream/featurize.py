@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tyro
 
-from dtrak_stream.data import ImageOptions, Images, open_images
+from dtrak_stream.data import ImageOptions, Images, ImageShape, open_images
 from dtrak_stream.diffusion import EMBEDDED_MODEL
-from dtrak_stream.durable import PARTIAL_SUFFIX, remove_partials, write_json
-from dtrak_stream.errors import (
-    CorruptFileError,
-    DiskFullError,
-    InputError,
-    MemoryLimitError,
-)
 from dtrak_stream.execution import Execution, ExecutionOptions, choose_execution
-from dtrak_stream.features import FeatureOptions, make_featurizer
-from dtrak_stream.featurizer import Featurizer
-from dtrak_stream.memory import format_size, usable_memory
-from dtrak_stream.progress import progress, say
+from dtrak_stream.feature_kinds import open_features
+from dtrak_stream.feature_maker import FeatureMaker
+from dtrak_stream.feature_options import FeatureOptions
+from dtrak_stream.progress import say
 from dtrak_stream.provenance import record_run
+from dtrak_stream.room import refuse_what_cannot_fit
+from dtrak_stream.samples import Samples
 from dtrak_stream.shard_run import ShardRun
-from dtrak_stream.store import (
-    StoreLayout,
-    keep_quarantine,
-    read_layout,
-    read_quarantine,
-    read_shard,
-    write_joined_view,
+from dtrak_stream.store import write_joined_view
+from dtrak_stream.store_set import StoreSet
+from dtrak_stream.store_upkeep import (
+    begin_store,
+    continue_store,
+    forget_quarantine_of,
+    refuse_foreign_folder,
+    settle_quarantine,
 )
-from dtrak_stream.store.shard import PAGE
 from dtrak_stream.timing import bottleneck, describe
 from dtrak_stream.unfinished import drop_what_is_finished
 
@@ -51,11 +44,16 @@ class FeaturizeConfig:
     """Images: a folder, FILE.npz:KEY, FILE.npy, FILE.h5:KEY, a datasets folder, parquet, tar, \
 hf:OWNER/NAME or sklearn:digits; [a:b] at the end takes a range."""
     store: Path
-    """Folder of the feature store to write, or to continue."""
+    """Folder of the feature store to write, or to continue; with --output-function probe(J), \
+folder of the J stores probe-000, probe-001 ..."""
     model: str = EMBEDDED_MODEL
-    """Diffusers pipeline folder with safetensors (or the small model that comes along)."""
+    """Diffusers pipeline folder with safetensors (or the small model that comes along). Image \
+features (--output-function pixels, clip) need none."""
     limit: int | None = None
     """Use only the first so many images."""
+    trajectory: Path | None = None
+    """Sampling paths of the images, for --output-function trajectory(...): the folder that \
+tools/generate.py --save-trajectory wrote."""
     redo_corrupt: bool = False
     """Compute shards again that are truncated or fail their checksum, instead of refusing."""
     features: tyro.conf.OmitArgPrefixes[FeatureOptions] = field(default_factory=FeatureOptions)
@@ -98,168 +96,107 @@ def featurize(config: FeaturizeConfig) -> FeaturizeResult:
     InterruptedRunError
         On Ctrl-C. What is finished is kept.
     """
-    featurizer = make_featurizer(config.model, config.features)
-    images = open_images(
-        config.images,
-        featurizer.image_shape,
-        config.image_options,
-        limit=config.limit,
-        visible=not config.quiet,
-    )
-    fingerprint = featurizer.fingerprint(
-        images, config.features.dtype, config.features.rows_per_shard
-    )
-    layout = StoreLayout(config.store, fingerprint)
-    if layout.plan_path.exists():
-        _continue(layout, config)
-    else:
-        _refuse_foreign_folder(layout)
-    missing = layout.missing_shards()
+    maker, samples = _open(config)
+    features = config.features
+    fingerprints = maker.fingerprints(samples, features.dtype, features.rows_per_shard)
+    stores = StoreSet.of(config.store, fingerprints)
+    _take_up(stores, config)
+    missing = stores.missing_shards()
     if missing:
-        _refuse_what_cannot_fit(layout, len(missing))
-    _begin(layout, config)
-    _forget_quarantine_of(layout, missing)
-    computed = _compute(featurizer, images, layout, config, missing) if missing else 0
-    quarantined = _settle_quarantine(layout)
-    if missing or not (layout.root / "features.h5").exists():
-        write_joined_view(layout)
-    _say_outcome(layout, computed, quarantined)
+        refuse_what_cannot_fit(stores.layouts, config.store)
+    _begin(stores, config)
+    for layout in stores.layouts:
+        forget_quarantine_of(layout, layout.missing_shards())
+    computed = _compute(maker, samples, stores, config, missing) if missing else 0
+    quarantined = _settle(stores, complete_before=not missing)
+    _say_outcome(stores, computed, quarantined)
     return FeaturizeResult(config.store, quarantined, computed)
 
 
+def _open(config: FeaturizeConfig) -> tuple[FeatureMaker, Samples]:
+    visible = not config.quiet
+
+    def open_at(shape: ImageShape | None) -> Images:
+        options = config.image_options
+        return open_images(config.images, shape, options, limit=config.limit, visible=visible)
+
+    trajectory = config.trajectory
+    return open_features(config.model, config.features, trajectory, open_at, visible=visible)
+
+
+def _take_up(stores: StoreSet, config: FeaturizeConfig) -> None:
+    """Refuse what was begun otherwise, is damaged, or is no store."""
+    for layout in stores.layouts:
+        if layout.plan_path.exists():
+            continue_store(layout, redo_corrupt=config.redo_corrupt, visible=not config.quiet)
+        else:
+            refuse_foreign_folder(layout)
+    stores.refuse_foreign_root()
+
+
+def _begin(stores: StoreSet, config: FeaturizeConfig) -> None:
+    for layout in stores.layouts:
+        begin_store(layout)
+        record = layout.root / "config.yaml"
+        if not record.exists():
+            record_run(record, config)
+
+
 def _compute(
-    featurizer: Featurizer,
-    images: Images,
-    layout: StoreLayout,
+    maker: FeatureMaker,
+    samples: Samples,
+    stores: StoreSet,
     config: FeaturizeConfig,
     missing: list[int],
 ) -> int:
     """Compute the missing shards and note in store.json how, and where the time went."""
-    run_record = layout.run_record()
-    execution = _execution(featurizer, images, config, run_record)
-    execution.apply(featurizer)
-    layout.write_run_record({**run_record, "execution": execution.record()})
+    run_record = stores.run_record()
+    execution = _execution(maker, samples, config, run_record)
+    execution.apply(maker)
+    stores.write_run_record({**run_record, "execution": execution.record()})
     try:
-        return ShardRun(featurizer, images, layout, execution, not config.quiet).run(missing)
+        return ShardRun(maker, samples, stores, execution, not config.quiet).run(missing)
     finally:
-        featurizer.engine.close()
-        drop_what_is_finished(layout)
-        _record_times(layout, featurizer.task.timer.seconds())
+        maker.close()
+        for layout in stores.layouts:
+            drop_what_is_finished(layout)
+        _record_times(stores, maker.timer.seconds())
 
 
 def _execution(
-    featurizer: Featurizer, images: Images, config: FeaturizeConfig, run_record: dict[str, Any]
+    maker: FeatureMaker, samples: Samples, config: FeaturizeConfig, run_record: dict[str, Any]
 ) -> Execution:
     """Return what the store was begun with, unless the user asks for something else."""
     options = config.execution
     if "execution" in run_record and options == ExecutionOptions():
         return Execution.recorded(run_record["execution"])
-    execution = choose_execution(featurizer, images, options)
+    execution = choose_execution(maker, samples, options)
     say(f"engine {execution.engine}, batches of {execution.batch_size}: {execution.reason}")
     return execution
 
 
-def _record_times(layout: StoreLayout, seconds: dict[str, float]) -> None:
-    record = layout.run_record()
+def _record_times(stores: StoreSet, seconds: dict[str, float]) -> None:
+    record = stores.run_record()
     before: dict[str, float] = record.get("stage_seconds", {})
     total = {name: before.get(name, 0.0) + value for name, value in seconds.items()}
-    layout.write_run_record({**record, "stage_seconds": {**before, **total}})
+    stores.write_run_record({**record, "stage_seconds": {**before, **total}})
     if seconds:
         say(f"time: {describe(seconds)}; the bottleneck is {bottleneck(seconds)}")
 
 
-def _continue(layout: StoreLayout, config: FeaturizeConfig) -> None:
-    """Take up a store where it is, if it is the one asked for and nothing in it is damaged."""
-    stored = read_layout(layout.root)
-    stored.fingerprint.refuse_other_run(layout.fingerprint, where=layout.root)
-    remove_partials(layout.root)
-    remove_partials(layout.shards_folder)
-    drop_what_is_finished(layout)
-    _check_finished_shards(layout, config)
+def _settle(stores: StoreSet, *, complete_before: bool) -> int:
+    """Leave finished stores behind; return the number of samples that some store lacks."""
+    bad: set[int] = set()
+    for layout in stores.layouts:
+        bad.update(settle_quarantine(layout))
+        if not (complete_before and (layout.root / "features.h5").exists()):
+            write_joined_view(layout)
+    return len(bad)
 
 
-def _refuse_foreign_folder(layout: StoreLayout) -> None:
-    """Refuse what is there already and is none of ours, save what a killed beginning left."""
-    root = layout.root
-    leftover = layout.plan_path.with_name(layout.plan_path.name + PARTIAL_SUFFIX)
-    if root.exists() and not (root.is_dir() and set(root.iterdir()) <= {leftover}):
-        raise InputError(
-            "not empty and not a feature store" if root.is_dir() else "not a folder",
-            where=root,
-            remedy="give a new or empty folder as --store",
-        )
-
-
-def _begin(layout: StoreLayout, config: FeaturizeConfig) -> None:
-    """Write what is not there yet. The plan comes first: it makes the folder a store."""
-    if not layout.plan_path.exists():
-        write_json(layout.plan_path, layout.plan())
-    layout.shards_folder.mkdir(exist_ok=True)
-    if not (layout.root / "config.yaml").exists():
-        record_run(layout.root / "config.yaml", config)
-
-
-def _check_finished_shards(layout: StoreLayout, config: FeaturizeConfig) -> None:
-    missing = set(layout.missing_shards())
-    finished = [shard for shard in range(layout.num_shards) if shard not in missing]
-    with progress(
-        len(finished), description="checking shards", unit="shard", visible=not config.quiet
-    ) as bar:
-        for shard in finished:
-            try:
-                read_shard(layout.shard_path(shard), layout.fingerprint.hash())
-            except CorruptFileError as error:
-                if not config.redo_corrupt:
-                    raise
-                say(f"{error.where}: {error.what}; computing it again")
-                layout.shard_path(shard).unlink()
-            bar.update()
-
-
-def _refuse_what_cannot_fit(layout: StoreLayout, missing: int) -> None:
-    fingerprint = layout.fingerprint
-    rows = min(fingerprint.rows_per_shard, fingerprint.samples)
-    stored = rows * fingerprint.proj_dim * np.dtype(fingerprint.dtype).itemsize
-    on_disk = missing * (stored + 4 * PAGE)
-    root = layout.root.absolute()
-    there = next(folder for folder in (root, *root.parents) if folder.is_dir())
-    free = shutil.disk_usage(there).free
-    if on_disk > free:
-        raise DiskFullError(
-            f"{format_size(on_disk)} are needed and {format_size(free)} are free",
-            where=layout.root,
-            remedy="free some space, or lower --proj-dim or --limit",
-        )
-    # one shard being computed; of the one being written, its features, their clean copy and its
-    # float64 for the norm, the rows, the file image
-    in_memory = rows * fingerprint.proj_dim * (4 + 4 + 4 + 8) + 3 * stored
-    if in_memory > usable_memory():
-        raise MemoryLimitError(
-            f"a shard of {rows:,} rows needs {format_size(in_memory)} of memory, "
-            f"{format_size(usable_memory())} are there",
-            where=f"--rows-per-shard {fingerprint.rows_per_shard}",
-            remedy="lower --rows-per-shard or --proj-dim",
-        )
-
-
-def _forget_quarantine_of(layout: StoreLayout, missing: list[int]) -> None:
-    """Drop ledger entries of shards that are to be computed, which will write them again."""
-    entries = read_quarantine(layout.quarantine_path)
-    redone = set(missing)
-    rows_per_shard = layout.fingerprint.rows_per_shard
-    kept = [entry for entry in entries if entry.row // rows_per_shard not in redone]
-    keep_quarantine(layout.quarantine_path, kept)
-
-
-def _settle_quarantine(layout: StoreLayout) -> int:
-    """Order the ledger by row, whatever order shards were computed in; return its length."""
-    entries = sorted(read_quarantine(layout.quarantine_path), key=lambda entry: entry.row)
-    keep_quarantine(layout.quarantine_path, entries)
-    return len(entries)
-
-
-def _say_outcome(layout: StoreLayout, computed: int, quarantined: int) -> None:
+def _say_outcome(stores: StoreSet, computed: int, quarantined: int) -> None:
     done = f"{computed:,} images featurized" if computed else "already complete"
-    say(f"{layout.root}: {done}, {layout.fingerprint.samples:,} rows in {layout.num_shards} shards")
+    layout = stores.layouts[0]
+    say(f"{stores.root}: {done}, {layout.fingerprint.samples:,} rows in {layout.num_shards} shards")
     if quarantined:
         say(f"{quarantined:,} samples quarantined, see {layout.quarantine_path}")

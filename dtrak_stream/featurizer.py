@@ -1,4 +1,4 @@
-"""From images to features: gradient engine and projector as one thing, within memory."""
+"""From images to gradient features: engine and projector as one thing, within memory."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dtrak_stream.data import Images, ImageShape
+from dtrak_stream.data import ImageShape
 from dtrak_stream.errors import MemoryLimitError
-from dtrak_stream.gradients import GradientEngine, GradientSlice, GradientTask
+from dtrak_stream.feature_maker import fingerprint, in_fitting_batches
+from dtrak_stream.gradients import GradientEngine, GradientSlice, GradientTask, residuals
 from dtrak_stream.progress import say
 from dtrak_stream.projectors import Projector
+from dtrak_stream.samples import Samples
 from dtrak_stream.store import Fingerprint
+from dtrak_stream.timing import StageTimer
 
 _SCALE_STEP = 16.0
 
 
 @dataclass
 class Featurizer:
-    """Turns images into features.
+    """Turns images into projected gradients; a `FeatureMaker`.
 
     Attributes
     ----------
@@ -33,7 +36,8 @@ class Featurizer:
     device
         Where it computes.
     identity
-        Fields of the fingerprint that do not depend on the images.
+        Fields of the fingerprint that do not depend on the images. The output function is that
+        of the task unless it stands here.
     engine
         Streams per-sample gradients.
     batch_size
@@ -48,6 +52,16 @@ class Featurizer:
     engine: GradientEngine
     batch_size: int = 64
 
+    @property
+    def timer(self) -> StageTimer:
+        """Return what adds up the time of all stages."""
+        return self.task.timer
+
+    @property
+    def width(self) -> int:
+        """Return how many numbers a sample becomes, under all output functions."""
+        return self.projector.proj_dim
+
     def features(self, images: Tensor, sample_ids: Sequence[str]) -> Tensor:
         """Return the features of images (B, C, H, W) in [-1, 1]: (B, k) float32 on the CPU.
 
@@ -56,29 +70,32 @@ class Featurizer:
         MemoryLimitError
             If the device has no room for one image at one timestep.
         """
-        done: list[Tensor] = []
-        first = 0
-        while first < len(images):
-            rows = slice(first, first + self.batch_size)
-            try:
-                done.append(self._batch(images[rows], sample_ids[rows]))
-            except RuntimeError as error:
-                if not _is_out_of_memory(error):
-                    raise
-                self._shrink(len(images[rows]), error)
-                continue
-            first = rows.stop
-        return torch.cat(done)
+        return in_fitting_batches(self, self._batch, self._shrink, images, sample_ids)
 
-    def fingerprint(self, images: Images, dtype: str, rows_per_shard: int) -> Fingerprint:
-        """Return what the features of `images` depend on. Reads the images' files once."""
-        return Fingerprint(
-            **self.identity,  # type: ignore[arg-type]
-            images=images.identity(),
-            samples=len(images),
-            dtype=dtype,
-            rows_per_shard=rows_per_shard,
-        )
+    def residuals(self, images: Tensor, sample_ids: Sequence[str], /) -> Tensor | None:
+        """Return how wrong the model is about images (B, C, H, W), if gradients are of unit length.
+
+        (B,) float32 on the CPU.
+        """
+        if not self.task.unit_gradients:
+            return None
+        # a forward pass alone needs less memory than the features of the same images did
+        rows = [slice(i, i + self.batch_size) for i in range(0, len(images), self.batch_size)]
+        pairs = self.engine.pairs_per_pass
+        parts = [residuals(self.task, images[each], sample_ids[each], pairs) for each in rows]
+        return torch.cat(parts)
+
+    def fingerprints(
+        self, samples: Samples, dtype: str, rows_per_shard: int
+    ) -> tuple[Fingerprint, ...]:
+        """Return what the features depend on; see `FeatureMaker.fingerprints`."""
+        names = [function.name for function in self.task.output_functions]
+        identities = [{"output_function": name, **self.identity} for name in names]
+        return tuple(fingerprint(each, samples, dtype, rows_per_shard) for each in identities)
+
+    def close(self) -> None:
+        """Leave the network as it was found."""
+        self.engine.close()
 
     def _batch(self, images: Tensor, sample_ids: Sequence[str]) -> Tensor:
         """Compute one batch; rows that overflow in half precision again with a smaller scale."""
@@ -124,7 +141,3 @@ class Featurizer:
         self.batch_size = max(1, tried // 2)
         self.engine = self.engine.with_pairs_per_pass(max(1, pairs // 2))
         say(f"out of memory: going on with batches of {self.batch_size}")
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dtrak_stream.diffusion import NoiseSchedule
 from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.probes import probe_index, probe_names, probe_signs
 
 _INTERPOLATION = re.compile(r"interpolation\(([^)]*)\)")
 
@@ -30,7 +31,7 @@ _FORMULAS: dict[str, Formula] = {
     "l2": lambda output, _: torch.linalg.vector_norm(output.flatten(1), ord=2, dim=1),
     "linf": lambda output, _: torch.linalg.vector_norm(output.flatten(1), ord=torch.inf, dim=1),
 }
-OUTPUT_FUNCTIONS = (*_FORMULAS, "interpolation(ETA)")
+OUTPUT_FUNCTIONS = (*_FORMULAS, "interpolation(ETA)", "probe(J)")
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class OutputFunction:
     avg                mean_D output
     l1, l2, linf       sum |output|, sqrt(sum output^2), max |output|
     interpolation(eta) eta square + (1 - eta) (simple - square)
+    probe(j/J)         mean_D (output r_j), r_j a fixed vector of random signs, one of J
     =================  ==========================================================
 
     For a model that predicts v or x, `elbo` weighs the noise error that its output stands for:
@@ -56,13 +58,16 @@ class OutputFunction:
         As given on the command line.
     schedule
         The model's noise schedule.
+    seed
+        The user's seed, of probes.
     """
 
     name: str
     schedule: NoiseSchedule
+    seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.name not in _FORMULAS:
+        if self.name not in _FORMULAS and probe_names(self.name) != (self.name,):
             interpolation_eta(self.name)
 
     def __call__(self, output: Tensor, target: Tensor, timesteps: Tensor) -> Tensor:
@@ -80,6 +85,10 @@ class OutputFunction:
         Tensor
             (B,), in the dtype of `output`.
         """
+        probe = probe_index(self.name)
+        if probe is not None:
+            signs = probe_signs(self.seed, probe, tuple(output.shape[1:]), output.device)
+            return _mean(output * signs.to(output.dtype))  # (B, C, H, W) * (C, H, W)
         if self.name not in _FORMULAS:
             eta = interpolation_eta(self.name)
             square = _mean(output.square())

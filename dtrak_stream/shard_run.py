@@ -9,14 +9,14 @@ from functools import cached_property
 import numpy as np
 from tqdm import tqdm
 
-from dtrak_stream.data import Images
 from dtrak_stream.decode_ahead import DecodedBatch, decode_ahead
 from dtrak_stream.errors import InterruptedRunError
 from dtrak_stream.execution import Execution
-from dtrak_stream.featurizer import Featurizer
+from dtrak_stream.feature_maker import FeatureMaker
 from dtrak_stream.progress import progress
+from dtrak_stream.samples import Samples
 from dtrak_stream.shard_writer import ComputedRows, ShardWriter
-from dtrak_stream.store import StoreLayout
+from dtrak_stream.store_set import StoreSet
 from dtrak_stream.timing import StageTimer, bottleneck
 from dtrak_stream.unfinished import UnfinishedShards
 
@@ -29,17 +29,17 @@ class ShardRun:
 
     Attributes
     ----------
-    featurizer, images, layout
+    maker, samples, stores
         What computes, on what, into where.
     execution
-        The engine and batch size the featurizer was set to.
+        The engine and batch size the maker was set to.
     visible
         Whether to draw a progress bar.
     """
 
-    featurizer: Featurizer
-    images: Images
-    layout: StoreLayout
+    maker: FeatureMaker
+    samples: Samples
+    stores: StoreSet
     execution: Execution
     visible: bool
 
@@ -54,17 +54,17 @@ class ShardRun:
             If a shard cannot be written.
         """
         begun = [self._begin(shard) for shard in missing[:1]]
-        to_do = sum(len(self.layout.shard_rows(shard)) for shard in missing)
-        settled = len(self.images) - to_do + sum(rows.done for rows in begun)
+        to_do = sum(len(self.stores.shard_rows(shard)) for shard in missing)
+        settled = len(self.samples) - to_do + sum(rows.done for rows in begun)
         with (
             progress(
-                len(self.images),
+                len(self.samples),
                 description="featurizing",
                 unit="img",
                 done=settled,
                 visible=self.visible,
             ) as bar,
-            ShardWriter(self.layout, self.timer) as writer,
+            ShardWriter(self.stores, self.timer) as writer,
         ):
             self._compute_all(missing, begun, writer, bar)
         return to_do
@@ -72,18 +72,18 @@ class ShardRun:
     @property
     def timer(self) -> StageTimer:
         """Return what adds up the time of all stages."""
-        return self.featurizer.task.timer
+        return self.maker.timer
 
     def _compute_all(
         self, missing: list[int], begun: list[ComputedRows], writer: ShardWriter, bar: tqdm[None]
     ) -> None:
         current = begun.pop()
-        batches = decode_ahead(self.images, self._batches(missing, current.done), self.timer)
+        batches = decode_ahead(self.samples, self._batches(missing, current.done), self.timer)
         try:
             if current.is_whole:
                 writer.submit(current)
             for batch in batches:
-                if batch.rows.start >= self.layout.shard_rows(current.shard).stop:
+                if batch.rows.start >= self.stores.shard_rows(current.shard).stop:
                     current = self._begin(missing[missing.index(current.shard) + 1])
                 self._fill(current, batch)
                 bar.update(len(batch.rows))
@@ -99,50 +99,59 @@ class ShardRun:
     def _batches(self, missing: list[int], done: int) -> Iterator[range]:
         """Yield the rows of each batch; batches never span two shards."""
         for shard in missing:
-            rows = self.layout.shard_rows(shard)
+            rows = self.stores.shard_rows(shard)
             for start in range(rows.start + done, rows.stop, self._batch_size):
                 yield range(start, min(start + self._batch_size, rows.stop))
             done = 0
 
     @cached_property
     def _batch_size(self) -> int:
-        shape = self.images.shape
+        shape = self.samples.shape
         image_bytes = 4 * shape.channels * shape.height * shape.width
         return max(1, min(self.execution.batch_size, _BATCH_BYTES // image_bytes))
 
+    @property
+    def _has_residuals(self) -> bool:
+        return self.stores.layouts[0].fingerprint.has_residuals
+
     @cached_property
     def _unfinished(self) -> UnfinishedShards:
-        return UnfinishedShards(self.layout, self.execution.record())
+        return UnfinishedShards(self.stores.layouts[0], self.execution.record())
 
     def _begin(self, shard: int) -> ComputedRows:
         """Return the rows of a shard, empty or as an interrupted run left them."""
-        places = self.layout.shard_rows(shard)
-        shape = (len(places), self.featurizer.projector.proj_dim)
-        ids = self.images.sample_ids(places.start, places.stop)
-        rows = ComputedRows(shard, np.full(shape, np.nan, np.float32), ids)
+        places = self.stores.shard_rows(shard)
+        shape = (len(places), self.maker.width)
+        ids = self.samples.sample_ids(places.start, places.stop)
+        residual = np.zeros(len(places), np.float32) if self._has_residuals else None
+        rows = ComputedRows(shard, np.full(shape, np.nan, np.float32), ids, residual)
         self._unfinished.restore(rows)
         return rows
 
     def _fill(self, rows: ComputedRows, batch: DecodedBatch) -> None:
-        first = self.layout.shard_rows(rows.shard).start
+        first = self.stores.shard_rows(rows.shard).start
         if batch.images is not None:
-            features = self.featurizer.features(batch.images, batch.sample_ids).numpy()
-            rows.features[[row - first for row in batch.places]] = features  # (places, k)
+            places = [row - first for row in batch.places]
+            features = self.maker.features(batch.images, batch.sample_ids).numpy()
+            rows.features[places] = features  # (places, width)
+            residual = self.maker.residuals(batch.images, batch.sample_ids)
+            if rows.residual is not None and residual is not None:
+                rows.residual[places] = residual.numpy()  # (places,)
         rows.reasons.update({row - first: why for row, why in batch.reasons.items()})
         rows.done = batch.rows.stop - first
 
     def _state(self, writer: ShardWriter) -> str:
-        shards = f"shards {writer.finished}/{self.layout.num_shards}"
+        shards = f"shards {writer.finished}/{self.stores.num_shards}"
         slowest = bottleneck(self.timer.seconds())
         return f"{shards}, slowest: {slowest}" if slowest else shards
 
     def _interrupted(self, current: ComputedRows, writer: ShardWriter) -> InterruptedRunError:
         writer.wait()
-        written = self.layout.shard_path(current.shard).exists()
+        written = not self.stores.without_shard(current.shard)
         kept = 0 if written else current.done
         if kept:
             self._unfinished.keep(current)
         return InterruptedRunError(
-            f"{writer.finished} of {self.layout.num_shards} shards of {self.layout.root}"
+            f"{writer.finished} of {self.stores.num_shards} shards of {self.stores.root}"
             f"{f' and {kept} rows of the next' if kept else ''} are done and kept"
         )

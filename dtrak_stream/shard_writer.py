@@ -18,6 +18,7 @@ from dtrak_stream.store import (
     write_shard,
 )
 from dtrak_stream.store.shard import FloatArray
+from dtrak_stream.store_set import StoreSet
 from dtrak_stream.timing import StageTimer
 
 _BAD_GRADIENT = "its gradient holds NaN or inf"
@@ -32,9 +33,12 @@ class ComputedRows:
     shard
         Its number.
     features
-        (rows, k) float32; NaN until computed, and for samples without a feature.
+        (rows, width) float32, the features of all stores side by side; NaN until computed, and
+        for samples without one.
     sample_ids
         Ids of all rows.
+    residual
+        (rows,) float32, for stores that keep residuals.
     reasons
         Why an image could not be read, by its place in the shard.
     done
@@ -44,6 +48,7 @@ class ComputedRows:
     shard: int
     features: FloatArray
     sample_ids: list[str]
+    residual: FloatArray | None = None
     reasons: dict[int, str] = field(default_factory=dict)
     done: int = 0
 
@@ -58,15 +63,15 @@ class ShardWriter:
 
     Parameters
     ----------
-    layout
+    stores
         Where shards go.
     timer
         Told how long writing takes.
     """
 
-    def __init__(self, layout: StoreLayout, timer: StageTimer) -> None:
-        self.finished = layout.num_shards - len(layout.missing_shards())
-        self._layout = layout
+    def __init__(self, stores: StoreSet, timer: StageTimer) -> None:
+        self.finished = stores.num_shards - len(stores.missing_shards())
+        self._stores = stores
         self._timer = timer
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="write")
         self._writing: Future[None] | None = None
@@ -101,15 +106,21 @@ class ShardWriter:
             self.finished += 1
 
     def _write(self, rows: ComputedRows) -> None:
-        layout = self._layout
         with self._timer.beside("write"):
-            packed = pack_rows(rows.features, rows.sample_ids, layout.fingerprint.dtype)
-            bad = _quarantined(packed, rows, layout.shard_rows(rows.shard).start)
-            if len(bad) == len(rows.sample_ids):
-                say(f"every sample of shard {rows.shard} is bad: {bad[0].reason}")
-            # ledger before shard: a crash in between leaves entries that the next start drops
-            append_quarantine(layout.quarantine_path, bad)
-            write_shard(layout.shard_path(rows.shard), packed, layout.fingerprint.hash())
+            for number, layout in self._stores.without_shard(rows.shard):
+                features = self._stores.columns(number, rows.features)
+                _write_one(layout, rows, features)
+
+
+def _write_one(layout: StoreLayout, rows: ComputedRows, features: FloatArray) -> None:
+    dtype = layout.fingerprint.dtype
+    packed = pack_rows(features, rows.sample_ids, dtype, rows.residual)
+    bad = _quarantined(packed, rows, layout.shard_rows(rows.shard).start)
+    if len(bad) == len(rows.sample_ids):
+        say(f"every sample of shard {rows.shard} is bad: {bad[0].reason}")
+    # ledger before shard: a crash in between leaves entries that the next start drops
+    append_quarantine(layout.quarantine_path, bad)
+    write_shard(layout.shard_path(rows.shard), packed, layout.fingerprint.hash())
 
 
 def _quarantined(packed: ShardRows, rows: ComputedRows, first_row: int) -> list[QuarantinedSample]:

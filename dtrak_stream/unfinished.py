@@ -31,8 +31,10 @@ class UnfinishedShards:
 
     def keep(self, rows: ComputedRows) -> None:
         """Keep the rows that are done."""
+        residual = {} if rows.residual is None else {"residual": rows.residual[: rows.done]}
         self._checkpoints(rows.shard).save(
             _NAME,
+            **residual,
             features=rows.features[: rows.done],
             places=np.array(list(rows.reasons), np.int64),
             reasons=np.array(list(rows.reasons.values()), np.str_),
@@ -47,6 +49,8 @@ class UnfinishedShards:
             return
         rows.done = len(kept["features"])
         rows.features[: rows.done] = kept["features"]
+        if rows.residual is not None:
+            rows.residual[: rows.done] = kept["residual"]
         rows.reasons.update(zip(kept["places"].tolist(), kept["reasons"].tolist(), strict=True))
 
     def _checkpoints(self, shard: int) -> Checkpoints:

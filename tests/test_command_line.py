@@ -324,6 +324,8 @@ def another(name: str, kind: Any, default: Any) -> Any:
     if get_origin(kind) is Literal:
         return next(choice for choice in reversed(get_args(kind)) if choice != default)
     kinds = get_args(kind) or (kind,)
+    if get_origin(kinds[0]) is Literal:  # or None
+        return get_args(kinds[0])[-1]
     if bool in kinds:
         return not default
     if int in kinds:

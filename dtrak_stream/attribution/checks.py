@@ -38,7 +38,7 @@ def refuse_early(config: AttributeConfig) -> None:
             "tools/gram.py and tools/score.py",
         )
     if options.error_bars:
-        refuse_without_halves(config.features.projector, config.features.proj_dim)
+        refuse_without_halves(config.features.projector or "sketch", config.features.proj_dim)
     transform_of(method, options.transform)
     parse_dampings(options.damping)
     checkpoint_weights(method, options.checkpoint_weights, len(model_folders(config)))

@@ -76,7 +76,6 @@ def map_npz(path: Path, key: str | None) -> tuple[NDArray[Any], str]:
             return _map_member(file, archive, archive.getinfo(members[key]), f"{path}:{key}"), key
     except (OSError, *_UNREADABLE_ZIP) as error:
         raise unreadable(path, error) from error
-    return rows, key
 
 
 def open_hdf5(path: Path, key: str | None) -> ArraySource:

@@ -39,6 +39,9 @@ class GenerationConfig:
     """Where the model runs: auto, cpu, cuda, cuda:1 ..."""
     float_images: bool = False
     """Also write OUT/images.npy, float32 (N, H, W, C) in [-1, 1]: the images before rounding."""
+    save_trajectory: bool = False
+    """Also write OUT/trajectory/00000.npz and so on: x_t and the predicted x_0 at every timestep \
+on the way to each image, for featurize --output-function trajectory(...)."""
 
     def __post_init__(self) -> None:
         for flag, value, holds, wanted in (

@@ -5,6 +5,7 @@ OUT/generation.yaml   the resolved options, versions and git revision
 OUT/00000.png ...     the images, 8 bits a channel
 OUT/images.npy        the same before rounding, if asked for
 OUT/float_images/     its parts, until all images are made
+OUT/trajectory/       the way to each image, if asked for; see dtrak_stream.trajectories
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from dtrak_stream.training.fingerprint import (
     refuse_other,
     write_fingerprint,
 )
+from dtrak_stream.trajectories import Trajectory, TrajectoryFolder
 
 IMAGE_MODES = {1: "L", 3: "RGB"}
 
@@ -39,6 +41,8 @@ class ImageFolder:
         The folder.
     float_images
         Whether images are also kept as they are before rounding.
+    trajectories
+        Whether the way to each image is also kept.
 
     Raises
     ------
@@ -46,9 +50,11 @@ class ImageFolder:
         If the folder cannot be made.
     """
 
-    def __init__(self, out: Path, float_images: bool) -> None:
+    def __init__(self, out: Path, float_images: bool, trajectories: bool) -> None:
         self._out = out
         self._wants_floats = float_images
+        self._wants_paths = trajectories
+        self._paths = TrajectoryFolder(out)
         self._parts = out / "float_images"
         self._joined = out / "images.npy"
         try:
@@ -61,6 +67,7 @@ class ImageFolder:
             ) from error
         remove_partials(out)
         remove_partials(self._parts)
+        self._paths.remove_partials()
 
     def claim(self, fingerprint: Fingerprint, count: int) -> None:
         """Take the folder for the run with this fingerprint and number of images.
@@ -89,8 +96,10 @@ class ImageFolder:
         joined = len(self._read_joined())
         return [number for number in numbers if not self._has(number, joined)]
 
-    def save(self, number: int, image: Tensor) -> None:
+    def save(self, number: int, image: Tensor, path: Trajectory | None) -> None:
         """Write image (C, H, W) float32 in [-1, 1]; its PNG comes last and says it is done."""
+        if path is not None:
+            self._paths.save(number, path)
         pixels = image.permute(1, 2, 0).numpy()  # (H, W, C)
         if self._wants_floats:
             with durable_path(self._part(number)) as partial, partial.open("wb") as file:
@@ -129,7 +138,8 @@ class ImageFolder:
 
     def _has(self, number: int, joined: int) -> bool:
         floats_kept = number < joined or self._part(number).is_file()
-        return self._png(number).is_file() and (floats_kept or not self._wants_floats)
+        path_kept = self._paths.has(number) or not self._wants_paths
+        return self._png(number).is_file() and path_kept and (floats_kept or not self._wants_floats)
 
     def _read_joined(self) -> NDArray[np.float32]:
         if not self._joined.is_file():

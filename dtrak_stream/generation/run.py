@@ -6,15 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dtrak_stream.device import choose_device
 from dtrak_stream.diffusion import Denoiser, load_denoiser, weights_hash
-from dtrak_stream.errors import InterruptedRunError, ModelError
-from dtrak_stream.features import choose_device
+from dtrak_stream.errors import InterruptedRunError, MemoryLimitError, ModelError
 from dtrak_stream.generation.configuration import GenerationConfig
 from dtrak_stream.generation.folder import IMAGE_MODES, ImageFolder
 from dtrak_stream.generation.sampler import Sampler
+from dtrak_stream.memory import format_size, usable_memory
 from dtrak_stream.progress import progress
 from dtrak_stream.provenance import record_run
 from dtrak_stream.training.fingerprint import Fingerprint
+from dtrak_stream.trajectories import Trajectory
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ def generate(config: GenerationConfig, *, visible: bool = True) -> GenerationRes
 
     Raises
     ------
+    MemoryLimitError
+        If the paths of one batch, where asked for, do not fit in memory.
     InputError, ModelError
         If the model cannot be loaded, or gives a number that is not finite.
     FingerprintMismatchError
@@ -48,7 +52,8 @@ def generate(config: GenerationConfig, *, visible: bool = True) -> GenerationRes
     denoiser = load_denoiser(config.model, device=choose_device(config.device))
     sampler = Sampler(denoiser, config.sampler, config.steps, config.eta, config.seed)
     _check_channels(denoiser)
-    folder = ImageFolder(config.out, config.float_images)
+    _check_memory(config, denoiser, sampler)
+    folder = ImageFolder(config.out, config.float_images, config.save_trajectory)
     folder.claim(_fingerprint(config, denoiser), config.count)
     record_run(config.out / "generation.yaml", config)
     done = config.count - len(folder.missing(range(config.count)))
@@ -72,9 +77,14 @@ def _make_missing(config: GenerationConfig, sampler: Sampler, folder: ImageFolde
         missing = folder.missing(range(first, min(batch.stop, config.count)))
         if not missing:
             continue
-        images = sampler.sample(batch)  # (B, C, H, W)
+        paths: list[Trajectory] | None = None
+        if config.save_trajectory:
+            images, paths = sampler.sample_with_paths(batch)  # (B, C, H, W)
+        else:
+            images = sampler.sample(batch)
         for number in missing:
-            folder.save(number, images[number - first])
+            place = number - first
+            folder.save(number, images[place], paths[place] if paths else None)
         yield len(missing)
 
 
@@ -88,6 +98,19 @@ def _fingerprint(config: GenerationConfig, denoiser: Denoiser) -> Fingerprint:
         "eta": config.eta,
         "seed": config.seed,
     }
+
+
+def _check_memory(config: GenerationConfig, denoiser: Denoiser, sampler: Sampler) -> None:
+    shape = denoiser.image_shape
+    numbers = sampler.num_steps * shape.channels * shape.height * shape.width
+    needed = 2 * 4 * numbers * config.batch_size  # x_t and x_0 in float32
+    if config.save_trajectory and needed > usable_memory():
+        raise MemoryLimitError(
+            f"the paths of {config.batch_size} images need {format_size(needed)}, "
+            f"{format_size(usable_memory())} are there",
+            where=f"--batch-size {config.batch_size}",
+            remedy="lower it, or --steps",
+        )
 
 
 def _check_channels(denoiser: Denoiser) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple, cast
 
+import numpy as np
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor
@@ -11,9 +13,18 @@ from torch import Tensor
 from dtrak_stream.diffusion import Denoiser
 from dtrak_stream.errors import ConfigurationError, ModelError
 from dtrak_stream.noise import StreamKey
+from dtrak_stream.trajectories import Trajectory, image_hash
 
 SamplerKind = Literal["ddim", "ddpm"]
 _SEEDS = 2**32  # torch's CPU generator keeps 32 bits of its seed
+
+
+class _Step(NamedTuple):
+    """x_t (B, C, H, W), the x_0 predicted from it, and what comes after it."""
+
+    noisy: Tensor
+    predicted: Tensor
+    after: Tensor
 
 
 class Sampler:
@@ -54,7 +65,6 @@ class Sampler:
         self._denoiser = denoiser
         self._first_seed, _ = StreamKey("generation", seed).words()
 
-    @torch.inference_mode()
     def sample(self, numbers: range) -> Tensor:
         """Return the images of these numbers, (len(numbers), C, H, W) float32 in [-1, 1].
 
@@ -66,6 +76,39 @@ class Sampler:
         ModelError
             If an image is not finite.
         """
+        for step in self._steps(numbers):
+            last = step
+        return self._finished(last.after)
+
+    def sample_with_paths(self, numbers: range) -> tuple[Tensor, list[Trajectory]]:
+        """Return the same images, and how each came about.
+
+        All paths of the batch are in memory: 8 * len(numbers) * steps * C * H * W bytes.
+
+        Raises
+        ------
+        ModelError
+            If an image is not finite.
+        """
+        shape = self._denoiser.image_shape
+        size = (self.num_steps, len(numbers), shape.channels, shape.height, shape.width)
+        noisy, predicted = np.empty(size, np.float32), np.empty(size, np.float32)
+        for place, step in enumerate(self._steps(numbers)):
+            noisy[place], predicted[place] = step.noisy.cpu(), step.predicted.cpu()
+        images = self._finished(step.after)
+        timesteps = self._scheduler.timesteps.numpy().astype(np.int64)
+        return images, [
+            Trajectory(timesteps, noisy[:, place], predicted[:, place], image_hash(image))
+            for place, image in enumerate(images)
+        ]
+
+    @property
+    def num_steps(self) -> int:
+        """Return the number of timesteps of a path."""
+        return len(self._scheduler.timesteps)
+
+    @torch.inference_mode()
+    def _steps(self, numbers: range) -> Iterator[_Step]:
         generators = [self._generator(number) for number in numbers]
         shape = self._denoiser.image_shape
         size = (shape.channels, shape.height, shape.width)
@@ -77,10 +120,12 @@ class Sampler:
             step = self._scheduler.step(
                 answer, timestep, images, generator=generators, **self._options
             )
+            yield _Step(images, step.pred_original_sample.clamp(-1, 1), step.prev_sample)
             images = cast(Tensor, step.prev_sample)
+
+    def _finished(self, images: Tensor) -> Tensor:
         self._check_finite(images)
-        finished: Tensor = images.clamp(-1, 1).cpu()
-        return finished
+        return images.clamp(-1, 1).cpu()
 
     def _generator(self, number: int) -> torch.Generator:
         return torch.Generator().manual_seed((self._first_seed + number) % _SEEDS)

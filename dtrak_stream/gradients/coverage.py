@@ -7,14 +7,15 @@ gradients differ is left to the exact one.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from dtrak_stream.gradients.hooked import HookedEngine
+from dtrak_stream.gradients.choice import hooked_engine, timestep_batched_engine
 from dtrak_stream.gradients.layer_rules import rule_for
 from dtrak_stream.gradients.stream import GradientEngine, GradientSlice
-from dtrak_stream.gradients.task import GradientTask
-from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
+from dtrak_stream.gradients.task import GradientTask, LossScale
 from dtrak_stream.noise import StreamKey, random_words
 
 _SAMPLES = 2
@@ -24,24 +25,42 @@ _NEGLIGIBLE = 1e-4  # of the whole gradient: below it, differences are rounding
 
 
 def served_parameters(task: GradientTask) -> frozenset[str]:
-    """Return the names of the parameters whose gradients the layer rules give correctly."""
-    few = GradientTask(
+    """Return the names of the parameters whose gradients the layer rules give correctly.
+
+    Unit gradients need the length of the whole gradient: all parameters are served, or none.
+    """
+    served = _agreeing(_few_pairs_of(task, unit_gradients=False), _with_a_rule(task))
+    if not task.unit_gradients:
+        return served
+    every = frozenset(task.parameters)
+    # both engines round half-precision gradients, each divided by its length, in their own way
+    few = replace(_few_pairs_of(task, unit_gradients=True), autocast=None, scale=LossScale())
+    return every if served == every and _agreeing(few, every) == every else frozenset()
+
+
+def _few_pairs_of(task: GradientTask, *, unit_gradients: bool) -> GradientTask:
+    return GradientTask(
         task.denoiser,
         task.parameters,
         task.output_function,
         task.timesteps[:: max(1, len(task.timesteps) - 1)][:_PAIRS],
         task.noise,
+        unit_gradients=unit_gradients,
         autocast=task.autocast,
         scale=task.scale,
     )
-    hooked = HookedEngine(few, _with_a_rule(task), pairs_per_pass=_SAMPLES * _PAIRS)
+
+
+def _agreeing(few: GradientTask, names: frozenset[str]) -> frozenset[str]:
+    """Return those of the parameters whose gradients are the same from both engines."""
+    hooked = hooked_engine(few, names, pairs_per_pass=_SAMPLES * _PAIRS)
     try:
         fast = _gradients(hooked, few)
     except RuntimeError:  # a shape that a rule did not expect
         return frozenset()
     finally:
         hooked.close()
-    exact = _gradients(TimestepBatchedEngine(few), few)
+    exact = _gradients(timestep_batched_engine(few), few)
     return frozenset(name for name in hooked.names if _agree(name, fast, exact, few))
 
 

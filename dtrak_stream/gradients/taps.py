@@ -67,14 +67,17 @@ class Taps:
         finally:
             self._open = False
 
-    def backward(self, value: Tensor, handler: Handler) -> None:
-        """Run the backward pass of the scalar `value`, calling `handler` for each tapped layer."""
+    def backward(self, value: Tensor, handler: Handler, *, retain_graph: bool = False) -> None:
+        """Run the backward pass of the scalar `value`, calling `handler` for each tapped layer.
+
+        With `retain_graph`, another backward pass may follow over the same forward pass.
+        """
         if not value.requires_grad:  # no tapped layer had a part in it
             return
         # checkpointed layers run again during the backward pass
         self._open, self._handler = True, handler
         try:
-            torch.autograd.grad(value, self._anchor, allow_unused=True)
+            torch.autograd.grad(value, self._anchor, allow_unused=True, retain_graph=retain_graph)
         finally:
             self._open, self._handler = False, None
 

@@ -79,6 +79,12 @@ class GradientTask:
         Name to parameter: the order of the flat gradient.
     output_function, timesteps, noise, noise_draws
         What is differentiated, where, under which noise, with how many draws a timestep.
+    more_functions
+        Further functions of the same output. Their gradients come after that of the first, as if
+        the network had its parameters again for each of them.
+    unit_gradients
+        Whether the gradient at each (timestep, draw) pair is divided by its Euclidean length
+        before the average over pairs.
     autocast
         Half-precision type the network runs in under autocast; None for the network's own.
     scale
@@ -93,6 +99,8 @@ class GradientTask:
     timesteps: tuple[int, ...]
     noise: ImageNoise
     noise_draws: int = 1
+    more_functions: tuple[OutputFunction, ...] = ()
+    unit_gradients: bool = False
     autocast: torch.dtype | None = None
     scale: LossScale = field(default_factory=LossScale)
     timer: StageTimer = field(default_factory=StageTimer, repr=False)
@@ -107,6 +115,21 @@ class GradientTask:
     def pairs(self) -> Pairs:
         """Return all (timestep, draw) pairs that f is averaged over."""
         return tuple(product(self.timesteps, range(self.noise_draws)))
+
+    @property
+    def output_functions(self) -> tuple[OutputFunction, ...]:
+        """Return all functions that are differentiated."""
+        return (self.output_function, *self.more_functions)
+
+    @property
+    def is_plain(self) -> bool:
+        """Return whether one backward pass over a batch is all it takes."""
+        return not (self.more_functions or self.unit_gradients)
+
+    @property
+    def share(self) -> float:
+        """Return what f at one pair counts: the loss scale over the number of pairs."""
+        return self.scale.value / len(self.pairs)
 
     def offsets(self) -> dict[str, int]:
         """Return the place of each parameter in the flat gradient."""
@@ -128,10 +151,14 @@ class GradientTask:
         device, dtype = reference.device, reference.dtype
         with self.timer.stage("noise"):
             timesteps = torch.tensor([t for t, _ in pairs], device=device).repeat(len(images))
-            noise = self._noise(images, sample_ids, pairs).to(dtype)  # (B * pairs, C, H, W)
-            repeated = images.to(device=device, dtype=dtype).repeat_interleave(len(pairs), dim=0)
+            repeated = self.at_pairs(images.to(device=device, dtype=dtype), pairs)
+            noise = self._noise(repeated, sample_ids, pairs).to(dtype)  # (B * pairs, C, H, W)
             noisy, target = self.denoiser.schedule.noisy_and_target(repeated, noise, timesteps)
         return NoisedBatch(noisy, target, timesteps, len(images))
+
+    def at_pairs(self, images: Tensor, pairs: Pairs) -> Tensor:
+        """Return the image that is noised for each sample and pair: (B * pairs, C, H, W)."""
+        return images.repeat_interleave(len(pairs), dim=0)
 
     def mean_of_f(self, batch: NoisedBatch) -> Tensor:
         """Return the sum over the batch of scale * f / (number of all pairs), with its graph.
@@ -139,12 +166,19 @@ class GradientTask:
         Since each sample's rows reach only its own terms, its gradient in this sum is the
         gradient of its own mean over pairs.
         """
+        return self.values(self.output(batch), batch)[0].sum()
+
+    def output(self, batch: NoisedBatch) -> Tensor:
+        """Return what the network answers, (samples * pairs, C, H, W), with its graph."""
+        with self.timer.stage("forward"), self._precision():
+            output = self.denoiser.predict(batch.noisy, batch.timesteps)
+        return output.to(batch.target.dtype)
+
+    def values(self, output: Tensor, batch: NoisedBatch) -> Tensor:
+        """Return share * f for every function and row: (functions, samples * pairs)."""
         with self.timer.stage("forward"):
-            with self._precision():
-                output = self.denoiser.predict(batch.noisy, batch.timesteps)
-            output = output.to(batch.target.dtype)
-            values = self.output_function(output, batch.target, batch.timesteps)
-            return values.sum() * (self.scale.value / len(self.pairs))
+            values = [f(output, batch.target, batch.timesteps) for f in self.output_functions]
+            return torch.stack(values) * self.share
 
     def unscaled(self, receive: Receiver) -> Receiver:
         """Return a receiver that undoes the loss scale before it hands on to `receive`."""
@@ -163,11 +197,11 @@ class GradientTask:
         return torch.autocast(self.denoiser.device.type, dtype=self.autocast)
 
     def _noise(self, images: Tensor, sample_ids: Sequence[str], pairs: Pairs) -> Tensor:
-        """Return the noise of every sample at every pair: (B * pairs, C, H, W) float32."""
+        """Return the noise for images (B * pairs, C, H, W), as many numbers in float32."""
         _, channels, height, width = images.shape
         shape = (channels, height, width)
         if self.noise.keying == "shared":
-            return self._shared(shape, pairs).repeat(len(images), 1, 1, 1)
+            return self._shared(shape, pairs).repeat(len(images) // len(pairs), 1, 1, 1)
         device = self.denoiser.device
         return torch.cat(
             [

@@ -11,6 +11,7 @@ from dtrak_stream.projectors.projector import (
     PROJ_DIM_STEP,
     Projector,
 )
+from dtrak_stream.projectors.side_by_side import SideBySideProjector
 from dtrak_stream.projectors.sketch import SketchProjector, fold
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "NormalProjector",
     "Projector",
     "RademacherProjector",
+    "SideBySideProjector",
     "SketchProjector",
     "fold",
     "make_projector",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any
 
 import xxhash
 
 from dtrak_stream.errors import FingerprintMismatchError
 
 STORAGE_FIELDS = ("images", "samples", "dtype", "rows_per_shard")
+PATH_FIELDS = ("output_function", "timesteps", "noise_draws")
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Fingerprint:
         N, the number of images.
     dtype, rows_per_shard
         How rows are stored.
+    timestep_weights
+        `none`, or `unit-gradient`: gradients are of unit length at every timestep.
     """
 
     model: str
@@ -63,11 +67,27 @@ class Fingerprint:
     samples: int
     dtype: str
     rows_per_shard: int
+    timestep_weights: str = "none"
 
     def hash(self) -> str:
         """Return one xxh3-128 over all fields."""
-        text = json.dumps(asdict(self), sort_keys=True)
+        text = json.dumps(self.recorded(), sort_keys=True)
         return xxhash.xxh3_128_hexdigest(text.encode())
+
+    @property
+    def has_residuals(self) -> bool:
+        """Return whether each row has a residual beside its feature."""
+        return self.timestep_weights != "none"
+
+    def recorded(self) -> dict[str, Any]:
+        """Return the fields as they are kept on disk.
+
+        Fields that were added later are left out at their defaults: a store that does without
+        them has the fingerprint it always had.
+        """
+        added = {each.name: each.default for each in fields(self) if each.default is not MISSING}
+        record = asdict(self)
+        return {name: value for name, value in record.items() if value != added.get(name, MISSING)}
 
     def refuse_other_run(self, requested: Fingerprint, *, where: object) -> None:
         """Refuse to continue this store as `requested`.
@@ -87,16 +107,22 @@ class Fingerprint:
     def refuse_other_features(self, other: Fingerprint, *, where: object) -> None:
         """Refuse to compare features of this store with those of a store made otherwise.
 
-        Images, their number, and how rows are stored may differ.
+        Images, their number, and how rows are stored may differ. Features along a sampling path
+        are compared with those of `simple`, at whatever timesteps and draws.
 
         Raises
         ------
         FingerprintMismatchError
             Naming the first field that differs, and both values.
         """
-        names = (field.name for field in fields(self) if field.name not in STORAGE_FIELDS)
+        may_differ = {*STORAGE_FIELDS, *(PATH_FIELDS if self._is_path_of(other) else ())}
+        names = (field.name for field in fields(self) if field.name not in may_differ)
         remedy = "featurize both stores with the same model and options"
         self._refuse(other, names, where=where, remedy=remedy)
+
+    def _is_path_of(self, other: Fingerprint) -> bool:
+        kinds = {each.output_function.partition("(")[0] for each in (self, other)}
+        return kinds == {"trajectory", "simple"}
 
     def _refuse(
         self, other: Fingerprint, names: Iterable[str], *, where: object, remedy: str

@@ -19,6 +19,7 @@ from dtrak_stream.errors import CorruptFileError
 PAGE = 4096
 _LARGEST_STORED = 2.0**15
 _DATASETS = ("features", "scale", "sample_id", "norm")
+_OPTIONAL = ("residual",)
 
 FloatArray = NDArray[np.float32]
 
@@ -37,12 +38,20 @@ class ShardRows:
         (rows,) fixed-length UTF-8.
     norm
         (rows,) float32: Euclidean length of the feature.
+    residual
+        (rows,) float32: how wrong the model is about the sample; None in stores without it.
     """
 
     features: NDArray[Any]
     scale: FloatArray
     sample_id: NDArray[np.bytes_]
     norm: FloatArray
+    residual: FloatArray | None = None
+
+    def datasets(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays by their names in the file."""
+        arrays = {name: getattr(self, name) for name in (*_DATASETS, *_OPTIONAL)}
+        return {name: array for name, array in arrays.items() if array is not None}
 
     def dequantised(self, start: int, stop: int) -> FloatArray:
         """Return the features of rows [start, stop): (stop - start, k) float32."""
@@ -53,14 +62,19 @@ class ShardRows:
     def checksum(self, fingerprint: str) -> str:
         """Return the xxh3-128 of the contents and of the run they belong to."""
         digest = xxhash.xxh3_128(fingerprint.encode())
-        for name in _DATASETS:
-            array = np.ascontiguousarray(getattr(self, name))
+        for name, values in self.datasets().items():
+            array = np.ascontiguousarray(values)
             digest.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())
             digest.update(array.data.cast("B"))
         return digest.hexdigest()
 
 
-def pack_rows(features: FloatArray, sample_ids: Sequence[str], dtype: str) -> ShardRows:
+def pack_rows(
+    features: FloatArray,
+    sample_ids: Sequence[str],
+    dtype: str,
+    residual: FloatArray | None = None,
+) -> ShardRows:
     """Make shard rows of computed features; rows that hold NaN or inf become quarantined ones.
 
     With `float16`, each row is divided by a power of two that brings its largest entry to at
@@ -75,9 +89,14 @@ def pack_rows(features: FloatArray, sample_ids: Sequence[str], dtype: str) -> Sh
         Ids of the rows.
     dtype
         `float16` or `float32`.
+    residual
+        (rows,) float32, or None in a store without residuals. A row whose residual is NaN or inf
+        is quarantined too.
     """
     length = np.linalg.norm(features.astype(np.float64), axis=1)  # (rows, k) -> (rows,)
     usable = length <= np.finfo(np.float32).max  # False for NaN and inf too
+    if residual is not None:
+        usable &= np.isfinite(residual)
     clean = np.where(usable[:, None], features, np.float32(0))
     scale = _row_scales(clean) if dtype == "float16" else np.ones(len(clean), np.float32)
     return ShardRows(
@@ -85,6 +104,7 @@ def pack_rows(features: FloatArray, sample_ids: Sequence[str], dtype: str) -> Sh
         scale=np.where(usable, scale, np.float32(0)),
         sample_id=np.array([name.encode() for name in sample_ids], dtype=np.bytes_),
         norm=np.where(usable, length, 0).astype(np.float32),
+        residual=None if residual is None else np.where(usable, residual, np.float32(0)),
     )
 
 
@@ -108,8 +128,8 @@ def write_shard(path: Path, rows: ShardRows, fingerprint: str) -> None:
         If there is no room; nothing is left under the final name.
     """
     with in_memory_file() as file:
-        for name in _DATASETS:
-            file.create_dataset(name, data=getattr(rows, name))
+        for name, values in rows.datasets().items():
+            file.create_dataset(name, data=values)
         file.attrs["fingerprint"] = fingerprint
         file.attrs["checksum"] = rows.checksum(fingerprint)
         file.flush()
@@ -172,6 +192,7 @@ def _mapped(path: Path) -> tuple[ShardRows, str, str]:
             path, dataset.dtype, mode="r", offset=dataset.id.get_offset(), shape=dataset.shape
         )
         rest = {name: file[name][()] for name in _DATASETS[1:]}
+        rest |= {name: file[name][()] for name in _OPTIONAL if name in file}
         attributes = file.attrs
         return ShardRows(features, **rest), attributes["fingerprint"], attributes["checksum"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ class StoreLayout:
         """Return the contents of `store.json`."""
         return {
             "format_version": FORMAT_VERSION,
-            "fingerprint": asdict(self.fingerprint),
+            "fingerprint": self.fingerprint.recorded(),
             "fingerprint_hash": self.fingerprint.hash(),
             "num_shards": self.num_shards,
         }
@@ -236,6 +236,23 @@ class FeatureStore:
         """Return the ids of all rows: (N,) fixed-length UTF-8."""
         ids: NDArray[np.bytes_] = self._joined("sample_id")
         return ids
+
+    def residuals(self) -> FloatArray:
+        """Return the residual of every row: (N,) float32, 0 for quarantined samples.
+
+        Raises
+        ------
+        InputError
+            If the store was made without residuals.
+        """
+        if not self.fingerprint.has_residuals:
+            raise InputError(
+                "its rows have no residuals",
+                where=self.layout.root,
+                remedy="featurize with --timestep-weights unit-gradient",
+            )
+        residuals: FloatArray = self._joined("residual")
+        return residuals
 
     def _joined(self, name: str) -> Any:
         fingerprint = self.fingerprint.hash()

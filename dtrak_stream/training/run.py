@@ -14,8 +14,8 @@ from diffusers import DDPMScheduler
 from tqdm import tqdm
 
 from dtrak_stream.data import open_images
+from dtrak_stream.device import choose_device
 from dtrak_stream.errors import InterruptedRunError
-from dtrak_stream.features import choose_device
 from dtrak_stream.progress import progress, say
 from dtrak_stream.provenance import flat_options, record_run
 from dtrak_stream.store import QuarantinedSample, keep_quarantine, read_quarantine

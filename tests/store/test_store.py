@@ -22,6 +22,7 @@ from dtrak_stream.store import (
 )
 from tests.conftest import store_of
 
+HASH = "a38dea5745ff7b51a12cff3cb8bb7c90"
 FEATURES = np.random.default_rng(0).normal(size=(20, 64)).astype(np.float32)
 
 
@@ -152,6 +153,11 @@ def test_features_of_two_stores_compare_unless_only_images_and_storage_differ(st
 
 def test_the_fingerprint_survives_the_disk(store):
     assert read_layout(store.layout.root).fingerprint == store.fingerprint
+
+
+def test_fields_added_later_leave_the_hash_of_older_stores_alone(store):
+    assert store.fingerprint.hash() == HASH
+    assert "timestep_weights" not in store.fingerprint.recorded()
 
 
 def test_the_ledger_keeps_what_is_appended(tmp_path):

@@ -28,7 +28,7 @@ def as_markdown(numbers: dict[str, Any], config: MainJobConfig) -> str:
     parts = [
         "# Main job, stage by stage",
         f"{config.score_options.method}: {config.train} explains {config.query}, timesteps "
-        f"{config.features.timesteps}, {config.features.projector} to k = "
+        f"{config.features.timesteps}, {config.features.projector or 'sketch'} to k = "
         f"{numbers['store']['proj_dim']:,}; every stage in a process of its own; "
         f"medians of {config.repeats} runs.",
         table(_STAGE_HEADINGS, rows),

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from dtrak_stream.benchmark.projectors.options import ProjectorsConfig, VectorKind
 from dtrak_stream.data import open_images
+from dtrak_stream.device import choose_device
 from dtrak_stream.errors import ConfigurationError, InputError, MemoryLimitError
-from dtrak_stream.features import FeatureOptions, choose_device, make_featurizer
+from dtrak_stream.features import FeatureOptions, make_featurizer
 from dtrak_stream.memory import format_size, usable_memory
 
 _SEED = 0

@@ -24,7 +24,7 @@ from dtrak_stream.evaluation.counterfactual.removal import (
     random_removal,
 )
 from dtrak_stream.evaluation.recipe import Recipe, read_recipe
-from dtrak_stream.features import choose_device
+from dtrak_stream.device import choose_device
 from dtrak_stream.objectives import choose_timesteps
 from dtrak_stream.training.fingerprint import read_fingerprint, refuse_other, write_fingerprint
 

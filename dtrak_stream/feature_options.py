@@ -1,0 +1,73 @@
+"""The options that decide what a feature is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.noise import NoiseKeying
+
+MAX_NOISE_DRAWS = 65_535
+DEFAULT_CLIP = "openai/clip-vit-base-patch32"
+
+
+@dataclass(frozen=True)
+class FeatureOptions:
+    """What a feature is: the same for training images and queries."""
+
+    output_function: str | None = None
+    """What is differentiated: simple, elbo, square, avg, l1, l2, linf, interpolation(ETA), or \
+probe(J), J random projections of the output at once, a store for each; for queries, \
+trajectory(one-step) or trajectory(averaged), simple along the path an image was generated on; or \
+pixels or clip, image features without gradients. Default: the method's own (square for d-trak)."""
+    timesteps: str = "10"
+    """Timesteps f is averaged over: 10 or uniform:10, cumulative:10, list:0,250,500."""
+    noise: NoiseKeying = "shared"
+    """shared: one noise a timestep for all samples, better scores; per-sample: keyed by id too."""
+    noise_draws: int = 1
+    """Noise draws for each timestep."""
+    timestep_weights: Literal["none", "unit-gradient"] = "none"
+    """unit-gradient: bring the gradient at each timestep to unit length before the average, and \
+keep a residual for each image (das)."""
+    parameters: str = "all"
+    """Parameters whose gradients are taken: all, lora, or a regular expression over names."""
+    projector: Literal["sketch", "rademacher", "normal", "identity"] | None = None
+    """Random projection: sketch is fastest; identity keeps everything. Default: sketch for \
+gradients; identity for pixels and clip, up to 65,536 numbers."""
+    proj_dim: int = 4096
+    """Length k of a projected feature: a multiple of 64 from 64 to 65,536."""
+    seed: int = 0
+    """Seed of the noise, the projector and the probes."""
+    dtype: Literal["float16", "float32"] = "float16"
+    """How features are stored; float16 has a scale for each row."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """What the model computes in (autocast); gradients and features are float32 in any case."""
+    rows_per_shard: int = 1024
+    """Images in one file of the store; a crash costs at most one shard of work."""
+    device: str = "auto"
+    """Where the model runs: auto, cpu, cuda, cuda:1 ..."""
+    clip: str = DEFAULT_CLIP
+    """CLIP model of --output-function clip: a folder that save_pretrained wrote, or a hub id."""
+    size: int | None = None
+    """Side in pixels of the square images that pixels and clip features are taken of (default: \
+the size of the first image)."""
+
+
+def check_options(options: FeatureOptions) -> None:
+    """Refuse numbers out of range.
+
+    Raises
+    ------
+    ConfigurationError
+        Naming the flag and its limits.
+    """
+    for flag, value, largest in (
+        ("--noise-draws", options.noise_draws, MAX_NOISE_DRAWS),
+        ("--rows-per-shard", options.rows_per_shard, 2**31),
+        ("--size", 1 if options.size is None else options.size, 2**16),
+    ):
+        if not 1 <= value <= largest:
+            raise ConfigurationError(
+                f"must be from 1 to {largest:,}", where=f"{flag} {value}", remedy="change it"
+            )
