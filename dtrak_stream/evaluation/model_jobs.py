@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dtrak_stream.diffusion import Denoiser, load_denoiser
 from dtrak_stream.device import choose_device
+from dtrak_stream.diffusion import Denoiser, load_denoiser
 from dtrak_stream.processes import interruptible
 from dtrak_stream.store import read_quarantine
 from dtrak_stream.training import TrainingConfig, train

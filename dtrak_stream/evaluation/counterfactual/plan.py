@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dtrak_stream.device import choose_device
 from dtrak_stream.diffusion import Denoiser, load_denoiser, weights_hash
 from dtrak_stream.durable import durable_path, remove_partials
 from dtrak_stream.evaluation.counterfactual.configuration import (
@@ -24,7 +25,6 @@ from dtrak_stream.evaluation.counterfactual.removal import (
     random_removal,
 )
 from dtrak_stream.evaluation.recipe import Recipe, read_recipe
-from dtrak_stream.device import choose_device
 from dtrak_stream.objectives import choose_timesteps
 from dtrak_stream.training.fingerprint import read_fingerprint, refuse_other, write_fingerprint
 
