@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from dtrak_stream.attribution.configuration import AttributeConfig
-from dtrak_stream.attribution.stages import group_options, model_folders
+from dtrak_stream.attribution.stages import group_options, model_folders, query_features
 from dtrak_stream.data.labels import sample_ids_of
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.groups import read_groups
@@ -22,8 +22,10 @@ from dtrak_stream.methods import (
 )
 from dtrak_stream.score.ensemble import checkpoint_weights
 from dtrak_stream.score.half_sketch import refuse_without_halves
+from dtrak_stream.trajectory_features import require_trajectory
 
-_MAKES: tuple[Needs, ...] = ("gradients",)
+_MAKES: tuple[Needs, ...] = ("gradients", "unit-gradients", "trajectory", "pixels", "clip")
+_IMAGE_FEATURES: tuple[Needs, ...] = ("pixels", "clip")
 
 
 def refuse_early(config: AttributeConfig) -> None:
@@ -34,22 +36,28 @@ def refuse_early(config: AttributeConfig) -> None:
         raise ConfigurationError(
             f"{method.name} needs {NEEDS[method.needs]}, which this command does not make",
             where=f"--method {method.name}",
-            remedy="make them with tools/featurize.py or tools/retrain_subsets.py, then run "
-            "tools/gram.py and tools/score.py",
+            remedy="make their losses with tools/retrain_subsets.py, then score with "
+            f"tools/score.py --method {method.name} --truth truth.npz",
         )
     if options.error_bars:
-        refuse_without_halves(config.features.projector or "sketch", config.features.proj_dim)
+        usual = "identity" if method.needs in _IMAGE_FEATURES else "sketch"
+        refuse_without_halves(config.features.projector or usual, config.features.proj_dim)
+    if method.query_output_function is not None:
+        model, _ = model_folders(config)[0]
+        require_trajectory(config.trajectory, query_features(config), model)
     transform_of(method, options.transform)
     parse_dampings(options.damping)
     checkpoint_weights(method, options.checkpoint_weights, len(model_folders(config)))
 
 
-def with_output_function(config: AttributeConfig) -> AttributeConfig:
-    """Let the method choose what is differentiated, where the user did not."""
+def with_method_features(config: AttributeConfig) -> AttributeConfig:
+    """Let the method choose what a feature is, where the user did not."""
     method = find_method(config.score_options.method)
     chosen = config.features.output_function or method.output_function
     refuse_other_output_function(method, chosen)
     features = dataclasses.replace(config.features, output_function=chosen)
+    if method.needs == "unit-gradients":
+        features = dataclasses.replace(features, timestep_weights="unit-gradient")
     return dataclasses.replace(config, features=features)
 
 

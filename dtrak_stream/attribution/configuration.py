@@ -37,6 +37,9 @@ folder, parquet, tar, hf:OWNER/NAME or sklearn:digits; [a:b] at the end takes a 
     """Images to explain: generated ones, or any others; sources as for --train."""
     run: Path = Path("runs/attribute")
     """Folder for everything this run writes."""
+    trajectory: Path | None = None
+    """Sampling paths of the queries, for journey-trak: the folder that tools/generate.py \
+--save-trajectory wrote."""
     limit: int | None = None
     """Use only the first so many training images."""
     query_limit: int | None = None

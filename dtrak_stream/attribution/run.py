@@ -10,11 +10,12 @@ from typing import TypeVar
 from dtrak_stream.attribution.checks import (
     refuse_bad_groups,
     refuse_early,
-    with_output_function,
+    with_method_features,
 )
 from dtrak_stream.attribution.configuration import AttributeConfig, AttributeResult
 from dtrak_stream.attribution.stages import (
-    featurize_config,
+    featurize_configs,
+    gram_paths,
     model_folders,
     report_config,
     score_config,
@@ -41,7 +42,7 @@ def attribute(config: AttributeConfig) -> AttributeResult:
         On Ctrl-C. The same call goes on where it stopped.
     """
     refuse_early(config)
-    config = with_output_function(config)
+    config = with_method_features(config)
     refuse_bad_groups(config)
     record = config.run / "config.yaml"
     if not record.exists():
@@ -57,14 +58,14 @@ def attribute(config: AttributeConfig) -> AttributeResult:
 
 
 def _run_model(stages: StageTimes, config: AttributeConfig, model: str, folder: Path) -> None:
-    """Bring the features and the Gram matrix of one model to completion."""
-    train = featurize_config(config, model, config.train, folder / "train", config.limit)
-    query = featurize_config(config, model, config.query, folder / "query", config.query_limit)
+    """Bring the features and the Gram matrices of one model to completion."""
+    train, query = featurize_configs(config, model, folder)
     stages.run("train features", featurize, train)
     stages.run("query features", featurize, query)
     if find_method(config.score_options.method).uses_kernel:
-        gram = GramConfig(train.store, folder / "gram.h5", config.gram_options, config.quiet)
-        stages.run("Gram matrix", compute_gram, gram)
+        for store, gram in gram_paths(folder):
+            wanted = GramConfig(store, gram, config.gram_options, config.quiet)
+            stages.run("Gram matrix", compute_gram, wanted)
 
 
 class StageTimes:

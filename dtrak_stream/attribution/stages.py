@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from dtrak_stream.attribution.configuration import AttributeConfig
+from dtrak_stream.feature_options import FeatureOptions
 from dtrak_stream.featurize import FeaturizeConfig
 from dtrak_stream.groups import GroupOptions
 from dtrak_stream.kernel import parse_dampings
@@ -13,6 +14,7 @@ from dtrak_stream.methods import find_method
 from dtrak_stream.progress import say
 from dtrak_stream.report import ReportConfig
 from dtrak_stream.score import ScoreConfig
+from dtrak_stream.store_set import store_roots
 
 
 def model_folders(config: AttributeConfig) -> list[tuple[str, Path]]:
@@ -29,31 +31,56 @@ def model_folders(config: AttributeConfig) -> list[tuple[str, Path]]:
     return [(model, folder / str(number)) for number, model in enumerate(config.model)]
 
 
-def featurize_config(
-    config: AttributeConfig, model: str, images: str, store: Path, limit: int | None
-) -> FeaturizeConfig:
-    """Return what featurizing one set of images with one model is asked for."""
-    return FeaturizeConfig(
-        images=images,
-        store=store,
+def featurize_configs(
+    config: AttributeConfig, model: str, folder: Path
+) -> tuple[FeaturizeConfig, FeaturizeConfig]:
+    """Return what featurizing training images and queries with one model is asked for."""
+    train = FeaturizeConfig(
+        images=config.train,
+        store=folder / "train",
         model=model,
-        limit=limit,
+        limit=config.limit,
         redo_corrupt=config.redo_corrupt,
         features=config.features,
         execution=config.execution,
         image_options=config.image_options,
         quiet=config.quiet,
     )
+    query = dataclasses.replace(
+        train,
+        images=config.query,
+        store=folder / "query",
+        limit=config.query_limit,
+        features=query_features(config),
+        trajectory=config.trajectory,
+    )
+    return train, query
+
+
+def query_features(config: AttributeConfig) -> FeatureOptions:
+    """Return what a feature of a query is: what it is of training images, for most methods."""
+    along = find_method(config.score_options.method).query_output_function
+    if along is None:
+        return config.features
+    return dataclasses.replace(config.features, output_function=along)
+
+
+def gram_paths(folder: Path) -> list[tuple[Path, Path]]:
+    """Return each training store of a model, and where its Gram matrix is: several for probes."""
+    stores = store_roots(folder / "train")
+    if len(stores) == 1:
+        return [(stores[0], folder / "gram.h5")]
+    return [(store, folder / f"gram-{number:03d}.h5") for number, store in enumerate(stores)]
 
 
 def score_config(config: AttributeConfig) -> ScoreConfig:
     """Return what scoring is asked for, over the stores of all models."""
     folders = [folder for _, folder in model_folders(config)]
-    uses_kernel = find_method(config.score_options.method).uses_kernel
+    grams = tuple(gram for folder in folders for _, gram in gram_paths(folder))
     return ScoreConfig(
         train=tuple(folder / "train" for folder in folders),
         query=tuple(folder / "query" for folder in folders),
-        gram=tuple(folder / "gram.h5" for folder in folders) if uses_kernel else None,
+        gram=grams if find_method(config.score_options.method).uses_kernel else None,
         out=config.run / "scores.h5",
         options=config.score_options,
         memory_limit=config.gram_options.memory_limit,

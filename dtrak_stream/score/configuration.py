@@ -21,9 +21,9 @@ class ScoreConfig:
     checkpoints of one): their scores are averaged.
     """
 
-    train: Paths
+    train: Paths = ()
     """Feature store of the training images; one for each model."""
-    query: Paths
+    query: Paths = ()
     """Feature store of the queries; one for each model."""
     gram: Paths | None = None
     """Gram matrix of the training store (tools/gram.py), for methods with a kernel; one for each \
@@ -34,7 +34,12 @@ model."""
     memory_limit: str = "4GiB"
     """Memory for arrays."""
     truth: Path | None = None
-    """Losses of models retrained on subsets (npz), for empirical-influence and datamodel."""
+    """Losses of models retrained on subsets (npz), for empirical-influence and datamodel, which \
+need no features."""
+    loss_key: str = "loss"
+    """Which set of queries in --truth: the key of its losses, or the name it was given."""
+    subsets: str = ":"
+    """Which subsets of --truth are used, such as 0:32: judge scores by others than these."""
     quiet: bool = False
     """Draw no progress bars."""
     groups: tyro.conf.OmitArgPrefixes[GroupOptions] = field(default_factory=GroupOptions)

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError
 from dtrak_stream.gram import GramRows, refuse_other_gram
 from dtrak_stream.methods import Method, refuse_other_output_function
-from dtrak_stream.score.configuration import ScoreConfig, as_tuple
+from dtrak_stream.score.configuration import Paths, ScoreConfig, as_tuple
 from dtrak_stream.store import FeatureStore
+from dtrak_stream.store_set import store_roots
 
 WEIGHTED = ("tracincp", "gas")
 _ALONG_THE_PATH = ("output_function", "timesteps", "noise_keying", "noise_draws")
@@ -80,7 +81,8 @@ def open_ensemble(method: Method, config: ScoreConfig) -> Ensemble:
         If the numbers of stores differ, a Gram matrix is missing, the method does not take such
         features, or weights are malformed.
     """
-    trains, queries, grams = map(as_tuple, (config.train, config.query, config.gram))
+    trains, queries = _stores(config.train), _stores(config.query)
+    grams = as_tuple(config.gram)
     _refuse_other_counts(method, len(trains), len(queries), len(grams))
     weights = checkpoint_weights(method, config.options.checkpoint_weights, len(trains))
     models = tuple(
@@ -99,7 +101,18 @@ def open_ensemble(method: Method, config: ScoreConfig) -> Ensemble:
     return Ensemble(models)
 
 
+def _stores(paths: Paths) -> tuple[Path, ...]:
+    """Return all stores, those of probes instead of the folder that holds them."""
+    return tuple(store for path in as_tuple(paths) for store in store_roots(path))
+
+
 def _refuse_other_counts(method: Method, trains: int, queries: int, grams: int) -> None:
+    if not trains or not queries:
+        raise ConfigurationError(
+            "no features are given",
+            where="--train --query",
+            remedy="give the stores that tools/featurize.py wrote",
+        )
     if method.uses_kernel and not grams:
         raise ConfigurationError(
             f"{method.name} needs the Gram matrix of the training features",

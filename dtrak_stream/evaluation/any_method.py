@@ -1,0 +1,47 @@
+"""Scores by every method of the table: from features, or from retrained models."""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.evaluation.subset_scores import (
+    SubsetScoreConfig,
+    SubsetScoreResult,
+    score_from_subsets,
+)
+from dtrak_stream.methods import find_method
+from dtrak_stream.score import ScoreConfig, ScoreResult, score
+
+
+def score_by_any_method(config: ScoreConfig) -> ScoreResult | SubsetScoreResult:
+    """Score as `score` does, or as `score_from_subsets` does for methods that need `--truth`.
+
+    Raises
+    ------
+    ConfigurationError
+        If such a method is given no truth file, or an option that means nothing for it.
+    DtrakStreamError
+        Whatever the one or the other raises.
+    """
+    method = find_method(config.options.method)
+    if method.needs != "subsets" or config.truth is None:
+        return score(config)
+    if config.options.transform != "none":
+        raise ConfigurationError(
+            f"{method.name} predicts losses as it is",
+            where=f"--transform {config.options.transform}",
+            remedy="leave it out",
+        )
+    return score_from_subsets(
+        SubsetScoreConfig(
+            truth=config.truth,
+            out=config.out,
+            method=cast(Literal["datamodel", "empirical-influence"], method.name),
+            loss_key=config.loss_key,
+            subsets=config.subsets,
+            top_k=config.options.top_k,
+            memory_limit=config.memory_limit,
+            quiet=config.quiet,
+        )
+    )

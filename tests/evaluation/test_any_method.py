@@ -1,0 +1,52 @@
+"""Scores by the methods that need retrained models, through the same command as all others."""
+
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pytest
+
+from dtrak_stream.command_line import EXIT_DONE, EXIT_REFUSED
+from dtrak_stream.evaluation.subset_scores import SubsetScoreConfig, score_from_subsets
+from tests.evaluation.synthetic import half_masks, linear_losses, truth_of
+from tests.small_jobs import run_tool
+
+SCORES = np.random.default_rng(0).normal(size=(4, 25))
+
+
+@pytest.fixture
+def truth(tmp_path):
+    mask = half_masks(30, 25)
+    return truth_of(tmp_path / "truth.npz", mask, linear_losses(mask, SCORES, noise=0.3))
+
+
+def all_scores(path):
+    with h5py.File(path) as file:
+        return np.asarray(file["scores"])
+
+
+@pytest.mark.parametrize("method", ["datamodel", "empirical-influence"])
+def test_the_score_command_fits_to_a_truth_file(truth, tmp_path, capsys, method):
+    out = tmp_path / "scores.h5"
+    words = ["--method", method, "--truth", str(truth), "--out", str(out), "--subsets", "0:25"]
+    code, printed, _ = run_tool("score", [*words, "--top-k", "7"], capsys)
+    assert (code, printed.strip()) == (EXIT_DONE, str(out))
+    config = SubsetScoreConfig(truth, tmp_path / "other.h5", method, subsets="0:25", quiet=True)
+    assert np.array_equal(all_scores(out), all_scores(score_from_subsets(config).path))
+    with h5py.File(out) as file:
+        assert file["top_index"].shape == (4, 7)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--method", "datamodel"], "tools/retrain_subsets.py"),
+        (["--method", "datamodel", "--transform", "square", "--truth", "T"], "--transform square"),
+        (["--method", "gradient-dot"], "give the stores that tools/featurize.py wrote"),
+    ],
+)
+def test_what_is_missing_is_named(truth, tmp_path, capsys, words, told):
+    given = [str(truth) if word == "T" else word for word in words]
+    code, _, errors = run_tool("score", [*given, "--out", str(tmp_path / "s.h5")], capsys)
+    assert code == EXIT_REFUSED
+    assert told in errors
