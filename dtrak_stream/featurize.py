@@ -103,7 +103,9 @@ def featurize(config: FeaturizeConfig) -> FeaturizeResult:
     _take_up(stores, config)
     missing = stores.missing_shards()
     if missing:
-        refuse_what_cannot_fit(stores.layouts, config.store)
+        # the shard that is computed, and that of the other stores while one is written
+        waiting = 2 * len(stores.layouts) - 1
+        refuse_what_cannot_fit(stores.layouts, config.store, bytes_per_number=4 * waiting)
     _begin(stores, config)
     for layout in stores.layouts:
         forget_quarantine_of(layout, layout.missing_shards())

@@ -4,65 +4,78 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-
-import numpy as np
+from dataclasses import dataclass
 
 from dtrak_stream.errors import DiskFullError, MemoryLimitError
 from dtrak_stream.memory import format_size, usable_memory
 from dtrak_stream.store import StoreLayout
-from dtrak_stream.store.shard import PAGE
+from dtrak_stream.store.size import bytes_on_disk, bytes_while_written, shard_rows
 
 
-def refuse_what_cannot_fit(layouts: Sequence[StoreLayout], root: object) -> None:
+@dataclass(frozen=True)
+class RoomAdvice:
+    """What a user can lower where room is short.
+
+    Attributes
+    ----------
+    disk
+        For fewer bytes on disk.
+    memory
+        For fewer bytes of memory.
+    """
+
+    disk: str = "lower --proj-dim or --limit"
+    memory: str = "lower --rows-per-shard or --proj-dim"
+
+
+def refuse_what_cannot_fit(
+    layouts: Sequence[StoreLayout],
+    root: object,
+    *,
+    bytes_per_number: int,
+    advice: RoomAdvice | None = None,
+) -> None:
     """Refuse a run whose missing shards, or one of whose shards, cannot fit.
 
     Parameters
     ----------
     layouts
-        Stores that are computed together.
+        Stores that are filled together.
     root
         What the user called the store.
+    bytes_per_number
+        Memory for each number of a shard, besides what packing and writing it takes.
+    advice
+        What to lower.
 
     Raises
     ------
     DiskFullError, MemoryLimitError
         Saying what is needed, what is there, and what to change.
     """
+    advice = advice or RoomAdvice()
+    missing = [len(layout.missing_shards()) for layout in layouts]
     on_disk = sum(
-        len(layout.missing_shards()) * (_stored_bytes(layout) + 4 * PAGE) for layout in layouts
+        bytes_on_disk(layout.fingerprint, shards)
+        for layout, shards in zip(layouts, missing, strict=True)
     )
     free = _free_bytes(layouts[0])
     if on_disk > free:
         raise DiskFullError(
             f"{format_size(on_disk)} are needed and {format_size(free)} are free",
             where=root,
-            remedy="free some space, or lower --proj-dim or --limit",
+            remedy=f"free some space, or {advice.disk}",
         )
-    _refuse_large_shards(layouts)
-
-
-def _refuse_large_shards(layouts: Sequence[StoreLayout]) -> None:
-    layout = layouts[0]
-    rows, numbers = _rows(layout), _rows(layout) * layout.fingerprint.proj_dim
-    # the shard being computed and the one being written, of all stores; of the store that is
-    # written, a clean copy, its float64 for the norm, the rows, the file image
-    in_memory = len(layouts) * numbers * (4 + 4) + numbers * (4 + 8) + 3 * _stored_bytes(layout)
-    if in_memory > usable_memory():
+    fingerprint = layouts[0].fingerprint
+    rows = shard_rows(fingerprint)
+    in_memory = bytes_while_written(fingerprint) + rows * fingerprint.proj_dim * bytes_per_number
+    if any(missing) and in_memory > usable_memory():
         raise MemoryLimitError(
             f"a shard of {rows:,} rows needs {format_size(in_memory)} of memory, "
             f"{format_size(usable_memory())} are there",
-            where=f"--rows-per-shard {layout.fingerprint.rows_per_shard}",
-            remedy="lower --rows-per-shard or --proj-dim",
+            where=f"--rows-per-shard {fingerprint.rows_per_shard}",
+            remedy=advice.memory,
         )
-
-
-def _rows(layout: StoreLayout) -> int:
-    return min(layout.fingerprint.rows_per_shard, layout.fingerprint.samples)
-
-
-def _stored_bytes(layout: StoreLayout) -> int:
-    fingerprint = layout.fingerprint
-    return _rows(layout) * fingerprint.proj_dim * np.dtype(fingerprint.dtype).itemsize
 
 
 def _free_bytes(layout: StoreLayout) -> int:

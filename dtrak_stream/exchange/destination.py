@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from dtrak_stream.durable import PARTIAL_SUFFIX, remove_partials, write_json
-from dtrak_stream.errors import CorruptFileError, DiskFullError, InputError, MemoryLimitError
-from dtrak_stream.memory import format_size, usable_memory
-from dtrak_stream.progress import progress, say
+from dtrak_stream.room import RoomAdvice, refuse_what_cannot_fit
 from dtrak_stream.store import (
     QuarantinedSample,
     StoreLayout,
     append_quarantine,
-    keep_quarantine,
     pack_rows,
-    read_layout,
-    read_quarantine,
-    read_shard,
     write_joined_view,
     write_shard,
 )
 from dtrak_stream.store.shard import FloatArray
-from dtrak_stream.store.size import bytes_on_disk, bytes_while_written, shard_rows
+from dtrak_stream.store_upkeep import (
+    begin_store,
+    continue_store,
+    forget_quarantine_of,
+    refuse_foreign_folder,
+    settle_quarantine,
+)
 
+_ADVICE = RoomAdvice(
+    disk="lower --used-dim, or store --dtype float16",
+    memory="lower --rows-per-shard or --used-dim",
+)
 _BAD_ROW = "its imported feature holds NaN or inf"
 
 
@@ -64,20 +66,14 @@ class Destination:
         """
         layout = self.layout
         if layout.plan_path.exists():
-            read_layout(layout.root).fingerprint.refuse_other_run(
-                layout.fingerprint, where=layout.root
-            )
-            remove_partials(layout.root)
-            remove_partials(layout.shards_folder)
-            self._check_finished_shards()
+            continue_store(layout, redo_corrupt=self.redo_corrupt, visible=self.visible)
         else:
-            self._refuse_foreign_folder()
+            refuse_foreign_folder(layout)
+        # a shard as read, and scaled, in float64
+        refuse_what_cannot_fit([layout], layout.root, bytes_per_number=8 + 8, advice=_ADVICE)
         missing = layout.missing_shards()
-        self._refuse_what_cannot_fit(len(missing))
-        if not layout.plan_path.exists():
-            write_json(layout.plan_path, layout.plan())
-        layout.shards_folder.mkdir(exist_ok=True)
-        self._forget_quarantine_of(set(missing))
+        begin_store(layout)
+        forget_quarantine_of(layout, missing)
         return missing
 
     def write(self, shard: int, features: FloatArray, ids: Sequence[str]) -> None:
@@ -95,64 +91,6 @@ class Destination:
 
     def finish(self) -> int:
         """Order the ledger, write the joined view; return the number of quarantined samples."""
-        entries = sorted(read_quarantine(self.layout.quarantine_path), key=lambda entry: entry.row)
-        keep_quarantine(self.layout.quarantine_path, entries)
+        rows = settle_quarantine(self.layout)
         write_joined_view(self.layout)
-        return len(entries)
-
-    def _check_finished_shards(self) -> None:
-        layout = self.layout
-        missing = set(layout.missing_shards())
-        finished = [shard for shard in range(layout.num_shards) if shard not in missing]
-        with progress(
-            len(finished), description="checking shards", unit="shard", visible=self.visible
-        ) as bar:
-            for shard in finished:
-                try:
-                    read_shard(layout.shard_path(shard), layout.fingerprint.hash())
-                except CorruptFileError as error:
-                    if not self.redo_corrupt:
-                        remedy = "run the same command with --redo-corrupt to write it again"
-                        raise CorruptFileError(
-                            error.what, where=error.where, remedy=remedy
-                        ) from error
-                    say(f"{error.where}: {error.what}; writing it again")
-                    layout.shard_path(shard).unlink()
-                bar.update()
-
-    def _refuse_foreign_folder(self) -> None:
-        root = self.layout.root
-        leftover = self.layout.plan_path.with_name(self.layout.plan_path.name + PARTIAL_SUFFIX)
-        if root.exists() and not (root.is_dir() and set(root.iterdir()) <= {leftover}):
-            raise InputError(
-                "not empty and not a feature store" if root.is_dir() else "not a folder",
-                where=root,
-                remedy="give a new or empty folder as --store",
-            )
-
-    def _refuse_what_cannot_fit(self, missing: int) -> None:
-        fingerprint = self.layout.fingerprint
-        root = self.layout.root.absolute()
-        there = next(folder for folder in (root, *root.parents) if folder.is_dir())
-        free, on_disk = shutil.disk_usage(there).free, bytes_on_disk(fingerprint, missing)
-        if on_disk > free:
-            raise DiskFullError(
-                f"{format_size(on_disk)} are needed and {format_size(free)} are free",
-                where=root,
-                remedy="free some space, or lower --used-dim, or store --dtype float16",
-            )
-        # besides what packing takes: a shard as read, and scaled, in float64
-        rows = shard_rows(fingerprint)
-        in_memory = bytes_while_written(fingerprint) + rows * fingerprint.proj_dim * (8 + 8)
-        if missing and in_memory > usable_memory():
-            raise MemoryLimitError(
-                f"a shard of {rows:,} rows needs {format_size(in_memory)} of memory, "
-                f"{format_size(usable_memory())} are there",
-                where=f"--rows-per-shard {fingerprint.rows_per_shard}",
-                remedy="lower --rows-per-shard or --used-dim",
-            )
-
-    def _forget_quarantine_of(self, shards: set[int]) -> None:
-        path, rows_per_shard = self.layout.quarantine_path, self.layout.fingerprint.rows_per_shard
-        entries = read_quarantine(path)
-        keep_quarantine(path, [e for e in entries if e.row // rows_per_shard not in shards])
+        return len(rows)

@@ -201,5 +201,5 @@ def _corrupt(path: Path, what: str) -> CorruptFileError:
     return CorruptFileError(
         what,
         where=path,
-        remedy="run the same featurize command with --redo-corrupt to compute this shard again",
+        remedy="run the same command with --redo-corrupt to make this shard again",
     )
