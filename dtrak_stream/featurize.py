@@ -16,7 +16,7 @@ from dtrak_stream.feature_maker import FeatureMaker
 from dtrak_stream.feature_options import FeatureOptions
 from dtrak_stream.progress import say
 from dtrak_stream.provenance import record_run
-from dtrak_stream.room import refuse_what_cannot_fit
+from dtrak_stream.room import refuse_what_cannot_fit, shard_memory
 from dtrak_stream.samples import Samples
 from dtrak_stream.shard_run import ShardRun
 from dtrak_stream.store import write_joined_view
@@ -103,9 +103,8 @@ def featurize(config: FeaturizeConfig) -> FeaturizeResult:
     _take_up(stores, config)
     missing = stores.missing_shards()
     if missing:
-        # the shard that is computed, and that of the other stores while one is written
-        waiting = 2 * len(stores.layouts) - 1
-        refuse_what_cannot_fit(stores.layouts, config.store, bytes_per_number=4 * waiting)
+        needed = shard_memory(stores.layouts[0].fingerprint, len(stores.layouts))
+        refuse_what_cannot_fit(stores.layouts, config.store, shard_bytes=needed)
     _begin(stores, config)
     for layout in stores.layouts:
         forget_quarantine_of(layout, layout.missing_shards())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dtrak_stream.errors import DiskFullError, MemoryLimitError
 from dtrak_stream.memory import format_size, usable_memory
-from dtrak_stream.store import StoreLayout
+from dtrak_stream.store import Fingerprint, StoreLayout
 from dtrak_stream.store.size import bytes_on_disk, bytes_while_written, shard_rows
 
 
@@ -32,7 +32,7 @@ def refuse_what_cannot_fit(
     layouts: Sequence[StoreLayout],
     root: object,
     *,
-    bytes_per_number: int,
+    shard_bytes: int,
     advice: RoomAdvice | None = None,
 ) -> None:
     """Refuse a run whose missing shards, or one of whose shards, cannot fit.
@@ -43,8 +43,8 @@ def refuse_what_cannot_fit(
         Stores that are filled together.
     root
         What the user called the store.
-    bytes_per_number
-        Memory for each number of a shard, besides what packing and writing it takes.
+    shard_bytes
+        Memory that a shard takes until it is written.
     advice
         What to lower.
 
@@ -67,15 +67,23 @@ def refuse_what_cannot_fit(
             remedy=f"free some space, or {advice.disk}",
         )
     fingerprint = layouts[0].fingerprint
-    rows = shard_rows(fingerprint)
-    in_memory = bytes_while_written(fingerprint) + rows * fingerprint.proj_dim * bytes_per_number
-    if any(missing) and in_memory > usable_memory():
+    if any(missing) and shard_bytes > usable_memory():
         raise MemoryLimitError(
-            f"a shard of {rows:,} rows needs {format_size(in_memory)} of memory, "
-            f"{format_size(usable_memory())} are there",
+            f"a shard of {shard_rows(fingerprint):,} rows needs {format_size(shard_bytes)} of "
+            f"memory, {format_size(usable_memory())} are there",
             where=f"--rows-per-shard {fingerprint.rows_per_shard}",
             remedy=advice.memory,
         )
+
+
+def shard_memory(fingerprint: Fingerprint, stores: int) -> int:
+    """Return the bytes of memory of a shard being computed and one being written.
+
+    Of all `stores` that are computed together the features of both; of the one that is written,
+    all that writing takes.
+    """
+    numbers = shard_rows(fingerprint) * fingerprint.proj_dim
+    return bytes_while_written(fingerprint) + (2 * stores - 1) * 4 * numbers
 
 
 def _free_bytes(layout: StoreLayout) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 
 from dtrak_stream.room import RoomAdvice, refuse_what_cannot_fit
 from dtrak_stream.store import (
+    Fingerprint,
     QuarantinedSample,
     StoreLayout,
     append_quarantine,
@@ -17,6 +18,7 @@ from dtrak_stream.store import (
     write_shard,
 )
 from dtrak_stream.store.shard import FloatArray
+from dtrak_stream.store.size import bytes_while_written, shard_rows
 from dtrak_stream.store_upkeep import (
     begin_store,
     continue_store,
@@ -69,8 +71,9 @@ class Destination:
             continue_store(layout, redo_corrupt=self.redo_corrupt, visible=self.visible)
         else:
             refuse_foreign_folder(layout)
-        # a shard as read, and scaled, in float64
-        refuse_what_cannot_fit([layout], layout.root, bytes_per_number=8 + 8, advice=_ADVICE)
+        refuse_what_cannot_fit(
+            [layout], layout.root, shard_bytes=_shard_bytes(layout.fingerprint), advice=_ADVICE
+        )
         missing = layout.missing_shards()
         begin_store(layout)
         forget_quarantine_of(layout, missing)
@@ -94,3 +97,9 @@ class Destination:
         rows = settle_quarantine(self.layout)
         write_joined_view(self.layout)
         return len(rows)
+
+
+def _shard_bytes(fingerprint: Fingerprint) -> int:
+    """Return the memory of a shard as read, and scaled, in float64, and of writing it."""
+    numbers = shard_rows(fingerprint) * fingerprint.proj_dim
+    return bytes_while_written(fingerprint) + numbers * (8 + 8)
