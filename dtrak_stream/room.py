@@ -5,12 +5,11 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 
-import numpy as np
-
 from dtrak_stream.errors import DiskFullError, MemoryLimitError
 from dtrak_stream.memory import format_size, usable_memory
-from dtrak_stream.store import StoreLayout
+from dtrak_stream.store import Fingerprint, StoreLayout
 from dtrak_stream.store.shard import PAGE
+from dtrak_stream.store.size import row_bytes, shard_rows
 
 
 def refuse_what_cannot_fit(layouts: Sequence[StoreLayout], root: object) -> None:
@@ -41,28 +40,31 @@ def refuse_what_cannot_fit(layouts: Sequence[StoreLayout], root: object) -> None
     _refuse_large_shards(layouts)
 
 
+def shard_memory(fingerprint: Fingerprint, stores: int) -> int:
+    """Return the bytes of memory of a shard being computed and one being written.
+
+    Of all `stores` that are computed together the features of both; of the one that is written,
+    a clean copy, its float64 for the norm, the rows, and the file image twice.
+    """
+    numbers = shard_rows(fingerprint) * fingerprint.proj_dim
+    stored = shard_rows(fingerprint) * row_bytes(fingerprint)
+    return stores * numbers * (4 + 4) + numbers * (4 + 8) + 3 * stored
+
+
 def _refuse_large_shards(layouts: Sequence[StoreLayout]) -> None:
-    layout = layouts[0]
-    rows, numbers = _rows(layout), _rows(layout) * layout.fingerprint.proj_dim
-    # the shard being computed and the one being written, of all stores; of the store that is
-    # written, a clean copy, its float64 for the norm, the rows, the file image
-    in_memory = len(layouts) * numbers * (4 + 4) + numbers * (4 + 8) + 3 * _stored_bytes(layout)
+    fingerprint = layouts[0].fingerprint
+    in_memory = shard_memory(fingerprint, len(layouts))
     if in_memory > usable_memory():
         raise MemoryLimitError(
-            f"a shard of {rows:,} rows needs {format_size(in_memory)} of memory, "
-            f"{format_size(usable_memory())} are there",
-            where=f"--rows-per-shard {layout.fingerprint.rows_per_shard}",
+            f"a shard of {shard_rows(fingerprint):,} rows needs {format_size(in_memory)} of "
+            f"memory, {format_size(usable_memory())} are there",
+            where=f"--rows-per-shard {fingerprint.rows_per_shard}",
             remedy="lower --rows-per-shard or --proj-dim",
         )
 
 
-def _rows(layout: StoreLayout) -> int:
-    return min(layout.fingerprint.rows_per_shard, layout.fingerprint.samples)
-
-
 def _stored_bytes(layout: StoreLayout) -> int:
-    fingerprint = layout.fingerprint
-    return _rows(layout) * fingerprint.proj_dim * np.dtype(fingerprint.dtype).itemsize
+    return shard_rows(layout.fingerprint) * row_bytes(layout.fingerprint)
 
 
 def _free_bytes(layout: StoreLayout) -> int:
