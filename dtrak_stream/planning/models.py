@@ -22,6 +22,7 @@ from dtrak_stream.planning.calibration import (
     measure_featurizing,
 )
 from dtrak_stream.planning.options import PlanConfig
+from dtrak_stream.samples import Samples
 from dtrak_stream.store import FeatureStore
 from dtrak_stream.store_set import StoreSet
 
@@ -91,7 +92,7 @@ def plan_model(config: PlanConfig, job: AttributeConfig, model: str, folder: Pat
 
 
 def _stores(
-    job: AttributeConfig, maker: FeatureMaker, root: Path, samples: Images
+    job: AttributeConfig, maker: FeatureMaker, root: Path, samples: Samples
 ) -> tuple[FeatureStore, ...]:
     """Return the stores as they would be."""
     options = job.features

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from dtrak_stream.errors import MemoryLimitError
 from dtrak_stream.gram.plan import GramPlan
@@ -105,7 +106,7 @@ def _note(planned: PlannedScores) -> str:
 
 def _least_memory(planned: PlannedScores, limit: int) -> int:
     """Return the smallest memory limit that leaves the work cut as it is under `limit`."""
-    kept = "yes" if planned.plan.save_scores else "no"
+    kept: Literal["yes", "no"] = "yes" if planned.plan.save_scores else "no"
     options = replace(planned.config.score_options, save_scores=kept)
 
     def queries_at_a_time(limit: int) -> int:

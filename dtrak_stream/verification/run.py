@@ -19,7 +19,6 @@ from dtrak_stream.verification.stores import verify_store
 
 _PLAN = "store.json"
 _PARTS = ".parts"
-_KINDS = ("gram", "scores", "unknown")
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,9 @@ class _Found:
         kinds = {path: _kind(path) for path in others}
         return cls(
             stores,
-            *([path for path in others if kinds[path] == kind] for kind in _KINDS),
+            [path for path in others if kinds[path] == "gram"],
+            [path for path in others if kinds[path] == "scores"],
+            [path for path in others if kinds[path] == "unknown"],
             [path for path in files if path.suffix in (PARTIAL_SUFFIX, _PARTS)],
         )
 
