@@ -18,6 +18,7 @@ from dtrak_stream.errors import CorruptFileError, InputError
 End = Literal["top", "bottom"]
 
 _RANKINGS = ("top_index", "top_score", "bottom_index", "bottom_score")
+_RANKED_ERRORS = ("top_score_error", "bottom_score_error")
 _IDS = ("query_id", "train_id")
 _DAMPING_GROUP = "damping_"
 _ATTRIBUTES = ("method", "transform", "image_shape")
@@ -224,7 +225,7 @@ class ScoresFile:
         missing += [name for name in _RANKINGS if name not in self._root]
         missing += [name for name in _ATTRIBUTES if name not in self._file.attrs]
         if self.has_errors or self._file.attrs.get("error_bars", False):
-            missing += [name for name in self._error_shapes() if name not in self._root]
+            missing += [name for name in self._error_names() if name not in self._root]
         if missing:
             raise InputError(
                 f"not a scores file: it has no {', '.join(missing)}",
@@ -237,19 +238,17 @@ class ScoresFile:
         expected = dict.fromkeys(_RANKINGS, (self.query_count, top_k))
         if self.has_all_scores:
             expected["scores"] = (self.query_count, self.train_count)
+            if self.has_errors:
+                expected["score_error"] = expected["scores"]
         if self.has_errors:
-            expected |= self._error_shapes()
+            expected |= dict.fromkeys(_RANKED_ERRORS, expected["top_score"])
         for name, shape in expected.items():
             if self._root[name].shape != shape:
                 found = self._root[name].shape
                 raise self._corrupt(f"{name} has shape {found}, the rest of the file wants {shape}")
 
-    def _error_shapes(self) -> dict[str, tuple[int, int]]:
-        ranking = (self.query_count, self.top_k)
-        shapes = dict.fromkeys(("top_score_error", "bottom_score_error"), ranking)
-        if self.has_all_scores:
-            shapes["score_error"] = (self.query_count, self.train_count)
-        return shapes
+    def _error_names(self) -> tuple[str, ...]:
+        return (*_RANKED_ERRORS, "score_error") if self.has_all_scores else _RANKED_ERRORS
 
     def _require_range(self, indices: NDArray[np.int64]) -> None:
         if indices.size and not (indices.min() >= -1 and indices.max() < self.train_count):
