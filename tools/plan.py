@@ -1,7 +1,7 @@
 """Say what a run would take, before it is begun."""
 
-from dtrak_stream.command_line import run
+from dtrak_stream.method_list import run_or_list
 from dtrak_stream.planning import PlanConfig, plan
 
 if __name__ == "__main__":
-    run(PlanConfig, plan)
+    run_or_list(PlanConfig, plan)

@@ -30,6 +30,20 @@ _IMAGE_FEATURES: tuple[Needs, ...] = ("pixels", "clip")
 
 def refuse_early(config: AttributeConfig) -> None:
     """Refuse before hours of featurizing what scoring would refuse after them."""
+    refuse_options(config)
+    if find_method(config.score_options.method).query_output_function is not None:
+        model, _ = model_folders(config)[0]
+        require_trajectory(config.trajectory, query_features(config), model)
+
+
+def refuse_options(config: AttributeConfig) -> None:
+    """Refuse what no images and no sampling paths are needed to refuse.
+
+    Raises
+    ------
+    ConfigurationError
+        If this job does not make what the method needs, or an option of scoring is no such thing.
+    """
     options = config.score_options
     method = find_method(options.method)
     if method.needs not in _MAKES:
@@ -42,9 +56,6 @@ def refuse_early(config: AttributeConfig) -> None:
     if options.error_bars:
         usual = "identity" if method.needs in _IMAGE_FEATURES else "sketch"
         refuse_without_halves(config.features.projector or usual, config.features.proj_dim)
-    if method.query_output_function is not None:
-        model, _ = model_folders(config)[0]
-        require_trajectory(config.trajectory, query_features(config), model)
     transform_of(method, options.transform)
     parse_dampings(options.damping)
     checkpoint_weights(method, options.checkpoint_weights, len(model_folders(config)))

@@ -70,6 +70,7 @@ class ClipEncoder:
         self._parts = nn.ModuleDict(parts).to(device).eval()
         self.length: int = model.visual_projection.out_features
         self.weights = weights_hash(self._parts)
+        self.weight_bytes = sum(p.numel() * p.element_size() for p in self._parts.parameters())
 
     @property
     def model(self) -> str:

@@ -26,6 +26,10 @@ class ImageEncoder(Protocol):
     def weights(self) -> str:
         """Return a hash of its weights; `none` if it has none."""
 
+    @property
+    def weight_bytes(self) -> int:
+        """Return how many bytes of memory its weights take."""
+
     def encode(self, images: Tensor) -> Tensor:
         """Return the vectors of images.
 

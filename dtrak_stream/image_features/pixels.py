@@ -24,6 +24,7 @@ class PixelEncoder:
     name: ClassVar[str] = "pixels"
     model: ClassVar[str] = "pixels in [-1, 1]"
     weights: ClassVar[str] = "none"
+    weight_bytes: ClassVar[int] = 0
 
     @property
     def length(self) -> int:

@@ -10,7 +10,7 @@ import torch
 
 from dtrak_stream.data import Images, ImageShape
 from dtrak_stream.execution import ExecutionOptions, choose_execution
-from dtrak_stream.featurizer import Featurizer
+from dtrak_stream.feature_maker import FeatureMaker
 from dtrak_stream.memory import peak_memory
 
 _MATRIX = 1024
@@ -45,7 +45,7 @@ class ArithmeticSpeed:
 
 
 class RandomImages(Images):
-    """Random pixels in the shape of a model.
+    """Random pixels, in place of images that nobody has to have yet.
 
     Parameters
     ----------
@@ -67,6 +67,10 @@ class RandomImages(Images):
         """Return the number of an image."""
         return str(index)
 
+    def identity(self) -> str:
+        """Return a name instead of a hash: these stand for images that nobody has read."""
+        return "planned"
+
     def image(self, index: int) -> torch.Tensor:
         """Return an image (channels, height, width) of independent numbers in [-1, 1)."""
         generator = torch.Generator().manual_seed(index)
@@ -75,23 +79,43 @@ class RandomImages(Images):
 
 
 def measure_featurizing(
-    featurizer: Featurizer, options: ExecutionOptions, *, images: int
+    maker: FeatureMaker,
+    shape: ImageShape,
+    device: torch.device,
+    options: ExecutionOptions,
+    *,
+    images: int,
 ) -> FeaturizingSpeed:
-    """Choose engine and batch as a run does, and time one batch of at most so many images."""
-    device = featurizer.device
+    """Choose engine and batch as a run does, and time one batch of at most so many images.
+
+    Parameters
+    ----------
+    maker
+        What computes features, and residuals where they have some.
+    shape
+        Shape of the images it takes.
+    device
+        Where it computes.
+    options
+        What a run would be told of engine and batch.
+    images
+        At least 1.
+    """
     before = _peak(device)
-    source = RandomImages(_SHARE_TRIED * images, featurizer.image_shape)
-    execution = choose_execution(featurizer, source, options)
-    execution.apply(featurizer)
+    source = RandomImages(_SHARE_TRIED * images, shape)
+    execution = choose_execution(maker, source, options)
+    execution.apply(maker)
     count = min(images, execution.batch_size)
     batch = torch.stack([source.image(index) for index in range(count)])
     ids = [source.sample_id(index) for index in range(count)]
-    featurizer.features(batch[:1], ids[:1])
+    maker.features(batch[:1], ids[:1])
     start = time.perf_counter()
-    featurizer.features(batch, ids)
+    maker.features(batch, ids)
+    maker.residuals(batch, ids)
     seconds = time.perf_counter() - start
-    featurizer.engine.close()
-    how = f"engine {execution.engine}, batches of {execution.batch_size}"
+    maker.close()
+    engine = "" if execution.engine == "none" else f"engine {execution.engine}, "
+    how = f"{engine}batches of {execution.batch_size}"
     return FeaturizingSpeed(count / seconds, how, max(0, _peak(device) - before))
 
 

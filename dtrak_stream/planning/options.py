@@ -20,18 +20,19 @@ class PlanConfig:
 
     Prints a line for each stage: bytes on disk, memory, the time it would take on this machine as
     a few random images and matrix products suggest, and how it would be cut. What would be
-    refused is said with its remedy, and ends this with exit code 2.
+    refused is said with its remedy, and ends this with exit code 2. Groups are not counted.
     """
 
     train_samples: int = 1000
     """N, the number of training images."""
     query_samples: int = 16
     """Q, the number of queries."""
-    model: str = EMBEDDED_MODEL
-    """Diffusers pipeline folder with safetensors (or the small model that comes along)."""
+    model: str | tuple[str, ...] = EMBEDDED_MODEL
+    """Diffusers pipeline folder with safetensors (or the small model that comes along); several \
+are an ensemble, or checkpoints for tracincp and gas. Not looked at for pixels and CLIP."""
     image_shape: str | None = None
-    """Shape of the images, channels x height x width such as 3x32x32, to hold against the model's \
-(default: the model's)."""
+    """Shape of the images, channels x height x width such as 3x32x32: needed for pixels and CLIP, \
+held against the model's otherwise (default: the model's)."""
     run: Path = Path("runs/attribute")
     """Run folder that is planned for: its disk has to have the room."""
     measured_images: int = 16

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dtrak_stream.attribution import AttributeConfig, model_folders
+from dtrak_stream.attribution.checks import refuse_options, with_method_features
+from dtrak_stream.device import choose_device
 from dtrak_stream.errors import (
     ConfigurationError,
     DiskFullError,
     DtrakStreamError,
     MemoryLimitError,
 )
-from dtrak_stream.features import make_featurizer
-from dtrak_stream.featurizer import Featurizer
+from dtrak_stream.gram.plan import GramPlan
 from dtrak_stream.memory import format_size, usable_memory
-from dtrak_stream.methods import find_method, refuse_other_output_function
-from dtrak_stream.planning.calibration import measure_arithmetic, measure_featurizing
+from dtrak_stream.methods import find_method
+from dtrak_stream.planning.calibration import ArithmeticSpeed, measure_arithmetic
+from dtrak_stream.planning.grams import plan_gram_stage, plan_half_grams
+from dtrak_stream.planning.models import PlannedModel, plan_model
 from dtrak_stream.planning.options import PlanConfig
-from dtrak_stream.planning.stages import (
-    StagePlan,
-    duration,
-    plan_features,
-    plan_gram_stage,
-    plan_score_stage,
-)
+from dtrak_stream.planning.scores import plan_score_stage
+from dtrak_stream.planning.stages import StagePlan, duration, plan_features
 from dtrak_stream.progress import say
-from dtrak_stream.store import FeatureStore, Fingerprint, StoreLayout
 
 
 @dataclass(frozen=True)
@@ -60,10 +57,9 @@ def plan(config: PlanConfig) -> PlanResult:
         What the run itself would be refused with; if that is more than one thing, the first one,
         after all of them have been said.
     """
-    config = _checked(config)
-    featurizer = make_featurizer(config.model, config.features)
-    _refuse_other_shape(config, featurizer)
-    stages, refusals = _stages(config, featurizer)
+    job = _job(config)
+    models = [plan_model(config, job, *each) for each in model_folders(job)]
+    stages, refusals = _stages(config, models)
     refusals += _refused_by_disk(config, stages)
     for stage in stages:
         say(str(stage))
@@ -75,7 +71,8 @@ def plan(config: PlanConfig) -> PlanResult:
     return PlanResult(config.run, stages)
 
 
-def _checked(config: PlanConfig) -> PlanConfig:
+def _job(config: PlanConfig) -> AttributeConfig:
+    """Return the run that is planned, with the features of its method, refused as it would be."""
     for flag, value, least in (
         ("--train-samples", config.train_samples, 1),
         ("--query-samples", config.query_samples, 1),
@@ -86,61 +83,60 @@ def _checked(config: PlanConfig) -> PlanConfig:
             raise ConfigurationError(
                 f"must be at least {least}", where=f"{flag} {value}", remedy="change it"
             )
-    method = find_method(config.score_options.method)
-    chosen = config.features.output_function or method.output_function
-    refuse_other_output_function(method, chosen)
-    features = dataclasses.replace(config.features, output_function=chosen)
-    return dataclasses.replace(config, features=features)
-
-
-def _refuse_other_shape(config: PlanConfig, featurizer: Featurizer) -> None:
-    wanted = str(featurizer.image_shape)
-    if config.image_shape is not None and config.image_shape != wanted:
-        raise ConfigurationError(
-            f"the model wants {wanted}",
-            where=f"--image-shape {config.image_shape}",
-            remedy="give images of that shape, or let a run fit them with --image-fit and "
-            "--channels convert",
-        )
+    job = AttributeConfig(
+        model=config.model,
+        run=config.run,
+        features=config.features,
+        execution=config.execution,
+        score_options=config.score_options,
+        gram_options=config.gram_options,
+    )
+    refuse_options(job)
+    return with_method_features(job)
 
 
 def _stages(
-    config: PlanConfig, featurizer: Featurizer
+    config: PlanConfig, models: list[PlannedModel]
 ) -> tuple[list[StagePlan], list[DtrakStreamError]]:
-    measured = config.measured_images
-    speed = measure_featurizing(featurizer, config.execution, images=measured) if measured else None
-    arithmetic = measure_arithmetic() if measured else None
-    train = _store(config, featurizer, "train", config.train_samples)
-    query = _store(config, featurizer, "query", config.query_samples)
-    model = sum(p.numel() * p.element_size() for p in featurizer.task.denoiser.network.parameters())
-    stages = [
-        plan_features("train features", train, model, speed),
-        plan_features("query features", query, model, speed),
-    ]
+    stages = [stage for model in models for stage in _feature_stages(model)]
     refusals: list[DtrakStreamError] = []
-    if featurizer.device.type == "cpu":
+    if choose_device(config.features.device).type == "cpu":
         refusals += _refused_by_memory(config, stages)
     try:
-        cut = None
-        if find_method(config.score_options.method).uses_kernel:
-            gram, cut = plan_gram_stage(train, config, arithmetic)
-            stages.append(gram)
-        stages.append(plan_score_stage(train, query, cut, config, arithmetic))
+        stages += _later_stages(config, models)
     except DtrakStreamError as refusal:
         refusals.append(refusal)
     return stages, refusals
 
 
-def _store(config: PlanConfig, featurizer: Featurizer, name: str, samples: int) -> FeatureStore:
-    """Return the store as it would be; it does not exist."""
-    fingerprint = Fingerprint(
-        **featurizer.identity,  # type: ignore[arg-type]
-        images="planned",
-        samples=samples,
-        dtype=config.features.dtype,
-        rows_per_shard=config.features.rows_per_shard,
-    )
-    return FeatureStore(StoreLayout(config.run / name, fingerprint))
+def _feature_stages(model: PlannedModel) -> list[StagePlan]:
+    sides = (("train", model.train), ("query", model.query))
+    return [
+        plan_features(f"{side} features{model.of_model}", stores, model.weight_bytes, model.speed)
+        for side, stores in sides
+    ]
+
+
+def _later_stages(config: PlanConfig, models: list[PlannedModel]) -> list[StagePlan]:
+    """Plan the Gram matrices and the scores; raises what they would be refused with."""
+    options, arithmetic = config.gram_options, _arithmetic(config)
+    stages: list[StagePlan] = []
+    cuts: list[GramPlan] = []
+    if find_method(config.score_options.method).uses_kernel:
+        for model in models:
+            name = f"Gram matrix{model.of_model}"
+            stage, cut = plan_gram_stage(name, model.train, options, arithmetic)
+            stages.append(stage)
+            cuts += cut
+        if config.score_options.error_bars:
+            trains = [store for model in models for store in model.train]
+            stages.append(plan_half_grams(trains, options, arithmetic))
+    pairs = [pair for one in models for pair in zip(one.train, one.query, strict=True)]
+    return [*stages, plan_score_stage(pairs, cuts, config, arithmetic)]
+
+
+def _arithmetic(config: PlanConfig) -> ArithmeticSpeed | None:
+    return measure_arithmetic() if config.measured_images else None
 
 
 def _refused_by_memory(config: PlanConfig, stages: list[StagePlan]) -> list[DtrakStreamError]:

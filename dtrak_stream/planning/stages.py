@@ -1,27 +1,15 @@
-"""What each stage of a run would take."""
+"""What a stage of a run would take; the features of one side."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from dtrak_stream.cluster import connect
-from dtrak_stream.errors import MemoryLimitError
-from dtrak_stream.gram.plan import GramPlan, plan_gram, tile_bytes
-from dtrak_stream.kernel import parse_dampings
-from dtrak_stream.memory import format_size, parse_size
-from dtrak_stream.methods import find_method
-from dtrak_stream.planning.calibration import ArithmeticSpeed, FeaturizingSpeed
-from dtrak_stream.planning.options import PlanConfig
-from dtrak_stream.score.plan import ScorePlan, ScoreWork, plan_scores
+from dtrak_stream.memory import format_size
+from dtrak_stream.planning.calibration import FeaturizingSpeed
+from dtrak_stream.room import shard_memory
 from dtrak_stream.store import FeatureStore
-from dtrak_stream.store.size import bytes_on_disk, bytes_while_written
-
-_READ_RATE = 10**9  # bytes a second from the page cache or a fast disk
-_FACTOR_FLOPS = (
-    1 / 3 + 1 / 3
-)  # d^3: the Cholesky factor, and its inverse for the degrees of freedom
-_EIGENVALUE_FLOPS = 8 / 3  # d^3: 4/3, at half the speed of products
+from dtrak_stream.store.size import bytes_on_disk
 
 
 @dataclass(frozen=True)
@@ -71,114 +59,26 @@ def duration(seconds: float) -> str:
 
 
 def plan_features(
-    name: str, store: FeatureStore, model_bytes: int, speed: FeaturizingSpeed | None
+    name: str,
+    stores: Sequence[FeatureStore],
+    weight_bytes: int,
+    speed: FeaturizingSpeed | None,
 ) -> StagePlan:
-    """Plan the features of one side."""
-    fingerprint, shards = store.fingerprint, store.layout.num_shards
-    memory = model_bytes + bytes_while_written(fingerprint) + (speed.memory if speed else 0)
-    note = (
+    """Plan the features of one side, in one store or in one for each probe."""
+    fingerprint, shards = stores[0].fingerprint, stores[0].layout.num_shards
+    count = len(stores)
+    memory = weight_bytes + shard_memory(fingerprint, count) + (speed.memory if speed else 0)
+    note = f"{count:,} stores of " if count > 1 else ""
+    note += (
         f"{fingerprint.samples:,} x {fingerprint.proj_dim:,} {fingerprint.dtype}, {shards:,} shards"
     )
     if speed:
         note += f", {speed.how}, {speed.images_per_second:.3g} images/s"
     seconds = fingerprint.samples / speed.images_per_second if speed else None
-    return StagePlan(name, bytes_on_disk(fingerprint, shards), 0, memory, seconds, note)
+    disk = count * bytes_on_disk(fingerprint, shards)
+    return StagePlan(name, disk, 0, memory, seconds, note)
 
 
-def plan_gram_stage(
-    store: FeatureStore, config: PlanConfig, speed: ArithmeticSpeed | None
-) -> tuple[StagePlan, GramPlan]:
-    """Plan the Gram matrix; raises as `plan_gram`."""
-    options = config.gram_options
-    limit = parse_size(options.memory_limit, flag="--memory-limit")
-    with connect(options.scheduler) as cluster:
-        plan = plan_gram(store, options.gram_form, memory_limit=limit, workers=cluster.workers)
-    inner = len(store) if plan.form == "primal" else store.proj_dim
-    flops = sum(2.0 * len(tile.rows) * len(tile.columns) * inner for tile in plan.tiles())
-    seconds = flops / speed.single if speed else None
-    note = f"{plan.form}, {plan.size:,} x {plan.size:,}, {_counted(_tiles(plan), 'tile')}"
-    size = 8 * plan.size**2
-    memory = tile_bytes(store, plan.form, plan.tile_size, plan.workers)
-    return StagePlan("Gram matrix", size, size, memory, seconds, note), plan
-
-
-def _tiles(plan: GramPlan) -> int:
-    return sum(1 for _ in plan.tiles())
-
-
-def plan_score_stage(
-    train: FeatureStore,
-    query: FeatureStore,
-    gram: GramPlan | None,
-    config: PlanConfig,
-    speed: ArithmeticSpeed | None,
-) -> StagePlan:
-    """Plan the scores, of a method without a kernel if there is no Gram matrix.
-
-    Raises as `plan_scores`.
-    """
-    options = config.score_options
-    limit = parse_size(config.gram_options.memory_limit, flag="--memory-limit")
-    work = _score_work(gram, config)
-    plan = plan_scores(train, query, options, work, memory_limit=limit)
-    cells = 4 * len(query) * len(train) if plan.save_scores else 0
-    lists = 24 * len(query) * min(options.top_k, len(train))
-    kept = "all scores" if plan.save_scores else f"the {options.top_k} strongest of each end"
-    note = f"{kept}, {_counted(len(plan.queries), 'pass', 'passes')} over the training features"
-    seconds = sum(_score_seconds(train, query, gram, plan, config, speed)) if speed else None
-    scratch = cells + lists * len(plan.shards)
-    fixed = replace(options, save_scores="yes" if plan.save_scores else "no")
-
-    def queries_at_a_time(limit: int) -> int:
-        cut = plan_scores(train, query, fixed, work, memory_limit=limit)
-        return len(cut.queries[0])
-
-    memory = _least_memory(queries_at_a_time, limit)
-    return StagePlan("scores", cells + lists, scratch, memory, seconds, note)
-
-
-def _score_work(gram: GramPlan | None, config: PlanConfig) -> ScoreWork:
-    options, method = config.score_options, find_method(config.score_options.method)
-    if gram is None:
-        return ScoreWork(None, normalisation=method.normalisation)
-    return ScoreWork(
-        parse_dampings(options.damping),
-        gram_size=gram.size,
-        form=gram.form,
-        normalisation=method.normalisation,
-        sums=3 if options.error_bars else 0,
-    )
-
-
-def _least_memory(queries_at_a_time: Callable[[int], int], limit: int) -> int:
-    """Return the smallest memory limit that leaves the work cut as it is under `limit`."""
-    wanted, low, high = queries_at_a_time(limit), 0, limit
-    while high - low > 1:
-        middle = (low + high) // 2
-        try:
-            fits = queries_at_a_time(middle) >= wanted
-        except MemoryLimitError:
-            fits = False
-        low, high = (low, middle) if fits else (middle, high)
-    return high
-
-
-def _score_seconds(
-    train: FeatureStore,
-    query: FeatureStore,
-    gram: GramPlan | None,
-    plan: ScorePlan,
-    config: PlanConfig,
-    speed: ArithmeticSpeed,
-) -> Iterator[float]:
-    samples, queries, size = len(train), len(query), gram.size if gram else 0
-    eigenvalues = _EIGENVALUE_FLOPS if config.score_options.damping == "auto" else 0
-    yield 2 * size**3 * (_FACTOR_FLOPS + eigenvalues) / 2 / speed.double
-    yield 2 * queries * size**2 * 2 / speed.double
-    yield 2 * queries * samples * train.proj_dim / speed.single
-    on_disk = bytes_on_disk(train.fingerprint, train.layout.num_shards)
-    yield len(plan.queries) * on_disk / _READ_RATE
-
-
-def _counted(count: int, one: str, many: str = "") -> str:
+def counted(count: int, one: str, many: str = "") -> str:
+    """Return a number with its noun: `1 pass`, `2 passes`."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"

@@ -17,6 +17,7 @@ from dtrak_stream.memory import format_size
 from dtrak_stream.progress import say
 from dtrak_stream.score.ensemble import Ensemble
 from dtrak_stream.score.ranking import ENDS, joined_lists
+from dtrak_stream.score.room import score_room
 from dtrak_stream.score.scorer import Scorer
 from dtrak_stream.score.scores_file import damping_group
 from dtrak_stream.score.sums import Part, damaged_part
@@ -148,15 +149,17 @@ def refuse_without_room(path: Path, scorer: Scorer, checkpoints: Checkpoints) ->
     DiskFullError
         Saying how much is needed.
     """
-    bars = scorer.variants > 1
-    every = 4 * scorer.lambdas * len(scorer.query) * len(scorer.train)
-    kept = every * (1 + bars) if scorer.plan.save_scores else 0
-    lists = (32 if bars else 24) * scorer.lambdas * len(scorer.query) * scorer.top_k
-    sums = every * scorer.variants if len(scorer.members) > 1 else 0
-    parts = max(kept + lists * len(scorer.plan.shards), sums)
+    room = score_room(
+        scorer.plan,
+        scorer.options,
+        queries=len(scorer.query),
+        samples=len(scorer.train),
+        lambdas=scorer.lambdas,
+        stores=len(scorer.ensemble.models),
+    )
     names = [name for _, _, name in scorer.plan.parts()]
     missing = len(set(names) - checkpoints.names()) / len(names)
-    needed = kept + lists + int(parts * missing)
+    needed = room.file + int(room.parts * missing)
     needed += scorer.lambdas * scorer.groups.disk_bytes(len(scorer.plan.shards))
     free = shutil.disk_usage(path.parent).free
     if needed > free:

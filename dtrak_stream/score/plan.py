@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from dtrak_stream.errors import MemoryLimitError
-from dtrak_stream.gram import GramForm
+from dtrak_stream.gram import GramForm, GramPlan, GramRows
 from dtrak_stream.gram.rows import ROW_BLOCK_BYTES
 from dtrak_stream.kernel import EXACT_SIZE, PROBES, DampingChoices
 from dtrak_stream.memory import format_enough, format_size
-from dtrak_stream.methods import Normalisation
+from dtrak_stream.methods import Method, Normalisation
 from dtrak_stream.score.normalisation import ROWS_AT_A_TIME
 from dtrak_stream.score.options import ScoreOptions
 from dtrak_stream.store import FeatureStore
@@ -91,6 +91,37 @@ class ScoreWork:
         if self.dampings.whole_path or in_memory_only or self.gram_size <= EXACT_SIZE:
             return (first,)
         return (first, "conjugate gradients")
+
+
+def score_work(
+    method: Method,
+    options: ScoreOptions,
+    dampings: DampingChoices | None,
+    grams: Sequence[GramRows | GramPlan],
+    *,
+    stores: int,
+) -> ScoreWork:
+    """Return what decides how much memory scoring takes.
+
+    Parameters
+    ----------
+    method, options
+        What is scored.
+    dampings
+        The lambdas; None for a method without a kernel.
+    grams
+        The Gram matrices, of every training store; none for a method without a kernel.
+    stores
+        How many training stores there are: of several models, or of probes.
+    """
+    variants = 3 if options.error_bars else 1
+    return ScoreWork(
+        dampings,
+        gram_size=max((gram.size for gram in grams), default=0),
+        form=grams[0].form if grams else "primal",
+        normalisation=method.normalisation,
+        sums=variants if variants * stores > 1 else 0,
+    )
 
 
 def plan_scores(

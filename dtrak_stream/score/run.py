@@ -26,7 +26,7 @@ from dtrak_stream.score.file import (
 )
 from dtrak_stream.score.half_sketch import refuse_without_halves
 from dtrak_stream.score.member import kernel_facts, members_of
-from dtrak_stream.score.plan import ScorePlan, ScoreWork, plan_scores
+from dtrak_stream.score.plan import ScorePlan, plan_scores, score_work
 from dtrak_stream.score.residuals import residuals
 from dtrak_stream.score.scorer import Scorer
 
@@ -230,14 +230,7 @@ def _plan(
     memory_limit: int,
 ) -> ScorePlan:
     grams = [model.gram for model in ensemble.models if model.gram]
-    variants = 3 if config.options.error_bars else 1
-    work = ScoreWork(
-        dampings,
-        gram_size=max((gram.size for gram in grams), default=0),
-        form=grams[0].form if grams else "primal",
-        normalisation=method.normalisation,
-        sums=variants if variants * len(ensemble.models) > 1 else 0,
-    )
+    work = score_work(method, config.options, dampings, grams, stores=len(ensemble.models))
     model = max(ensemble.models, key=lambda one: one.train.proj_dim)
     return plan_scores(
         model.train,

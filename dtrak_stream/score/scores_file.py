@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 
 from dtrak_stream.errors import CorruptFileError, InputError
 
+End = Literal["top", "bottom"]
+
 _RANKINGS = ("top_index", "top_score", "bottom_index", "bottom_score")
+_RANKED_ERRORS = ("top_score_error", "bottom_score_error")
 _IDS = ("query_id", "train_id")
 _DAMPING_GROUP = "damping_"
 _ATTRIBUTES = ("method", "transform", "image_shape")
@@ -98,7 +101,7 @@ class ScoresFile:
     @property
     def damping_count(self) -> int:
         """Return for how many lambdas of a list the file holds scores; 0 without a list."""
-        return sum(name.startswith(_DAMPING_GROUP) for name in self._file)
+        return len(damping_names(self._file))
 
     @property
     def query_count(self) -> int:
@@ -113,12 +116,17 @@ class ScoresFile:
     @property
     def top_k(self) -> int:
         """Return the length of the rankings."""
-        return int(self._file["top_index"].shape[1])
+        return int(self._root["top_index"].shape[1])
 
     @property
     def has_all_scores(self) -> bool:
         """Return whether the file holds the (Q, N) scores and not the rankings alone."""
         return "scores" in self._root
+
+    @property
+    def has_errors(self) -> bool:
+        """Return whether scores have error bars."""
+        return "top_score_error" in self._root
 
     def query_id(self, index: int) -> str:
         """Return the sample id of a query."""
@@ -152,9 +160,19 @@ class ScoresFile:
         row: NDArray[np.float32] = self._root["scores"][query]
         return row
 
+    def errors(self, query: int) -> NDArray[np.float32]:
+        """Return the standard errors of all scores of one query, (N,) float32."""
+        row: NDArray[np.float32] = self._root["score_error"][query]
+        return row
+
+    def ranked_errors(self, end: End, query: int) -> NDArray[np.float32]:
+        """Return the standard errors along a ranking of one query, (top_k,) float32."""
+        row: NDArray[np.float32] = self._root[f"{end}_score_error"][query]
+        return row
+
     def block(self, queries: slice, columns: slice) -> NDArray[np.float32]:
         """Return the scores of some queries for some training images; NaN is quarantined."""
-        block: NDArray[np.float32] = self._file["scores"][queries, columns]
+        block: NDArray[np.float32] = self._root["scores"][queries, columns]
         return block
 
     def train_ids(self, start: int, stop: int) -> list[str]:
@@ -179,7 +197,7 @@ class ScoresFile:
         finite = extremes[np.isfinite(extremes)]
         return (float(finite.min()), float(finite.max())) if len(finite) else None
 
-    def _ranked(self, end: str, query: int, count: int) -> list[Ranked]:
+    def _ranked(self, end: End, query: int, count: int) -> list[Ranked]:
         indices = self._root[f"{end}_index"][query, :count]
         scores = self._root[f"{end}_score"][query, :count]
         self._require_range(indices)
@@ -206,6 +224,8 @@ class ScoresFile:
         missing = [name for name in _IDS if name not in self._file]
         missing += [name for name in _RANKINGS if name not in self._root]
         missing += [name for name in _ATTRIBUTES if name not in self._file.attrs]
+        if self.has_errors or self._file.attrs.get("error_bars", False):
+            missing += [name for name in self._error_names() if name not in self._root]
         if missing:
             raise InputError(
                 f"not a scores file: it has no {', '.join(missing)}",
@@ -218,10 +238,17 @@ class ScoresFile:
         expected = dict.fromkeys(_RANKINGS, (self.query_count, top_k))
         if self.has_all_scores:
             expected["scores"] = (self.query_count, self.train_count)
+            if self.has_errors:
+                expected["score_error"] = expected["scores"]
+        if self.has_errors:
+            expected |= dict.fromkeys(_RANKED_ERRORS, expected["top_score"])
         for name, shape in expected.items():
             if self._root[name].shape != shape:
                 found = self._root[name].shape
                 raise self._corrupt(f"{name} has shape {found}, the rest of the file wants {shape}")
+
+    def _error_names(self) -> tuple[str, ...]:
+        return (*_RANKED_ERRORS, "score_error") if self.has_all_scores else _RANKED_ERRORS
 
     def _require_range(self, indices: NDArray[np.int64]) -> None:
         if indices.size and not (indices.min() >= -1 and indices.max() < self.train_count):
@@ -229,6 +256,11 @@ class ScoresFile:
 
     def _corrupt(self, what: str) -> CorruptFileError:
         return CorruptFileError(what, where=self.path, remedy=_REMEDY)
+
+
+def damping_names(file: Any) -> list[str]:
+    """Return the groups of an open HDF5 file that hold the scores of a list of lambdas."""
+    return sorted(name for name in file if name.startswith(_DAMPING_GROUP))
 
 
 def damping_group(damping: int) -> str:

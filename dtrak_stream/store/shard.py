@@ -177,11 +177,11 @@ def read_shard(path: Path, fingerprint: str, *, check: bool = True) -> ShardRows
     try:
         rows, stored_fingerprint, checksum = _mapped(path)
     except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
-        raise _corrupt(path, f"truncated or not a shard ({error})") from error
+        raise corrupt_shard(path, f"truncated or not a shard ({error})") from error
     if stored_fingerprint != fingerprint:
-        raise _corrupt(path, "belongs to another run")
+        raise corrupt_shard(path, "belongs to another run")
     if check and rows.checksum(fingerprint) != checksum:
-        raise _corrupt(path, "contents do not match the checksum")
+        raise corrupt_shard(path, "contents do not match the checksum")
     return rows
 
 
@@ -197,7 +197,8 @@ def _mapped(path: Path) -> tuple[ShardRows, str, str]:
         return ShardRows(features, **rest), attributes["fingerprint"], attributes["checksum"]
 
 
-def _corrupt(path: Path, what: str) -> CorruptFileError:
+def corrupt_shard(path: Path, what: str) -> CorruptFileError:
+    """Return the refusal of a shard that is not what it was when it was written."""
     return CorruptFileError(
         what,
         where=path,

@@ -23,7 +23,8 @@ def row_bytes(fingerprint: Fingerprint) -> int:
 def bytes_on_disk(fingerprint: Fingerprint, shards: int) -> int:
     """Return at most how many bytes so many shards take."""
     rows = min(shards * shard_rows(fingerprint), fingerprint.samples)
-    return rows * row_bytes(fingerprint) + shards * _PAGES_BESIDE * PAGE
+    residuals = 4 * rows if fingerprint.has_residuals else 0
+    return rows * row_bytes(fingerprint) + residuals + shards * _PAGES_BESIDE * PAGE
 
 
 def bytes_while_written(fingerprint: Fingerprint) -> int:

@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 from dtrak_stream.durable import write_bytes, write_json
 from dtrak_stream.errors import CorruptFileError, InputError
 from dtrak_stream.store.fingerprint import Fingerprint
-from dtrak_stream.store.shard import FloatArray, ShardRows, in_memory_file, read_shard
+from dtrak_stream.store.shard import (
+    FloatArray,
+    ShardRows,
+    corrupt_shard,
+    in_memory_file,
+    read_shard,
+)
 
 FORMAT_VERSION = 1
 BLOCK_BYTES = 64 * 2**20
@@ -244,6 +250,8 @@ class FeatureStore:
         ------
         InputError
             If the store was made without residuals.
+        CorruptFileError
+            If a shard has none.
         """
         if not self.fingerprint.has_residuals:
             raise InputError(
@@ -258,5 +266,12 @@ class FeatureStore:
         fingerprint = self.fingerprint.hash()
         paths = map(self.layout.shard_path, range(self.layout.num_shards))
         # no checksums: they would take a pass over all features
-        shards = (read_shard(path, fingerprint, check=False) for path in paths)
-        return np.concatenate([getattr(rows, name) for rows in shards])
+        shards = ((path, read_shard(path, fingerprint, check=False)) for path in paths)
+        return np.concatenate([_array_of(rows, name, path) for path, rows in shards])
+
+
+def _array_of(rows: ShardRows, name: str, path: Path) -> NDArray[Any]:
+    array: NDArray[Any] | None = getattr(rows, name)
+    if array is None:
+        raise corrupt_shard(path, f"has no {name}")
+    return array

@@ -10,8 +10,11 @@ import h5py
 from dtrak_stream.durable import PARTIAL_SUFFIX
 from dtrak_stream.errors import CorruptFileError, InputError
 from dtrak_stream.progress import say
+from dtrak_stream.score.scores_file import damping_names
 from dtrak_stream.store import FeatureStore, read_layout
-from dtrak_stream.verification.results import verify_gram, verify_scores
+from dtrak_stream.verification.grams import verify_gram
+from dtrak_stream.verification.run_stores import RunStores
+from dtrak_stream.verification.scores import verify_scores
 from dtrak_stream.verification.stores import verify_store
 
 _PLAN = "store.json"
@@ -23,8 +26,9 @@ class VerifyConfig:
     """Read everything in a run folder and say whether it is whole and belongs together.
 
     Each store (all shards there, checksums, ledger of quarantined samples), each Gram matrix
-    (belongs to a store, symmetric) and each scores file (made of these stores, samples, rankings)
-    gets a line. The first fault ends it with exit code 2, its name and what to do.
+    (belongs to a store, symmetric) and each scores file (made of these stores, samples, rankings,
+    error bars, for every damping of a list) gets a line. The first fault ends it with exit code
+    2, its name and what to do.
     """
 
     run: Path
@@ -76,15 +80,17 @@ def verify(config: VerifyConfig) -> VerifyResult:
             remedy="give the --run folder of tools/attribute.py",
         )
     visible = not config.quiet
-    stores: dict[str, FeatureStore] = {}
+    stores = RunStores()
     for root in found.stores:
         layout = read_layout(root)
         say(f"ok  {_name(root, config)}: {verify_store(layout, visible=visible)}")
-        stores[layout.fingerprint.hash()] = FeatureStore.open(root)
+        stores.add(FeatureStore.open(root))
     for path in found.grams:
         say(f"ok  {_name(path, config)}: {verify_gram(path, stores)}")
     for path in found.scores:
         say(f"ok  {_name(path, config)}: {verify_scores(path, stores, visible=visible)}")
+    for path in found.unknown:
+        say(f"--  {_name(path, config)}: no store, Gram matrix or scores file; not checked")
     for path in found.unfinished:
         say(f"--  {_name(path, config)}: left by interrupted work; the same command continues it")
     return VerifyResult(config.run, found.count, len(found.unfinished))
@@ -99,6 +105,7 @@ class _Found:
     stores: list[Path]
     grams: list[Path]
     scores: list[Path]
+    unknown: list[Path]
     unfinished: list[Path]
 
     @property
@@ -116,10 +123,12 @@ class _Found:
             if path.suffix in (".h5", ".hdf5")
             and not any(store in path.parents for store in stores)
         ]
+        kinds = {path: _kind(path) for path in others}
         return cls(
             stores,
-            [path for path in others if _holds(path, "gram")],
-            [path for path in others if _holds(path, "top_index")],
+            [path for path in others if kinds[path] == "gram"],
+            [path for path in others if kinds[path] == "scores"],
+            [path for path in others if kinds[path] == "unknown"],
             [path for path in files if path.suffix in (PARTIAL_SUFFIX, _PARTS)],
         )
 
@@ -128,10 +137,14 @@ def _inside_parts(path: Path) -> bool:
     return any(parent.suffix == _PARTS for parent in path.parents)
 
 
-def _holds(path: Path, name: str) -> bool:
+def _kind(path: Path) -> str:
+    """Return which kind of file an HDF5 file is meant to be, even if parts of it are lost."""
     try:
         with h5py.File(path, "r") as file:
-            return name in file
+            if "gram" in file:
+                return "gram"
+            meant = any(name in file for name in ("top_index", "query_id", "train_id"))
+            return "scores" if meant or damping_names(file) else "unknown"
     except (OSError, RuntimeError) as error:
         raise CorruptFileError(
             "cannot be read as HDF5",

@@ -66,10 +66,21 @@ def _verify_rows(layout: StoreLayout, shard: int, rows: ShardRows) -> None:
         problem = f"holds {rows.features.dtype}, the plan wants {layout.fingerprint.dtype}"
     elif not (np.isfinite(rows.features).all() and np.isfinite(rows.scale).all()):
         problem = "holds NaN or inf"
+    elif (rows.residual is not None) != layout.fingerprint.has_residuals:
+        problem = f"has {'no ' if rows.residual is None else ''}residuals, against the plan"
+    elif rows.residual is not None and not _are_residuals(rows):
+        problem = "holds a residual that is NaN, inf, negative or of another length"
     if problem:
         raise CorruptFileError(
             problem, where=layout.shard_path(shard), remedy=f"remove it and {_FEATURIZE_AGAIN}"
         )
+
+
+def _are_residuals(rows: ShardRows) -> bool:
+    found = rows.residual
+    if found is None or found.shape != rows.scale.shape:
+        return False
+    return bool((np.isfinite(found) & (found >= 0)).all())
 
 
 def _verify_ledger(layout: StoreLayout, bad: dict[int, str]) -> None:

@@ -19,8 +19,11 @@ from dtrak_stream.store import (
     keep_quarantine,
     read_layout,
     read_quarantine,
+    read_shard,
+    write_shard,
 )
 from tests.conftest import store_of
+from tests.score.conftest import with_residuals
 
 HASH = "a38dea5745ff7b51a12cff3cb8bb7c90"
 FEATURES = np.random.default_rng(0).normal(size=(20, 64)).astype(np.float32)
@@ -172,3 +175,14 @@ def test_the_ledger_keeps_what_is_appended(tmp_path):
     assert [entry.row for entry in read_quarantine(path)] == [3, 9]
     keep_quarantine(path, first)
     assert read_quarantine(path) == first
+
+
+def test_a_shard_that_has_lost_its_residuals_is_named(make_store):
+    store = with_residuals(make_store("train", np.ones((9, 64), np.float32)), np.arange(9.0))
+    assert store.residuals().tolist() == list(range(9))
+    path, fingerprint = store.layout.shard_path(1), store.fingerprint.hash()
+    rows = read_shard(path, fingerprint)
+    changed = dataclasses.replace(rows, features=np.array(rows.features), residual=None)
+    write_shard(path, changed, fingerprint)
+    with pytest.raises(CorruptFileError, match=r"00000001\.h5: has no residual"):
+        FeatureStore.open(store.layout.root).residuals()

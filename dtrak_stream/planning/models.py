@@ -1,0 +1,148 @@
+"""The models of a planned run: the stores each would fill, and how fast."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from dtrak_stream.attribution import AttributeConfig
+from dtrak_stream.data import Images, ImageShape
+from dtrak_stream.device import choose_device
+from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.feature_kinds import open_features
+from dtrak_stream.feature_maker import FeatureMaker
+from dtrak_stream.featurizer import Featurizer
+from dtrak_stream.image_features.featurizer import ImageFeaturizer
+from dtrak_stream.planning.calibration import (
+    FeaturizingSpeed,
+    RandomImages,
+    measure_featurizing,
+)
+from dtrak_stream.planning.options import PlanConfig
+from dtrak_stream.samples import Samples
+from dtrak_stream.store import FeatureStore
+from dtrak_stream.store_set import StoreSet
+
+_SHAPE = re.compile(r"([1-9]\d*)x([1-9]\d*)x([1-9]\d*)")
+
+
+@dataclass(frozen=True)
+class PlannedModel:
+    """What one model would fill; none of it exists.
+
+    Attributes
+    ----------
+    of_model
+        Added to the names of its stages; nothing where there is one model only.
+    train, query
+        Stores of the training images and of the queries: several of each for probes.
+    weight_bytes
+        Memory of the weights.
+    speed
+        What featurizing a few images took; None if that was not measured.
+    """
+
+    of_model: str
+    train: tuple[FeatureStore, ...]
+    query: tuple[FeatureStore, ...]
+    weight_bytes: int
+    speed: FeaturizingSpeed | None
+
+
+def plan_model(config: PlanConfig, job: AttributeConfig, model: str, folder: Path) -> PlannedModel:
+    """Load a model as a run would, look at what its features are, and let go of it.
+
+    Queries along a sampling path are planned as any others: their features are as long, and cost
+    as much for each timestep.
+
+    Parameters
+    ----------
+    config
+        How many images, of which shape, and how many are measured.
+    job
+        The run that is planned, with the features of its method.
+    model, folder
+        The model, and its folder in the run.
+
+    Raises
+    ------
+    InputError, ModelError
+        If the model cannot be loaded.
+    ConfigurationError
+        If an option has no such value, or images of this shape are not what the model takes.
+    """
+
+    def images(shape: ImageShape | None) -> Images:
+        return RandomImages(config.train_samples, shape or _shape_of_images(config, job))
+
+    maker, train = open_features(model, job.features, None, images, visible=False)
+    if isinstance(maker, Featurizer):
+        _refuse_other_shape(config, maker)
+    query = RandomImages(config.query_samples, train.shape)
+    return PlannedModel(
+        "" if folder == job.run else f" of {folder.relative_to(job.run).as_posix()}",
+        _stores(job, maker, folder / "train", train),
+        _stores(job, maker, folder / "query", query),
+        _weight_bytes(maker),
+        _speed(config, job, maker, train.shape),
+    )
+
+
+def _stores(
+    job: AttributeConfig, maker: FeatureMaker, root: Path, samples: Samples
+) -> tuple[FeatureStore, ...]:
+    """Return the stores as they would be."""
+    options = job.features
+    fingerprints = maker.fingerprints(samples, options.dtype, options.rows_per_shard)
+    return tuple(map(FeatureStore, StoreSet.of(root, fingerprints).layouts))
+
+
+def _speed(
+    config: PlanConfig, job: AttributeConfig, maker: FeatureMaker, shape: ImageShape
+) -> FeaturizingSpeed | None:
+    if not config.measured_images:
+        return None
+    device = choose_device(job.features.device)
+    return measure_featurizing(maker, shape, device, job.execution, images=config.measured_images)
+
+
+def _weight_bytes(maker: FeatureMaker) -> int:
+    if isinstance(maker, ImageFeaturizer):
+        return maker.encoder.weight_bytes
+    if not isinstance(maker, Featurizer):
+        return 0
+    parameters: list[torch.nn.Parameter] = list(maker.task.denoiser.network.parameters())
+    return sum(each.numel() * each.element_size() for each in parameters)
+
+
+def _shape_of_images(config: PlanConfig, job: AttributeConfig) -> ImageShape:
+    """Return what the user says, where no model says it."""
+    if config.image_shape is None:
+        raise ConfigurationError(
+            f"the shape of images is not known, and no model tells it for "
+            f"{job.features.output_function} features",
+            where=f"--method {job.score_options.method}",
+            remedy="give their channels, height and width, such as --image-shape 3x32x32",
+        )
+    match = _SHAPE.fullmatch(config.image_shape)
+    if match is None:
+        raise ConfigurationError(
+            "not a shape",
+            where=f"--image-shape {config.image_shape}",
+            remedy="write channels x height x width, such as 3x32x32",
+        )
+    return ImageShape(*map(int, match.groups()))
+
+
+def _refuse_other_shape(config: PlanConfig, featurizer: Featurizer) -> None:
+    wanted = str(featurizer.image_shape)
+    if config.image_shape is not None and config.image_shape != wanted:
+        raise ConfigurationError(
+            f"the model wants {wanted}",
+            where=f"--image-shape {config.image_shape}",
+            remedy="give images of that shape, or let a run fit them with --image-fit and "
+            "--channels convert",
+        )
