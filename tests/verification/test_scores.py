@@ -99,6 +99,20 @@ def test_an_hdf5_file_of_another_kind_is_named(run, capsys):
     assert "images.h5: no store, Gram matrix or scores file" in capsys.readouterr().err
 
 
+def test_scores_fitted_to_retrained_models_need_no_store(run, capsys):
+    def fitted(file: h5py.File) -> None:
+        for side in ("train", "query"):
+            del file.attrs[f"{side}_fingerprint"]
+        file.attrs["fitted_to_truth"] = "truth"
+
+    edited(run / "scores.h5", fitted)
+    shutil.rmtree(run / "models")
+    assert checked(run).checked == 1
+    edited(run / "scores.h5", lambda file: put(file, "damping_000/scores", (0, 0), np.nan))
+    with pytest.raises(DtrakStreamError, match="has no score for training sample 0"):
+        checked(run)
+
+
 def change(path: str, place: object, value: object) -> Callable[[Path], None]:
     """Return what puts a value into the scores file."""
     return lambda run: edited(run / "scores.h5", lambda file: put(file, path, place, value))
