@@ -119,3 +119,12 @@ def test_journeys_are_scored_along_the_sampling_path(
     damped = gram + 0.1 * np.trace(gram) / len(gram) * np.eye(len(gram))
     expected = np.linalg.solve(damped, train @ query.T).T  # (N, N), (N, Q) -> (Q, N)
     assert np.allclose(scores_in(result.scores), expected, atol=1e-4 * abs(expected).max())
+
+
+def test_a_timestep_off_the_path_is_refused_before_the_training_images(
+    model_folder, sources, generated, tmp_path
+):
+    config = job(model_folder, (sources[0], generated), tmp_path / "run", "journey-trak")
+    with pytest.raises(ConfigurationError, match=r"takes one timestep.*list:"):
+        dtrak_stream.attribute(dataclasses.replace(config, trajectory=generated))
+    assert not (tmp_path / "run" / "train").exists()

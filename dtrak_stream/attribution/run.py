@@ -59,13 +59,17 @@ def attribute(config: AttributeConfig) -> AttributeResult:
 
 def _run_model(stages: StageTimes, config: AttributeConfig, model: str, folder: Path) -> None:
     """Bring the features and the Gram matrices of one model to completion."""
+    method = find_method(config.score_options.method)
     train, query = featurize_configs(config, model, folder)
-    stages.run("train features", featurize, train)
-    stages.run("query features", featurize, query)
-    if find_method(config.score_options.method).uses_kernel:
+    wanted = [("train features", train), ("query features", query)]
+    if method.query_output_function is not None:
+        wanted.reverse()  # a path that does not suit is refused before the longer work
+    for name, features in wanted:
+        stages.run(name, featurize, features)
+    if method.uses_kernel:
         for store, gram in gram_paths(folder):
-            wanted = GramConfig(store, gram, config.gram_options, config.quiet)
-            stages.run("Gram matrix", compute_gram, wanted)
+            matrix = GramConfig(store, gram, config.gram_options, config.quiet)
+            stages.run("Gram matrix", compute_gram, matrix)
 
 
 class StageTimes:
