@@ -10,21 +10,23 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 import xxhash
-from diffusers import DDPMScheduler, UNet2DModel
 from torch import Tensor, nn
 
 from dtrak_stream.data import ImageShape
 from dtrak_stream.errors import ConfigurationError, InputError, ModelError
 
+if TYPE_CHECKING:  # importing it takes longer than all else together: only who loads a model does
+    from diffusers import DDPMScheduler
+
 PredictionType = Literal["epsilon", "v_prediction", "sample"]
 PREDICTION_TYPES: tuple[PredictionType, ...] = ("epsilon", "v_prediction", "sample")
 EMBEDDED_MODEL = "embedded:digits_ddpm"
 _EMBEDDED = Path(__file__).parent / "embedded"
-_DENOISERS: dict[str, Any] = {"UNet2DModel": UNet2DModel}
+_DENOISERS = ("UNet2DModel",)
 
 
 @dataclass(frozen=True)
@@ -191,8 +193,10 @@ def _denoiser_class(index: dict[str, Any], root: Path) -> str:
 
 
 def _load_parts(root: Path, class_name: str, dtype: torch.dtype) -> tuple[nn.Module, DDPMScheduler]:
+    import diffusers
+
     try:
-        network = _DENOISERS[class_name].from_pretrained(
+        network = getattr(diffusers, class_name).from_pretrained(
             root,
             subfolder="unet",
             torch_dtype=dtype,
@@ -200,7 +204,7 @@ def _load_parts(root: Path, class_name: str, dtype: torch.dtype) -> tuple[nn.Mod
             local_files_only=True,
             low_cpu_mem_usage=False,  # the other way needs one more package for no gain here
         )
-        scheduler = DDPMScheduler.from_pretrained(root, subfolder="scheduler")
+        scheduler = diffusers.DDPMScheduler.from_pretrained(root, subfolder="scheduler")
     except Exception as error:  # diffusers, safetensors and torch each raise their own
         raise ModelError(
             f"cannot be loaded ({type(error).__name__}: {' '.join(str(error).split())[:300]})",
