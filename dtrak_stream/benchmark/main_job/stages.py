@@ -22,6 +22,8 @@ from dtrak_stream.score import ScoreConfig
 
 TOOLS = Path(dtrak_stream.__file__).resolve().parents[1] / "tools"
 _IMPORTS_ALONE = "import runpy, sys; runpy.run_path(sys.argv[1])"  # not as __main__: no work
+_LOADS_A_MODEL = "featurize.py"
+_MODEL_IMPORTS = "; from diffusers import DDPMScheduler, UNet2DModel"  # on first use
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ class Stage:
 
 def imports_command(tool: str) -> list[str]:
     """Return the command that starts Python and imports what a tool imports, and no more."""
-    return [sys.executable, "-c", _IMPORTS_ALONE, str(tool_path(tool))]
+    code = _IMPORTS_ALONE + (_MODEL_IMPORTS if tool == _LOADS_A_MODEL else "")
+    return [sys.executable, "-c", code, str(tool_path(tool))]
 
 
 def tool_path(tool: str) -> Path:
