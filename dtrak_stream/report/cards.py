@@ -29,6 +29,8 @@ class Entry:
     """Its score."""
     score_text: str
     """Its score, for reading."""
+    error_text: str
+    """The standard error of its score, for reading; empty if it is not known."""
     share: float
     """Size of its score, in percent of the largest shown for this query."""
     kind: str
@@ -131,6 +133,7 @@ class CardMaker:
             tile=self._train.tile(ranked.index),
             score=ranked.score,
             score_text=unsigned(ranked.score) if self._squared else signed(ranked.score),
+            error_text="" if ranked.error is None else unsigned(ranked.error),
             share=100 * abs(ranked.score) / largest if largest else 0.0,
             kind=end if self._squared else _sign(ranked.score),
         )

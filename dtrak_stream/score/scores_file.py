@@ -36,6 +36,8 @@ class Ranked:
     """Row in the training source."""
     score: float
     """Its score for the query."""
+    error: float | None = None
+    """Standard error of the score, where the file holds them."""
 
 
 class ScoresFile:
@@ -201,8 +203,13 @@ class ScoresFile:
         indices = self._root[f"{end}_index"][query, :count]
         scores = self._root[f"{end}_score"][query, :count]
         self._require_range(indices)
-        slots = enumerate(zip(indices.tolist(), scores.tolist(), strict=True), start=1)
-        ranked = [Ranked(rank, index, score) for rank, (index, score) in slots if index >= 0]
+        errors = self.ranked_errors(end, query)[:count].tolist() if self.has_errors else None
+        columns = (indices.tolist(), scores.tolist(), errors or [None] * len(indices))
+        ranked = [
+            Ranked(rank, index, score, error)
+            for rank, (index, score, error) in enumerate(zip(*columns, strict=True), start=1)
+            if index >= 0
+        ]
         if not all(math.isfinite(entry.score) for entry in ranked):
             raise self._corrupt(f"a ranked score of query {query} is not a number")
         return ranked

@@ -47,6 +47,17 @@ def test_written_scores_are_the_values_rounded(run: Run) -> None:
         assert score.text == signed(float(score.attributes["value"]))
 
 
+def test_standard_errors_stand_below_their_scores(run: Run) -> None:
+    assert not run.report().all("span", "error")
+    with h5py.File(run.folder / "scores.h5", "r+") as file:
+        file["score_error"] = np.abs(file["scores"][()]) / 4
+        for end in ("top", "bottom"):
+            file[f"{end}_score_error"] = np.abs(file[f"{end}_score"][()]) / 4
+    for entry in run.report(proponents=3).all("ol", "tiles")[0].all("li"):
+        score = abs(float(entry.all("data", "score")[0].attributes["value"]))
+        assert entry.all("span", "error")[0].text == f"± {unsigned(score / 4)}"
+
+
 def test_each_picture_is_that_of_the_sample_named_beside_it(run: Run) -> None:
     page = run.report(proponents=2)
     pixels = {name: read_pixels(run.folder / "train" / name) for name in run.train_ids}
