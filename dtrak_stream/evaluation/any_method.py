@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.evaluation.subset_scores import (
-    SubsetScoreConfig,
-    SubsetScoreResult,
-    score_from_subsets,
-)
 from dtrak_stream.methods import find_method
 from dtrak_stream.score import ScoreConfig, ScoreResult, score
+
+if TYPE_CHECKING:
+    from dtrak_stream.evaluation.subset_scores import SubsetScoreResult
 
 
 def score_by_any_method(config: ScoreConfig) -> ScoreResult | SubsetScoreResult:
@@ -33,6 +31,9 @@ def score_by_any_method(config: ScoreConfig) -> ScoreResult | SubsetScoreResult:
             where=f"--transform {config.options.transform}",
             remedy="leave it out",
         )
+    # scikit-learn takes a second to import, and most methods need none of it
+    from dtrak_stream.evaluation.subset_scores import SubsetScoreConfig, score_from_subsets
+
     return score_from_subsets(
         SubsetScoreConfig(
             truth=config.truth,
