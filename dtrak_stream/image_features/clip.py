@@ -99,8 +99,8 @@ def _load(name: str) -> tuple[Any, Any]:
     except ImportError as error:
         raise ConfigurationError(
             "needs the package transformers",
-            where="--output-function clip",
-            remedy="pip install transformers",
+            where=f"--clip {name}",
+            remedy="pip install transformers, or leave CLIP out",
         ) from error
     # the default class resizes by torchvision where that is installed, which gives other bits
     has_pillow_class = hasattr(transformers, "CLIPImageProcessorPil")

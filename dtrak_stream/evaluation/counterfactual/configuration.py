@@ -48,8 +48,9 @@ class CounterfactualConfig:
     """Number of random removals to compare with."""
     random_seed: int = 0
     """Seed of the random removals."""
-    clip: Path | None = None
-    """Folder of a CLIP model (transformers), to compare images by the cosine of its features."""
+    clip: str | None = None
+    """CLIP model to compare images by the cosine of its features: a folder that save_pretrained \
+wrote, or a hub id."""
     keep_models: bool = False
     """Keep the retrained models, in OUT/models."""
     loss: tyro.conf.OmitArgPrefixes[LossOptions] = field(default_factory=LossOptions)

@@ -20,6 +20,7 @@ from dtrak_stream.errors import (
 )
 from dtrak_stream.evaluation.counterfactual import CounterfactualConfig, counterfactual
 from dtrak_stream.evaluation.counterfactual.configuration import removal_count
+from dtrak_stream.evaluation.counterfactual.measures import clip_features, cosine
 from dtrak_stream.evaluation.counterfactual.plan import plan_counterfactual
 from dtrak_stream.evaluation.counterfactual.queries import GeneratedQueries
 from dtrak_stream.evaluation.losses import LossOptions
@@ -28,6 +29,7 @@ from dtrak_stream.generation import GenerationConfig, generate
 from tests.crashing import contents, finishes_before_step
 from tests.evaluation.conftest import IMAGES
 from tests.evaluation.synthetic import scores_of
+from tests.image_features.conftest import save_clip
 
 N, IDS = 20, ["00000.png", "00001.png"]
 RESULTS = ("results.json", "summary.md", "index.html", "boxes.png", "strips.png")
@@ -180,23 +182,12 @@ def test_more_methods_keep_the_models_that_are_there(
 
 
 def test_clip_cosine_of_an_image_with_itself_is_one(tmp_path):
-    transformers = pytest.importorskip("transformers")
-    from dtrak_stream.evaluation.counterfactual.measures import clip_features, cosine
-
-    small = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
-    config = transformers.CLIPConfig(
-        text_config={**small, "num_attention_heads": 2, "vocab_size": 10},
-        vision_config={**small, "num_attention_heads": 2, "image_size": 16, "patch_size": 8},
-        projection_dim=4,
-    )
-    torch.manual_seed(0)
-    transformers.CLIPModel(config).save_pretrained(tmp_path / "clip")
     images = [
         np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
         for seed, shape in enumerate([(8, 8, 1), (20, 12, 3)])
     ]
-    features = clip_features(tmp_path / "clip")(images)
-    assert features.shape == (2, 4)
+    features = clip_features(save_clip(tmp_path / "clip"))(images)
+    assert features.shape == (2, 12)
     assert cosine(features[0], features[0]) == pytest.approx(1.0)
     assert cosine(features[0], features[1]) < 0.9999
 
@@ -233,7 +224,7 @@ def test_refusals_come_before_any_training(
         (ConfigurationError, "ranks 0 training images", {"scores": (f"ours={nothing}",)}),
         (InputError, "training.yaml", {"model": other_model_folder}),
         (FingerprintMismatchError, "image-identity", {"images": "sklearn:digits[1:21]"}),
-        (DtrakStreamError, "clip", {"clip": tmp_path / "clip"}),
+        (DtrakStreamError, "clip", {"clip": str(tmp_path / "clip")}),
     ]
     for kind, what, changes in cases:
         config = config_of(full_model, generated, ours, tmp_path / "run")
