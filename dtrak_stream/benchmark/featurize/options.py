@@ -19,7 +19,7 @@ class FeaturizeBenchConfig:
     over all (image, timestep) pairs at its best batch, each gradient engine with and without the
     sketch, and vmap(grad) one timestep at a time, each at its own best batch. They take turns,
     and medians are reported. Then the sketch and the dense projectors, ours and those of other
-    packages where they are installed (pip install "dtrak-stream[bench]"), project one batch.
+    packages where they are installed (the extra `bench` of this package), project one batch.
     """
 
     models: tuple[ModelName, ...] = ("digits", "rgb32", "cifar")
