@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from dtrak_stream.store import FeatureStore
 from dtrak_stream.store_set import store_roots
 
 WEIGHTED = ("tracincp", "gas")
-_ALONG_THE_PATH = ("output_function", "timesteps", "noise_keying", "noise_draws")
+_ALONG_A_PATH = "trajectory("
 
 
 @dataclass(frozen=True)
@@ -145,18 +145,22 @@ def _open_model(
 def _refuse_other_queries(
     method: Method, train: FeatureStore, query: FeatureStore, where: Path
 ) -> None:
-    wanted, found = method.query_output_function, query.fingerprint
-    if wanted is not None:
-        if found.output_function != wanted:
-            raise ConfigurationError(
-                f"{method.name} takes queries of {wanted}, not of {found.output_function}",
-                where=where,
-                remedy="save the sampling path with tools/generate.py --save-trajectory and "
-                f"featurize it with tools/featurize.py --output-function '{wanted}'",
-            )
-        alike = {name: getattr(train.fingerprint, name) for name in _ALONG_THE_PATH}
-        found = replace(found, **alike)
-    train.fingerprint.refuse_other_features(found, where=where)
+    wanted, found = method.query_output_function, query.fingerprint.output_function
+    if wanted is not None and found != wanted:
+        raise ConfigurationError(
+            f"{method.name} takes queries of {wanted}, not of {found}",
+            where=where,
+            remedy="save the sampling path with tools/generate.py --save-trajectory and "
+            f"featurize it with tools/featurize.py --output-function '{wanted}'",
+        )
+    if wanted is None and found.startswith(_ALONG_A_PATH):
+        raise ConfigurationError(
+            f"{method.name} takes no queries of {found}",
+            where=where,
+            remedy="use --method journey-trak or journey-trak-averaged, or featurize the queries "
+            f"with --output-function {train.fingerprint.output_function}",
+        )
+    train.fingerprint.refuse_other_features(query.fingerprint, where=where)
 
 
 def _refuse_other_samples(first: FeatureStore, other: FeatureStore, where: Path) -> None:

@@ -222,6 +222,12 @@ def test_the_two_variants_of_journey_trak_do_not_take_each_others_queries(tmp_pa
         run.score(method="journey-trak-averaged")
 
 
+def test_other_methods_take_no_queries_along_a_path(tmp_path):
+    run = run_of(tmp_path, "journey-trak")
+    with pytest.raises(ConfigurationError, match=r"trak takes no queries of trajectory.*journey"):
+        run.score(method="trak")
+
+
 def test_a_sampling_path_of_another_model_is_refused(tmp_path):
     run = run_of(tmp_path, "journey-trak")
     other = dataclasses.replace(run.query.fingerprint, weights="another checkpoint")
