@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # importing it takes longer than all else together: only who 
 PredictionType = Literal["epsilon", "v_prediction", "sample"]
 PREDICTION_TYPES: tuple[PredictionType, ...] = ("epsilon", "v_prediction", "sample")
 EMBEDDED_MODEL = "embedded:digits_ddpm"
-_EMBEDDED = Path(__file__).parent / "embedded"
+EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
 _DENOISERS = ("UNet2DModel",)
 
 
@@ -126,7 +126,7 @@ class Denoiser:
 
 def model_root(folder: str) -> Path:
     """Return the pipeline folder that `folder` names: a path, or the model that comes along."""
-    return _EMBEDDED / folder.partition(":")[2] if folder == EMBEDDED_MODEL else Path(folder)
+    return EMBEDDED_FOLDER / folder.partition(":")[2] if folder == EMBEDDED_MODEL else Path(folder)
 
 
 def load_denoiser(

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from tqdm import tqdm
+
+_tells = ContextVar("_tells", default=True)
 
 
 def progress(
@@ -37,4 +42,15 @@ def progress(
 
 def say(line: str) -> None:
     """Print one line of the run's story on standard error, clear of any progress bar."""
-    tqdm.write(line, file=sys.stderr)
+    if _tells.get():
+        tqdm.write(line, file=sys.stderr)
+
+
+@contextmanager
+def untold() -> Iterator[None]:
+    """Let `say` print nothing inside: for many small runs that a bar counts."""
+    before = _tells.set(False)
+    try:
+        yield
+    finally:
+        _tells.reset(before)

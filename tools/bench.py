@@ -2,9 +2,11 @@
 
 from dtrak_stream.benchmark import (
     FeaturizeBenchConfig,
+    LdsBenchConfig,
     MainJobConfig,
     ProjectorsConfig,
     measure_featurize,
+    measure_lds,
     measure_main_job,
     measure_projectors,
 )
@@ -14,6 +16,7 @@ if __name__ == "__main__":
     run_subcommand(
         {
             "featurize": (FeaturizeBenchConfig, measure_featurize),
+            "lds": (LdsBenchConfig, measure_lds),
             "main-job": (MainJobConfig, measure_main_job),
             "projectors": (ProjectorsConfig, measure_projectors),
         },

@@ -3,6 +3,7 @@
 from dtrak_stream.kernel.conjugate_gradients import IterativeKernel
 from dtrak_stream.kernel.damping import (
     PATH,
+    RULES,
     Damping,
     DampingChoice,
     DampingChoices,
@@ -26,6 +27,7 @@ __all__ = [
     "PATH",
     "PROBES",
     "ROUNDING",
+    "RULES",
     "BlockedMatrix",
     "CholeskyKernel",
     "DampedKernel",

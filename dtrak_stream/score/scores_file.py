@@ -60,10 +60,7 @@ class ScoresFile:
 
     def __init__(self, path: Path, damping: int | None = None) -> None:
         self.path = path
-        try:
-            self._file = h5py.File(path, "r")
-        except OSError as error:
-            raise _unreadable(path, error) from error
+        self._file = _open(path)
         try:
             self._root = self._choose_root(damping)
             self._require_parts()
@@ -265,6 +262,19 @@ class ScoresFile:
         return CorruptFileError(what, where=self.path, remedy=_REMEDY)
 
 
+def damping_numbers(path: Path) -> tuple[int | None, ...]:
+    """Return the numbers of the lambdas that a file holds scores for; (None,) without a list.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    """
+    with _open(path) as file:
+        count = len(damping_names(file))
+    return tuple(range(count)) if count else (None,)
+
+
 def damping_names(file: Any) -> list[str]:
     """Return the groups of an open HDF5 file that hold the scores of a list of lambdas."""
     return sorted(name for name in file if name.startswith(_DAMPING_GROUP))
@@ -273,6 +283,13 @@ def damping_names(file: Any) -> list[str]:
 def damping_group(damping: int) -> str:
     """Return the name of the group that holds the scores of one lambda of a list."""
     return f"{_DAMPING_GROUP}{damping:03d}"
+
+
+def _open(path: Path) -> h5py.File:
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def _unreadable(path: Path, error: OSError) -> InputError:

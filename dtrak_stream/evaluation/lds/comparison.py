@@ -32,8 +32,8 @@ class DampingGroup:
     ----------
     name
         What they have in common.
-    rule
-        The one whose damping a rule chose that knows no truth; None if there is none.
+    rules
+        Those whose damping a rule chose that knows no truth.
     oracle
         The one with the highest LDS on this very truth: an upper bound, not a result.
     members
@@ -41,9 +41,14 @@ class DampingGroup:
     """
 
     name: str
-    rule: Judgement | None
+    rules: tuple[Judgement, ...]
     oracle: Judgement
     members: tuple[Judgement, ...]
+
+    @property
+    def rule(self) -> Judgement | None:
+        """Return the first of the rules' choices; None if there is none."""
+        return self.rules[0] if self.rules else None
 
 
 def damping_groups(judgements: Sequence[Judgement]) -> list[DampingGroup]:
@@ -96,10 +101,10 @@ def described(judgement: Judgement) -> str:
 
 def _group(members: list[Judgement]) -> DampingGroup:
     by_damping = sorted(members, key=lambda member: relative_damping(member) or 0.0)
-    rules = [member for member in members if is_rule(member.attributes.get("damping"))]
+    rules = tuple(member for member in members if is_rule(member.attributes.get("damping")))
     return DampingGroup(
         described(members[0]),
-        rules[0] if rules else None,
+        rules,
         max(members, key=lambda member: member.estimate.value),
         tuple(by_damping),
     )

@@ -43,14 +43,10 @@ class LdsConfig:
     """Draw no progress bars."""
 
     def __post_init__(self) -> None:
-        for flag, value, least in (
-            ("--scores", len(self.scores), 1),
-            ("--resamples", self.resamples, 2),
-        ):
-            if value < least:
-                raise ConfigurationError(
-                    f"{value} is not supported", where=flag, remedy=f"give {least} or more"
-                )
+        if self.resamples < 2:
+            raise ConfigurationError(
+                "is not supported", where=f"--resamples {self.resamples}", remedy="give 2 or more"
+            )
 
 
 def chosen_range(text: str, count: int, flag: str) -> slice:

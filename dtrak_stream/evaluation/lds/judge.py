@@ -16,7 +16,9 @@ from dtrak_stream.evaluation.lds.estimate import LdsEstimate, estimate_lds
 from dtrak_stream.evaluation.lds.predictions import sum_scores
 from dtrak_stream.evaluation.lds.spearman import is_constant
 from dtrak_stream.evaluation.truth import TruthFile
+from dtrak_stream.kernel import parse_dampings
 from dtrak_stream.score import ScoresFile
+from dtrak_stream.score.scores_file import damping_numbers
 
 FITTED_TO = "fitted_to_truth"
 FITTED_SUBSETS = "fitted_to_subsets"
@@ -64,8 +66,12 @@ class Judge:
         losses = self.truth.loss_of_seeds(self.key)
         return None if losses is None else noise_ceiling(losses[:, self.subsets][:, :, self.known])
 
-    def judge(self, path: Path) -> Judgement:
-        """Compare one scores file with the truth.
+    def judge_each(self, path: Path) -> list[Judgement]:
+        """Compare one scores file with the truth: for each lambda, if it holds a list of them."""
+        return [self.judge(path, damping) for damping in damping_numbers(path)]
+
+    def judge(self, path: Path, damping: int | None = None) -> Judgement:
+        """Compare the scores of one file, or of one lambda of its list, with the truth.
 
         Raises
         ------
@@ -74,8 +80,8 @@ class Judge:
         ConfigurationError
             If the scores were fitted to the subsets they would be judged by.
         """
-        with ScoresFile(path) as scores:
-            attributes = scores.attributes
+        with ScoresFile(path, damping) as scores:
+            attributes = _of_lambda(scores.attributes, damping)
             self._refuse_fitted(path, attributes)
             summed = sum_scores(
                 scores, self.truth, self.key, self.subsets, visible=not self.config.quiet
@@ -103,7 +109,7 @@ class Judge:
             "training images without a score (counted as 0)": summed.unscored_train,
         }
         estimate = estimate_lds(predictions, self.losses[:, used], resamples=self.config.resamples)
-        return Judgement(path, attributes, estimate, used, notes, summed.reordered)
+        return Judgement(path, damping, attributes, estimate, used, notes, summed.reordered)
 
     def _refuse_fitted(self, path: Path, attributes: dict[str, Any]) -> None:
         if attributes.get(FITTED_TO) != truth_name(self.truth):
@@ -126,6 +132,8 @@ class Judgement:
     ----------
     path
         The scores file.
+    number
+        Which lambda of its list was judged; None if it holds no list.
     attributes
         Its attributes.
     estimate
@@ -139,11 +147,25 @@ class Judgement:
     """
 
     path: Path
+    number: int | None
     attributes: dict[str, Any]
     estimate: LdsEstimate
     used: NDArray[np.bool_]
     notes: dict[str, int]
     reordered: bool
+
+    @property
+    def name(self) -> str:
+        """Return the file, and which lambda of its list."""
+        return str(self.path) if self.number is None else f"{self.path} [{self.number}]"
+
+
+def _of_lambda(attributes: dict[str, Any], damping: int | None) -> dict[str, Any]:
+    """Return the attributes with the one damping of the list that is judged."""
+    if damping is None:
+        return attributes
+    asked = parse_dampings(attributes["damping"]).each[damping]
+    return attributes | {"damping": asked.text}
 
 
 def open_judge(config: LdsConfig) -> Judge:

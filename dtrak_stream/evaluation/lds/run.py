@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dtrak_stream.durable import write_bytes, write_json
+from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.evaluation.lds.configuration import LdsConfig
 from dtrak_stream.evaluation.lds.estimate import LdsEstimate
 from dtrak_stream.evaluation.lds.judge import Judge, Judgement, open_judge
@@ -23,7 +24,7 @@ class LdsResult:
     path
         The truth file.
     estimates
-        The LDS of each scores file, in the order given.
+        The LDS of each scores file, in the order given; of each lambda where it holds a list.
     report
         What is printed; the last line is the LDS x 100 of the first file with its error.
     quarantined
@@ -46,11 +47,14 @@ def lds(config: LdsConfig) -> LdsResult:
     ConfigurationError
         If an option does not fit the truth file, or scores were fitted to what would judge them.
     """
+    if not config.scores:
+        raise ConfigurationError("names no file", where="--scores", remedy="give a scores.h5")
     judge = open_judge(config)
-    judgements = [judge.judge(path) for path in config.scores]
+    judgements = [each for path in config.scores for each in judge.judge_each(path)]
     ceiling = judge.ceiling()
     for judgement in judgements:
-        _warn_of_shared_noise(judge, judgement)
+        if not judgement.number:
+            _warn_of_shared_noise(judge, judgement)
     if config.json is not None:
         write_json(config.json, numbers(judge, judgements, ceiling))
     if config.csv is not None:

@@ -65,6 +65,10 @@ def numbers(
             {
                 "recipe": group.name,
                 RULE: group.rule and _estimate_numbers(group.rule.estimate),
+                "rules": {
+                    str(each.attributes["damping"]): _estimate_numbers(each.estimate)
+                    for each in group.rules
+                },
                 ORACLE: _estimate_numbers(group.oracle.estimate),
                 "oracle_damping_relative": relative_damping(group.oracle),
                 "dampings_tried": len(group.members),
@@ -81,7 +85,7 @@ def per_query_table(
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     agreement = ["seed agreement"] if ceiling is not None else []
-    table.writerow(["query", "query_id", *(str(j.path) for j in judgements), *agreement])
+    table.writerow(["query", "query_id", *(j.name for j in judgements), *agreement])
     columns = [_spread(j.used, j.estimate.per_query) for j in judgements]
     if ceiling is not None:
         columns.append(_spread(judge.known, ceiling.per_query))
@@ -118,7 +122,7 @@ def _file_lines(judgement: Judgement, ceiling: NoiseCeiling | None) -> list[str]
     kind = RULE if is_rule(judgement.attributes.get("damping")) else "given damping"
     chosen = "" if damping is None else f"; {kind} {damping:.4g} of the mean eigenvalue"
     lines = [
-        f"{judgement.path} ({described(judgement)}{chosen}):",
+        f"{judgement.name} ({described(judgement)}{chosen}):",
         f"  {100 * estimate.value:.2f} +- {100 * estimate.standard_error:.2f}, 95 % interval "
         f"{100 * estimate.low:.2f} to {100 * estimate.high:.2f}{share}; bootstrap over subsets as "
         f"in D-TRAK {100 * estimate.bootstrap_mean:.2f} +- {100 * estimate.bootstrap_std:.2f}",
@@ -135,7 +139,9 @@ def _damping_lines(judgements: Sequence[Judgement]) -> list[str]:
         return []
     lines = ["", f"| recipe | {RULE} | {ORACLE} |", "|---|---|---|"]
     for group in groups:
-        rule = "not given" if group.rule is None else f"{100 * group.rule.estimate.value:.2f}"
+        rule = "not given"
+        if group.rules:
+            rule = ", ".join(_rule_cell(each) for each in group.rules)
         oracle = (
             f"{100 * group.oracle.estimate.value:.2f} at {relative_damping(group.oracle):.4g}, "
             f"best of {len(group.members)}"
@@ -144,10 +150,14 @@ def _damping_lines(judgements: Sequence[Judgement]) -> list[str]:
     return [*lines, ""]
 
 
+def _rule_cell(judgement: Judgement) -> str:
+    return f"{100 * judgement.estimate.value:.2f} ({judgement.attributes['damping']})"
+
+
 def _file_numbers(judgement: Judgement) -> dict[str, Any]:
     damping = judgement.attributes.get("damping")
     return {
-        "scores": str(judgement.path),
+        "scores": judgement.name,
         "recipe": described(judgement),
         "damping": damping,
         "damping_is_rule_chosen": damping is not None and is_rule(damping),

@@ -1,0 +1,73 @@
+"""Two classes of Fashion-MNIST (Xiao et al. 2017), shrunk to 16x16: the benchmark's second data."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrak_stream.data import ImageOptions, ImageShape
+from dtrak_stream.data.fitting import fit
+from dtrak_stream.durable import durable_path
+from dtrak_stream.errors import CorruptFileError, InputError
+
+CLASSES = (1, 7)
+"""Trousers and sneakers."""
+TRAIN_IMAGES, VALIDATION_IMAGES = 2000, 200
+
+_SIZE = ImageShape(1, 16, 16)
+_MAGIC = {3: b"\x00\x00\x08\x03", 1: b"\x00\x00\x08\x01"}  # IDX: uint8, so many axes
+_REMEDY = (
+    "give the folder of the original IDX files, such as Debian's package dataset-fashion-mnist has"
+)
+
+
+def write_fashion_mnist(source: Path, train: Path, validation: Path) -> None:
+    """Write the first images of both classes as arrays (N, 16, 16) uint8.
+
+    Parameters
+    ----------
+    source
+        Folder of the four IDX files, as they are distributed.
+    train, validation
+        .npy files to write, 2,000 and 200 images; one that is there already is kept.
+
+    Raises
+    ------
+    InputError, CorruptFileError
+        If the files are not there, or are not what their name says.
+    """
+    for part, wanted, path in (
+        ("train", TRAIN_IMAGES, train),
+        ("t10k", VALIDATION_IMAGES, validation),
+    ):
+        if not path.exists():
+            images = _first_images(source, part, wanted)
+            with durable_path(path) as partial, partial.open("wb") as file:
+                np.save(file, images)
+
+
+def _first_images(source: Path, part: str, wanted: int) -> NDArray[np.uint8]:
+    images = _read_idx(source / f"{part}-images-idx3-ubyte.gz", axes=3)  # (N, 28, 28)
+    labels = _read_idx(source / f"{part}-labels-idx1-ubyte.gz", axes=1)  # (N,)
+    chosen = images[np.isin(labels, CLASSES)][:wanted]
+    shrink = ImageOptions(image_fit="crop")
+    return np.stack([fit(image[:, :, None], _SIZE, shrink)[:, :, 0] for image in chosen])
+
+
+def _read_idx(path: Path, *, axes: int) -> NDArray[Any]:
+    try:
+        with gzip.open(path) as file:
+            content = file.read()
+    except FileNotFoundError as error:
+        raise InputError("there is no such file", where=path, remedy=_REMEDY) from error
+    except (OSError, EOFError) as error:
+        raise CorruptFileError(f"cannot be read ({error})", where=path, remedy=_REMEDY) from error
+    header = 4 + 4 * axes
+    shape = np.frombuffer(content[4:header], ">u4")
+    if content[:4] != _MAGIC[axes] or len(content) != header + shape.prod(dtype=np.int64):
+        raise CorruptFileError("is not IDX of this kind", where=path, remedy=_REMEDY)
+    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)

@@ -1,0 +1,171 @@
+"""Features of one kind, scored in every way asked for and judged by the truth."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+import xxhash
+
+from dtrak_stream.benchmark.lds.options import LdsBenchConfig
+from dtrak_stream.benchmark.lds.recipes import FeatureSet, Scoring
+from dtrak_stream.benchmark.lds.rows import Damped, Judged, Row, estimate_numbers
+from dtrak_stream.benchmark.lds.subjects import QUERY_SETS, Subject, work_folder, write_paths
+from dtrak_stream.durable import write_json
+from dtrak_stream.evaluation.lds import LdsConfig
+from dtrak_stream.evaluation.lds.comparison import damping_groups, relative_damping
+from dtrak_stream.evaluation.lds.judge import Judgement, open_judge
+from dtrak_stream.featurize import FeaturizeConfig, featurize
+from dtrak_stream.gram import GramConfig, compute_gram
+from dtrak_stream.methods import Transform, find_method
+from dtrak_stream.progress import untold
+from dtrak_stream.score import ScoreConfig, ScoreOptions, score
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class JudgingJob:
+    """One set of features of one data set; can be sent to another process.
+
+    Attributes
+    ----------
+    subject, features
+        Data set and features.
+    config
+        The options.
+    """
+
+    subject: Subject
+    features: FeatureSet
+    config: LdsBenchConfig
+
+    @property
+    def rows_file(self) -> Path:
+        """Return where its rows are kept; another truth or other options mean another file."""
+        decisive = [
+            _FORMAT,
+            xxhash.xxh3_64_hexdigest(self.subject.truth.read_bytes()),
+            asdict(self.features),
+            [scoring.damping for scoring in self.features.scorings],
+            self.config.queries,
+        ]
+        name = f"{self.features.name}.{xxhash.xxh3_64_hexdigest(repr(decisive).encode())}.json"
+        return work_folder(self.config, self.subject.name) / "rows" / name
+
+    def rows(self) -> list[Row] | None:
+        """Return its rows if it is done."""
+        if not self.rows_file.exists():
+            return None
+        return cast(list[Row], json.loads(self.rows_file.read_text()))
+
+
+def run_judging_job(job: JudgingJob) -> list[Row]:
+    """Compute features, score and judge; keep the rows and nothing else."""
+    torch.set_num_threads(job.config.where.threads)
+    folder = work_folder(job.config, job.subject.name) / "stores" / job.features.name
+    with untold():
+        rows = list(_rows(job, folder))
+    job.rows_file.parent.mkdir(parents=True, exist_ok=True)
+    write_json(job.rows_file, rows)
+    shutil.rmtree(folder)
+    return rows
+
+
+def _rows(job: JudgingJob, folder: Path) -> Iterator[Row]:
+    subject, features = job.subject, job.features
+    train = _featurized(job, subject.train, folder / "train")
+    gram = folder / "gram.h5"
+    if any(find_method(scoring.method).uses_kernel for scoring in features.scorings):
+        compute_gram(GramConfig(train, gram, quiet=True))
+    for name in QUERY_SETS:
+        query = _featurized(job, subject.queries(name), folder / name)
+        for scoring in features.scorings:
+            if scoring.along is None:
+                yield from _judged(job, scoring, name, train, query, gram)
+    for number, scoring in enumerate(features.scorings):
+        if scoring.along is not None:
+            query = _featurized_along(job, scoring.along, folder / f"along-{number}")
+            yield from _judged(job, scoring, "gen", train, query, gram)
+
+
+def _featurized(job: JudgingJob, images: str, store: Path) -> Path:
+    options = job.features.options(job.config.where.device)
+    return featurize(
+        FeaturizeConfig(images, store, job.subject.model, features=options, quiet=True)
+    ).path
+
+
+def _featurized_along(job: JudgingJob, along: str, store: Path) -> Path:
+    device = job.config.where.device
+    with_paths = write_paths(job.subject, device, visible=False)
+    config = FeaturizeConfig(
+        with_paths.generated,
+        store,
+        job.subject.model,
+        trajectory=with_paths.path,
+        features=job.features.options(device, along),
+        quiet=True,
+    )
+    return featurize(config).path
+
+
+def _judged(
+    job: JudgingJob, scoring: Scoring, queries: str, train: Path, query: Path, gram: Path
+) -> Iterator[Row]:
+    """Yield the row of each transform."""
+    out = train.parent / "scores.h5"
+    uses_kernel = find_method(scoring.method).uses_kernel
+    for transform in scoring.transforms:
+        options = ScoreOptions(
+            scoring.method,
+            damping=scoring.damping if uses_kernel else "auto",
+            transform=transform,
+            top_k=1,
+            save_scores="yes",
+        )
+        score(ScoreConfig(train, query, gram if uses_kernel else None, out, options, quiet=True))
+        yield _row(job, scoring.method, queries, transform, _lds(job, out, queries))
+        out.unlink()
+
+
+def _lds(job: JudgingJob, scores: Path, queries: str) -> Judged:
+    """Return the LDS of each rule's damping and of the oracle's, or the only one there is."""
+    config = LdsConfig(
+        (scores,), job.subject.truth, queries, queries=job.config.queries, quiet=True
+    )
+    judgements = open_judge(config).judge_each(scores)
+    groups = damping_groups(judgements)
+    if not groups:
+        return {"plain": estimate_numbers(judgements[0].estimate)}
+    (group,) = groups
+    rules = {str(rule.attributes["damping"]): _damped(rule) for rule in group.rules}
+    return {"rules": rules, "oracle": _damped(group.oracle)}
+
+
+def _damped(judgement: Judgement) -> Damped:
+    return {
+        **estimate_numbers(judgement.estimate),
+        "damping_relative": relative_damping(judgement) or 0.0,
+        "effective_dimension": judgement.attributes["effective_dimension"],
+    }
+
+
+def _row(job: JudgingJob, method: str, queries: str, transform: Transform, judged: Judged) -> Row:
+    features = job.features
+    return {
+        "data": job.subject.name,
+        "queries": queries,
+        "method": method,
+        "output_function": features.output_function,
+        "timesteps": features.timesteps,
+        "noise": features.noise,
+        "proj_dim": features.proj_dim,
+        "transform": transform,
+        **judged,
+    }

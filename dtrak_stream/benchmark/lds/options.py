@@ -1,0 +1,64 @@
+"""Every option of the LDS benchmark."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.evaluation.retraining.configuration import WorkerOptions
+from dtrak_stream.noise import NoiseKeying
+
+DataName = Literal["digits", "fashion-mnist"]
+
+
+@dataclass(frozen=True)
+class LdsBenchConfig:
+    """Judge output functions, timesteps, noise, transforms and baselines by retrained models (LDS).
+
+    The truth about 1,000 digits comes along: that part takes minutes. For Fashion-MNIST (two
+    classes, 16x16, 2,000 images) the full model, 200 generated images and the models retrained on
+    halves are made first, which takes an hour or more; they are kept in OUT.work. What is done is
+    not done again: an interrupted run goes on when the same command is given again.
+    """
+
+    out: Path = Path("runs/bench/lds")
+    """Results: OUT.json and OUT.md. Models, truth and finished rows are kept in OUT.work."""
+    data: tuple[DataName, ...] = ("digits", "fashion-mnist")
+    """Data sets."""
+    fashion_mnist: Path | None = None
+    """Folder of the Fashion-MNIST files (train-images-idx3-ubyte.gz and so on); Debian's package
+    dataset-fashion-mnist has them. Without it that part is skipped."""
+    output_functions: tuple[str, ...] = ("simple", "elbo", "square", "avg", "l1", "l2", "linf")
+    """What is differentiated."""
+    timesteps: tuple[int, ...] = (10, 100)
+    """K, numbers of timesteps."""
+    noise: tuple[NoiseKeying, ...] = ("shared", "per-sample")
+    """How noise is drawn."""
+    baselines: bool = True
+    """Also the other methods: pixels, gradient products, relative-if, renorm-if, journey-trak, das,
+    and what is fitted to retrained models; at the first of --timesteps, with shared noise."""
+    proj_dim: int = 4096
+    """Length k of a feature."""
+    queries: Literal["all", "even", "odd"] = "all"
+    """Judge by every second query only: choose on the even ones and report the odd ones."""
+    subsets: int = 32
+    """Models retrained on halves of Fashion-MNIST."""
+    where: tyro.conf.OmitArgPrefixes[WorkerOptions] = field(default_factory=WorkerOptions)
+    """Where models are trained, and features computed."""
+    quiet: bool = False
+    """Draw no progress bars."""
+
+    def __post_init__(self) -> None:
+        for flag, value, holds in (
+            ("--timesteps", self.timesteps, all(count > 0 for count in self.timesteps)),
+            ("--data", self.data, bool(self.data)),
+            ("--subsets", self.subsets, self.subsets > 2),
+        ):
+            if not holds:
+                raise ConfigurationError(
+                    f"{value} is not supported", where=flag, remedy="see --help"
+                )

@@ -1,0 +1,119 @@
+"""What is judged: sets of features, and the ways to score with each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dtrak_stream.benchmark.lds.options import LdsBenchConfig
+from dtrak_stream.feature_options import FeatureOptions
+from dtrak_stream.kernel import PATH, RULES
+from dtrak_stream.methods import METHODS, Transform
+from dtrak_stream.noise import NoiseKeying
+
+BOTH: tuple[Transform, ...] = ("none", "square")
+_PLAIN: tuple[Transform, ...] = ("none",)
+_STEP_OF_JOURNEY = "list:400"
+_DRAWS_OF_JOURNEY = 20
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """One way to score with a set of features.
+
+    Attributes
+    ----------
+    method
+        Its name.
+    transforms
+        Each is judged by itself.
+    along
+        What the features of queries are of, where they are made along sampling paths: then the
+        generated images alone are judged.
+    """
+
+    method: str
+    transforms: tuple[Transform, ...] = BOTH
+    along: str | None = None
+
+    @property
+    def damping(self) -> str:
+        """Return every damping that is judged; of no meaning for a method without a kernel."""
+        return ",".join([*RULES, *(f"{value:g}" for value in PATH)])
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """Features that are computed once and scored in several ways.
+
+    Attributes
+    ----------
+    output_function, timesteps, noise
+        f, K and how noise is drawn; K is 0 for image features.
+    proj_dim
+        k.
+    scorings
+        How they are scored.
+    unit_gradients
+        Whether the gradient of each timestep is brought to unit length (das).
+    """
+
+    output_function: str
+    timesteps: int
+    noise: NoiseKeying
+    proj_dim: int
+    scorings: tuple[Scoring, ...]
+    unit_gradients: bool = False
+
+    @property
+    def name(self) -> str:
+        """Return a name that no other set of the benchmark has."""
+        words = [self.output_function, str(self.timesteps), self.noise, str(self.proj_dim)]
+        return "-".join([*words, *(["unit"] if self.unit_gradients else [])])
+
+    def options(self, device: str, along: str | None = None) -> FeatureOptions:
+        """Return how they are computed; with `along`, of queries along their sampling paths."""
+        if self.timesteps == 0:
+            return FeatureOptions(self.output_function, device=device)
+        one_step = (along or "").endswith("(one-step)")
+        return FeatureOptions(
+            along or self.output_function,
+            timesteps=_STEP_OF_JOURNEY if one_step else str(self.timesteps),
+            noise=self.noise,
+            noise_draws=_DRAWS_OF_JOURNEY if one_step else 1,
+            timestep_weights="unit-gradient" if self.unit_gradients else "none",
+            proj_dim=self.proj_dim,
+            device=device,
+        )
+
+
+def feature_sets(config: LdsBenchConfig) -> list[FeatureSet]:
+    """Return what is computed, quick things first."""
+    sets = _baselines(config) if config.baselines else []
+    sets += [
+        FeatureSet(function, count, noise, config.proj_dim, (Scoring(_method_of(function)),))
+        for count in sorted(config.timesteps)
+        for function in config.output_functions
+        for noise in config.noise
+    ]
+    return sets
+
+
+def _baselines(config: LdsBenchConfig) -> list[FeatureSet]:
+    first, k = config.timesteps[0], config.proj_dim
+    journeys = [METHODS[name] for name in ("journey-trak", "journey-trak-averaged")]
+    of_losses = (
+        Scoring("gradient-dot"),
+        Scoring("gradient-cosine"),
+        Scoring("relative-if"),
+        Scoring("renorm-if"),
+        *(Scoring(method.name, BOTH, method.query_output_function) for method in journeys),
+    )
+    return [
+        FeatureSet("pixels", 0, "shared", k, (Scoring("pixel-dot"), Scoring("pixel-cosine"))),
+        FeatureSet("simple", first, "shared", k, of_losses),
+        FeatureSet("avg", first, "shared", k, (Scoring("das", _PLAIN),), unit_gradients=True),
+    ]
+
+
+def _method_of(output_function: str) -> str:
+    return "trak" if output_function in METHODS["trak"].output_functions else "d-trak"

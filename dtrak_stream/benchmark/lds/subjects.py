@@ -1,0 +1,147 @@
+"""The data sets of the LDS benchmark: model, training images, queries and the truth about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dtrak_stream.benchmark.lds.fashion_mnist import write_fashion_mnist
+from dtrak_stream.benchmark.lds.options import DataName, LdsBenchConfig
+from dtrak_stream.diffusion import EMBEDDED_FOLDER, EMBEDDED_MODEL
+from dtrak_stream.evaluation.retraining import RetrainConfig, retrain_subsets
+from dtrak_stream.generation import GenerationConfig, generate
+from dtrak_stream.training import (
+    ArchitectureOptions,
+    OptimisationOptions,
+    TrainingConfig,
+    train,
+)
+
+QUERY_SETS = ("val", "gen")
+GENERATED = 200
+_TRUTH_OF_DIGITS, _GENERATED_DIGITS = "digits_truth.npz", "digits_generated"
+_VALIDATION_DIGITS = "sklearn:digits[1000:1200]"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What one part of the benchmark is about.
+
+    Attributes
+    ----------
+    name
+        Of the data set.
+    model
+        The full model.
+    train
+        Its training images, as an image source.
+    validation, generated
+        Queries: images of the same kind it was not trained on, and its own images.
+    truth
+        Losses of `val` (validation) and `gen` (generated) under models retrained on halves.
+    path
+        Where sampling paths of the generated images are, or will be, written.
+    """
+
+    name: DataName
+    model: str
+    train: str
+    validation: str
+    generated: str
+    truth: Path
+    path: Path
+
+    def queries(self, name: str) -> str:
+        """Return the image source of a set of queries, `val` or `gen`."""
+        return self.validation if name == "val" else self.generated
+
+
+def digits(config: LdsBenchConfig) -> Subject:
+    """Return the digits: model, generated images and truth come along."""
+    return Subject(
+        "digits",
+        EMBEDDED_MODEL,
+        "sklearn:digits[:1000]",
+        _VALIDATION_DIGITS,
+        str(EMBEDDED_FOLDER / _GENERATED_DIGITS),
+        EMBEDDED_FOLDER / _TRUTH_OF_DIGITS,
+        work_folder(config, "digits") / "generated",
+    )
+
+
+def fashion_mnist(config: LdsBenchConfig) -> Subject:
+    """Return Fashion-MNIST as it will be once `prepare_fashion_mnist` is done."""
+    folder = work_folder(config, "fashion-mnist")
+    return Subject(
+        "fashion-mnist",
+        str(folder / "model"),
+        str(folder / "train.npy"),
+        str(folder / "validation.npy"),
+        str(folder / "generated"),
+        folder / "truth.npz",
+        folder / "generated-again",
+    )
+
+
+def prepare_fashion_mnist(config: LdsBenchConfig, source: Path) -> None:
+    """Shrink the images, train the full model, generate, and retrain on halves; resumably.
+
+    Raises
+    ------
+    InputError, CorruptFileError
+        If the files of Fashion-MNIST are not there or not what they should be.
+    InterruptedRunError
+        On Ctrl-C. The same call goes on where it stopped.
+    """
+    subject, visible = fashion_mnist(config), not config.quiet
+    write_fashion_mnist(source, Path(subject.train), Path(subject.validation))
+    train(training_of_fashion_mnist(config), visible=visible)
+    generation = GenerationConfig(
+        Path(subject.generated),
+        subject.model,
+        GENERATED,
+        device=config.where.device,
+    )
+    generate(generation, visible=visible)
+    retrain_subsets(
+        RetrainConfig(
+            subject.truth,
+            tuple(f"{name}={subject.queries(name)}" for name in QUERY_SETS),
+            subject.model,
+            images=subject.train,
+            subsets=config.subsets,
+            where=config.where,
+            quiet=config.quiet,
+        )
+    )
+
+
+def training_of_fashion_mnist(config: LdsBenchConfig) -> TrainingConfig:
+    """Return how the full model is trained: 173,209 parameters, 2,400 steps of 128 images."""
+    subject = fashion_mnist(config)
+    return TrainingConfig(
+        images=subject.train,
+        out=Path(subject.model),
+        device=config.where.device,
+        architecture=ArchitectureOptions(
+            block_out_channels=(8, 16, 32),
+            layers_per_block=1,
+            attention_levels=(2,),
+            norm_num_groups=8,
+        ),
+        optimisation=OptimisationOptions(epochs=150, learning_rate=0.004),
+    )
+
+
+def write_paths(subject: Subject, device: str, *, visible: bool) -> Subject:
+    """Generate the images once more with their sampling paths; return the subject with those."""
+    config = GenerationConfig(
+        subject.path, subject.model, GENERATED, device=device, save_trajectory=True
+    )
+    generate(config, visible=visible)
+    return replace(subject, generated=str(subject.path))
+
+
+def work_folder(config: LdsBenchConfig, name: str) -> Path:
+    """Return where models, truth and finished rows of a data set are kept."""
+    return config.out.with_name(config.out.name + ".work") / name
