@@ -25,7 +25,7 @@ def test_help_of_a_subcommand_lists_its_options(name):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "a subcommand is missing; use one of: featurize, main-job, projectors"),
+        ([], "a subcommand is missing; use one of: featurize, lds, main-job, projectors"),
         (["nothing"], "there is no subcommand nothing; use one of"),
         (["--repeats", "3"], "there is no subcommand --repeats; use one of"),
         (["projectors", "--nothing"], "--nothing"),

@@ -200,7 +200,7 @@ def test_oracle_and_rule_chosen_damping_are_told_apart(tmp_path, truth, scores):
     assert rule == result.estimates[0].value
     assert oracle == max(estimate.value for estimate in result.estimates) > rule
     assert group[0]["oracle_damping_relative"] == 1.0
-    assert f"| {100 * rule:.2f} | {100 * oracle:.2f} at 1, best of 4 |" in result.report
+    assert f"| {100 * rule:.2f} (auto) | {100 * oracle:.2f} at 1, best of 4 |" in result.report
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
