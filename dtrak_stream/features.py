@@ -11,7 +11,7 @@ from dtrak_stream.feature_options import FeatureOptions, check_options
 from dtrak_stream.featurizer import Featurizer
 from dtrak_stream.gradients import GradientTask, LossScale, timestep_batched_engine
 from dtrak_stream.noise import ImageNoise
-from dtrak_stream.objectives import OutputFunction, choose_timesteps
+from dtrak_stream.objectives import DEFAULT_TIMESTEPS, OutputFunction, choose_timesteps
 from dtrak_stream.probes import probe_names
 from dtrak_stream.projectors import Projector, SideBySideProjector, make_projector
 from dtrak_stream.timing import StageTimer
@@ -45,7 +45,7 @@ def make_task(model: str, options: FeatureOptions) -> GradientTask:
         denoiser,
         parameters,
         first,
-        choose_timesteps(options.timesteps, denoiser.schedule.num_timesteps),
+        choose_timesteps(options.timesteps or DEFAULT_TIMESTEPS, denoiser.schedule.num_timesteps),
         ImageNoise(options.seed, options.noise),
         options.noise_draws,
         tuple(others),

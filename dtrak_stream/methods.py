@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.objectives import interpolation_eta
+from dtrak_stream.objectives import DEFAULT_TIMESTEPS, interpolation_eta
 
 Needs = Literal["gradients", "pixels", "clip", "trajectory", "unit-gradients", "subsets"]
 Normalisation = Literal["none", "cosine", "relative-if", "renorm", "leverage"]
-Transform = Literal["none", "square", "mean-square", "abs"]
+Transform = Literal["none", "signed-square", "square", "mean-square", "abs"]
+SIGNED: tuple[Transform, ...] = ("none", "signed-square")
+"""Transforms that tell proponents from opponents."""
 
 NEEDS: dict[Needs, str] = {
     "gradients": "gradients of queries and training samples",
@@ -59,6 +61,8 @@ class Method:
         What the method itself does to the score; where it squares, no other transform is taken.
     query_output_function
         What the features of queries are of, where it is not what those of training samples are.
+    timesteps
+        What --timesteps is unless told otherwise.
     """
 
     name: str
@@ -72,11 +76,13 @@ class Method:
     cost: str
     transform: Transform = "none"
     query_output_function: str | None = None
+    timesteps: str = DEFAULT_TIMESTEPS
 
 
 _DOT = "phi_q . phi_n"
 _COSINE = "phi_q . phi_n / (|phi_q| |phi_n|)"
 _CORE = "phi_q^T K^-1 phi_n"
+_BEST = "s |s|, s = phi_q^T K^-1 phi_n"
 _DAS = "(phi_q^T K^-1 phi_n r_n / (1 - h_n))^2"
 _GRADIENTS = "N T gradients"
 _KERNEL = f"{_GRADIENTS}, Gram, one solve"
@@ -95,6 +101,7 @@ _TABLE = (
     Method("gas", "mean over checkpoints of cosine", "Hammoudeh and Lowd 2022", "gradients", "simple", _ANY, False, "cosine", _MODELS),
     Method("trak", _CORE, "Park et al. 2023", "gradients", "simple", _LOSSES, True, "none", _KERNEL),
     Method("d-trak", _CORE, "Zheng et al. 2024", "gradients", "square", _PREDICTION_FUNCTIONS, True, "none", _KERNEL),
+    Method("best", _BEST, "this project (README)", "gradients", "avg", ("avg",), True, "none", "2 N gradients, Gram, one solve", transform="signed-square", timesteps="share:0.06,0.2"),
     Method("relative-if", f"{_CORE} / |K^-1 phi_n|", "Barshan et al. 2020", "gradients", "simple", _ANY, True, "relative-if", f"{_KERNEL}, N solves"),
     Method("renorm-if", f"{_CORE} / |phi_n|", "Hammoudeh and Lowd 2022", "gradients", "simple", _ANY, True, "renorm", _KERNEL),
     Method("journey-trak", f"{_CORE}, q: one step of its sampling", "Georgiev et al. 2023", "trajectory", "simple", ("simple",), True, "none", _KERNEL, query_output_function=_ONE_STEP),
@@ -149,7 +156,7 @@ def refuse_other_output_function(method: Method, output_function: str) -> None:
 def transform_of(method: Method, asked: Transform) -> Transform:
     """Return what is done to the scores of a method when the user asks for `asked`.
 
-    A method whose score is a square by itself stays one: asking for `square` changes nothing.
+    A method whose score is a square by itself stays one: asking for that changes nothing.
 
     Raises
     ------
@@ -159,7 +166,7 @@ def transform_of(method: Method, asked: Transform) -> Transform:
     if method.transform == "none" or asked in ("none", method.transform):
         return asked if method.transform == "none" else method.transform
     raise ConfigurationError(
-        f"the score of {method.name} is a square already",
+        f"the score of {method.name} is transformed already ({method.transform})",
         where=f"--transform {asked}",
         remedy="leave it out, or choose another --method",
     )

@@ -7,6 +7,7 @@ what the denoiser answers, `target` what it is trained to answer.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -121,7 +122,7 @@ def interpolation_eta(name: str) -> float:
     match = _INTERPOLATION.fullmatch(name)
     try:
         return float(match.group(1)) if match else _refuse_output_function(name)
-    except ValueError:
+    except (ValueError, OverflowError):
         return _refuse_output_function(name)
 
 
@@ -133,6 +134,9 @@ def _refuse_output_function(name: str) -> float:
     )
 
 
+DEFAULT_TIMESTEPS = "10"
+
+
 def choose_timesteps(choice: str, num_timesteps: int) -> tuple[int, ...]:
     """Return the timesteps over which f is averaged.
 
@@ -140,7 +144,7 @@ def choose_timesteps(choice: str, num_timesteps: int) -> tuple[int, ...]:
     ----------
     choice
         `10` or `uniform:10`: the first 10 of range(0, T, T // 10). `cumulative:10`: range(10).
-        `list:0,250,500`: these.
+        `list:0,250,500`: these. `share:0.06,0.2`: these shares of T, rounded down.
     num_timesteps
         T, the model's number of training timesteps.
 
@@ -153,6 +157,10 @@ def choose_timesteps(choice: str, num_timesteps: int) -> tuple[int, ...]:
     try:
         if kind == "list":
             return _checked(tuple(int(t) for t in value.split(",")), choice, num_timesteps)
+        if kind == "share":
+            shares = [float(share) for share in value.split(",")]
+            named = tuple(math.floor(share * num_timesteps) for share in shares)
+            return _checked(named, choice, num_timesteps)
         count = int(value)
     except ValueError:
         return _refuse_timesteps("cannot be read", choice)
@@ -177,7 +185,8 @@ def _refuse_timesteps(what: str, choice: str) -> tuple[int, ...]:
     raise ConfigurationError(
         what,
         where=f"--timesteps {choice}",
-        remedy="use a count such as 10, uniform:10, cumulative:10 or list:0,250,500",
+        remedy="use a count such as 10, uniform:10, cumulative:10, list:0,250,500 or "
+        "share:0.06,0.2 (of T)",
     )
 
 

@@ -66,7 +66,8 @@ def with_method_features(config: AttributeConfig) -> AttributeConfig:
     method = find_method(config.score_options.method)
     chosen = config.features.output_function or method.output_function
     refuse_other_output_function(method, chosen)
-    features = dataclasses.replace(config.features, output_function=chosen)
+    timesteps = config.features.timesteps or method.timesteps
+    features = dataclasses.replace(config.features, output_function=chosen, timesteps=timesteps)
     if method.needs == "unit-gradients":
         features = dataclasses.replace(features, timestep_weights="unit-gradient")
     return dataclasses.replace(config, features=features)

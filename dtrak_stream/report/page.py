@@ -58,7 +58,7 @@ class Page:
         """Return what makes the bars of each query's groups; None if there are no groups."""
         if self.groups is None or not self.groups.count:
             return None
-        unsigned_scores = self.scores.attributes["transform"] != "none"
+        unsigned_scores = not self.scores.has_sign
         count = self.options.shown_groups
         return GroupBars(self.groups, count, unsigned_scores=unsigned_scores)
 

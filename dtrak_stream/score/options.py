@@ -18,8 +18,9 @@ class ScoreOptions:
     """lambda: auto (by effective degrees of freedom), auto-oas (by shrinkage), a multiple of the \
 mean eigenvalue such as 0.1, abs:500, several of these as 0.01,0.1,abs:500, or path."""
     transform: Transform = "none"
-    """square or abs: scores without a sign; they predict retraining better, but have no \
-opponents. Of several stores the mean is squared; mean-square: the mean of the squares."""
+    """signed-square: s |s|, which predicts retraining better and ranks as s does; square or abs: \
+scores without a sign, so without opponents. Of several stores the mean is squared; mean-square: \
+the mean of the squares."""
     top_k: int = 100
     """Length of the lists of proponents and of opponents that are kept for each query."""
     save_scores: Literal["auto", "yes", "no"] = "auto"

@@ -182,7 +182,9 @@ class Scorer:
 
 
 def transformed(scores: FloatArray, transform: Transform) -> FloatArray:
-    """Return averages squared, without their sign, or as they are."""
+    """Return averages squared, squared with their sign, without their sign, or as they are."""
     if transform == "square":
         return np.square(scores)
+    if transform == "signed-square":
+        return scores * np.abs(scores)
     return np.abs(scores) if transform == "abs" else scores

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrak_stream.errors import CorruptFileError, InputError
+from dtrak_stream.methods import SIGNED
 
 End = Literal["top", "bottom"]
 
@@ -90,7 +91,7 @@ class ScoresFile:
     @property
     def has_sign(self) -> bool:
         """Return whether scores tell proponents from opponents: they are not squares or such."""
-        return bool(_plain(self._file.attrs["transform"]) == "none")
+        return _plain(self._file.attrs["transform"]) in SIGNED
 
     @property
     def root_name(self) -> str:

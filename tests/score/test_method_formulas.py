@@ -80,13 +80,14 @@ def test_each_method_is_its_formula(tmp_path, method, form):
     assert ("damping_absolute" in facts) == METHODS[method].uses_kernel
 
 
-@pytest.mark.parametrize("transform", ["square", "abs"])
+@pytest.mark.parametrize("transform", ["square", "signed-square", "abs"])
 @pytest.mark.parametrize("method", ["gradient-cosine", "renorm-if", "trak"])
 def test_any_first_order_score_can_be_squared_or_made_absolute(tmp_path, method, transform):
     run = run_of(tmp_path, method)
     scores = run.scores(method=method, damping=f"abs:{DAMPING}", transform=transform)
     tau = reference(method, TRAIN, QUERY, DAMPING)
-    assert close(scores, tau**2 if transform == "square" else np.abs(tau))
+    expected = {"square": tau**2, "signed-square": tau * np.abs(tau), "abs": np.abs(tau)}
+    assert close(scores, expected[transform])
 
 
 @pytest.mark.parametrize("method", OF_FEATURES)

@@ -10,7 +10,7 @@ from dtrak_stream.kernel import PATH, RULES
 from dtrak_stream.methods import METHODS, Transform
 from dtrak_stream.noise import NoiseKeying
 
-BOTH: tuple[Transform, ...] = ("none", "square")
+ALL: tuple[Transform, ...] = ("none", "signed-square", "square")
 _PLAIN: tuple[Transform, ...] = ("none",)
 _STEP_OF_JOURNEY = "list:400"
 _DRAWS_OF_JOURNEY = 20
@@ -32,7 +32,7 @@ class Scoring:
     """
 
     method: str
-    transforms: tuple[Transform, ...] = BOTH
+    transforms: tuple[Transform, ...] = ALL
     along: str | None = None
 
     @property
@@ -55,6 +55,8 @@ class FeatureSet:
         How they are scored.
     unit_gradients
         Whether the gradient of each timestep is brought to unit length (das).
+    grid
+        Which timesteps, where they are not K evenly spaced ones.
     """
 
     output_function: str
@@ -63,12 +65,15 @@ class FeatureSet:
     proj_dim: int
     scorings: tuple[Scoring, ...]
     unit_gradients: bool = False
+    grid: str | None = None
 
     @property
     def name(self) -> str:
         """Return a name that no other set of the benchmark has."""
         words = [self.output_function, str(self.timesteps), self.noise, str(self.proj_dim)]
-        return "-".join([*words, *(["unit"] if self.unit_gradients else [])])
+        return "-".join(
+            [*words, *(["unit"] if self.unit_gradients else []), *(["grid"] if self.grid else [])]
+        )
 
     def options(self, device: str, along: str | None = None) -> FeatureOptions:
         """Return how they are computed; with `along`, of queries along their sampling paths."""
@@ -77,7 +82,7 @@ class FeatureSet:
         one_step = (along or "").endswith("(one-step)")
         return FeatureOptions(
             along or self.output_function,
-            timesteps=_STEP_OF_JOURNEY if one_step else str(self.timesteps),
+            timesteps=_STEP_OF_JOURNEY if one_step else self.grid or str(self.timesteps),
             noise=self.noise,
             noise_draws=_DRAWS_OF_JOURNEY if one_step else 1,
             timestep_weights="unit-gradient" if self.unit_gradients else "none",
@@ -106,9 +111,11 @@ def _baselines(config: LdsBenchConfig) -> list[FeatureSet]:
         Scoring("gradient-cosine"),
         Scoring("relative-if"),
         Scoring("renorm-if"),
-        *(Scoring(method.name, BOTH, method.query_output_function) for method in journeys),
+        *(Scoring(method.name, ALL, method.query_output_function) for method in journeys),
     )
+    best = METHODS["best"].timesteps
     return [
+        FeatureSet("avg", len(best.split(",")), "shared", k, (Scoring("best", _PLAIN),), grid=best),
         FeatureSet("pixels", 0, "shared", k, (Scoring("pixel-dot"), Scoring("pixel-cosine"))),
         FeatureSet("simple", first, "shared", k, of_losses),
         FeatureSet("avg", first, "shared", k, (Scoring("das", _PLAIN),), unit_gradients=True),

@@ -14,7 +14,7 @@ from dtrak_stream.kernel import RULES
 from dtrak_stream.methods import METHODS
 
 _CORE = ("trak", "d-trak")
-_TRANSFORMS = ("none", "square")
+_TRANSFORMS = {"none": "s", "signed-square": r"s\|s\|", "square": "s²"}
 _NOTHING = "–"
 
 
@@ -24,7 +24,7 @@ def as_markdown(numbers: dict[str, Any]) -> str:
         "# Linear datamodeling score",
         "LDS x 100. `rule` is the damping that `--damping auto` chooses without any truth; "
         "`oracle` is the best of a list on the very truth that judges it, an upper bound. "
-        "tau: the score; tau²: its square.",
+        r"s: the score; s\|s\|: its square with its sign (signed-square); s²: its square.",
     ]
     for data, truth in numbers["truth"].items():
         rows: list[Row] = [row for row in numbers["rows"] if row["data"] == data]
@@ -54,7 +54,7 @@ def _recipes(rows: Sequence[Row]) -> str:
     """Return f x K x noise, each with val, gen, tau, tau², rule and oracle."""
     headings = ["f", "K", "noise"]
     for queries in QUERY_SETS:
-        for sign in ("tau", "tau²"):
+        for sign in _TRANSFORMS.values():
             headings += [f"{queries} {sign}, rule", f"{queries} {sign}, oracle"]
     lines: dict[tuple[str, int, str], list[str]] = {}
     core = [row for row in rows if row["method"] in _CORE]
@@ -89,16 +89,13 @@ def _baselines(rows: Sequence[Row]) -> str:
     headings += [f"{queries}, {kind}" for queries in QUERY_SETS for kind in ("rule", "oracle")]
     lines: dict[tuple[str, str, str, int], list[str]] = {}
     for row in rows:
-        name = row["method"] + (", squared" if _squared(row) else "")
+        sign = "" if METHODS[row["method"]].transform != "none" else _TRANSFORMS[row["transform"]]
+        name = row["method"] + (f", {sign}" if sign not in ("", "s") else "")
         key = (name, row["transform"], row["output_function"], row["timesteps"])
         cells = lines.setdefault(key, [_NOTHING] * (2 * len(QUERY_SETS)))
         at = 2 * QUERY_SETS.index(row["queries"])
         cells[at : at + 2] = _rule_and_oracle(row)
     return table(headings, [[n, f, str(k or _NOTHING), *c] for (n, _, f, k), c in lines.items()])
-
-
-def _squared(row: Row) -> bool:
-    return row["transform"] == "square" and METHODS[row["method"]].transform == "none"
 
 
 def _rule_and_oracle(row: Row) -> list[str]:
@@ -116,9 +113,8 @@ def _rules(rows: Sequence[Row]) -> str:
             lost = [row["oracle"]["value"] - row["rules"][rule]["value"] for row in damped]
             if lost:
                 points = 100 * np.array(lost)
-                sign = _TRANSFORMS.index(transform)
                 cells = [f"{points.mean():.2f}", f"{np.median(points):.2f}", f"{points.max():.2f}"]
-                lines.append([f"`{rule}`, {('tau', 'tau²')[sign]}", str(len(lost)), *cells])
+                lines.append([f"`{rule}`, {_TRANSFORMS[transform]}", str(len(lost)), *cells])
     return table(("rule", "recipes", "mean loss", "median loss", "largest loss"), lines)
 
 
