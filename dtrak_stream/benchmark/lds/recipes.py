@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dtrak_stream.benchmark.lds.options import LdsBenchConfig
 from dtrak_stream.feature_options import FeatureOptions
@@ -92,15 +92,19 @@ class FeatureSet:
 
 
 def feature_sets(config: LdsBenchConfig) -> list[FeatureSet]:
-    """Return what is computed, quick things first."""
-    sets = _baselines(config) if config.baselines else []
-    sets += [
+    """Return what is computed, quick things first; features that serve two ends are one set."""
+    wanted = _baselines(config) if config.baselines else []
+    wanted += [
         FeatureSet(function, count, noise, config.proj_dim, (Scoring(_method_of(function)),))
         for count in sorted(config.timesteps)
         for function in config.output_functions
         for noise in config.noise
     ]
-    return sets
+    sets: dict[str, FeatureSet] = {}
+    for each in wanted:
+        before = sets[each.name].scorings if each.name in sets else ()
+        sets[each.name] = replace(each, scorings=before + each.scorings)
+    return list(sets.values())
 
 
 def _baselines(config: LdsBenchConfig) -> list[FeatureSet]:

@@ -1,0 +1,156 @@
+"""tools/bench.py lds: the order of methods on the shipped truth, resuming, and its data."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dtrak_stream.benchmark.lds import LdsBenchConfig, measure_lds
+from dtrak_stream.benchmark.lds.fashion_mnist import CLASSES, write_fashion_mnist
+from dtrak_stream.benchmark.lds.judging import JudgingJob, run_judging_job
+from dtrak_stream.benchmark.lds.recipes import FeatureSet, Scoring, feature_sets
+from dtrak_stream.benchmark.lds.subjects import digits
+from dtrak_stream.errors import ConfigurationError, CorruptFileError, InputError
+from dtrak_stream.methods import METHODS
+from dtrak_stream.processes import run_jobs
+
+DEFAULT_FLOOR = 0.30
+"""LDS at default settings, less four standard errors of its difference between machines."""
+
+
+@pytest.fixture(autouse=True)
+def as_many_threads_as_before():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory) -> dict[str, dict[str, float]]:
+    """LDS of validation and generated digits, with rule-chosen damping, by name of recipe."""
+    config = LdsBenchConfig(out=tmp_path_factory.mktemp("lds") / "lds", quiet=True)
+    best = METHODS["best"].timesteps
+    plain = ("none",)
+    sets = {
+        "trak, per sample": FeatureSet("simple", 10, "per-sample", 4096, (Scoring("trak", plain),)),
+        "d-trak, per sample": FeatureSet(
+            "square", 10, "per-sample", 4096, (Scoring("d-trak", plain),)
+        ),
+        "d-trak, shared": FeatureSet("square", 10, "shared", 4096, (Scoring("d-trak", plain),)),
+        "best": FeatureSet("avg", 2, "shared", 4096, (Scoring("best", plain),), grid=best),
+    }
+    jobs = [JudgingJob(digits(config), each, config) for each in sets.values()]
+    list(run_jobs(run_judging_job, jobs, workers=2))
+    found = {}
+    for name, job in zip(sets, jobs, strict=True):
+        rows = job.rows() or []
+        found[name] = {row["queries"]: row["rules"]["auto"]["value"] for row in rows}
+    return found
+
+
+@pytest.mark.parametrize("queries", ["val", "gen"])
+def test_methods_stand_in_the_order_that_retraining_found(judged, queries):
+    lds = {name: values[queries] for name, values in judged.items()}
+    assert lds["d-trak, per sample"] > lds["trak, per sample"]
+    assert lds["d-trak, shared"] > lds["d-trak, per sample"] + 0.1
+    assert lds["best"] > lds["d-trak, shared"] + 0.1
+
+
+def test_default_settings_stay_above_their_floor(judged):
+    assert min(judged["d-trak, shared"].values()) > DEFAULT_FLOOR - 0.05
+
+
+def quick(out: Path, **changes) -> LdsBenchConfig:
+    options = {
+        "data": ("digits",),
+        "output_functions": ("square",),
+        "timesteps": (1,),
+        "noise": ("shared",),
+        "baselines": False,
+        "quiet": True,
+    }
+    return LdsBenchConfig(out=out, **{**options, **changes})
+
+
+def test_rows_are_kept_and_not_made_again(tmp_path, monkeypatch):
+    out = tmp_path / "lds"
+    page = measure_lds(quick(out)).path.read_text()
+    numbers = json.loads(out.with_name("lds.json").read_text())
+    assert [row["transform"] for row in numbers["rows"]] == ["none", "signed-square", "square"] * 2
+    ceiling = numbers["truth"]["digits"]["val"]
+    assert ceiling["seeds"] == 2
+    assert 0 < ceiling["seed_agreement"] < ceiling["noise_ceiling"] < 1
+    for row in numbers["rows"]:
+        assert row["oracle"]["value"] >= max(rule["value"] for rule in row["rules"].values())
+        assert row["oracle"]["value"] < ceiling["noise_ceiling"]
+    assert f"| {100 * numbers['rows'][0]['rules']['auto']['value']:.1f} |" in page
+    assert not list((tmp_path / "lds.work" / "digits" / "stores").iterdir())
+    monkeypatch.setattr("dtrak_stream.benchmark.lds.run.run_judging_job", None)
+    measure_lds(quick(out))
+    assert json.loads(out.with_name("lds.json").read_text())["rows"] == numbers["rows"]
+
+
+def test_every_recipe_has_features_of_its_own():
+    sets = feature_sets(LdsBenchConfig())
+    assert len({each.name for each in sets}) == len(sets)
+    methods = {scoring.method for each in sets for scoring in each.scorings}
+    needing_nothing_else = {
+        method.name
+        for method in METHODS.values()
+        if method.needs not in ("clip", "subsets") and method.name not in ("tracincp", "gas")
+    }
+    assert methods == needing_nothing_else
+
+
+def test_fashion_mnist_is_skipped_or_asked_for(tmp_path, capsys):
+    with pytest.raises(ConfigurationError, match="--fashion-mnist FOLDER"):
+        measure_lds(LdsBenchConfig(out=tmp_path / "lds", data=("fashion-mnist",)))
+    assert "Fashion-MNIST is skipped" in capsys.readouterr().err
+
+
+def write_idx(path: Path, values: np.ndarray) -> None:
+    header = b"\x00\x00\x08" + bytes([values.ndim])
+    header += b"".join(size.to_bytes(4, "big") for size in values.shape)
+    path.write_bytes(gzip.compress(header + values.astype(np.uint8).tobytes()))
+
+
+@pytest.fixture
+def idx_folder(tmp_path) -> Path:
+    generator = np.random.default_rng(0)
+    for part, count in (("train", 30), ("t10k", 12)):
+        labels = np.arange(count) % 10
+        brightness = 20 * labels[:, None, None]
+        pixels = brightness + generator.integers(0, 3, (count, 28, 28))
+        write_idx(tmp_path / f"{part}-images-idx3-ubyte.gz", pixels)
+        write_idx(tmp_path / f"{part}-labels-idx1-ubyte.gz", labels)
+    return tmp_path
+
+
+def test_fashion_mnist_is_shrunk_and_of_two_classes(idx_folder):
+    train, validation = idx_folder / "train.npy", idx_folder / "validation.npy"
+    write_fashion_mnist(idx_folder, train, validation)
+    images = np.load(train)
+    assert images.shape == (6, 16, 16)
+    assert images.dtype == np.uint8
+    expected = [20 * CLASSES[i % 2] + 1 for i in range(6)]
+    np.testing.assert_allclose(images.mean(axis=(1, 2)), expected, atol=0.6)
+    assert len(np.load(validation)) == 3
+
+
+def test_what_is_not_fashion_mnist_is_refused(idx_folder, tmp_path):
+    out = (tmp_path / "a.npy", tmp_path / "b.npy")
+    images = idx_folder / "train-images-idx3-ubyte.gz"
+    whole = images.read_bytes()
+    for content in (whole[:-20], gzip.compress(gzip.decompress(whole)[:-1]), b"no gzip"):
+        images.write_bytes(content)
+        with pytest.raises(CorruptFileError, match="train-images"):
+            write_fashion_mnist(idx_folder, *out)
+    images.unlink()
+    with pytest.raises(InputError, match="no such file"):
+        write_fashion_mnist(idx_folder, *out)
+    assert not out[0].exists()
