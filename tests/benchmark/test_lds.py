@@ -19,8 +19,9 @@ from dtrak_stream.errors import ConfigurationError, CorruptFileError, InputError
 from dtrak_stream.methods import METHODS
 from dtrak_stream.processes import run_jobs
 
-DEFAULT_FLOOR = 0.30
-"""LDS at default settings, less four standard errors of its difference between machines."""
+DEFAULT_FLOOR = 0.288
+"""Two standard errors below what was measured at default settings: 40.2 +- 2.0 for validation
+images and 33.0 +- 2.1 for generated ones, x 100."""
 
 
 @pytest.fixture(autouse=True)
@@ -31,38 +32,47 @@ def as_many_threads_as_before():
 
 
 @pytest.fixture(scope="module")
-def judged(tmp_path_factory) -> dict[str, dict[str, float]]:
-    """LDS of validation and generated digits, with rule-chosen damping, by name of recipe."""
+def judged(tmp_path_factory) -> dict[tuple[str, str, str], float]:
+    """LDS with rule-chosen damping, by name of recipe, transform and set of queries."""
     config = LdsBenchConfig(out=tmp_path_factory.mktemp("lds") / "lds", quiet=True)
+    both = (Scoring("d-trak", ("none", "square")),)
     best = METHODS["best"].timesteps
-    plain = ("none",)
     sets = {
-        "trak, per sample": FeatureSet("simple", 10, "per-sample", 4096, (Scoring("trak", plain),)),
-        "d-trak, per sample": FeatureSet(
-            "square", 10, "per-sample", 4096, (Scoring("d-trak", plain),)
+        "trak, per sample": FeatureSet(
+            "simple", 10, "per-sample", 4096, (Scoring("trak", ("square",)),)
         ),
-        "d-trak, shared": FeatureSet("square", 10, "shared", 4096, (Scoring("d-trak", plain),)),
-        "best": FeatureSet("avg", 2, "shared", 4096, (Scoring("best", plain),), grid=best),
+        "d-trak, per sample": FeatureSet("square", 10, "per-sample", 4096, both),
+        "d-trak, shared": FeatureSet("square", 10, "shared", 4096, both),
+        "best": FeatureSet("avg", 2, "shared", 4096, (Scoring("best", ("none",)),), grid=best),
     }
     jobs = [JudgingJob(digits(config), each, config) for each in sets.values()]
     list(run_jobs(run_judging_job, jobs, workers=2))
-    found = {}
-    for name, job in zip(sets, jobs, strict=True):
-        rows = job.rows() or []
-        found[name] = {row["queries"]: row["rules"]["auto"]["value"] for row in rows}
-    return found
+    return {
+        (name, row["transform"], row["queries"]): row["rules"]["auto"]["value"]
+        for name, job in zip(sets, jobs, strict=True)
+        for row in job.rows() or []
+    }
+
+
+def test_d_trak_is_above_trak_with_noise_per_sample(judged):
+    d_trak, trak = (
+        np.mean([judged[f"{method}, per sample", "square", queries] for queries in ("val", "gen")])
+        for method in ("d-trak", "trak")
+    )
+    assert d_trak > trak
 
 
 @pytest.mark.parametrize("queries", ["val", "gen"])
-def test_methods_stand_in_the_order_that_retraining_found(judged, queries):
-    lds = {name: values[queries] for name, values in judged.items()}
-    assert lds["d-trak, per sample"] > lds["trak, per sample"]
-    assert lds["d-trak, shared"] > lds["d-trak, per sample"] + 0.1
-    assert lds["best"] > lds["d-trak, shared"] + 0.1
+def test_shared_noise_is_above_noise_per_sample_and_best_above_both(judged, queries):
+    for transform in ("none", "square"):
+        shared = judged["d-trak, shared", transform, queries]
+        assert shared > judged["d-trak, per sample", transform, queries] + 0.1
+    assert judged["best", "none", queries] > judged["d-trak, shared", "square", queries]
 
 
 def test_default_settings_stay_above_their_floor(judged):
-    assert min(judged["d-trak, shared"].values()) > DEFAULT_FLOOR - 0.05
+    for queries in ("val", "gen"):
+        assert judged["d-trak, shared", "none", queries] > DEFAULT_FLOOR
 
 
 def quick(out: Path, **changes) -> LdsBenchConfig:
@@ -120,7 +130,7 @@ def write_idx(path: Path, values: np.ndarray) -> None:
 
 
 @pytest.fixture
-def idx_folder(tmp_path) -> Path:
+def idx_folder(tmp_path: Path) -> Path:
     generator = np.random.default_rng(0)
     for part, count in (("train", 30), ("t10k", 12)):
         labels = np.arange(count) % 10
