@@ -7,7 +7,6 @@ what the denoiser answers, `target` what it is trained to answer.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -144,7 +143,7 @@ def choose_timesteps(choice: str, num_timesteps: int) -> tuple[int, ...]:
     ----------
     choice
         `10` or `uniform:10`: the first 10 of range(0, T, T // 10). `cumulative:10`: range(10).
-        `list:0,250,500`: these. `share:0.06,0.2`: these shares of T, rounded down.
+        `list:0,250,500`: these. `share:0.06,0.2`: these shares of T, rounded.
     num_timesteps
         T, the model's number of training timesteps.
 
@@ -159,10 +158,10 @@ def choose_timesteps(choice: str, num_timesteps: int) -> tuple[int, ...]:
             return _checked(tuple(int(t) for t in value.split(",")), choice, num_timesteps)
         if kind == "share":
             shares = [float(share) for share in value.split(",")]
-            named = tuple(math.floor(share * num_timesteps) for share in shares)
+            named = tuple(round(share * num_timesteps) for share in shares)
             return _checked(named, choice, num_timesteps)
         count = int(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return _refuse_timesteps("cannot be read", choice)
     if not 1 <= count <= num_timesteps:
         return _refuse_timesteps(f"must be from 1 to {num_timesteps}", choice)

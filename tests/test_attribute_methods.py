@@ -171,3 +171,15 @@ def test_a_gram_of_a_method_with_a_kernel_is_asked_for(ensemble, tmp_path, capsy
     code, _, errors = run_tool("score", words, capsys)
     assert code == EXIT_REFUSED
     assert "tools/gram.py" in errors
+
+
+def test_best_is_the_signed_square_of_avg_at_timesteps_of_its_own(model_folder, sources, tmp_path):
+    config = job(model_folder, sources, tmp_path / "best", method="best")
+    config = dataclasses.replace(config, features=small_features(timesteps=None))
+    best = scores_in(dtrak_stream.attribute(config).scores)
+    plain = job(model_folder, sources, tmp_path / "avg", method="d-trak")
+    features = small_features(output_function="avg", timesteps="share:0.06,0.2")
+    plain = dataclasses.replace(plain, features=features)
+    tau = scores_in(dtrak_stream.attribute(plain).scores)
+    np.testing.assert_allclose(best, tau * np.abs(tau), rtol=1e-6)
+    assert (best < 0).any()

@@ -9,6 +9,7 @@ from dtrak_stream.diffusion import NoiseSchedule
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.methods import (
     METHODS,
+    SIGNED,
     find_method,
     refuse_other_output_function,
     transform_of,
@@ -25,8 +26,9 @@ def test_a_method_is_found_by_its_name():
         assert method.name == name
 
 
-def test_every_method_of_the_literature_is_in_the_table():
+def test_every_method_of_the_literature_is_in_the_table_and_one_of_ours():
     assert set(METHODS) == {
+        "best",
         *("pixel-dot", "pixel-cosine", "clip-dot", "clip-cosine"),
         *("gradient-dot", "gradient-cosine", "tracincp", "gas"),
         *("trak", "d-trak", "relative-if", "renorm-if", "das"),
@@ -85,12 +87,16 @@ def test_a_function_nobody_knows_is_refused():
 @pytest.mark.parametrize("asked", ["none", "square", "abs"])
 def test_any_first_order_score_is_transformed_as_asked(asked):
     for method in METHODS.values():
-        if method.name != "das":
+        if method.name not in ("das", "best"):
             assert transform_of(method, asked) == asked
 
 
 def test_a_score_that_is_a_square_stays_one_and_takes_nothing_else():
     das = find_method("das")
     assert transform_of(das, "none") == transform_of(das, "square") == "square"
-    with pytest.raises(ConfigurationError, match="--transform abs: the score of das is a square"):
+    with pytest.raises(ConfigurationError, match="--transform abs: the score of das is transf"):
         transform_of(das, "abs")
+
+
+def test_best_keeps_opponents():
+    assert transform_of(find_method("best"), "none") in SIGNED

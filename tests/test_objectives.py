@@ -137,6 +137,7 @@ def test_uniform_timesteps_are_the_published_grid_cut_to_its_count(count):
         ("cumulative:3", (0, 1, 2)),
         ("list:7,3,999", (7, 3, 999)),
         ("1", (0,)),
+        ("share:0.06,0.29,0", (60, 290, 0)),
     ],
 )
 def test_timesteps_are_chosen_by_kind(choice, timesteps):
@@ -144,7 +145,22 @@ def test_timesteps_are_chosen_by_kind(choice, timesteps):
 
 
 @pytest.mark.parametrize(
-    "choice", ["0", "1001", "-1", "ten", "list:", "list:1000", "list:-1", "list:3,3", "random:5"]
+    "choice",
+    [
+        "0",
+        "1001",
+        "-1",
+        "ten",
+        "list:",
+        "list:1000",
+        "list:-1",
+        "list:3,3",
+        "random:5",
+        "share:1",
+        "share:nan",
+        "share:-1,inf",
+        "share:",
+    ],
 )
 def test_impossible_timesteps_are_refused(choice):
     with pytest.raises(ConfigurationError, match="--timesteps"):

@@ -67,7 +67,7 @@ def test_shared_noise_is_above_noise_per_sample_and_best_above_both(judged, quer
     for transform in ("none", "square"):
         shared = judged["d-trak, shared", transform, queries]
         assert shared > judged["d-trak, per sample", transform, queries] + 0.1
-    assert judged["best", "none", queries] > judged["d-trak, shared", "square", queries]
+    assert judged["best", "none", queries] > judged["d-trak, shared", "none", queries] + 0.1
 
 
 def test_default_settings_stay_above_their_floor(judged):

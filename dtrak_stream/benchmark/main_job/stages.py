@@ -131,7 +131,8 @@ def features_for(config: MainJobConfig, method_name: str) -> FeatureOptions:
     if chosen is None or method_name != config.score_options.method:
         chosen = method.output_function
     refuse_other_output_function(method, chosen)
-    return dataclasses.replace(config.features, output_function=chosen)
+    timesteps = config.features.timesteps or method.timesteps
+    return dataclasses.replace(config.features, output_function=chosen, timesteps=timesteps)
 
 
 def count_images(config: MainJobConfig, source: str) -> int:
