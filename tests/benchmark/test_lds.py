@@ -91,14 +91,16 @@ def test_rows_are_kept_and_not_made_again(tmp_path, monkeypatch):
     out = tmp_path / "lds"
     page = measure_lds(quick(out)).path.read_text()
     numbers = json.loads(out.with_name("lds.json").read_text())
-    assert [row["transform"] for row in numbers["rows"]] == ["none", "signed-square", "square"] * 2
+    assert [row["method"] for row in numbers["rows"]] == ["best"] * 2 + ["d-trak"] * 6
+    transforms = [row["transform"] for row in numbers["rows"][2:]]
+    assert transforms == ["none", "signed-square", "square"] * 2
     ceiling = numbers["truth"]["digits"]["val"]
     assert ceiling["seeds"] == 2
     assert 0 < ceiling["seed_agreement"] < ceiling["noise_ceiling"] < 1
     for row in numbers["rows"]:
         assert row["oracle"]["value"] >= max(rule["value"] for rule in row["rules"].values())
         assert row["oracle"]["value"] < ceiling["noise_ceiling"]
-    assert f"| {100 * numbers['rows'][0]['rules']['auto']['value']:.1f} |" in page
+    assert f"| {100 * numbers['rows'][2]['rules']['auto']['value']:.1f} |" in page
     assert not list((tmp_path / "lds.work" / "digits" / "stores").iterdir())
     monkeypatch.setattr("dtrak_stream.benchmark.lds.run.run_judging_job", None)
     measure_lds(quick(out))

@@ -93,7 +93,7 @@ class FeatureSet:
 
 def feature_sets(config: LdsBenchConfig) -> list[FeatureSet]:
     """Return what is computed, quick things first; features that serve two ends are one set."""
-    wanted = _baselines(config) if config.baselines else []
+    wanted = [_best(config), *(_baselines(config) if config.baselines else [])]
     wanted += [
         FeatureSet(function, count, noise, config.proj_dim, (Scoring(_method_of(function)),))
         for count in sorted(config.timesteps)
@@ -107,6 +107,12 @@ def feature_sets(config: LdsBenchConfig) -> list[FeatureSet]:
     return list(sets.values())
 
 
+def _best(config: LdsBenchConfig) -> FeatureSet:
+    grid, scoring = METHODS["best"].timesteps, Scoring("best", _PLAIN)
+    count = len(grid.split(","))
+    return FeatureSet("avg", count, "shared", config.proj_dim, (scoring,), grid=grid)
+
+
 def _baselines(config: LdsBenchConfig) -> list[FeatureSet]:
     first, k = config.timesteps[0], config.proj_dim
     journeys = [METHODS[name] for name in ("journey-trak", "journey-trak-averaged")]
@@ -117,9 +123,7 @@ def _baselines(config: LdsBenchConfig) -> list[FeatureSet]:
         Scoring("renorm-if"),
         *(Scoring(method.name, ALL, method.query_output_function) for method in journeys),
     )
-    best = METHODS["best"].timesteps
     return [
-        FeatureSet("avg", len(best.split(",")), "shared", k, (Scoring("best", _PLAIN),), grid=best),
         FeatureSet("pixels", 0, "shared", k, (Scoring("pixel-dot"), Scoring("pixel-cosine"))),
         FeatureSet("simple", first, "shared", k, of_losses),
         FeatureSet("avg", first, "shared", k, (Scoring("das", _PLAIN),), unit_gradients=True),
