@@ -9,6 +9,7 @@ from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.noise import NoiseKeying
 
 MAX_NOISE_DRAWS = 65_535
+DEFAULT_PROJ_DIM = 4096
 DEFAULT_CLIP = "openai/clip-vit-base-patch32"
 
 
@@ -36,8 +37,9 @@ keep a residual for each image (das)."""
     projector: Literal["sketch", "rademacher", "normal", "identity"] | None = None
     """Random projection: sketch is fastest; identity keeps everything. Default: sketch for \
 gradients; identity for pixels and clip, up to 65,536 numbers."""
-    proj_dim: int = 4096
-    """Length k of a projected feature: a multiple of 64 from 64 to 65,536."""
+    proj_dim: int | None = None
+    """Length k of a projected feature: a multiple of 64 from 64 to 65,536. Default: the method's \
+own (4,096 for most)."""
     seed: int = 0
     """Seed of the noise, the projector and the probes."""
     dtype: Literal["float16", "float32"] = "float16"
@@ -53,6 +55,11 @@ gradients; identity for pixels and clip, up to 65,536 numbers."""
     size: int | None = None
     """Side in pixels of the square images that pixels and clip features are taken of (default: \
 the size of the first image)."""
+
+
+def own_or(given: int | None, usual: int) -> int:
+    """Return what was given; what is usual only if nothing was: 0 is for others to refuse."""
+    return usual if given is None else given
 
 
 def check_options(options: FeatureOptions) -> None:

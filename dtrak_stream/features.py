@@ -7,7 +7,7 @@ import xxhash
 
 from dtrak_stream.device import choose_device
 from dtrak_stream.diffusion import NoiseSchedule, choose_parameters, load_denoiser, weights_hash
-from dtrak_stream.feature_options import FeatureOptions, check_options
+from dtrak_stream.feature_options import DEFAULT_PROJ_DIM, FeatureOptions, check_options, own_or
 from dtrak_stream.featurizer import Featurizer
 from dtrak_stream.gradients import GradientTask, LossScale, timestep_batched_engine
 from dtrak_stream.noise import ImageNoise
@@ -66,7 +66,7 @@ def featurizer_of(task: GradientTask, options: FeatureOptions) -> Featurizer:
     """
     each = make_projector(
         options.projector or "sketch",
-        proj_dim=options.proj_dim,
+        proj_dim=own_or(options.proj_dim, DEFAULT_PROJ_DIM),
         seed=options.seed,
         num_parameters=task.num_parameters,
     )

@@ -61,8 +61,8 @@ class Method:
         What the method itself does to the score; where it squares, no other transform is taken.
     query_output_function
         What the features of queries are of, where it is not what those of training samples are.
-    timesteps
-        What --timesteps is unless told otherwise.
+    timesteps, proj_dim
+        What --timesteps and --proj-dim are unless told otherwise.
     """
 
     name: str
@@ -77,6 +77,7 @@ class Method:
     transform: Transform = "none"
     query_output_function: str | None = None
     timesteps: str = DEFAULT_TIMESTEPS
+    proj_dim: int = 4096
 
 
 _DOT = "phi_q . phi_n"
@@ -101,7 +102,7 @@ _TABLE = (
     Method("gas", "mean over checkpoints of cosine", "Hammoudeh and Lowd 2022", "gradients", "simple", _ANY, False, "cosine", _MODELS),
     Method("trak", _CORE, "Park et al. 2023", "gradients", "simple", _LOSSES, True, "none", _KERNEL),
     Method("d-trak", _CORE, "Zheng et al. 2024", "gradients", "square", _PREDICTION_FUNCTIONS, True, "none", _KERNEL),
-    Method("best", _BEST, "this project (README)", "gradients", "avg", ("avg",), True, "none", "2 N gradients, Gram, one solve", transform="signed-square", timesteps="share:0.06,0.2"),
+    Method("best", _BEST, "this project (README)", "gradients", "avg", ("avg",), True, "none", "2 N gradients, Gram, one solve", transform="signed-square", timesteps="share:0.06,0.2", proj_dim=1024),
     Method("relative-if", f"{_CORE} / |K^-1 phi_n|", "Barshan et al. 2020", "gradients", "simple", _ANY, True, "relative-if", f"{_KERNEL}, N solves"),
     Method("renorm-if", f"{_CORE} / |phi_n|", "Hammoudeh and Lowd 2022", "gradients", "simple", _ANY, True, "renorm", _KERNEL),
     Method("journey-trak", f"{_CORE}, q: one step of its sampling", "Georgiev et al. 2023", "trajectory", "simple", ("simple",), True, "none", _KERNEL, query_output_function=_ONE_STEP),

@@ -10,6 +10,7 @@ from dtrak_stream.attribution.configuration import AttributeConfig
 from dtrak_stream.attribution.stages import group_options, model_folders, query_features
 from dtrak_stream.data.labels import sample_ids_of
 from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.feature_options import own_or
 from dtrak_stream.groups import read_groups
 from dtrak_stream.kernel import parse_dampings
 from dtrak_stream.memory import parse_size
@@ -55,7 +56,8 @@ def refuse_options(config: AttributeConfig) -> None:
         )
     if options.error_bars:
         usual = "identity" if method.needs in _IMAGE_FEATURES else "sketch"
-        refuse_without_halves(config.features.projector or usual, config.features.proj_dim)
+        length = own_or(config.features.proj_dim, method.proj_dim)
+        refuse_without_halves(config.features.projector or usual, length)
     transform_of(method, options.transform)
     parse_dampings(options.damping)
     checkpoint_weights(method, options.checkpoint_weights, len(model_folders(config)))
@@ -66,8 +68,12 @@ def with_method_features(config: AttributeConfig) -> AttributeConfig:
     method = find_method(config.score_options.method)
     chosen = config.features.output_function or method.output_function
     refuse_other_output_function(method, chosen)
-    timesteps = config.features.timesteps or method.timesteps
-    features = dataclasses.replace(config.features, output_function=chosen, timesteps=timesteps)
+    features = dataclasses.replace(
+        config.features,
+        output_function=chosen,
+        timesteps=config.features.timesteps or method.timesteps,
+        proj_dim=own_or(config.features.proj_dim, method.proj_dim),
+    )
     if method.needs == "unit-gradients":
         features = dataclasses.replace(features, timestep_weights="unit-gradient")
     return dataclasses.replace(config, features=features)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dtrak_stream.data import ImageShape
 from dtrak_stream.device import choose_device
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.feature_options import FeatureOptions
+from dtrak_stream.feature_options import DEFAULT_PROJ_DIM, FeatureOptions, own_or
 from dtrak_stream.image_features.clip import ClipEncoder
 from dtrak_stream.image_features.encoder import ImageEncoder
 from dtrak_stream.image_features.featurizer import ImageFeaturizer
@@ -36,7 +36,7 @@ def make_image_featurizer(shape: ImageShape, options: FeatureOptions) -> ImageFe
     default = "identity" if encoder.length <= MAX_PROJ_DIM else "sketch"
     projector = make_projector(
         options.projector or default,
-        proj_dim=options.proj_dim,
+        proj_dim=own_or(options.proj_dim, DEFAULT_PROJ_DIM),
         seed=options.seed,
         num_parameters=encoder.length,
     )

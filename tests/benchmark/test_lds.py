@@ -43,7 +43,7 @@ def judged(tmp_path_factory) -> dict[tuple[str, str, str], float]:
         ),
         "d-trak, per sample": FeatureSet("square", 10, "per-sample", 4096, both),
         "d-trak, shared": FeatureSet("square", 10, "shared", 4096, both),
-        "best": FeatureSet("avg", 2, "shared", 4096, (Scoring("best", ("none",)),), grid=best),
+        "best": FeatureSet("avg", 2, "shared", 1024, (Scoring("best", ("none",)),), grid=best),
     }
     jobs = [JudgingJob(digits(config), each, config) for each in sets.values()]
     list(run_jobs(run_judging_job, jobs, workers=2))

@@ -108,9 +108,9 @@ def feature_sets(config: LdsBenchConfig) -> list[FeatureSet]:
 
 
 def _best(config: LdsBenchConfig) -> FeatureSet:
-    grid, scoring = METHODS["best"].timesteps, Scoring("best", _PLAIN)
-    count = len(grid.split(","))
-    return FeatureSet("avg", count, "shared", config.proj_dim, (scoring,), grid=grid)
+    best = METHODS["best"]
+    count, k = len(best.timesteps.split(",")), min(best.proj_dim, config.proj_dim)
+    return FeatureSet("avg", count, "shared", k, (Scoring("best", _PLAIN),), grid=best.timesteps)
 
 
 def _baselines(config: LdsBenchConfig) -> list[FeatureSet]:

@@ -12,6 +12,7 @@ import dtrak_stream
 from dtrak_stream.benchmark.main_job.options import MainJobConfig
 from dtrak_stream.data import open_images
 from dtrak_stream.errors import InputError
+from dtrak_stream.feature_options import own_or
 from dtrak_stream.features import FeatureOptions
 from dtrak_stream.featurize import FeaturizeConfig
 from dtrak_stream.gram import GramConfig
@@ -131,8 +132,12 @@ def features_for(config: MainJobConfig, method_name: str) -> FeatureOptions:
     if chosen is None or method_name != config.score_options.method:
         chosen = method.output_function
     refuse_other_output_function(method, chosen)
-    timesteps = config.features.timesteps or method.timesteps
-    return dataclasses.replace(config.features, output_function=chosen, timesteps=timesteps)
+    return dataclasses.replace(
+        config.features,
+        output_function=chosen,
+        timesteps=config.features.timesteps or method.timesteps,
+        proj_dim=own_or(config.features.proj_dim, method.proj_dim),
+    )
 
 
 def count_images(config: MainJobConfig, source: str) -> int:
