@@ -36,7 +36,7 @@ def test_every_file_it_links_exists(path):
 @pytest.mark.parametrize("flag", sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README))))
 def test_every_option_it_names_exists(flag):
     """Options are fields of configuration dataclasses."""
-    name = flag.removeprefix("--").replace("-", "_")
+    name = flag.removeprefix("--").removeprefix("no-").replace("-", "_")
     sources = "\n".join(path.read_text() for path in (ROOT / "dtrak_stream").rglob("*.py"))
     general = {"help", "config"}
     assert name in general or re.search(rf"^    {name}: .*\n    \"\"\"", sources, re.MULTILINE)
