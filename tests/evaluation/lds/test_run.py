@@ -14,6 +14,7 @@ from dtrak_stream.evaluation.lds import LdsConfig, lds
 from dtrak_stream.evaluation.lds.judge import open_judge
 from tests.evaluation.lds.test_estimate import slow_spearman
 from tests.evaluation.synthetic import half_masks, linear_losses, names, scores_of, truth_of
+from tests.score.conftest import attribution_of
 from tests.small_jobs import run_tool
 
 M, Q, N = 12, 5, 30
@@ -256,3 +257,20 @@ def test_rankings_alone_are_refused(tmp_path, truth, scores):
         del file["scores"]
     with pytest.raises(InputError, match="--save-scores yes"):
         value(path, truth)
+
+
+def test_every_damping_of_a_list_is_judged_as_it_would_be_alone(tmp_path):
+    train, query = np.random.default_rng(3).integers(-8, 9, (2, 24, 64)).astype(np.float32)
+    run = attribution_of(tmp_path, train, query[:5])
+    mask = half_masks(M, 24)
+    losses = linear_losses(mask, run.scores(damping="0.1"), noise=0.8)
+    truth = truth_of(tmp_path / "truth.npz", mask, losses, named=False)
+    alone = [
+        value(run.score(tmp_path / f"{damping}.h5", damping=damping).path, truth)
+        for damping in ("auto", "0.1", "abs:500")
+    ]
+    listed = run.score(tmp_path / "list.h5", damping="auto,0.1,abs:500").path
+    result = lds(LdsConfig(scores=(listed,), truth=truth, quiet=True))
+    assert [estimate.value for estimate in result.estimates] == pytest.approx(alone, abs=1e-6)
+    assert f"| {100 * alone[0]:.2f} (auto) | {100 * max(alone):.2f} at" in result.report
+    assert "list.h5 [2]" in result.report
