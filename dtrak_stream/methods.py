@@ -5,10 +5,11 @@ A method is one line here. Everything else reads its columns.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.feature_options import DEFAULT_PROJ_DIM, FeatureOptions, own_or
 from dtrak_stream.objectives import DEFAULT_TIMESTEPS, interpolation_eta
 
 Needs = Literal["gradients", "pixels", "clip", "trajectory", "unit-gradients", "subsets"]
@@ -77,7 +78,7 @@ class Method:
     transform: Transform = "none"
     query_output_function: str | None = None
     timesteps: str = DEFAULT_TIMESTEPS
-    proj_dim: int = 4096
+    proj_dim: int = DEFAULT_PROJ_DIM
 
 
 _DOT = "phi_q . phi_n"
@@ -152,6 +153,26 @@ def refuse_other_output_function(method: Method, output_function: str) -> None:
             remedy=f"featurize with --output-function {method.output_function}, "
             "or choose another --method",
         )
+
+
+def features_of(method: Method, options: FeatureOptions) -> FeatureOptions:
+    """Return what features of training samples are, the method choosing what the user did not.
+
+    Raises
+    ------
+    ConfigurationError
+        If the user chose an output function that the method does not take.
+    """
+    chosen = options.output_function or method.output_function
+    refuse_other_output_function(method, chosen)
+    weights = "unit-gradient" if method.needs == "unit-gradients" else options.timestep_weights
+    return replace(
+        options,
+        output_function=chosen,
+        timesteps=options.timesteps or method.timesteps,
+        proj_dim=own_or(options.proj_dim, method.proj_dim),
+        timestep_weights=weights,
+    )
 
 
 def transform_of(method: Method, asked: Transform) -> Transform:

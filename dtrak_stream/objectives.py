@@ -18,6 +18,7 @@ from dtrak_stream.diffusion import NoiseSchedule
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.probes import probe_index, probe_names, probe_signs
 
+DEFAULT_TIMESTEPS = "10"
 _INTERPOLATION = re.compile(r"interpolation\(([^)]*)\)")
 
 Formula = Callable[[Tensor, Tensor], Tensor]
@@ -121,7 +122,7 @@ def interpolation_eta(name: str) -> float:
     match = _INTERPOLATION.fullmatch(name)
     try:
         return float(match.group(1)) if match else _refuse_output_function(name)
-    except (ValueError, OverflowError):
+    except ValueError:
         return _refuse_output_function(name)
 
 
@@ -131,9 +132,6 @@ def _refuse_output_function(name: str) -> float:
         where=f"--output-function {name}",
         remedy=f"use one of: {', '.join(OUTPUT_FUNCTIONS)}",
     )
-
-
-DEFAULT_TIMESTEPS = "10"
 
 
 def choose_timesteps(choice: str, num_timesteps: int) -> tuple[int, ...]:

@@ -17,8 +17,8 @@ from dtrak_stream.memory import parse_size
 from dtrak_stream.methods import (
     NEEDS,
     Needs,
+    features_of,
     find_method,
-    refuse_other_output_function,
     transform_of,
 )
 from dtrak_stream.score.ensemble import checkpoint_weights
@@ -66,17 +66,7 @@ def refuse_options(config: AttributeConfig) -> None:
 def with_method_features(config: AttributeConfig) -> AttributeConfig:
     """Let the method choose what a feature is, where the user did not."""
     method = find_method(config.score_options.method)
-    chosen = config.features.output_function or method.output_function
-    refuse_other_output_function(method, chosen)
-    features = dataclasses.replace(
-        config.features,
-        output_function=chosen,
-        timesteps=config.features.timesteps or method.timesteps,
-        proj_dim=own_or(config.features.proj_dim, method.proj_dim),
-    )
-    if method.needs == "unit-gradients":
-        features = dataclasses.replace(features, timestep_weights="unit-gradient")
-    return dataclasses.replace(config, features=features)
+    return dataclasses.replace(config, features=features_of(method, config.features))
 
 
 def refuse_bad_groups(config: AttributeConfig) -> None:

@@ -48,7 +48,7 @@ def judged(tmp_path_factory) -> dict[tuple[str, str, str], float]:
     jobs = [JudgingJob(digits(config), each, config) for each in sets.values()]
     list(run_jobs(run_judging_job, jobs, workers=2))
     return {
-        (name, row["transform"], row["queries"]): row["rules"]["auto"]["value"]
+        (name, row["transform"], row["queries"]): row["rules"]["auto"]["lds"]
         for name, job in zip(sets, jobs, strict=True)
         for row in job.rows() or []
     }
@@ -98,9 +98,9 @@ def test_rows_are_kept_and_not_made_again(tmp_path, monkeypatch):
     assert ceiling["seeds"] == 2
     assert 0 < ceiling["seed_agreement"] < ceiling["noise_ceiling"] < 1
     for row in numbers["rows"]:
-        assert row["oracle"]["value"] >= max(rule["value"] for rule in row["rules"].values())
-        assert row["oracle"]["value"] < ceiling["noise_ceiling"]
-    assert f"| {100 * numbers['rows'][2]['rules']['auto']['value']:.1f} |" in page
+        assert row["oracle"]["lds"] >= max(rule["lds"] for rule in row["rules"].values())
+        assert row["oracle"]["lds"] < ceiling["noise_ceiling"]
+    assert f"| {100 * numbers['rows'][2]['rules']['auto']['lds']:.1f} |" in page
     assert not list((tmp_path / "lds.work" / "digits" / "stores").iterdir())
     monkeypatch.setattr("dtrak_stream.benchmark.lds.run.run_judging_job", None)
     measure_lds(quick(out))

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 from dtrak_stream.benchmark.lds.options import LdsBenchConfig
-from dtrak_stream.benchmark.lds.rows import Row, estimate_numbers
+from dtrak_stream.benchmark.lds.rows import Row
 from dtrak_stream.benchmark.lds.subjects import QUERY_SETS, Subject
 from dtrak_stream.evaluation.lds import LdsConfig, lds
 from dtrak_stream.evaluation.lds.estimate import LdsEstimate
+from dtrak_stream.evaluation.lds.tables import estimate_numbers
 from dtrak_stream.evaluation.subset_scores import SubsetScoreConfig, score_from_subsets
 from dtrak_stream.evaluation.truth import TruthFile
 from dtrak_stream.progress import say

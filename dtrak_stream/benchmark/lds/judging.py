@@ -14,19 +14,20 @@ import xxhash
 
 from dtrak_stream.benchmark.lds.options import LdsBenchConfig
 from dtrak_stream.benchmark.lds.recipes import FeatureSet, Scoring
-from dtrak_stream.benchmark.lds.rows import Damped, Judged, Row, estimate_numbers
+from dtrak_stream.benchmark.lds.rows import Judged, Numbers, Row
 from dtrak_stream.benchmark.lds.subjects import QUERY_SETS, Subject, work_folder, write_paths
 from dtrak_stream.durable import write_json
 from dtrak_stream.evaluation.lds import LdsConfig
 from dtrak_stream.evaluation.lds.comparison import damping_groups, relative_damping
 from dtrak_stream.evaluation.lds.judge import Judgement, open_judge
+from dtrak_stream.evaluation.lds.tables import estimate_numbers
 from dtrak_stream.featurize import FeaturizeConfig, featurize
 from dtrak_stream.gram import GramConfig, compute_gram
 from dtrak_stream.methods import Transform, find_method
 from dtrak_stream.progress import untold
 from dtrak_stream.score import ScoreConfig, ScoreOptions, score
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class JudgingJob:
         return cast(list[Row], json.loads(self.rows_file.read_text()))
 
 
-def run_judging_job(job: JudgingJob) -> list[Row]:
+def run_judging_job(job: JudgingJob) -> None:
     """Compute features, score and judge; keep the rows and nothing else."""
     torch.set_num_threads(job.config.where.threads)
     folder = work_folder(job.config, job.subject.name) / "stores" / job.features.name
@@ -74,7 +75,6 @@ def run_judging_job(job: JudgingJob) -> list[Row]:
     job.rows_file.parent.mkdir(parents=True, exist_ok=True)
     write_json(job.rows_file, rows)
     shutil.rmtree(folder)
-    return rows
 
 
 def _rows(job: JudgingJob, folder: Path) -> Iterator[Row]:
@@ -103,12 +103,12 @@ def _featurized(job: JudgingJob, images: str, store: Path) -> Path:
 
 def _featurized_along(job: JudgingJob, along: str, store: Path) -> Path:
     device = job.config.where.device
-    with_paths = write_paths(job.subject, device, visible=False)
+    images = write_paths(job.subject, device)
     config = FeaturizeConfig(
-        with_paths.generated,
+        str(images),
         store,
         job.subject.model,
-        trajectory=with_paths.path,
+        trajectory=images,
         features=job.features.options(device, along),
         quiet=True,
     )
@@ -148,7 +148,7 @@ def _lds(job: JudgingJob, scores: Path, queries: str) -> Judged:
     return {"rules": rules, "oracle": _damped(group.oracle)}
 
 
-def _damped(judgement: Judgement) -> Damped:
+def _damped(judgement: Judgement) -> Numbers:
     return {
         **estimate_numbers(judgement.estimate),
         "damping_relative": relative_damping(judgement) or 0.0,

@@ -4,25 +4,9 @@ from __future__ import annotations
 
 from typing import NotRequired, TypedDict
 
-from dtrak_stream.evaluation.lds.estimate import LdsEstimate
-
-
-class Numbers(TypedDict):
-    """An LDS, as a fraction; the fields are those of `LdsEstimate`."""
-
-    value: float
-    standard_error: float
-    low: float
-    high: float
-    bootstrap_mean: float
-    bootstrap_std: float
-
-
-class Damped(Numbers):
-    """An LDS with some damping: lambda / mean eigenvalue, and its effective degrees of freedom."""
-
-    damping_relative: float
-    effective_dimension: float
+Numbers = dict[str, float]
+"""An LDS, as `estimate_numbers` gives it; with some damping, also `damping_relative`, lambda / mean
+eigenvalue, and `effective_dimension`, its effective degrees of freedom."""
 
 
 class Judged(TypedDict):
@@ -31,8 +15,8 @@ class Judged(TypedDict):
     The oracle's damping is the best on the very truth that judges it: an upper bound.
     """
 
-    rules: NotRequired[dict[str, Damped]]
-    oracle: NotRequired[Damped]
+    rules: NotRequired[dict[str, Numbers]]
+    oracle: NotRequired[Numbers]
     plain: NotRequired[Numbers]
 
 
@@ -47,15 +31,3 @@ class Row(Judged):
     noise: str
     proj_dim: int
     transform: str
-
-
-def estimate_numbers(estimate: LdsEstimate) -> Numbers:
-    """Return an estimate without its values for each query."""
-    return {
-        "value": estimate.value,
-        "standard_error": estimate.standard_error,
-        "low": estimate.low,
-        "high": estimate.high,
-        "bootstrap_mean": estimate.bootstrap_mean,
-        "bootstrap_std": estimate.bootstrap_std,
-    }

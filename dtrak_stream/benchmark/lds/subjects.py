@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from dtrak_stream.benchmark.lds.fashion_mnist import write_fashion_mnist
@@ -40,7 +40,7 @@ class Subject:
     truth
         Losses of `val` (validation) and `gen` (generated) under models retrained on halves.
     path
-        Where sampling paths of the generated images are, or will be, written.
+        Where the images are generated once more, with their sampling paths.
     """
 
     name: DataName
@@ -133,13 +133,12 @@ def training_of_fashion_mnist(config: LdsBenchConfig) -> TrainingConfig:
     )
 
 
-def write_paths(subject: Subject, device: str, *, visible: bool) -> Subject:
-    """Generate the images once more with their sampling paths; return the subject with those."""
+def write_paths(subject: Subject, device: str) -> Path:
+    """Generate the images once more with their sampling paths; return where both are."""
     config = GenerationConfig(
         subject.path, subject.model, GENERATED, device=device, save_trajectory=True
     )
-    generate(config, visible=visible)
-    return replace(subject, generated=str(subject.path))
+    return generate(config, visible=False).path
 
 
 def work_folder(config: LdsBenchConfig, name: str) -> Path:

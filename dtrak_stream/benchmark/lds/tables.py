@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dtrak_stream.benchmark.lds.rows import Damped, Numbers, Row
+from dtrak_stream.benchmark.lds.rows import Numbers, Row
 from dtrak_stream.benchmark.lds.subjects import QUERY_SETS
 from dtrak_stream.benchmark.results import table
 from dtrak_stream.kernel import RULES
@@ -51,7 +51,7 @@ def _truth_line(truth: dict[str, Any]) -> str:
 
 
 def _recipes(rows: Sequence[Row]) -> str:
-    """Return f x K x noise, each with val, gen, tau, tau², rule and oracle."""
+    """Return f x K x noise, each with val, gen, every transform, rule and oracle."""
     headings = ["f", "K", "noise"]
     for queries in QUERY_SETS:
         for sign in _TRANSFORMS.values():
@@ -87,15 +87,15 @@ def _baselines(rows: Sequence[Row]) -> str:
     """Return a line for each method and transform, with val and gen."""
     headings = ["method", "f", "K"]
     headings += [f"{queries}, {kind}" for queries in QUERY_SETS for kind in ("rule", "oracle")]
-    lines: dict[tuple[str, str, str, int], list[str]] = {}
+    lines: dict[tuple[str, str, int], list[str]] = {}
     for row in rows:
         sign = "" if METHODS[row["method"]].transform != "none" else _TRANSFORMS[row["transform"]]
         name = row["method"] + (f", {sign}" if sign not in ("", "s") else "")
-        key = (name, row["transform"], row["output_function"], row["timesteps"])
+        key = (name, row["output_function"], row["timesteps"])
         cells = lines.setdefault(key, [_NOTHING] * (2 * len(QUERY_SETS)))
         at = 2 * QUERY_SETS.index(row["queries"])
         cells[at : at + 2] = _rule_and_oracle(row)
-    return table(headings, [[n, f, str(k or _NOTHING), *c] for (n, _, f, k), c in lines.items()])
+    return table(headings, [[n, f, str(k or _NOTHING), *c] for (n, f, k), c in lines.items()])
 
 
 def _rule_and_oracle(row: Row) -> list[str]:
@@ -110,7 +110,7 @@ def _rules(rows: Sequence[Row]) -> str:
     for transform in _TRANSFORMS:
         damped = [row for row in rows if "rules" in row and row["transform"] == transform]
         for rule in RULES:
-            lost = [row["oracle"]["value"] - row["rules"][rule]["value"] for row in damped]
+            lost = [row["oracle"]["lds"] - row["rules"][rule]["lds"] for row in damped]
             if lost:
                 points = 100 * np.array(lost)
                 cells = [f"{points.mean():.2f}", f"{np.median(points):.2f}", f"{points.max():.2f}"]
@@ -118,5 +118,5 @@ def _rules(rows: Sequence[Row]) -> str:
     return table(("rule", "recipes", "mean loss", "median loss", "largest loss"), lines)
 
 
-def _lds(numbers: Numbers | Damped) -> str:
-    return f"{100 * numbers['value']:.1f}"
+def _lds(numbers: Numbers) -> str:
+    return f"{100 * numbers['lds']:.1f}"

@@ -12,11 +12,10 @@ import dtrak_stream
 from dtrak_stream.benchmark.main_job.options import MainJobConfig
 from dtrak_stream.data import open_images
 from dtrak_stream.errors import InputError
-from dtrak_stream.feature_options import own_or
 from dtrak_stream.features import FeatureOptions
 from dtrak_stream.featurize import FeaturizeConfig
 from dtrak_stream.gram import GramConfig
-from dtrak_stream.methods import find_method, refuse_other_output_function
+from dtrak_stream.methods import features_of, find_method
 from dtrak_stream.provenance import record_run
 from dtrak_stream.report import ReportConfig
 from dtrak_stream.score import ScoreConfig
@@ -127,17 +126,10 @@ def features_for(config: MainJobConfig, method_name: str) -> FeatureOptions:
 
     A function that was chosen for the method of the main job is kept for that method alone.
     """
-    method = find_method(method_name)
-    chosen = config.features.output_function
-    if chosen is None or method_name != config.score_options.method:
-        chosen = method.output_function
-    refuse_other_output_function(method, chosen)
-    return dataclasses.replace(
-        config.features,
-        output_function=chosen,
-        timesteps=config.features.timesteps or method.timesteps,
-        proj_dim=own_or(config.features.proj_dim, method.proj_dim),
-    )
+    features = config.features
+    if method_name != config.score_options.method:
+        features = dataclasses.replace(features, output_function=None)
+    return features_of(find_method(method_name), features)
 
 
 def count_images(config: MainJobConfig, source: str) -> int:

@@ -64,12 +64,12 @@ def numbers(
         "damping": [
             {
                 "recipe": group.name,
-                RULE: group.rule and _estimate_numbers(group.rule.estimate),
+                RULE: group.rule and estimate_numbers(group.rule.estimate),
                 "rules": {
-                    str(each.attributes["damping"]): _estimate_numbers(each.estimate)
+                    str(each.attributes["damping"]): estimate_numbers(each.estimate)
                     for each in group.rules
                 },
-                ORACLE: _estimate_numbers(group.oracle.estimate),
+                ORACLE: estimate_numbers(group.oracle.estimate),
                 "oracle_damping_relative": relative_damping(group.oracle),
                 "dampings_tried": len(group.members),
             }
@@ -165,12 +165,13 @@ def _file_numbers(judgement: Judgement) -> dict[str, Any]:
         "timesteps": timestep_count(judgement),
         "proj_dim": judgement.attributes.get("proj_dim"),
         "reordered": judgement.reordered,
-        **_estimate_numbers(judgement.estimate),
+        **estimate_numbers(judgement.estimate),
         "counts": judgement.notes,
     }
 
 
-def _estimate_numbers(estimate: LdsEstimate) -> dict[str, float]:
+def estimate_numbers(estimate: LdsEstimate) -> dict[str, float]:
+    """Return an estimate without its values for each query, as fractions."""
     return {
         "lds": estimate.value,
         "standard_error": estimate.standard_error,
