@@ -8,9 +8,9 @@ from dtrak_stream.attribution import AttributeConfig, AttributeResult, attribute
 from dtrak_stream.data import ImageOptions, open_images
 from dtrak_stream.errors import DtrakStreamError
 from dtrak_stream.exchange import ExportConfig, ImportConfig, export, import_features
-from dtrak_stream.execution import ExecutionOptions
-from dtrak_stream.features import FeatureOptions
-from dtrak_stream.featurize import FeaturizeConfig, featurize
+from dtrak_stream.features.gradient_features import FeatureOptions
+from dtrak_stream.featurizing.execution import ExecutionOptions
+from dtrak_stream.featurizing.run import FeaturizeConfig, featurize
 from dtrak_stream.gram import GramConfig, GramOptions, compute_gram
 from dtrak_stream.groups import GroupOptions
 from dtrak_stream.planning import PlanConfig, plan

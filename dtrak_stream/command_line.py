@@ -19,7 +19,7 @@ import tyro
 import yaml
 
 from dtrak_stream.errors import ConfigurationError, DtrakStreamError, InputError
-from dtrak_stream.provenance import RECORD_KEY
+from dtrak_stream.support.provenance import RECORD_KEY
 
 EXIT_DONE = 0
 EXIT_REFUSED = 2

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dtrak_stream.errors import BadImageError
 from dtrak_stream.samples import Samples
-from dtrak_stream.timing import StageTimer
+from dtrak_stream.support.timing import StageTimer
 
 _BATCHES_AHEAD = 2
 

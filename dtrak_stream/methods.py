@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.feature_options import DEFAULT_PROJ_DIM, FeatureOptions, own_or
+from dtrak_stream.features.options import DEFAULT_PROJ_DIM, FeatureOptions, own_or
 from dtrak_stream.objectives import DEFAULT_TIMESTEPS, interpolation_eta
 
 Needs = Literal["gradients", "pixels", "clip", "trajectory", "unit-gradients", "subsets"]

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dtrak_stream.errors import DiskFullError, MemoryLimitError
-from dtrak_stream.memory import format_size, usable_memory
 from dtrak_stream.store import Fingerprint, StoreLayout
 from dtrak_stream.store.size import bytes_on_disk, bytes_while_written, shard_rows
+from dtrak_stream.support.memory import format_size, usable_memory
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dtrak_stream.durable import PARTIAL_SUFFIX, remove_partials, write_json
 from dtrak_stream.errors import CorruptFileError, InputError
-from dtrak_stream.progress import progress, say
 from dtrak_stream.store import (
     StoreLayout,
     keep_quarantine,
@@ -14,6 +12,8 @@ from dtrak_stream.store import (
     read_quarantine,
     read_shard,
 )
+from dtrak_stream.support.durable import PARTIAL_SUFFIX, remove_partials, write_json
+from dtrak_stream.support.progress import progress, say
 from dtrak_stream.unfinished import drop_what_is_finished
 
 

@@ -19,8 +19,8 @@ import xxhash
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dtrak_stream.durable import durable_path, remove_partials
 from dtrak_stream.errors import BadImageError, InputError
+from dtrak_stream.support.durable import durable_path, remove_partials
 
 FOLDER_NAME = "trajectory"
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)

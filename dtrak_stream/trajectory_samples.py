@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dtrak_stream.data import Images, ImageShape
 from dtrak_stream.errors import BadImageError, InputError
-from dtrak_stream.progress import progress
+from dtrak_stream.support.progress import progress
 from dtrak_stream.trajectories import TrajectoryFolder, number_of
 
 

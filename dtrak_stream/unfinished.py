@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from dtrak_stream.checkpoints import Checkpoints
-from dtrak_stream.shard_writer import ComputedRows
+from dtrak_stream.featurizing.shard_writer import ComputedRows
 from dtrak_stream.store import StoreLayout
+from dtrak_stream.support.checkpoints import Checkpoints
 
 _NAME = "rows"
 

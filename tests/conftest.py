@@ -93,7 +93,7 @@ def store_of(
     )
     layout = StoreLayout(root, fingerprint)
     layout.shards_folder.mkdir(parents=True)
-    from dtrak_stream.durable import write_json
+    from dtrak_stream.support.durable import write_json
 
     write_json(layout.plan_path, layout.plan())
     for shard in range(layout.num_shards):

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from dtrak_stream import durable
+from dtrak_stream.support import durable
 
 
 def finishes_before_step(work: Callable[[], object], step: int) -> bool:

@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dtrak_stream.execution import ExecutionOptions
-from dtrak_stream.features import FeatureOptions
-from dtrak_stream.featurize import FeaturizeConfig
-from dtrak_stream.provenance import flat_options
+from dtrak_stream.features.gradient_features import FeatureOptions
+from dtrak_stream.featurizing.execution import ExecutionOptions
+from dtrak_stream.featurizing.run import FeaturizeConfig
 from dtrak_stream.store import Fingerprint, read_layout
+from dtrak_stream.support.provenance import flat_options
 from tests.crashing import contents
 
 TOOLS = Path(__file__).parents[1] / "tools"

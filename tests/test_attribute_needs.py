@@ -13,7 +13,7 @@ from dtrak_stream import AttributeConfig, ExecutionOptions, FeatureStore, ScoreO
 from dtrak_stream.data import open_images
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.generation import GenerationConfig, generate
-from tests.image_features.conftest import save_clip
+from tests.features.conftest import save_clip
 from tests.small_jobs import ALIKE, random_pixels, save_images, small_features
 from tests.test_attribute_methods import scores_in
 

@@ -29,13 +29,13 @@ from dtrak_stream.command_line import (
 )
 from dtrak_stream.errors import ConfigurationError, InputError, InterruptedRunError
 from dtrak_stream.exchange import ExportConfig, ImportConfig
-from dtrak_stream.featurize import FeaturizeConfig
+from dtrak_stream.featurizing.run import FeaturizeConfig
 from dtrak_stream.generation import GenerationConfig
 from dtrak_stream.gram import GramConfig
 from dtrak_stream.planning import PlanConfig
-from dtrak_stream.provenance import record_run
 from dtrak_stream.report import ReportConfig
 from dtrak_stream.score import ScoreConfig
+from dtrak_stream.support.provenance import record_run
 from dtrak_stream.training import TrainingConfig
 from dtrak_stream.verification import VerifyConfig
 from tests.small_jobs import TOOLS, run_tool

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dtrak_stream.data import open_images
 from dtrak_stream.diffusion import choose_parameters, load_denoiser
 from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError, InputError
-from dtrak_stream.featurize import featurize
+from dtrak_stream.featurizing.run import featurize
 from dtrak_stream.noise import ImageNoise
 from dtrak_stream.objectives import OutputFunction
 from dtrak_stream.probes import probe_names, probe_signs

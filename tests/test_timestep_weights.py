@@ -19,8 +19,8 @@ from dtrak_stream.errors import (
     InputError,
     InterruptedRunError,
 )
-from dtrak_stream.featurize import featurize
-from dtrak_stream.featurizer import Featurizer
+from dtrak_stream.features.gradient_featurizer import Featurizer
+from dtrak_stream.featurizing.run import featurize
 from dtrak_stream.noise import ImageNoise
 from dtrak_stream.store import FeatureStore
 from tests.conftest import build_unet, save_model

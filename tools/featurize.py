@@ -1,7 +1,7 @@
 """Compute the features of images and store them."""
 
 from dtrak_stream.command_line import run
-from dtrak_stream.featurize import FeaturizeConfig, featurize
+from dtrak_stream.featurizing.run import FeaturizeConfig, featurize
 
 if __name__ == "__main__":
     run(FeaturizeConfig, featurize)

@@ -10,10 +10,10 @@ from dtrak_stream.attribution.configuration import AttributeConfig
 from dtrak_stream.attribution.stages import group_options, model_folders, query_features
 from dtrak_stream.data.labels import sample_ids_of
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.feature_options import own_or
+from dtrak_stream.features.options import own_or
+from dtrak_stream.features.path_features import require_trajectory
 from dtrak_stream.groups import read_groups
 from dtrak_stream.kernel import parse_dampings
-from dtrak_stream.memory import parse_size
 from dtrak_stream.methods import (
     NEEDS,
     Needs,
@@ -23,7 +23,7 @@ from dtrak_stream.methods import (
 )
 from dtrak_stream.score.ensemble import checkpoint_weights
 from dtrak_stream.score.half_sketch import refuse_without_halves
-from dtrak_stream.trajectory_features import require_trajectory
+from dtrak_stream.support.memory import parse_size
 
 _MAKES: tuple[Needs, ...] = ("gradients", "unit-gradients", "trajectory", "pixels", "clip")
 _IMAGE_FEATURES: tuple[Needs, ...] = ("pixels", "clip")

@@ -9,8 +9,8 @@ import tyro
 
 from dtrak_stream.data import ImageOptions
 from dtrak_stream.diffusion import EMBEDDED_MODEL
-from dtrak_stream.execution import ExecutionOptions
-from dtrak_stream.features import FeatureOptions
+from dtrak_stream.features.gradient_features import FeatureOptions
+from dtrak_stream.featurizing.execution import ExecutionOptions
 from dtrak_stream.gram import GramOptions
 from dtrak_stream.groups import GroupOptions
 from dtrak_stream.report import ReportOptions

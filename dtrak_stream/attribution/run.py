@@ -20,13 +20,13 @@ from dtrak_stream.attribution.stages import (
     report_config,
     score_config,
 )
-from dtrak_stream.featurize import featurize
+from dtrak_stream.featurizing.run import featurize
 from dtrak_stream.gram import GramConfig, compute_gram
 from dtrak_stream.methods import find_method
-from dtrak_stream.progress import say
-from dtrak_stream.provenance import record_run
 from dtrak_stream.report import write_report
 from dtrak_stream.score import score
+from dtrak_stream.support.progress import say
+from dtrak_stream.support.provenance import record_run
 
 Result = TypeVar("Result")
 

@@ -6,15 +6,15 @@ import dataclasses
 from pathlib import Path
 
 from dtrak_stream.attribution.configuration import AttributeConfig
-from dtrak_stream.feature_options import FeatureOptions
-from dtrak_stream.featurize import FeaturizeConfig
+from dtrak_stream.features.options import FeatureOptions
+from dtrak_stream.featurizing.run import FeaturizeConfig
 from dtrak_stream.groups import GroupOptions
 from dtrak_stream.kernel import parse_dampings
 from dtrak_stream.methods import find_method
-from dtrak_stream.progress import say
 from dtrak_stream.report import ReportConfig
 from dtrak_stream.score import ScoreConfig
 from dtrak_stream.store_set import store_roots
+from dtrak_stream.support.progress import say
 
 
 def model_folders(config: AttributeConfig) -> list[tuple[str, Path]]:

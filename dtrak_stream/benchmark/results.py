@@ -12,9 +12,9 @@ from typing import Any
 import psutil
 import torch
 
-from dtrak_stream.durable import write_bytes, write_json
-from dtrak_stream.memory import format_size
-from dtrak_stream.provenance import flat_options, provenance
+from dtrak_stream.support.durable import write_bytes, write_json
+from dtrak_stream.support.memory import format_size
+from dtrak_stream.support.provenance import flat_options, provenance
 
 _CPU_INFO = Path("/proc/cpuinfo")
 _REVISION_LETTERS = 12

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dtrak_stream.data.source import UNREADABLE, Pixels, brief
 from dtrak_stream.errors import BadImageError, InputError
-from dtrak_stream.progress import progress
+from dtrak_stream.support.progress import progress
 
 _SCAN_BLOCK_BYTES = 16 * 2**20
 _LARGE_SCAN_BYTES = 256 * 2**20

@@ -15,7 +15,7 @@ from dtrak_stream.data.shape import ImageShape
 from dtrak_stream.data.source import Pixels, Source
 from dtrak_stream.data.spec import parse_spec, require_limit
 from dtrak_stream.errors import BadImageError, InputError, ModelError
-from dtrak_stream.progress import progress
+from dtrak_stream.support.progress import progress
 
 
 class Images:

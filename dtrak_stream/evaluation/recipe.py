@@ -10,7 +10,7 @@ from dtrak_stream.command_line import parse
 from dtrak_stream.data import Images, open_images
 from dtrak_stream.diffusion import model_root
 from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError, InputError
-from dtrak_stream.provenance import flat_options
+from dtrak_stream.support.provenance import flat_options
 from dtrak_stream.training import TrainingConfig
 from dtrak_stream.training.fingerprint import read_fingerprint
 

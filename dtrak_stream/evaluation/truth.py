@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrak_stream.data.array_files import map_npz
-from dtrak_stream.durable import durable_path
 from dtrak_stream.errors import CorruptFileError, InputError
+from dtrak_stream.support.durable import durable_path
 
 LOSS_KEY = "loss"
 _REMEDY = "give a truth file that tools/retrain_subsets.py wrote"

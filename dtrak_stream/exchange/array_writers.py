@@ -11,8 +11,8 @@ from typing import IO
 import numpy as np
 from numpy.lib import format as npy_format
 
-from dtrak_stream.durable import durable_path
 from dtrak_stream.store.shard import FloatArray
+from dtrak_stream.support.durable import durable_path
 
 Shape = tuple[int, int]
 Blocks = Iterable[FloatArray]

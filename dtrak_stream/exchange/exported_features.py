@@ -9,13 +9,13 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from dtrak_stream.durable import write_bytes
 from dtrak_stream.exchange.array_writers import Shape
 from dtrak_stream.exchange.declaration import NO_TIMESTEPS
 from dtrak_stream.exchange.sample_ids import write_ids
 from dtrak_stream.projectors import PROJECTORS
 from dtrak_stream.store import FeatureStore, Fingerprint
 from dtrak_stream.store.shard import FloatArray
+from dtrak_stream.support.durable import write_bytes
 
 
 class ExportedFeatures:

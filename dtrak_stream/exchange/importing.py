@@ -14,9 +14,9 @@ from dtrak_stream.exchange.destination import Destination
 from dtrak_stream.exchange.feature_array import ArrayOptions, open_feature_array
 from dtrak_stream.exchange.sample_ids import choose_sample_ids
 from dtrak_stream.exchange.scaled_rows import RowRules, ScaledRows
-from dtrak_stream.progress import progress, say
-from dtrak_stream.provenance import record_run
 from dtrak_stream.store import StoreLayout
+from dtrak_stream.support.progress import progress, say
+from dtrak_stream.support.provenance import record_run
 
 _MAX_ROWS_PER_SHARD = 2**31
 

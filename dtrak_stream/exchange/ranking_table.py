@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrak_stream.durable import durable_path
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.progress import progress
 from dtrak_stream.score.scores_file import Ranked, ScoresFile
+from dtrak_stream.support.durable import durable_path
+from dtrak_stream.support.progress import progress
 
 COLUMNS = ("query_id", "rank", "train_id", "score", "side", "list")
 

@@ -10,8 +10,8 @@ from dtrak_stream.data import ImageOptions
 from dtrak_stream.data.kinds import open_source
 from dtrak_stream.data.source import unreadable
 from dtrak_stream.data.spec import parse_spec
-from dtrak_stream.durable import durable_path
 from dtrak_stream.errors import ConfigurationError, InputError
+from dtrak_stream.support.durable import durable_path
 
 IdsOf = Callable[[int, int], list[str]]
 """Returns the ids of samples [start, stop)."""

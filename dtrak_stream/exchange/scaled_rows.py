@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from dtrak_stream.errors import InputError
 from dtrak_stream.exchange.feature_array import FeatureArray
 from dtrak_stream.exchange.sample_ids import IdsOf
-from dtrak_stream.progress import progress
 from dtrak_stream.store.shard import FloatArray
+from dtrak_stream.support.progress import progress
 
 _BLOCK_BYTES = 32 * 2**20
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from dtrak_stream.durable import durable_path, remove_partials
 from dtrak_stream.errors import FingerprintMismatchError, InputError
+from dtrak_stream.support.durable import durable_path, remove_partials
 from dtrak_stream.training.fingerprint import (
     Fingerprint,
     read_fingerprint,

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dtrak_stream.device import choose_device
 from dtrak_stream.diffusion import Denoiser, load_denoiser, weights_hash
 from dtrak_stream.errors import InterruptedRunError, MemoryLimitError, ModelError
 from dtrak_stream.generation.configuration import GenerationConfig
 from dtrak_stream.generation.folder import IMAGE_MODES, ImageFolder
 from dtrak_stream.generation.sampler import Sampler
-from dtrak_stream.memory import format_size, usable_memory
-from dtrak_stream.progress import progress
-from dtrak_stream.provenance import record_run
+from dtrak_stream.support.device import choose_device
+from dtrak_stream.support.memory import format_size, usable_memory
+from dtrak_stream.support.progress import progress
+from dtrak_stream.support.provenance import record_run
 from dtrak_stream.training.fingerprint import Fingerprint
 from dtrak_stream.trajectories import Trajectory
 

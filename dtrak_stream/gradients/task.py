@@ -16,7 +16,7 @@ from dtrak_stream.diffusion import Denoiser
 from dtrak_stream.gradients.stream import GradientSlice, Receiver
 from dtrak_stream.noise import ImageNoise
 from dtrak_stream.objectives import OutputFunction
-from dtrak_stream.timing import StageTimer
+from dtrak_stream.support.timing import StageTimer
 
 Pairs = tuple[tuple[int, int], ...]
 

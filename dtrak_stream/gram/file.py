@@ -11,11 +11,11 @@ from typing import Any
 import h5py
 import numpy as np
 
-from dtrak_stream.durable import durable_path
 from dtrak_stream.errors import CorruptFileError, FingerprintMismatchError, InputError
 from dtrak_stream.gram.plan import GramForm, GramPlan, Tile
 from dtrak_stream.gram.products import Matrix
 from dtrak_stream.store import FeatureStore
+from dtrak_stream.support.durable import durable_path
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dtrak_stream.errors import MemoryLimitError
-from dtrak_stream.memory import format_enough, format_size
 from dtrak_stream.store import FeatureStore
 from dtrak_stream.store.store import BLOCK_BYTES
+from dtrak_stream.support.memory import format_enough, format_size
 
 GramForm = Literal["primal", "dual"]
 

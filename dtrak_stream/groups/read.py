@@ -16,7 +16,7 @@ from dtrak_stream.data.source import unreadable
 from dtrak_stream.errors import FingerprintMismatchError, InputError
 from dtrak_stream.groups.options import GroupOptions
 from dtrak_stream.groups.table import GroupBuilder, GroupTable
-from dtrak_stream.progress import progress
+from dtrak_stream.support.progress import progress
 
 _HEADERS = {"id", "sample_id", "sample id", "train_id"}
 _CHUNK = 65_536

@@ -12,10 +12,10 @@ from dtrak_stream.errors import MemoryLimitError
 from dtrak_stream.groups.options import GroupOptions
 from dtrak_stream.groups.read import read_groups
 from dtrak_stream.groups.table import REST, GroupTable
-from dtrak_stream.memory import format_enough, format_size
-from dtrak_stream.progress import say
 from dtrak_stream.store import FeatureStore
 from dtrak_stream.store.shard import FloatArray
+from dtrak_stream.support.memory import format_enough, format_size
+from dtrak_stream.support.progress import say
 
 Sums = NDArray[np.float64]
 _LARGEST_PART = 16_384  # groups that one scored block can hold, as many as its samples

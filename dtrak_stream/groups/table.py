@@ -9,7 +9,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from dtrak_stream.errors import InputError, MemoryLimitError
-from dtrak_stream.memory import format_enough, format_size
+from dtrak_stream.support.memory import format_enough, format_size
 
 REST = "(no group)"
 _NO_GROUP = -1

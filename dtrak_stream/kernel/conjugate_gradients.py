@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.kernel.damping import Damping
 from dtrak_stream.kernel.matrix import BlockedMatrix, Matrix, product
-from dtrak_stream.progress import progress
+from dtrak_stream.support.progress import progress
 
 TOLERANCE = 1e-9
 """Length of the residual, as a share of that of the right-hand side, at which a row is solved."""

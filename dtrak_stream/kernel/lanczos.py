@@ -17,7 +17,7 @@ import torch
 from dtrak_stream.kernel.matrix import BlockedMatrix, Matrix, moments_of, product
 from dtrak_stream.kernel.spectrum import ROUNDING
 from dtrak_stream.noise import StreamKey, random_words
-from dtrak_stream.progress import progress
+from dtrak_stream.support.progress import progress
 
 PROBES = 10
 STEPS = 32

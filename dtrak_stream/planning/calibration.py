@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from dtrak_stream.data import Images, ImageShape
-from dtrak_stream.execution import ExecutionOptions, choose_execution
-from dtrak_stream.feature_maker import FeatureMaker
-from dtrak_stream.memory import peak_memory
+from dtrak_stream.features.maker import FeatureMaker
+from dtrak_stream.featurizing.execution import ExecutionOptions, choose_execution
+from dtrak_stream.support.memory import peak_memory
 
 _MATRIX = 1024
 _SHARE_TRIED = 4  # the choice of a batch tries at most a quarter of the images

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dtrak_stream.cluster import connect
 from dtrak_stream.gram import GramOptions
 from dtrak_stream.gram.plan import GramPlan, plan_gram, tile_bytes
-from dtrak_stream.memory import parse_size
 from dtrak_stream.planning.calibration import ArithmeticSpeed
 from dtrak_stream.planning.stages import StagePlan, counted
 from dtrak_stream.score.half_sketch import HALVES, HalfSketch
 from dtrak_stream.store import FeatureStore
+from dtrak_stream.support.memory import parse_size
 
 
 def plan_gram_stage(

@@ -10,12 +10,11 @@ import torch
 
 from dtrak_stream.attribution import AttributeConfig
 from dtrak_stream.data import Images, ImageShape
-from dtrak_stream.device import choose_device
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.feature_kinds import open_features
-from dtrak_stream.feature_maker import FeatureMaker
-from dtrak_stream.featurizer import Featurizer
-from dtrak_stream.image_features.featurizer import ImageFeaturizer
+from dtrak_stream.features.gradient_featurizer import Featurizer
+from dtrak_stream.features.image_featurizer import ImageFeaturizer
+from dtrak_stream.features.kinds import open_features
+from dtrak_stream.features.maker import FeatureMaker
 from dtrak_stream.planning.calibration import (
     FeaturizingSpeed,
     RandomImages,
@@ -25,6 +24,7 @@ from dtrak_stream.planning.options import PlanConfig
 from dtrak_stream.samples import Samples
 from dtrak_stream.store import FeatureStore
 from dtrak_stream.store_set import StoreSet
+from dtrak_stream.support.device import choose_device
 
 _SHAPE = re.compile(r"([1-9]\d*)x([1-9]\d*)x([1-9]\d*)")
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from dtrak_stream.attribution import AttributeConfig, model_folders
 from dtrak_stream.attribution.checks import refuse_options, with_method_features
-from dtrak_stream.device import choose_device
 from dtrak_stream.errors import (
     ConfigurationError,
     DiskFullError,
@@ -16,7 +15,6 @@ from dtrak_stream.errors import (
     MemoryLimitError,
 )
 from dtrak_stream.gram.plan import GramPlan
-from dtrak_stream.memory import format_size, usable_memory
 from dtrak_stream.methods import find_method
 from dtrak_stream.planning.calibration import ArithmeticSpeed, measure_arithmetic
 from dtrak_stream.planning.grams import plan_gram_stage, plan_half_grams
@@ -24,7 +22,9 @@ from dtrak_stream.planning.models import PlannedModel, plan_model
 from dtrak_stream.planning.options import PlanConfig
 from dtrak_stream.planning.scores import plan_score_stage
 from dtrak_stream.planning.stages import StagePlan, duration, plan_features
-from dtrak_stream.progress import say
+from dtrak_stream.support.device import choose_device
+from dtrak_stream.support.memory import format_size, usable_memory
+from dtrak_stream.support.progress import say
 
 
 @dataclass(frozen=True)

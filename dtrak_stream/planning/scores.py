@@ -9,7 +9,6 @@ from typing import Literal
 from dtrak_stream.errors import MemoryLimitError
 from dtrak_stream.gram.plan import GramPlan
 from dtrak_stream.kernel import EXACT_SIZE, parse_dampings
-from dtrak_stream.memory import parse_size
 from dtrak_stream.methods import find_method
 from dtrak_stream.planning.calibration import ArithmeticSpeed
 from dtrak_stream.planning.options import PlanConfig
@@ -18,6 +17,7 @@ from dtrak_stream.score.plan import ScorePlan, ScoreWork, plan_scores, score_wor
 from dtrak_stream.score.room import score_room
 from dtrak_stream.store import FeatureStore
 from dtrak_stream.store.size import bytes_on_disk
+from dtrak_stream.support.memory import parse_size
 
 _READ_RATE = 10**9  # bytes a second from the page cache or a fast disk
 _FACTOR_FLOPS = 2 / 3  # d^3: the Cholesky factor, and its inverse for the degrees of freedom

@@ -12,13 +12,13 @@ import jinja2
 
 from dtrak_stream.data import ImageShape
 from dtrak_stream.groups.lists import GroupLists
-from dtrak_stream.provenance import provenance
 from dtrak_stream.report.cards import Card
 from dtrak_stream.report.groups import GroupBars
 from dtrak_stream.report.numbers import unsigned
 from dtrak_stream.report.options import ReportOptions
 from dtrak_stream.report.overall import Overall
 from dtrak_stream.score.scores_file import ScoresFile
+from dtrak_stream.support.provenance import provenance
 
 _CRISP_BELOW = 128  # pixels: a smaller image is shown enlarged, with its pixels as squares
 _FEW_TIMESTEPS = 5

@@ -7,9 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dtrak_stream.data import ImageOptions, Images, ImageShape, open_images
-from dtrak_stream.durable import durable_path, remove_partials, write_bytes
 from dtrak_stream.groups.lists import GroupLists
-from dtrak_stream.progress import progress
 from dtrak_stream.report.cards import Card, CardMaker
 from dtrak_stream.report.grids import draw_grid
 from dtrak_stream.report.options import ReportConfig, ReportOptions, ReportResult
@@ -17,6 +15,8 @@ from dtrak_stream.report.overall import overall
 from dtrak_stream.report.page import Page
 from dtrak_stream.report.tiles import Gallery, encode_png, parse_shape
 from dtrak_stream.score.scores_file import ScoresFile
+from dtrak_stream.support.durable import durable_path, remove_partials, write_bytes
+from dtrak_stream.support.progress import progress
 
 PAGE_NAME = "index.html"
 GRID_FOLDER = "grids"

@@ -10,17 +10,17 @@ from typing import Any
 import h5py
 import numpy as np
 
-from dtrak_stream.checkpoints import Checkpoints
-from dtrak_stream.durable import durable_path
 from dtrak_stream.errors import DiskFullError
-from dtrak_stream.memory import format_size
-from dtrak_stream.progress import say
 from dtrak_stream.score.ensemble import Ensemble
 from dtrak_stream.score.ranking import ENDS, joined_lists
 from dtrak_stream.score.room import score_room
 from dtrak_stream.score.scorer import Scorer
 from dtrak_stream.score.scores_file import damping_group
 from dtrak_stream.score.sums import Part, damaged_part
+from dtrak_stream.support.checkpoints import Checkpoints
+from dtrak_stream.support.durable import durable_path
+from dtrak_stream.support.memory import format_size
+from dtrak_stream.support.progress import say
 
 SIGN_CONVENTION = (
     "positive = proponent: including the sample lowers the query's loss; "

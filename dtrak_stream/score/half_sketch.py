@@ -25,9 +25,9 @@ from dtrak_stream.cluster import connect
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.gram import plan_gram, refuse_other_gram
 from dtrak_stream.gram.run import GramRun
-from dtrak_stream.progress import say
 from dtrak_stream.store import FeatureStore, StoreLayout
 from dtrak_stream.store.shard import FloatArray
+from dtrak_stream.support.progress import say
 
 HALVES = {"sum": 1.0, "difference": -1.0}
 _PROJECTORS = ("sketch", "rademacher", "normal")

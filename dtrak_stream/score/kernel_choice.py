@@ -28,9 +28,9 @@ from dtrak_stream.kernel import (
     moments_of,
 )
 from dtrak_stream.methods import Transform
-from dtrak_stream.progress import say
 from dtrak_stream.score.plan import Solver
 from dtrak_stream.store import FeatureStore
+from dtrak_stream.support.progress import say
 
 
 @dataclass(frozen=True)

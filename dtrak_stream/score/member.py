@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dtrak_stream.checkpoints import Checkpoints
 from dtrak_stream.errors import CorruptFileError
 from dtrak_stream.gram import GramForm, GramRows
 from dtrak_stream.kernel import DampedKernel, DampingChoice
@@ -20,6 +19,7 @@ from dtrak_stream.score.normalisation import TrainFactors, inverse_lengths
 from dtrak_stream.score.plan import Solver
 from dtrak_stream.store import FeatureStore
 from dtrak_stream.store.shard import FloatArray
+from dtrak_stream.support.checkpoints import Checkpoints
 
 _FORMS: dict[GramForm, Callable[[FloatArray, DampedKernel, FeatureStore], ScoreBlocks]] = {
     "primal": PrimalScores,

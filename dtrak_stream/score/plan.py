@@ -10,12 +10,12 @@ from dtrak_stream.errors import MemoryLimitError
 from dtrak_stream.gram import GramForm, GramPlan, GramRows
 from dtrak_stream.gram.rows import ROW_BLOCK_BYTES
 from dtrak_stream.kernel import EXACT_SIZE, PROBES, DampingChoices
-from dtrak_stream.memory import format_enough, format_size
 from dtrak_stream.methods import Method, Normalisation
 from dtrak_stream.score.normalisation import ROWS_AT_A_TIME
 from dtrak_stream.score.options import ScoreOptions
 from dtrak_stream.store import FeatureStore
 from dtrak_stream.store.store import BLOCK_BYTES
+from dtrak_stream.support.memory import format_enough, format_size
 
 Solver = Literal["none", "cholesky", "eigenvectors", "conjugate gradients"]
 

@@ -7,15 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from dtrak_stream.checkpoints import Checkpoints
 from dtrak_stream.data import ImageOptions
 from dtrak_stream.errors import ConfigurationError, InterruptedRunError
 from dtrak_stream.groups import GroupSums, sum_groups
 from dtrak_stream.kernel import DampingChoices, parse_dampings
-from dtrak_stream.memory import parse_size
 from dtrak_stream.methods import Method, Transform, find_method, transform_of
-from dtrak_stream.progress import say
-from dtrak_stream.provenance import record_run
 from dtrak_stream.score.configuration import ScoreConfig, ScoreResult
 from dtrak_stream.score.ensemble import Ensemble, open_ensemble
 from dtrak_stream.score.file import (
@@ -29,6 +25,10 @@ from dtrak_stream.score.member import kernel_facts, members_of
 from dtrak_stream.score.plan import ScorePlan, plan_scores, score_work
 from dtrak_stream.score.residuals import residuals
 from dtrak_stream.score.scorer import Scorer
+from dtrak_stream.support.checkpoints import Checkpoints
+from dtrak_stream.support.memory import parse_size
+from dtrak_stream.support.progress import say
+from dtrak_stream.support.provenance import record_run
 
 
 @dataclass(frozen=True)

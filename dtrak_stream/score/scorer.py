@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dtrak_stream.checkpoints import Checkpoints
 from dtrak_stream.groups import GroupSums
 from dtrak_stream.kernel import DampingChoice
 from dtrak_stream.methods import Method, Transform
-from dtrak_stream.progress import progress
 from dtrak_stream.score.blocks import ScoreBlocks
 from dtrak_stream.score.ensemble import Ensemble
 from dtrak_stream.score.member import Member, MemberScores, member_scores
@@ -21,6 +19,8 @@ from dtrak_stream.score.ranking import ranked_part
 from dtrak_stream.score.sums import Part, PartSums
 from dtrak_stream.store import FeatureStore
 from dtrak_stream.store.shard import FloatArray
+from dtrak_stream.support.checkpoints import Checkpoints
+from dtrak_stream.support.progress import progress
 
 
 @dataclass(frozen=True)

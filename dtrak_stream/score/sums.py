@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrak_stream.checkpoints import Checkpoints
 from dtrak_stream.errors import CorruptFileError
 from dtrak_stream.store.shard import FloatArray
+from dtrak_stream.support.checkpoints import Checkpoints
 
 Part = dict[str, NDArray[Any]]
 

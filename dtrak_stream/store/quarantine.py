@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dtrak_stream.durable import append_bytes, write_bytes
+from dtrak_stream.support.durable import append_bytes, write_bytes
 
 
 @dataclass(frozen=True)

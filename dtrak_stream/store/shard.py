@@ -13,8 +13,8 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from dtrak_stream.durable import write_bytes
 from dtrak_stream.errors import CorruptFileError
+from dtrak_stream.support.durable import write_bytes
 
 PAGE = 4096
 _LARGEST_STORED = 2.0**15

@@ -12,7 +12,6 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrak_stream.durable import write_bytes, write_json
 from dtrak_stream.errors import CorruptFileError, InputError
 from dtrak_stream.store.fingerprint import Fingerprint
 from dtrak_stream.store.shard import (
@@ -22,6 +21,7 @@ from dtrak_stream.store.shard import (
     in_memory_file,
     read_shard,
 )
+from dtrak_stream.support.durable import write_bytes, write_json
 
 FORMAT_VERSION = 1
 BLOCK_BYTES = 64 * 2**20

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any, cast
 
-from dtrak_stream.durable import write_json
 from dtrak_stream.errors import CorruptFileError, FingerprintMismatchError
+from dtrak_stream.support.durable import write_json
 
 FINGERPRINT_FILE = "fingerprint.json"
 Fingerprint = dict[str, Any]

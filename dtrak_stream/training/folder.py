@@ -23,8 +23,8 @@ import torch
 import xxhash
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
-from dtrak_stream.durable import remove_partials, write_bytes
 from dtrak_stream.errors import CorruptFileError, InputError
+from dtrak_stream.support.durable import remove_partials, write_bytes
 from dtrak_stream.training.fingerprint import (
     Fingerprint,
     read_fingerprint,

@@ -7,7 +7,7 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-from dtrak_stream.progress import say
+from dtrak_stream.support.progress import say
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

@@ -14,11 +14,11 @@ from diffusers import DDPMScheduler
 from tqdm import tqdm
 
 from dtrak_stream.data import open_images
-from dtrak_stream.device import choose_device
 from dtrak_stream.errors import InterruptedRunError
-from dtrak_stream.progress import progress, say
-from dtrak_stream.provenance import flat_options, record_run
 from dtrak_stream.store import QuarantinedSample, keep_quarantine, read_quarantine
+from dtrak_stream.support.device import choose_device
+from dtrak_stream.support.progress import progress, say
+from dtrak_stream.support.provenance import flat_options, record_run
 from dtrak_stream.training.batches import ImageBatches, positions_to_train_on, seed_of
 from dtrak_stream.training.configuration import MIB, TrainingConfig
 from dtrak_stream.training.fingerprint import Fingerprint

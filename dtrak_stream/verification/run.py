@@ -7,11 +7,11 @@ from pathlib import Path
 
 import h5py
 
-from dtrak_stream.durable import PARTIAL_SUFFIX
 from dtrak_stream.errors import CorruptFileError, InputError
-from dtrak_stream.progress import say
 from dtrak_stream.score.scores_file import damping_names
 from dtrak_stream.store import FeatureStore, read_layout
+from dtrak_stream.support.durable import PARTIAL_SUFFIX
+from dtrak_stream.support.progress import say
 from dtrak_stream.verification.grams import verify_gram
 from dtrak_stream.verification.run_stores import RunStores
 from dtrak_stream.verification.scores import verify_scores

@@ -8,8 +8,8 @@ import h5py
 import numpy as np
 
 from dtrak_stream.errors import CorruptFileError, InputError
-from dtrak_stream.progress import progress
 from dtrak_stream.store import FeatureStore, ShardRows, StoreLayout, read_quarantine
+from dtrak_stream.support.progress import progress
 
 _FEATURIZE_AGAIN = "run the command that wrote this store again"
 

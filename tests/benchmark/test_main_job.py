@@ -23,9 +23,9 @@ from dtrak_stream.benchmark.main_job.stages import (
     tool_path,
 )
 from dtrak_stream.errors import ConfigurationError, InputError
-from dtrak_stream.features import FeatureOptions
-from dtrak_stream.memory import format_size
+from dtrak_stream.features.gradient_features import FeatureOptions
 from dtrak_stream.score import ScoreOptions
+from dtrak_stream.support.memory import format_size
 from tests.benchmark.tools_here import run_tool
 
 STAGES = ["train features", "query features", "Gram matrix", "scores", "report"]

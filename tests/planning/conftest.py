@@ -12,7 +12,7 @@ from dtrak_stream.gram import GramOptions
 from dtrak_stream.planning import PlanConfig, PlanResult
 from dtrak_stream.planning.stages import StagePlan
 from dtrak_stream.score import ScoreOptions
-from tests.image_features.conftest import save_clip
+from tests.features.conftest import save_clip
 from tests.small_jobs import ALIKE, random_pixels, save_images, small_features
 
 TRAIN, QUERIES = 12, 3

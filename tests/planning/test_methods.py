@@ -11,7 +11,7 @@ import pytest
 
 from dtrak_stream.attribution import AttributeConfig, attribute
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.execution import ExecutionOptions
+from dtrak_stream.featurizing.execution import ExecutionOptions
 from dtrak_stream.methods import METHODS
 from dtrak_stream.planning import PlanConfig, plan
 from dtrak_stream.planning.stages import StagePlan

@@ -12,12 +12,12 @@ import h5py
 import numpy as np
 import pytest
 
-from dtrak_stream.checkpoints import Checkpoints
-from dtrak_stream.durable import write_json
 from dtrak_stream.errors import MemoryLimitError
 from dtrak_stream.gram import GramConfig, GramOptions, compute_gram
 from dtrak_stream.score import ScoreConfig, ScoreOptions, ScoreResult, score
 from dtrak_stream.store import FeatureStore, StoreLayout, read_shard, write_shard
+from dtrak_stream.support.checkpoints import Checkpoints
+from dtrak_stream.support.durable import write_json
 from tests.conftest import store_of
 
 # the package's function `score` hides the package of this name from dotted paths

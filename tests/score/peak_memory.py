@@ -12,9 +12,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from dtrak_stream import durable
 from dtrak_stream.gram import GramConfig, GramOptions, compute_gram
 from dtrak_stream.score import ScoreConfig, ScoreOptions, score
+from dtrak_stream.support import durable
 
 STATUS = Path("/proc/self/status")
 

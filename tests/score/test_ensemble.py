@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dtrak_stream.checkpoints import Checkpoints
 from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError, InterruptedRunError
 from dtrak_stream.score import ScoreConfig, ScoreOptions, score
 from dtrak_stream.score.kernel_choice import KernelMaker
+from dtrak_stream.support.checkpoints import Checkpoints
 from tests.conftest import store_of
 from tests.crashing import contents, finishes_before_step
 from tests.score.conftest import (

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dtrak_stream import durable
-from dtrak_stream.memory import format_size
+from dtrak_stream.support import durable
+from dtrak_stream.support.memory import format_size
 from tests.conftest import store_of
 from tests.score.peak_memory import STATUS
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dtrak_stream.durable import write_json
 from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError
 from dtrak_stream.methods import METHODS
 from dtrak_stream.score import score
 from dtrak_stream.store import FeatureStore, StoreLayout
+from dtrak_stream.support.durable import write_json
 from tests.conftest import store_of
 from tests.score.conftest import (
     Attribution,

@@ -11,7 +11,6 @@ import h5py
 import numpy as np
 import pytest
 
-from dtrak_stream.durable import write_json
 from dtrak_stream.errors import (
     ConfigurationError,
     CorruptFileError,
@@ -21,6 +20,7 @@ from dtrak_stream.errors import (
     MemoryLimitError,
 )
 from dtrak_stream.store import FeatureStore, StoreLayout
+from dtrak_stream.support.durable import write_json
 from tests.conftest import store_of
 from tests.score.conftest import attribution_of, plan_module, whole_numbers
 

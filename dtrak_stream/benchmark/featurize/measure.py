@@ -13,7 +13,7 @@ from dtrak_stream.benchmark.featurize.options import FeaturizeBenchConfig, Model
 from dtrak_stream.benchmark.featurize.peak import peak_of
 from dtrak_stream.benchmark.featurize.subject import Subject, make_subject
 from dtrak_stream.benchmark.featurize.ways import TRAINING, Way, make_way, way_names
-from dtrak_stream.progress import progress, say
+from dtrak_stream.support.progress import progress, say
 
 
 @dataclass(frozen=True)

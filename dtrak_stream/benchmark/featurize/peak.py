@@ -12,7 +12,7 @@ from dtrak_stream.benchmark.featurize.options import ModelName
 from dtrak_stream.benchmark.featurize.subject import make_subject
 from dtrak_stream.benchmark.featurize.ways import make_way
 from dtrak_stream.errors import DtrakStreamError
-from dtrak_stream.memory import peak_memory
+from dtrak_stream.support.memory import peak_memory
 
 
 class MeasuringFailedError(DtrakStreamError):

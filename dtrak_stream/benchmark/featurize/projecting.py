@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from dtrak_stream.benchmark.featurize.options import FeaturizeBenchConfig
-from dtrak_stream.progress import progress, say
 from dtrak_stream.projectors import Projector, make_projector
+from dtrak_stream.support.progress import progress, say
 
 _Project = Callable[[Tensor], Tensor]
 _OURS = ("sketch", "rademacher", "normal")

@@ -10,7 +10,7 @@ from dtrak_stream.benchmark.featurize.options import FeaturizeBenchConfig
 from dtrak_stream.benchmark.featurize.projecting import measure_projecting
 from dtrak_stream.benchmark.featurize.tables import as_markdown
 from dtrak_stream.benchmark.results import BenchmarkResult, machine, write_results
-from dtrak_stream.device import choose_device
+from dtrak_stream.support.device import choose_device
 
 
 def measure_featurize(config: FeaturizeBenchConfig) -> BenchmarkResult:

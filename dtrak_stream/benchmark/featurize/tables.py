@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from dtrak_stream.benchmark.results import table
-from dtrak_stream.memory import format_size
 from dtrak_stream.report.numbers import unsigned
+from dtrak_stream.support.memory import format_size
 
 _WAYS = (
     "model and way",

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from dtrak_stream.data import ImageOptions, ImageShape
 from dtrak_stream.data.fitting import fit
-from dtrak_stream.durable import durable_path
 from dtrak_stream.errors import CorruptFileError, InputError
+from dtrak_stream.support.durable import durable_path
 
 CLASSES = (1, 7)
 """Trousers and sneakers."""

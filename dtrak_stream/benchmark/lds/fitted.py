@@ -14,7 +14,7 @@ from dtrak_stream.evaluation.lds.estimate import LdsEstimate
 from dtrak_stream.evaluation.lds.tables import estimate_numbers
 from dtrak_stream.evaluation.subset_scores import SubsetScoreConfig, score_from_subsets
 from dtrak_stream.evaluation.truth import TruthFile
-from dtrak_stream.progress import say
+from dtrak_stream.support.progress import say
 
 Method = Literal["datamodel", "empirical-influence"]
 _FEWEST_MODELS = 10  # two for each fold of the cross-validation

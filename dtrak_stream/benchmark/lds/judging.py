@@ -16,16 +16,16 @@ from dtrak_stream.benchmark.lds.options import LdsBenchConfig
 from dtrak_stream.benchmark.lds.recipes import FeatureSet, Scoring
 from dtrak_stream.benchmark.lds.rows import Judged, Numbers, Row
 from dtrak_stream.benchmark.lds.subjects import QUERY_SETS, Subject, work_folder, write_paths
-from dtrak_stream.durable import write_json
 from dtrak_stream.evaluation.lds import LdsConfig
 from dtrak_stream.evaluation.lds.comparison import damping_groups, relative_damping
 from dtrak_stream.evaluation.lds.judge import Judgement, open_judge
 from dtrak_stream.evaluation.lds.tables import estimate_numbers
-from dtrak_stream.featurize import FeaturizeConfig, featurize
+from dtrak_stream.featurizing.run import FeaturizeConfig, featurize
 from dtrak_stream.gram import GramConfig, compute_gram
 from dtrak_stream.methods import Transform, find_method
-from dtrak_stream.progress import untold
 from dtrak_stream.score import ScoreConfig, ScoreOptions, score
+from dtrak_stream.support.durable import write_json
+from dtrak_stream.support.progress import untold
 
 _FORMAT = 2
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from dtrak_stream.benchmark.lds.options import LdsBenchConfig
-from dtrak_stream.feature_options import FeatureOptions
+from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.kernel import PATH, RULES
 from dtrak_stream.methods import METHODS, Transform
 from dtrak_stream.noise import NoiseKeying

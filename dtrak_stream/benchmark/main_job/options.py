@@ -10,7 +10,7 @@ import tyro
 from dtrak_stream.data import ImageOptions
 from dtrak_stream.diffusion import EMBEDDED_MODEL
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.features import FeatureOptions
+from dtrak_stream.features.gradient_features import FeatureOptions
 from dtrak_stream.score import ScoreOptions
 
 

@@ -15,9 +15,9 @@ from dtrak_stream.benchmark.main_job.self_check import check_on_itself
 from dtrak_stream.benchmark.main_job.stages import Stage, features_for, imports_command, stages_of
 from dtrak_stream.benchmark.main_job.tables import as_markdown
 from dtrak_stream.benchmark.results import BenchmarkResult, machine, write_results
-from dtrak_stream.memory import format_size
-from dtrak_stream.progress import progress, say
 from dtrak_stream.store import read_layout
+from dtrak_stream.support.memory import format_size
+from dtrak_stream.support.progress import progress, say
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ import dtrak_stream
 from dtrak_stream.benchmark.main_job.options import MainJobConfig
 from dtrak_stream.data import open_images
 from dtrak_stream.errors import InputError
-from dtrak_stream.features import FeatureOptions
-from dtrak_stream.featurize import FeaturizeConfig
+from dtrak_stream.features.gradient_features import FeatureOptions
+from dtrak_stream.featurizing.run import FeaturizeConfig
 from dtrak_stream.gram import GramConfig
 from dtrak_stream.methods import features_of, find_method
-from dtrak_stream.provenance import record_run
 from dtrak_stream.report import ReportConfig
 from dtrak_stream.score import ScoreConfig
+from dtrak_stream.support.provenance import record_run
 
 TOOLS = Path(dtrak_stream.__file__).resolve().parents[1] / "tools"
 _IMPORTS_ALONE = "import runpy, sys; runpy.run_path(sys.argv[1])"  # not as __main__: no work

@@ -6,8 +6,8 @@ from typing import Any
 
 from dtrak_stream.benchmark.main_job.options import MainJobConfig
 from dtrak_stream.benchmark.results import table
-from dtrak_stream.memory import format_size
 from dtrak_stream.report.numbers import unsigned
+from dtrak_stream.support.memory import format_size
 
 _STAGE_HEADINGS = (
     "stage",

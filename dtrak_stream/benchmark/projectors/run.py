@@ -11,7 +11,7 @@ from dtrak_stream.benchmark.projectors.speed import measure_speed
 from dtrak_stream.benchmark.projectors.tables import as_markdown
 from dtrak_stream.benchmark.projectors.vectors import make_vectors
 from dtrak_stream.benchmark.results import BenchmarkResult, machine, write_results
-from dtrak_stream.progress import say
+from dtrak_stream.support.progress import say
 
 
 def measure_projectors(config: ProjectorsConfig) -> BenchmarkResult:

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from dtrak_stream.benchmark.projectors.options import ProjectorsConfig, VectorKind
 from dtrak_stream.data import open_images
-from dtrak_stream.device import choose_device
 from dtrak_stream.errors import ConfigurationError, InputError, MemoryLimitError
-from dtrak_stream.features import FeatureOptions, make_featurizer
-from dtrak_stream.memory import format_size, usable_memory
+from dtrak_stream.features.gradient_features import FeatureOptions, make_featurizer
+from dtrak_stream.support.device import choose_device
+from dtrak_stream.support.memory import format_size, usable_memory
 
 _SEED = 0
 _COPIES = 4  # as made, scaled, stacked, and the batch that a projector may overwrite

@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from dtrak_stream.durable import durable_path
 from dtrak_stream.evaluation.counterfactual.queries import Pixels
 from dtrak_stream.evaluation.counterfactual.results import CounterfactualResults
+from dtrak_stream.support.durable import durable_path
 
 _BOX_INCHES = (3.6, 3.4)
 _TILE_INCHES = 0.9

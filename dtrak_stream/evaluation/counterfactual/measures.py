@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from dtrak_stream.evaluation.counterfactual.queries import Pixels
-from dtrak_stream.image_features.clip import ClipEncoder
+from dtrak_stream.features.clip import ClipEncoder
 
 Features = NDArray[np.float64]
 

@@ -6,7 +6,6 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from dtrak_stream.durable import write_bytes, write_json
 from dtrak_stream.errors import InterruptedRunError
 from dtrak_stream.evaluation.counterfactual.configuration import CounterfactualConfig
 from dtrak_stream.evaluation.counterfactual.figures import draw_boxes, draw_strips
@@ -16,8 +15,9 @@ from dtrak_stream.evaluation.counterfactual.plan import CounterfactualPlan, plan
 from dtrak_stream.evaluation.counterfactual.results import CounterfactualResults, collect_results
 from dtrak_stream.evaluation.counterfactual.summary import markdown, write_page
 from dtrak_stream.processes import run_jobs
-from dtrak_stream.progress import progress, say
-from dtrak_stream.provenance import record_run
+from dtrak_stream.support.durable import write_bytes, write_json
+from dtrak_stream.support.progress import progress, say
+from dtrak_stream.support.provenance import record_run
 
 
 @dataclass(frozen=True)

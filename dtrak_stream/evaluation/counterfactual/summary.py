@@ -6,8 +6,8 @@ import base64
 import html
 from pathlib import Path
 
-from dtrak_stream.durable import write_bytes
 from dtrak_stream.evaluation.counterfactual.results import CLIP, LOSS, PIXELS, CounterfactualResults
+from dtrak_stream.support.durable import write_bytes
 
 _MEANINGS = {
     PIXELS: "distance of pixels in [-1, 1] from the original; larger: what was removed mattered",

@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from dtrak_stream.durable import durable_path
 from dtrak_stream.errors import InputError
 from dtrak_stream.evaluation.lds.ceiling import NoiseCeiling
 from dtrak_stream.evaluation.lds.comparison import (
@@ -20,6 +19,7 @@ from dtrak_stream.evaluation.lds.comparison import (
     timestep_count,
 )
 from dtrak_stream.evaluation.lds.judge import Judgement
+from dtrak_stream.support.durable import durable_path
 
 RULE_LABEL = "rule-chosen damping, or none"
 _PANEL_INCHES = (4.5, 3.6)

@@ -12,8 +12,8 @@ from dtrak_stream.errors import CorruptFileError, InputError
 from dtrak_stream.evaluation.alignment import order_by_name
 from dtrak_stream.evaluation.lds.spearman import Values
 from dtrak_stream.evaluation.truth import TruthFile
-from dtrak_stream.progress import progress
 from dtrak_stream.score import ScoresFile
+from dtrak_stream.support.progress import progress
 
 _BLOCK_COLUMNS = 4096
 _BLOCK_SCORES = 2**21  # 16 MiB in float64

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrak_stream.checkpoints import Checkpoints
-from dtrak_stream.durable import durable_path, remove_partials
 from dtrak_stream.evaluation.subsets import Mask
+from dtrak_stream.support.checkpoints import Checkpoints
+from dtrak_stream.support.durable import durable_path, remove_partials
 from dtrak_stream.training.fingerprint import (
     Fingerprint,
     read_fingerprint,

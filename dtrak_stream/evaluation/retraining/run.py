@@ -26,8 +26,8 @@ from dtrak_stream.evaluation.truth import (
 )
 from dtrak_stream.objectives import choose_timesteps
 from dtrak_stream.processes import run_jobs
-from dtrak_stream.progress import progress, say
-from dtrak_stream.provenance import record_run
+from dtrak_stream.support.progress import progress, say
+from dtrak_stream.support.provenance import record_run
 
 _FORMAT = 1
 

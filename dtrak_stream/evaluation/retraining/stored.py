@@ -8,7 +8,7 @@ from dtrak_stream.errors import ConfigurationError, DtrakStreamError
 from dtrak_stream.evaluation.retraining.plan import RetrainPlan
 from dtrak_stream.evaluation.retraining.rows import ModelName, ModelRow
 from dtrak_stream.evaluation.truth import TruthFile
-from dtrak_stream.progress import say
+from dtrak_stream.support.progress import say
 from dtrak_stream.training.fingerprint import refuse_other
 
 

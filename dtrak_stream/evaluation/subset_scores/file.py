@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrak_stream.durable import durable_path
 from dtrak_stream.score.top import RunningTop
+from dtrak_stream.support.durable import durable_path
 
 
 @dataclass(frozen=True)

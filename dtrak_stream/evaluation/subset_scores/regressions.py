@@ -12,8 +12,8 @@ from sklearn.linear_model import LassoCV
 from dtrak_stream.errors import MemoryLimitError
 from dtrak_stream.evaluation.subset_scores.configuration import SubsetScoreConfig
 from dtrak_stream.evaluation.subset_scores.ridge import Matrix, fit_ridge
-from dtrak_stream.memory import format_enough, parse_size
-from dtrak_stream.progress import progress
+from dtrak_stream.support.memory import format_enough, parse_size
+from dtrak_stream.support.progress import progress
 
 BLOCK_COLUMNS = 4096
 _LASSO_ITERATIONS = 10_000

@@ -29,7 +29,7 @@ from dtrak_stream.generation import GenerationConfig, generate
 from tests.crashing import contents, finishes_before_step
 from tests.evaluation.conftest import IMAGES
 from tests.evaluation.synthetic import scores_of
-from tests.image_features.conftest import save_clip
+from tests.features.conftest import save_clip
 
 N, IDS = 20, ["00000.png", "00001.png"]
 RESULTS = ("results.json", "summary.md", "index.html", "boxes.png", "strips.png")

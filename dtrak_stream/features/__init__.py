@@ -1,0 +1,1 @@
+"""What a feature of a sample is, and what computes it."""

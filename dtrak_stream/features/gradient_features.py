@@ -1,0 +1,109 @@
+"""Gradient features: the model, engine and projector that the options describe."""
+
+from __future__ import annotations
+
+import torch
+import xxhash
+
+from dtrak_stream.diffusion import NoiseSchedule, choose_parameters, load_denoiser, weights_hash
+from dtrak_stream.features.gradient_featurizer import Featurizer
+from dtrak_stream.features.options import DEFAULT_PROJ_DIM, FeatureOptions, check_options, own_or
+from dtrak_stream.gradients import GradientTask, LossScale, timestep_batched_engine
+from dtrak_stream.noise import ImageNoise
+from dtrak_stream.objectives import DEFAULT_TIMESTEPS, OutputFunction, choose_timesteps
+from dtrak_stream.probes import probe_names
+from dtrak_stream.projectors import Projector, SideBySideProjector, make_projector
+from dtrak_stream.support.device import choose_device
+from dtrak_stream.support.timing import StageTimer
+
+__all__ = ["FeatureOptions", "make_featurizer"]
+
+_HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def make_featurizer(model: str, options: FeatureOptions) -> Featurizer:
+    """Load the model and set up gradients and projection as `options` says.
+
+    Raises
+    ------
+    InputError, ModelError
+        If the model cannot be loaded; see `load_denoiser`.
+    ConfigurationError
+        If an option has no such value.
+    """
+    return featurizer_of(make_task(model, options), options)
+
+
+def make_task(model: str, options: FeatureOptions) -> GradientTask:
+    """Load the model and say what of it is differentiated; raises as `make_featurizer`."""
+    check_options(options)
+    device = choose_device(options.device)
+    denoiser = load_denoiser(model, device=device)
+    parameters = choose_parameters(denoiser.network, options.parameters)
+    first, *others = _output_functions(options, denoiser.schedule)
+    return GradientTask(
+        denoiser,
+        parameters,
+        first,
+        choose_timesteps(options.timesteps or DEFAULT_TIMESTEPS, denoiser.schedule.num_timesteps),
+        ImageNoise(options.seed, options.noise),
+        options.noise_draws,
+        tuple(others),
+        unit_gradients=options.timestep_weights == "unit-gradient",
+        autocast=None if options.precision == "float32" else _HALF[options.precision],
+        scale=LossScale.for_precision(options.precision, denoiser.image_shape),
+        timer=StageTimer(device),
+    )
+
+
+def featurizer_of(task: GradientTask, options: FeatureOptions) -> Featurizer:
+    """Return what projects the gradients of a task as `options` says.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such projector.
+    """
+    each = make_projector(
+        options.projector or "sketch",
+        proj_dim=own_or(options.proj_dim, DEFAULT_PROJ_DIM),
+        seed=options.seed,
+        num_parameters=task.num_parameters,
+    )
+    count, device = len(task.output_functions), choose_device(options.device)
+    projector = each if count == 1 else SideBySideProjector(each, count, task.num_parameters)
+    identity = _identity(task, each, options)
+    engine = timestep_batched_engine(task)
+    return Featurizer(task, projector, task.denoiser.image_shape, device, identity, engine)
+
+
+def _output_functions(options: FeatureOptions, schedule: NoiseSchedule) -> list[OutputFunction]:
+    name = options.output_function or "square"
+    names = probe_names(name) or (name,)
+    return [OutputFunction(each, schedule, options.seed) for each in names]
+
+
+def _identity(
+    task: GradientTask, projector: Projector, options: FeatureOptions
+) -> dict[str, object]:
+    """Return the fields of the fingerprint that do not depend on images or output function."""
+    denoiser, schedule = task.denoiser, task.denoiser.schedule
+    numbers = torch.stack([schedule.alphas_cumprod, schedule.betas]).numpy().tobytes()
+    shapes = repr([(name, tuple(p.shape)) for name, p in task.parameters.items()])
+    return {
+        "model": f"{denoiser.class_name} predicting {schedule.prediction_type}, "
+        f"schedule {xxhash.xxh3_64_hexdigest(numbers)}",
+        "weights": weights_hash(denoiser.network),
+        "parameters": xxhash.xxh3_64_hexdigest(shapes.encode()),
+        "num_parameters": task.num_parameters,
+        "timesteps": task.timesteps,
+        "noise_keying": options.noise,
+        "noise_draws": options.noise_draws,
+        "seed": options.seed,
+        "projector": projector.name,
+        "projector_version": projector.version,
+        "proj_dim": projector.proj_dim,
+        "image_shape": str(denoiser.image_shape),
+        "precision": options.precision,
+        "timestep_weights": options.timestep_weights,
+    }

@@ -1,0 +1,77 @@
+"""Features of the images themselves: pixels and CLIP embeddings, without a diffusion model.
+
+==========  ======================================================================  =========
+name        feature of one image                                                    length
+==========  ======================================================================  =========
+``pixels``  its numbers in [-1, 1], in the order channel, row, column               C * H * W
+``clip``    CLIP's image embedding, uncentred and not normalised (Radford et al.    512 for
+            2021), after CLIP's own preprocessing                                   ViT-B/32
+==========  ======================================================================  =========
+
+They go through the same projectors, into the same store, as gradients do; dot products and
+cosines of them are the baselines of Zheng et al. 2024, table 1.
+"""
+
+from __future__ import annotations
+
+from dtrak_stream.data import ImageShape
+from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.features.clip import ClipEncoder
+from dtrak_stream.features.encoder import ImageEncoder
+from dtrak_stream.features.image_featurizer import ImageFeaturizer
+from dtrak_stream.features.options import DEFAULT_PROJ_DIM, FeatureOptions, own_or
+from dtrak_stream.features.pixel_encoder import PixelEncoder
+from dtrak_stream.projectors import make_projector
+from dtrak_stream.projectors.projector import MAX_PROJ_DIM
+from dtrak_stream.support.device import choose_device
+from dtrak_stream.support.timing import StageTimer
+
+IMAGE_FEATURES = ("pixels", "clip")
+
+
+def make_image_featurizer(shape: ImageShape, options: FeatureOptions) -> ImageFeaturizer:
+    """Set up encoder and projector for images of `shape`.
+
+    Raises
+    ------
+    ConfigurationError
+        If an option has no such value, or means nothing without a diffusion model.
+    InputError, ModelError
+        If CLIP cannot be loaded; see `ClipEncoder`.
+    """
+    _refuse_what_needs_a_model(options)
+    device = choose_device(options.device)
+    encoder: ImageEncoder = PixelEncoder(shape)
+    if options.output_function == "clip":
+        _refuse_channels(shape)
+        encoder = ClipEncoder(options.clip, device)
+    default = "identity" if encoder.length <= MAX_PROJ_DIM else "sketch"
+    projector = make_projector(
+        options.projector or default,
+        proj_dim=own_or(options.proj_dim, DEFAULT_PROJ_DIM),
+        seed=options.seed,
+        num_parameters=encoder.length,
+    )
+    return ImageFeaturizer(encoder, projector, shape, device, options.seed, StageTimer(device))
+
+
+def _refuse_what_needs_a_model(options: FeatureOptions) -> None:
+    for flag, value, only in (
+        ("--precision", options.precision, "float32"),
+        ("--timestep-weights", options.timestep_weights, "none"),
+    ):
+        if value != only:
+            raise ConfigurationError(
+                f"{options.output_function} features are computed with {only}",
+                where=f"{flag} {value}",
+                remedy="leave it out",
+            )
+
+
+def _refuse_channels(shape: ImageShape) -> None:
+    if shape.channels not in (1, 3):
+        raise ConfigurationError(
+            f"CLIP takes grayscale (1) or RGB (3) images, not {shape}",
+            where="--output-function clip",
+            remedy="use --channels convert",
+        )

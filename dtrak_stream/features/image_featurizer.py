@@ -1,0 +1,117 @@
+"""From images to stored rows: encoder and projector as one thing, within memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from dtrak_stream.data import ImageShape
+from dtrak_stream.errors import MemoryLimitError
+from dtrak_stream.features.encoder import ImageEncoder
+from dtrak_stream.features.maker import fingerprint, in_fitting_batches
+from dtrak_stream.projectors import Projector
+from dtrak_stream.samples import Samples
+from dtrak_stream.store import Fingerprint
+from dtrak_stream.support.progress import say
+from dtrak_stream.support.timing import StageTimer
+
+
+@dataclass
+class ImageFeaturizer:
+    """Turns images into features without a diffusion model; a `FeatureMaker`.
+
+    Attributes
+    ----------
+    encoder
+        Maps an image to numbers.
+    projector
+        Maps those to a feature.
+    shape
+        Shape of the images.
+    device
+        Where it computes.
+    seed
+        Seed of the projector.
+    timer
+        Told how long the encoder and the projector take.
+    batch_size
+        Images encoded at a time. Halved whenever the device runs out of memory.
+    """
+
+    encoder: ImageEncoder
+    projector: Projector
+    shape: ImageShape
+    device: torch.device
+    seed: int
+    timer: StageTimer = field(repr=False)
+    batch_size: int = 64
+
+    @property
+    def width(self) -> int:
+        """Return k, the length of a feature."""
+        return self.projector.proj_dim
+
+    def features(self, images: Tensor, sample_ids: Sequence[str]) -> Tensor:
+        """Return the features of images (B, C, H, W) in [-1, 1]: (B, k) float32 on the CPU.
+
+        Raises
+        ------
+        MemoryLimitError
+            If the device has no room for one image.
+        """
+        return in_fitting_batches(self, self._batch, self._shrink, images, sample_ids)
+
+    def residuals(self, _images: Tensor, _sample_ids: Sequence[str], /) -> None:
+        """Return None: there is no model that could be wrong."""
+
+    def fingerprints(
+        self, samples: Samples, dtype: str, rows_per_shard: int
+    ) -> tuple[Fingerprint, ...]:
+        """Return what the features depend on: no denoiser, no timesteps, no noise."""
+        random = self.projector.name != "identity"
+        identity = {
+            "model": self.encoder.model,
+            "weights": self.encoder.weights,
+            "parameters": "none",
+            "num_parameters": self.encoder.length,
+            "output_function": self.encoder.name,
+            "timesteps": (),
+            "noise_keying": "none",
+            "noise_draws": 0,
+            "seed": self.seed if random else 0,
+            "projector": self.projector.name,
+            "projector_version": self.projector.version,
+            "proj_dim": self.projector.proj_dim,
+            "image_shape": str(self.shape),
+            "precision": "float32",
+        }
+        return (fingerprint(identity, samples, dtype, rows_per_shard),)
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to leave as it was."""
+
+    def _batch(self, images: Tensor, _: Sequence[str]) -> Tensor:
+        with self.timer.stage("copy"):
+            images = images.to(self.device)
+        with self.timer.stage("forward"):
+            encoded = self.encoder.encode(images)  # (B, C, H, W) -> (B, length)
+        with self.timer.stage("projection"):
+            out = torch.zeros(len(images), self.projector.proj_dim, device=self.device)
+            self.projector.add(encoded, 0, out)  # (B, length) -> (B, k)
+        with self.timer.stage("copy"):
+            return out.cpu()
+
+    def _shrink(self, tried: int, error: RuntimeError) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if tried == 1:
+            raise MemoryLimitError(
+                "one image does not fit in the memory of the device",
+                where=f"--device {self.device}",
+                remedy="free its memory, or use a smaller --proj-dim or --device cpu",
+            ) from error
+        self.batch_size = tried // 2
+        say(f"out of memory: going on with batches of {self.batch_size}")

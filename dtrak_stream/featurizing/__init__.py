@@ -1,0 +1,1 @@
+"""Samples into a store of features, shard by shard, resumably."""

@@ -1,0 +1,114 @@
+"""Intermediate results that outlive a crash: named arrays, each checked when it is read back."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from dtrak_stream.support.durable import remove_partials, write_bytes, write_json
+from dtrak_stream.support.progress import say
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """A scratch folder beside a result that is not finished yet.
+
+    A checkpoint is a file whose name carries the checksum of its contents, so a damaged one is
+    never used. All checkpoints belong to one plan; those of another plan are thrown away.
+
+    Attributes
+    ----------
+    folder
+        Where they are.
+    """
+
+    folder: Path
+
+    @classmethod
+    def beside(cls, result: Path, plan: Mapping[str, Any]) -> Checkpoints:
+        """Open the checkpoints of `result`, keeping what an earlier run of `plan` left."""
+        checkpoints = cls(_folder_beside(result))
+        checkpoints._discard_other_plan(plan)
+        checkpoints.folder.mkdir(parents=True, exist_ok=True)
+        remove_partials(checkpoints.folder)
+        write_json(checkpoints._plan_path, dict(plan))
+        return checkpoints
+
+    @classmethod
+    def discard_leftovers(cls, result: Path, identity: Mapping[str, Any]) -> None:
+        """Remove what a run that was killed just after it finished `result` left beside it.
+
+        Parameters
+        ----------
+        result
+            A finished result.
+        identity
+            What its plan said, all of it or in part; checkpoints of other plans are kept.
+        """
+        leftovers = cls(_folder_beside(result))
+        plan = leftovers._stored_plan()
+        if leftovers.folder.exists() and (plan is None or identity.items() <= plan.items()):
+            leftovers.discard()
+
+    def save(self, name: str, **arrays: NDArray[Any]) -> None:
+        """Keep `arrays` under `name`, on disk before this returns."""
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **arrays)
+        content = buffer.getbuffer()
+        checksum = xxhash.xxh3_128_hexdigest(content)
+        write_bytes(self.folder / f"{name}.{checksum}.npz", content)
+
+    def load(self, name: str) -> dict[str, NDArray[Any]] | None:
+        """Return the arrays kept under `name`; None if there are none, or they are damaged."""
+        for path in self.folder.glob(f"{name}.*.npz"):
+            content = path.read_bytes()
+            if path.name == f"{name}.{xxhash.xxh3_128_hexdigest(content)}.npz":
+                with np.load(io.BytesIO(content)) as arrays:
+                    return dict(arrays)
+            say(f"{path}: damaged, computing it again")
+            path.unlink()
+        return None
+
+    def names(self) -> set[str]:
+        """Return the names under which something is kept."""
+        return {path.name.split(".")[0] for path in self.folder.glob("*.npz")}
+
+    def drop(self, name: str) -> None:
+        """Remove what is kept under `name`."""
+        for path in self.folder.glob(f"{name}.*.npz"):
+            path.unlink()
+
+    def discard(self) -> None:
+        """Remove all of them, once the result is finished."""
+        shutil.rmtree(self.folder)
+
+    @property
+    def _plan_path(self) -> Path:
+        return self.folder / "plan.json"
+
+    def _stored_plan(self) -> dict[str, Any] | None:
+        try:
+            plan = json.loads(self._plan_path.read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return plan if isinstance(plan, dict) else None
+
+    def _discard_other_plan(self, plan: Mapping[str, Any]) -> None:
+        # without a plan, they are the rest of checkpoints that were being removed in a crash
+        if not self.folder.exists() or self._stored_plan() == json.loads(json.dumps(plan)):
+            return
+        say(f"{self.folder}: left by a run with other options, starting over")
+        self.discard()
+
+
+def _folder_beside(result: Path) -> Path:
+    return result.with_name(result.name + ".parts")

@@ -1,0 +1,83 @@
+"""What a run was: its resolved options, the versions it ran with, the revision of this code."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dtrak_stream.support.durable import write_bytes
+
+RECORD_KEY = "provenance"
+_PACKAGES = (
+    "dtrak-stream",
+    "torch",
+    "diffusers",
+    "h5py",
+    "dask",
+    "numpy",
+    "scipy",
+    "safetensors",
+    "pillow",
+    "datasets",
+)
+
+
+def record_run(path: Path, config: Any) -> None:
+    """Write the resolved `config` (a dataclass) to `path` as YAML that `--config` reads back."""
+    record = {**flat_options(config), RECORD_KEY: provenance()}
+    write_bytes(path, yaml.safe_dump(record, sort_keys=False).encode())
+
+
+def flat_options(config: Any) -> dict[str, Any]:
+    """Return every option of a (nested) configuration dataclass by its flag name, unset ones out.
+
+    Groups of options are flattened, as they are on the command line.
+    """
+    options: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            options |= flat_options(value)
+        elif value is not None:
+            options[field.name.replace("_", "-")] = _plain(value)
+    return options
+
+
+def provenance() -> dict[str, Any]:
+    """Return package versions, Python version and git revision of the running code."""
+    return {
+        "python": platform.python_version(),
+        "git-revision": git_revision(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+    }
+
+
+def git_revision() -> str | None:
+    """Return the commit this code was run from (with `-dirty` if edited), None outside git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        answer = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return answer.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

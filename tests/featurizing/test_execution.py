@@ -1,0 +1,266 @@
+"""Engine and batch size: chosen by measuring, kept with the store, halved when memory runs out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from dtrak_stream.data import open_images
+from dtrak_stream.errors import ConfigurationError, InterruptedRunError, MemoryLimitError
+from dtrak_stream.features.gradient_features import FeatureOptions, make_featurizer
+from dtrak_stream.features.gradient_featurizer import Featurizer
+from dtrak_stream.featurizing.execution import Execution, ExecutionOptions, choose_execution
+from dtrak_stream.featurizing.run import FeaturizeConfig, featurize
+from dtrak_stream.store import FeatureStore
+from tests.crashing import contents
+
+OPTIONS = FeatureOptions(timesteps="2", proj_dim=64, dtype="float32", rows_per_shard=8)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    path = tmp_path_factory.mktemp("images") / "images.npy"
+    np.save(path, np.random.default_rng(0).integers(0, 256, (20, 8, 8), np.uint8))
+    return str(path)
+
+
+def config_of(images, model, store, **options):
+    return FeaturizeConfig(images, store, model, features=OPTIONS, quiet=True, **options)
+
+
+def features_of(store):
+    return FeatureStore.open(store).rows(range(20))
+
+
+def record_ids(monkeypatch):
+    """Record the ids of all images that are featurized from now on."""
+    seen: list[str] = []
+    features = Featurizer.features
+
+    def recording(self, batch, ids):
+        seen.extend(ids)
+        return features(self, batch, ids)
+
+    monkeypatch.setattr(Featurizer, "features", recording)
+    return seen
+
+
+def choose(model, images, options=None, feature_options=OPTIONS):
+    featurizer = make_featurizer(model, feature_options)
+    source = open_images(images, featurizer.image_shape, visible=False)
+    return featurizer, choose_execution(featurizer, source, options or ExecutionOptions())
+
+
+def test_asking_for_engine_and_batch_is_obeyed(model_folder, images):
+    for name in ("hooked", "timestep-batched"):
+        _, execution = choose(model_folder, images, ExecutionOptions(name, 5))
+        assert (execution.engine, execution.batch_size) == (name, 5)
+        assert execution.pairs_per_pass == 10
+
+
+@pytest.mark.parametrize("timesteps", [2, 4])  # too few for any batch, and for all but one
+def test_few_images_are_not_measured_and_take_a_batch_of_some_size(model_folder, images, timesteps):
+    options = dataclasses.replace(OPTIONS, timesteps=str(timesteps))
+    _, execution = choose(model_folder, images, feature_options=options)
+    assert execution.engine == "hooked"
+    assert "too few" in execution.reason
+    assert execution.batch_size == 64 // timesteps
+
+
+def test_the_fastest_of_several_is_taken_and_the_reason_says_so(model_folder, images, monkeypatch):
+    monkeypatch.setattr("dtrak_stream.featurizing.execution._PAIRS", (2, 8, 16))
+    monkeypatch.setattr("dtrak_stream.featurizing.execution._SHARE_OF_IMAGES", 1.0)
+    monkeypatch.setattr("dtrak_stream.featurizing.execution._WORTH", 0.0)
+    _, execution = choose(model_folder, images)
+    rates = {}
+    for part in execution.reason.partition("the fastest of: ")[2].partition(";")[0].split(", "):
+        engine, _, size, rate, _ = part.split()
+        rates[engine, int(size)] = float(rate)
+    assert set(rates) == {("hooked", 1), ("hooked", 4), ("hooked", 8), ("timestep-batched", 64)}
+    assert rates[execution.engine, execution.batch_size] == max(rates.values())
+
+
+def test_a_batch_that_would_not_fit_is_not_tried(model_folder, images, monkeypatch):
+    monkeypatch.setattr("dtrak_stream.featurizing.execution._PAIRS", (2, 8, 16))
+    monkeypatch.setattr("dtrak_stream.featurizing.execution._SHARE_OF_IMAGES", 1.0)
+    monkeypatch.setattr("dtrak_stream.featurizing.execution.usable_memory", lambda: -1)
+    _, execution = choose(model_folder, images)
+    assert "hooked x 4" not in execution.reason
+    assert "hooked x 1" in execution.reason
+
+
+def test_a_model_without_rules_takes_the_exact_engine(model_folder, images, monkeypatch):
+    monkeypatch.setattr(
+        "dtrak_stream.featurizing.execution.served_parameters", lambda _: frozenset()
+    )
+    _, execution = choose(model_folder, images)
+    assert execution.engine == "timestep-batched"
+    with pytest.raises(ConfigurationError, match=r"--engine hooked.*timestep-batched"):
+        choose(model_folder, images, ExecutionOptions("hooked"))
+
+
+def test_compiling_changes_no_feature(model_folder, images, tmp_path, monkeypatch):
+    compiled: list[str] = []
+    compiler = torch.compile
+
+    def traced(network, dynamic):
+        compiled.append(type(network).__name__)
+        return compiler(network, dynamic=dynamic, backend="eager")  # needs no C++ compiler
+
+    monkeypatch.setattr(torch, "compile", traced)
+    found = {}
+    for wanted in (False, True):
+        execution = ExecutionOptions("timestep-batched", 5, compile=wanted)
+        featurize(config_of(images, model_folder, tmp_path / str(wanted), execution=execution))
+        found[wanted] = features_of(tmp_path / str(wanted))
+    assert compiled == ["UNet2DModel"]
+    assert np.allclose(found[True], found[False], rtol=1e-3, atol=1e-5 * abs(found[False]).max())
+
+
+def test_compiling_the_hooked_engine_is_refused():
+    with pytest.raises(ConfigurationError, match="--engine timestep-batched, or auto"):
+        ExecutionOptions("hooked", compile=True)
+
+
+def test_no_images_in_a_batch_is_refused():
+    with pytest.raises(ConfigurationError, match="--batch-size: 0"):
+        ExecutionOptions(batch_size=0)
+
+
+def test_a_choice_survives_the_disk():
+    execution = Execution("hooked", 3, 30, ("a", "b"), "because")
+    assert Execution.recorded(json.loads(json.dumps(execution.record()))) == execution
+
+
+def test_features_do_not_depend_on_engine_or_batch(model_folder, images, tmp_path):
+    for number, options in enumerate(
+        [
+            ExecutionOptions("timestep-batched"),
+            ExecutionOptions("hooked", 1),
+            ExecutionOptions("hooked", 3),
+            ExecutionOptions("hooked", 100),
+            ExecutionOptions(),
+        ]
+    ):
+        featurize(config_of(images, model_folder, tmp_path / str(number), execution=options))
+    first = features_of(tmp_path / "0")
+    for number in range(1, 5):
+        other = features_of(tmp_path / str(number))
+        assert np.linalg.norm(other - first) < 1e-5 * np.linalg.norm(first)
+
+
+def test_the_store_remembers_how_it_was_computed_and_how_long_it_took(
+    model_folder, images, tmp_path
+):
+    featurize(config_of(images, model_folder, tmp_path / "s"))
+    record = json.loads((tmp_path / "s" / "store.json").read_text())["run"]
+    assert record["execution"]["engine"] == "hooked"
+    assert {"decode", "noise", "forward", "backward", "projection", "copy", "write"} == set(
+        record["stage_seconds"]
+    )
+    assert all(seconds > 0 for seconds in record["stage_seconds"].values())
+
+
+def out_of_memory_above(limit, engine):
+    """Make an engine run out of memory with more than `limit` pairs in a pass."""
+    task = engine.task
+    noised = type(task).noised
+
+    def small_only(self, images, sample_ids, pairs):
+        if len(images) * len(pairs) > limit:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return noised(self, images, sample_ids, pairs)
+
+    return small_only
+
+
+@pytest.mark.parametrize("limit", [1, 3, 8])
+def test_out_of_memory_halves_the_batch_and_goes_on(model_folder, images, monkeypatch, limit):
+    featurizer, execution = choose(model_folder, images, ExecutionOptions("hooked", 16))
+    execution.apply(featurizer)
+    source = open_images(images, featurizer.image_shape, visible=False)
+    batch = torch.stack([source.image(i) for i in range(16)])
+    ids = source.sample_ids(0, 16)
+    expected = featurizer.features(batch, ids)
+    monkeypatch.setattr(
+        "dtrak_stream.gradients.task.GradientTask.noised",
+        out_of_memory_above(limit, featurizer.engine),
+    )
+    torch.testing.assert_close(featurizer.features(batch, ids), expected, rtol=1e-4, atol=1e-6)
+    assert featurizer.batch_size <= max(1, limit // 2)
+    torch.testing.assert_close(featurizer.features(batch, ids), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_no_room_for_one_image_is_refused(model_folder, images, monkeypatch):
+    featurizer, execution = choose(model_folder, images, ExecutionOptions("hooked", 4))
+    execution.apply(featurizer)
+    monkeypatch.setattr(
+        "dtrak_stream.gradients.task.GradientTask.noised",
+        out_of_memory_above(0, featurizer.engine),
+    )
+    with pytest.raises(MemoryLimitError, match="one image at one timestep"):
+        featurizer.features(torch.zeros(4, 1, 8, 8), ["a", "b", "c", "d"])
+
+
+def test_other_errors_are_not_taken_for_lack_of_memory(model_folder, images):
+    featurizer, execution = choose(model_folder, images, ExecutionOptions("hooked", 4))
+    execution.apply(featurizer)
+    with pytest.raises(RuntimeError, match="channels"):
+        featurizer.features(torch.zeros(4, 3, 8, 8), ["a", "b", "c", "d"])
+
+
+@pytest.mark.parametrize("after", [0, 1, 4, 5, 9])
+def test_ctrl_c_loses_no_computed_row(model_folder, images, tmp_path, monkeypatch, after):
+    execution = ExecutionOptions("hooked", 2)
+    whole = config_of(images, model_folder, tmp_path / "whole", execution=execution)
+    featurize(whole)
+    config = dataclasses.replace(whole, store=tmp_path / "interrupted")
+    computed: list[list[str]] = []
+    features = Featurizer.features
+
+    def interrupting(self, batch, ids):
+        if len(computed) == after:
+            raise KeyboardInterrupt
+        computed.append(ids)
+        return features(self, batch, ids)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Featurizer, "features", interrupting)
+        with pytest.raises(InterruptedRunError) as stop:
+            featurize(config)
+    assert (f"{2 * after % 8} rows of the next" in str(stop.value)) == (2 * after % 8 > 0)
+    seen = record_ids(monkeypatch)
+    featurize(config)
+    assert len(seen) == 20 - 2 * after
+    for pattern in ("shards/**/*", "features.h5"):
+        assert contents(config.store, pattern) == contents(whole.store, pattern)
+
+
+def test_rows_kept_under_another_execution_are_not_used(
+    model_folder, images, tmp_path, monkeypatch
+):
+    config = config_of(
+        images, model_folder, tmp_path / "s", execution=ExecutionOptions("hooked", 4)
+    )
+    features = Featurizer.features
+    calls: list[int] = []
+
+    def once(self, batch, ids):
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(1)
+        return features(self, batch, ids)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Featurizer, "features", once)
+        with pytest.raises(InterruptedRunError):
+            featurize(config)
+    assert list((tmp_path / "s" / "shards").glob("*.parts"))
+    seen = record_ids(monkeypatch)
+    featurize(dataclasses.replace(config, execution=ExecutionOptions("hooked", 3)))
+    assert len(seen) == 20
+    assert not list((tmp_path / "s" / "shards").glob("*.parts"))

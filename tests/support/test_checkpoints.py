@@ -1,0 +1,91 @@
+"""Checkpoints: kept, checked, and never taken from another plan."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dtrak_stream.support.checkpoints import Checkpoints
+
+ARRAYS = {"a": np.arange(6.0).reshape(2, 3), "b": np.array([1, 2])}
+
+
+def open_for(tmp_path, plan=None):
+    return Checkpoints.beside(tmp_path / "result.h5", plan or {"size": 3})
+
+
+def test_arrays_come_back_as_they_were(tmp_path):
+    open_for(tmp_path).save("part", **ARRAYS)
+    kept = open_for(tmp_path).load("part")
+    assert kept is not None
+    assert set(kept) == {"a", "b"}
+    assert all(np.array_equal(kept[name], ARRAYS[name]) for name in ARRAYS)
+    assert open_for(tmp_path).names() == {"part"}
+
+
+def test_what_was_not_kept_is_none(tmp_path):
+    assert open_for(tmp_path).load("part") is None
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate"])
+def test_a_damaged_checkpoint_is_dropped(tmp_path, damage):
+    checkpoints = open_for(tmp_path)
+    checkpoints.save("part", **ARRAYS)
+    (path,) = checkpoints.folder.glob("part.*")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content if damage == "flip" else content[:-5])
+    assert checkpoints.load("part") is None
+    assert checkpoints.names() == set()
+
+
+def test_another_plan_starts_over(tmp_path):
+    open_for(tmp_path, {"size": 3}).save("part", **ARRAYS)
+    assert open_for(tmp_path, {"size": 4}).names() == set()
+
+
+def test_discard_removes_everything(tmp_path):
+    checkpoints = open_for(tmp_path)
+    checkpoints.save("part", **ARRAYS)
+    checkpoints.discard()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_drop_removes_one(tmp_path):
+    checkpoints = open_for(tmp_path)
+    checkpoints.save("one", **ARRAYS)
+    checkpoints.save("two", **ARRAYS)
+    checkpoints.drop("one")
+    assert checkpoints.names() == {"two"}
+
+
+def test_what_lost_its_plan_is_not_taken_for_the_work_of_any_plan(tmp_path):
+    open_for(tmp_path).save("part", **ARRAYS)
+    (tmp_path / "result.h5.parts" / "plan.json").unlink()
+    assert open_for(tmp_path).names() == set()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"null"])
+def test_a_damaged_plan_starts_over(tmp_path, content):
+    open_for(tmp_path).save("part", **ARRAYS)
+    (tmp_path / "result.h5.parts" / "plan.json").write_bytes(content)
+    assert open_for(tmp_path).names() == set()
+
+
+def test_a_plan_is_the_same_after_it_was_on_disk(tmp_path):
+    open_for(tmp_path, {"sizes": (1, 2)}).save("part", **ARRAYS)
+    assert open_for(tmp_path, {"sizes": (1, 2)}).names() == {"part"}
+
+
+@pytest.mark.parametrize(
+    ("identity", "left"), [({"size": 3}, False), ({}, False), ({"size": 4}, True)]
+)
+def test_leftovers_of_a_finished_result_are_removed_and_no_others(tmp_path, identity, left):
+    open_for(tmp_path, {"size": 3, "cut": 7}).save("part", **ARRAYS)
+    Checkpoints.discard_leftovers(tmp_path / "result.h5", identity)
+    assert (tmp_path / "result.h5.parts").exists() == left
+
+
+def test_no_leftovers_are_no_problem(tmp_path):
+    Checkpoints.discard_leftovers(tmp_path / "result.h5", {"size": 3})
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,99 @@
+"""Durable files: whole under their final name, or not there."""
+
+from __future__ import annotations
+
+import errno
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dtrak_stream.errors import DiskFullError
+from dtrak_stream.support import durable
+from tests.crashing import contents, finishes_before_step
+
+
+def test_a_kill_at_any_step_leaves_the_old_file_or_the_new_one(tmp_path):
+    path = tmp_path / "file"
+    step = 0
+    while True:
+        path.write_bytes(b"old")
+        finished = finishes_before_step(lambda: durable.write_bytes(path, b"new " * 100), step)
+        assert path.read_bytes() in (b"old", b"new " * 100)
+        if finished:
+            break
+        step += 1
+    assert step == 3  # the file, its name, its folder
+    assert path.read_bytes() == b"new " * 100
+
+
+def test_an_error_leaves_nothing_behind(tmp_path):
+    def fail_half_way() -> None:
+        with durable.durable_path(tmp_path / "x") as partial:
+            partial.write_bytes(b"half")
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        fail_half_way()
+    assert contents(tmp_path) == {}
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+@pytest.mark.parametrize("from_hdf5", [False, True])
+def test_no_room_is_explained(tmp_path, code, from_hdf5):
+    text = f"Can't write data (file write failed: errno = {code}, error message = 'x')"
+    error = OSError(text) if from_hdf5 else OSError(code, "no room")
+    with (
+        pytest.raises(DiskFullError, match=r"file: no room left.*free some space"),
+        durable.durable_path(tmp_path / "file"),
+    ):
+        raise error
+    assert contents(tmp_path) == {}
+
+
+def test_other_errors_pass_as_they_are(tmp_path):
+    with (
+        pytest.raises(PermissionError),
+        durable.durable_path(tmp_path / "file"),
+    ):
+        raise PermissionError(errno.EACCES, "no")
+
+
+def test_a_real_write_that_finds_no_room_leaves_nothing(tmp_path):
+    """The operating system refuses the write half way, as a full disk does."""
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from dtrak_stream.support.durable import write_bytes\n"
+        "from dtrak_stream.errors import DiskFullError\n"
+        "try: write_bytes(Path(sys.argv[1]), b'x' * 1_000_000)\n"
+        "except DiskFullError as error: print(error)\n"
+    )
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    answer = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "big")],
+        capture_output=True,
+        text=True,
+        check=True,
+        preexec_fn=limit,
+    )
+    assert "no room left to write this file" in answer.stdout
+    assert contents(tmp_path) == {}
+
+
+def test_partials_of_a_crash_are_removed(tmp_path):
+    (tmp_path / "a.h5.partial").write_bytes(b"torn")
+    (tmp_path / "b.h5").write_bytes(b"whole")
+    durable.remove_partials(tmp_path)
+    assert contents(tmp_path) == {"b.h5": b"whole"}
+
+
+def test_folders_are_made(tmp_path):
+    durable.write_json(tmp_path / "new" / "folder" / "x.json", {"b": 1, "a": [2]})
+    assert Path(tmp_path / "new" / "folder" / "x.json").read_text().startswith('{\n  "a"')
