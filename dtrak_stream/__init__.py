@@ -15,7 +15,7 @@ from dtrak_stream.gram import GramConfig, GramOptions, compute_gram
 from dtrak_stream.groups import GroupOptions
 from dtrak_stream.planning import PlanConfig, plan
 from dtrak_stream.report import ReportConfig, ReportOptions, write_report
-from dtrak_stream.score import ScoreConfig, ScoreOptions, ScoresFile, score
+from dtrak_stream.scoring import ScoreConfig, ScoreOptions, ScoresFile, score
 from dtrak_stream.store import FeatureStore
 from dtrak_stream.verification import VerifyConfig, verify
 

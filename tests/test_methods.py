@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dtrak_stream.diffusion import NoiseSchedule
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.methods import (
     METHODS,
@@ -14,7 +13,8 @@ from dtrak_stream.methods import (
     refuse_other_output_function,
     transform_of,
 )
-from dtrak_stream.objectives import OutputFunction
+from dtrak_stream.model.loading import NoiseSchedule
+from dtrak_stream.objective.output_functions import OutputFunction
 
 OF_FEATURES = [method for method in METHODS.values() if method.needs != "subsets"]
 SCHEDULE = NoiseSchedule(torch.ones(10), torch.ones(10), "epsilon")

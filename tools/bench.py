@@ -10,7 +10,7 @@ from dtrak_stream.benchmark import (
     measure_main_job,
     measure_projectors,
 )
-from dtrak_stream.subcommands import run_subcommand
+from dtrak_stream.cli.subcommands import run_subcommand
 
 if __name__ == "__main__":
     run_subcommand(

@@ -1,6 +1,6 @@
 """Compute the features of images and store them."""
 
-from dtrak_stream.command_line import run
+from dtrak_stream.cli.command_line import run
 from dtrak_stream.featurizing.run import FeaturizeConfig, featurize
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Train an unconditional diffusion model from scratch: see `--help`."""
 
-from dtrak_stream.command_line import run
+from dtrak_stream.cli.command_line import run
 from dtrak_stream.training import TrainingConfig, train
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from dtrak_stream.featurizing.run import featurize
 from dtrak_stream.gram import GramConfig, compute_gram
 from dtrak_stream.methods import find_method
 from dtrak_stream.report import write_report
-from dtrak_stream.score import score
+from dtrak_stream.scoring import score
 from dtrak_stream.support.progress import say
 from dtrak_stream.support.provenance import record_run
 

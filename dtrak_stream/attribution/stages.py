@@ -12,8 +12,8 @@ from dtrak_stream.groups import GroupOptions
 from dtrak_stream.kernel import parse_dampings
 from dtrak_stream.methods import find_method
 from dtrak_stream.report import ReportConfig
-from dtrak_stream.score import ScoreConfig
-from dtrak_stream.store_set import store_roots
+from dtrak_stream.scoring import ScoreConfig
+from dtrak_stream.store.store_set import store_roots
 from dtrak_stream.support.progress import say
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.methods import find_method
-from dtrak_stream.score import ScoreConfig, ScoreResult, score
+from dtrak_stream.scoring import ScoreConfig, ScoreResult, score
 
 if TYPE_CHECKING:
     from dtrak_stream.evaluation.subset_scores import SubsetScoreResult

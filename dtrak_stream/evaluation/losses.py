@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dtrak_stream.data import Images
-from dtrak_stream.diffusion import Denoiser
 from dtrak_stream.errors import BadImageError, ConfigurationError, ModelError
-from dtrak_stream.noise import ImageNoise
-from dtrak_stream.objectives import OutputFunction, choose_timesteps
+from dtrak_stream.model.loading import Denoiser
+from dtrak_stream.objective.noise import ImageNoise
+from dtrak_stream.objective.output_functions import OutputFunction, choose_timesteps
 
 Losses = NDArray[np.float64]
 

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dtrak_stream.diffusion import Denoiser, load_denoiser
-from dtrak_stream.processes import interruptible
+from dtrak_stream.model.loading import Denoiser, load_denoiser
 from dtrak_stream.store import read_quarantine
 from dtrak_stream.support.device import choose_device
+from dtrak_stream.support.workers import interruptible
 from dtrak_stream.training import TrainingConfig, train
 
 # training seeds torch's default generator, which all threads of a process share

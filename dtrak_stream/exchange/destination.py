@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dtrak_stream.room import RoomAdvice, refuse_what_cannot_fit
 from dtrak_stream.store import (
     Fingerprint,
     QuarantinedSample,
@@ -17,9 +16,10 @@ from dtrak_stream.store import (
     write_joined_view,
     write_shard,
 )
+from dtrak_stream.store.room import RoomAdvice, refuse_what_cannot_fit
 from dtrak_stream.store.shard import FloatArray
 from dtrak_stream.store.size import bytes_while_written, shard_rows
-from dtrak_stream.store_upkeep import (
+from dtrak_stream.store.upkeep import (
     begin_store,
     continue_store,
     forget_quarantine_of,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dtrak_stream.errors import InputError
 from dtrak_stream.exchange.array_writers import Shape
 from dtrak_stream.exchange.sample_ids import write_ids
-from dtrak_stream.score.scores_file import ScoresFile
+from dtrak_stream.scoring.scores_file import ScoresFile
 from dtrak_stream.store.shard import FloatArray
 
 _BLOCK_BYTES = 32 * 2**20

@@ -13,7 +13,7 @@ from dtrak_stream.exchange.array_writers import ARRAY_SUFFIXES, file_size, write
 from dtrak_stream.exchange.exported_features import ExportedFeatures
 from dtrak_stream.exchange.exported_scores import ExportedScores
 from dtrak_stream.exchange.ranking_table import write_rankings
-from dtrak_stream.score.scores_file import ScoresFile
+from dtrak_stream.scoring.scores_file import ScoresFile
 from dtrak_stream.store import FeatureStore
 from dtrak_stream.store.shard import FloatArray
 from dtrak_stream.support.memory import format_size

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.score.scores_file import Ranked, ScoresFile
+from dtrak_stream.scoring.scores_file import Ranked, ScoresFile
 from dtrak_stream.support.durable import durable_path
 from dtrak_stream.support.progress import progress
 

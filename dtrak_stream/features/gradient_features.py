@@ -5,13 +5,17 @@ from __future__ import annotations
 import torch
 import xxhash
 
-from dtrak_stream.diffusion import NoiseSchedule, choose_parameters, load_denoiser, weights_hash
 from dtrak_stream.features.gradient_featurizer import Featurizer
 from dtrak_stream.features.options import DEFAULT_PROJ_DIM, FeatureOptions, check_options, own_or
 from dtrak_stream.gradients import GradientTask, LossScale, timestep_batched_engine
-from dtrak_stream.noise import ImageNoise
-from dtrak_stream.objectives import DEFAULT_TIMESTEPS, OutputFunction, choose_timesteps
-from dtrak_stream.probes import probe_names
+from dtrak_stream.model.loading import NoiseSchedule, choose_parameters, load_denoiser, weights_hash
+from dtrak_stream.objective.noise import ImageNoise
+from dtrak_stream.objective.output_functions import (
+    DEFAULT_TIMESTEPS,
+    OutputFunction,
+    choose_timesteps,
+)
+from dtrak_stream.objective.probes import probe_names
 from dtrak_stream.projectors import Projector, SideBySideProjector, make_projector
 from dtrak_stream.support.device import choose_device
 from dtrak_stream.support.timing import StageTimer

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from dtrak_stream.data import ImageShape
+from dtrak_stream.data.samples import Samples
 from dtrak_stream.errors import MemoryLimitError
 from dtrak_stream.features.encoder import ImageEncoder
 from dtrak_stream.features.maker import fingerprint, in_fitting_batches
 from dtrak_stream.projectors import Projector
-from dtrak_stream.samples import Samples
 from dtrak_stream.store import Fingerprint
 from dtrak_stream.support.progress import say
 from dtrak_stream.support.timing import StageTimer

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dtrak_stream.data import Images, ImageShape
+from dtrak_stream.data.samples import Samples
+from dtrak_stream.data.trajectories import TrajectoryFolder
+from dtrak_stream.data.trajectory_samples import TrajectorySamples
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.gradient_features import make_featurizer
 from dtrak_stream.features.image_features import IMAGE_FEATURES, make_image_featurizer
@@ -17,9 +20,6 @@ from dtrak_stream.features.path_features import (
     make_trajectory_featurizer,
     require_trajectory,
 )
-from dtrak_stream.samples import Samples
-from dtrak_stream.trajectories import TrajectoryFolder
-from dtrak_stream.trajectory_samples import TrajectorySamples
 
 OpenImages = Callable[[ImageShape | None], Images]
 """Opens the images in a shape; None for the shape of the first one."""

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from dtrak_stream.samples import Samples
+from dtrak_stream.data.samples import Samples
 from dtrak_stream.store import Fingerprint
 from dtrak_stream.support.timing import StageTimer
 

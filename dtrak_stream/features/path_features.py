@@ -18,12 +18,12 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from pathlib import Path
 
+from dtrak_stream.data.trajectories import TrajectoryFolder
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.gradient_features import featurizer_of, make_task
 from dtrak_stream.features.gradient_featurizer import Featurizer
 from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.gradients import GradientTask, TrajectoryTask
-from dtrak_stream.trajectories import TrajectoryFolder
 
 ONE_STEP, AVERAGED = "trajectory(one-step)", "trajectory(averaged)"
 

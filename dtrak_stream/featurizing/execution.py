@@ -13,12 +13,12 @@ from typing import Any, Literal
 
 import torch
 
+from dtrak_stream.data.samples import Samples
 from dtrak_stream.errors import BadImageError, ConfigurationError
 from dtrak_stream.features.gradient_featurizer import Featurizer
 from dtrak_stream.features.maker import FeatureMaker
 from dtrak_stream.gradients import hooked_engine, served_parameters, timestep_batched_engine
 from dtrak_stream.gradients.timestep_batched import PAIRS_PER_PASS
-from dtrak_stream.samples import Samples
 from dtrak_stream.support.memory import format_size, peak_memory, usable_memory
 from dtrak_stream.support.progress import say
 

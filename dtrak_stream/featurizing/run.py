@@ -9,17 +9,18 @@ from typing import Any
 import tyro
 
 from dtrak_stream.data import ImageOptions, Images, ImageShape, open_images
-from dtrak_stream.diffusion import EMBEDDED_MODEL
+from dtrak_stream.data.samples import Samples
 from dtrak_stream.features.kinds import open_features
 from dtrak_stream.features.maker import FeatureMaker
 from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.featurizing.execution import Execution, ExecutionOptions, choose_execution
 from dtrak_stream.featurizing.shard_run import ShardRun
-from dtrak_stream.room import refuse_what_cannot_fit, shard_memory
-from dtrak_stream.samples import Samples
+from dtrak_stream.model.loading import EMBEDDED_MODEL
 from dtrak_stream.store import write_joined_view
-from dtrak_stream.store_set import StoreSet
-from dtrak_stream.store_upkeep import (
+from dtrak_stream.store.room import refuse_what_cannot_fit, shard_memory
+from dtrak_stream.store.store_set import StoreSet
+from dtrak_stream.store.unfinished import drop_what_is_finished
+from dtrak_stream.store.upkeep import (
     begin_store,
     continue_store,
     forget_quarantine_of,
@@ -29,7 +30,6 @@ from dtrak_stream.store_upkeep import (
 from dtrak_stream.support.progress import say
 from dtrak_stream.support.provenance import record_run
 from dtrak_stream.support.timing import bottleneck, describe
-from dtrak_stream.unfinished import drop_what_is_finished
 
 
 @dataclass(frozen=True)

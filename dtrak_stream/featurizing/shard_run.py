@@ -9,16 +9,16 @@ from functools import cached_property
 import numpy as np
 from tqdm import tqdm
 
-from dtrak_stream.decode_ahead import DecodedBatch, decode_ahead
+from dtrak_stream.data.decode_ahead import DecodedBatch, decode_ahead
+from dtrak_stream.data.samples import Samples
 from dtrak_stream.errors import InterruptedRunError
 from dtrak_stream.features.maker import FeatureMaker
 from dtrak_stream.featurizing.execution import Execution
 from dtrak_stream.featurizing.shard_writer import ComputedRows, ShardWriter
-from dtrak_stream.samples import Samples
-from dtrak_stream.store_set import StoreSet
+from dtrak_stream.store.store_set import StoreSet
+from dtrak_stream.store.unfinished import UnfinishedShards
 from dtrak_stream.support.progress import progress
 from dtrak_stream.support.timing import StageTimer, bottleneck
-from dtrak_stream.unfinished import UnfinishedShards
 
 _BATCH_BYTES = 64 * 2**20
 

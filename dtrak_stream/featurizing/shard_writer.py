@@ -17,7 +17,7 @@ from dtrak_stream.store import (
     write_shard,
 )
 from dtrak_stream.store.shard import FloatArray
-from dtrak_stream.store_set import StoreSet
+from dtrak_stream.store.store_set import StoreSet
 from dtrak_stream.support.progress import say
 from dtrak_stream.support.timing import StageTimer
 

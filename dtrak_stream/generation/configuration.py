@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dtrak_stream.diffusion import EMBEDDED_MODEL
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.generation.sampler import SamplerKind
+from dtrak_stream.model.loading import EMBEDDED_MODEL
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ OUT/generation.yaml   the resolved options, versions and git revision
 OUT/00000.png ...     the images, 8 bits a channel
 OUT/images.npy        the same before rounding, if asked for
 OUT/float_images/     its parts, until all images are made
-OUT/trajectory/       the way to each image, if asked for; see dtrak_stream.trajectories
+OUT/trajectory/       the way to each image, if asked for; see dtrak_stream.data.trajectories
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from dtrak_stream.data.trajectories import Trajectory, TrajectoryFolder
 from dtrak_stream.errors import FingerprintMismatchError, InputError
 from dtrak_stream.support.durable import durable_path, remove_partials
 from dtrak_stream.training.fingerprint import (
@@ -27,7 +28,6 @@ from dtrak_stream.training.fingerprint import (
     refuse_other,
     write_fingerprint,
 )
-from dtrak_stream.trajectories import Trajectory, TrajectoryFolder
 
 IMAGE_MODES = {1: "L", 3: "RGB"}
 

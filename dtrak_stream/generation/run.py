@@ -6,17 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dtrak_stream.diffusion import Denoiser, load_denoiser, weights_hash
+from dtrak_stream.data.trajectories import Trajectory
 from dtrak_stream.errors import InterruptedRunError, MemoryLimitError, ModelError
 from dtrak_stream.generation.configuration import GenerationConfig
 from dtrak_stream.generation.folder import IMAGE_MODES, ImageFolder
 from dtrak_stream.generation.sampler import Sampler
+from dtrak_stream.model.loading import Denoiser, load_denoiser, weights_hash
 from dtrak_stream.support.device import choose_device
 from dtrak_stream.support.memory import format_size, usable_memory
 from dtrak_stream.support.progress import progress
 from dtrak_stream.support.provenance import record_run
 from dtrak_stream.training.fingerprint import Fingerprint
-from dtrak_stream.trajectories import Trajectory
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor
 
-from dtrak_stream.diffusion import Denoiser
+from dtrak_stream.data.trajectories import Trajectory, image_hash
 from dtrak_stream.errors import ConfigurationError, ModelError
-from dtrak_stream.noise import StreamKey
-from dtrak_stream.trajectories import Trajectory, image_hash
+from dtrak_stream.model.loading import Denoiser
+from dtrak_stream.objective.noise import StreamKey
 
 SamplerKind = Literal["ddim", "ddpm"]
 _SEEDS = 2**32  # torch's CPU generator keeps 32 bits of its seed

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dtrak_stream.gradients.task import GradientTask
-from dtrak_stream.objectives import OutputFunction
+from dtrak_stream.objective.output_functions import OutputFunction
 
 
 def residuals(

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from dtrak_stream.data import ImageShape
-from dtrak_stream.diffusion import Denoiser
 from dtrak_stream.gradients.stream import GradientSlice, Receiver
-from dtrak_stream.noise import ImageNoise
-from dtrak_stream.objectives import OutputFunction
+from dtrak_stream.model.loading import Denoiser
+from dtrak_stream.objective.noise import ImageNoise
+from dtrak_stream.objective.output_functions import OutputFunction
 from dtrak_stream.support.timing import StageTimer
 
 Pairs = tuple[tuple[int, int], ...]

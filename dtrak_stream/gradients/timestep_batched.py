@@ -14,9 +14,9 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from dtrak_stream.diffusion import needs_input_gradient
 from dtrak_stream.gradients.stream import GradientSlice, Receiver
 from dtrak_stream.gradients.task import GradientTask
+from dtrak_stream.model.loading import needs_input_gradient
 
 GATHER_BYTES = 64 * 2**20
 PAIRS_PER_PASS = 128

@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 import tyro
 
-from dtrak_stream.cluster import Cluster, connect, task
 from dtrak_stream.errors import CorruptFileError, InterruptedRunError
 from dtrak_stream.gram.file import refuse_other_gram, write_gram
 from dtrak_stream.gram.plan import GramPlan, Tile, plan_gram
 from dtrak_stream.gram.products import Matrix, partial_product
 from dtrak_stream.store import FeatureStore
 from dtrak_stream.support.checkpoints import Checkpoints
+from dtrak_stream.support.cluster import Cluster, connect, task
 from dtrak_stream.support.memory import format_size, parse_size
 from dtrak_stream.support.progress import progress, say
 from dtrak_stream.support.provenance import record_run

@@ -16,7 +16,7 @@ import torch
 
 from dtrak_stream.kernel.matrix import BlockedMatrix, Matrix, moments_of, product
 from dtrak_stream.kernel.spectrum import ROUNDING
-from dtrak_stream.noise import StreamKey, random_words
+from dtrak_stream.objective.noise import StreamKey, random_words
 from dtrak_stream.support.progress import progress
 
 PROBES = 10

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dtrak_stream.cluster import connect
 from dtrak_stream.gram import GramOptions
 from dtrak_stream.gram.plan import GramPlan, plan_gram, tile_bytes
 from dtrak_stream.planning.calibration import ArithmeticSpeed
 from dtrak_stream.planning.stages import StagePlan, counted
-from dtrak_stream.score.half_sketch import HALVES, HalfSketch
+from dtrak_stream.scoring.halves import HALVES, HalfSketch
 from dtrak_stream.store import FeatureStore
+from dtrak_stream.support.cluster import connect
 from dtrak_stream.support.memory import parse_size
 
 

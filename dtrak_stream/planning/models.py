@@ -10,6 +10,7 @@ import torch
 
 from dtrak_stream.attribution import AttributeConfig
 from dtrak_stream.data import Images, ImageShape
+from dtrak_stream.data.samples import Samples
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.gradient_featurizer import Featurizer
 from dtrak_stream.features.image_featurizer import ImageFeaturizer
@@ -21,9 +22,8 @@ from dtrak_stream.planning.calibration import (
     measure_featurizing,
 )
 from dtrak_stream.planning.options import PlanConfig
-from dtrak_stream.samples import Samples
 from dtrak_stream.store import FeatureStore
-from dtrak_stream.store_set import StoreSet
+from dtrak_stream.store.store_set import StoreSet
 from dtrak_stream.support.device import choose_device
 
 _SHAPE = re.compile(r"([1-9]\d*)x([1-9]\d*)x([1-9]\d*)")

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dtrak_stream.planning.calibration import FeaturizingSpeed
-from dtrak_stream.room import shard_memory
 from dtrak_stream.store import FeatureStore
+from dtrak_stream.store.room import shard_memory
 from dtrak_stream.store.size import bytes_on_disk
 from dtrak_stream.support.memory import format_size
 

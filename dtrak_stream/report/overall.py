@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dtrak_stream.errors import CorruptFileError
 from dtrak_stream.report.histograms import OVERALL_FRAME, count_scores, draw_histogram
 from dtrak_stream.report.tiles import Gallery, Tile
-from dtrak_stream.score.scores_file import ScoresFile
+from dtrak_stream.scoring.scores_file import ScoresFile
 from dtrak_stream.support.progress import progress
 
 _LARGE = 10**8  # scores; fewer are counted in a moment, without a progress bar

@@ -17,7 +17,7 @@ from dtrak_stream.report.groups import GroupBars
 from dtrak_stream.report.numbers import unsigned
 from dtrak_stream.report.options import ReportOptions
 from dtrak_stream.report.overall import Overall
-from dtrak_stream.score.scores_file import ScoresFile
+from dtrak_stream.scoring.scores_file import ScoresFile
 from dtrak_stream.support.provenance import provenance
 
 _CRISP_BELOW = 128  # pixels: a smaller image is shown enlarged, with its pixels as squares

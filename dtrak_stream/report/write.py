@@ -14,7 +14,7 @@ from dtrak_stream.report.options import ReportConfig, ReportOptions, ReportResul
 from dtrak_stream.report.overall import overall
 from dtrak_stream.report.page import Page
 from dtrak_stream.report.tiles import Gallery, encode_png, parse_shape
-from dtrak_stream.score.scores_file import ScoresFile
+from dtrak_stream.scoring.scores_file import ScoresFile
 from dtrak_stream.support.durable import durable_path, remove_partials, write_bytes
 from dtrak_stream.support.progress import progress
 

@@ -7,8 +7,8 @@ from dtrak_stream.store.quarantine import (
     keep_quarantine,
     read_quarantine,
 )
+from dtrak_stream.store.reader import FeatureStore, StoreLayout, read_layout, write_joined_view
 from dtrak_stream.store.shard import ShardRows, pack_rows, read_shard, write_shard
-from dtrak_stream.store.store import FeatureStore, StoreLayout, read_layout, write_joined_view
 
 __all__ = [
     "FeatureStore",

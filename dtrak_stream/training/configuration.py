@@ -10,8 +10,8 @@ from typing import Literal
 import tyro
 
 from dtrak_stream.data import ImageOptions
-from dtrak_stream.diffusion import PredictionType
 from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.model.loading import PredictionType
 
 MIB = 2**20
 

@@ -6,8 +6,8 @@ from diffusers import DDPMScheduler, UNet2DModel
 from torch import nn
 
 from dtrak_stream.data import ImageShape
-from dtrak_stream.diffusion import NoiseSchedule
 from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.model.loading import NoiseSchedule
 from dtrak_stream.training.configuration import ArchitectureOptions, NoiseScheduleOptions
 
 

@@ -12,8 +12,8 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dtrak_stream.diffusion import NoiseSchedule
 from dtrak_stream.errors import ModelError
+from dtrak_stream.model.loading import NoiseSchedule
 from dtrak_stream.training.configuration import OptimisationOptions
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dtrak_stream.errors import CorruptFileError
 from dtrak_stream.groups.lists import GroupLists
-from dtrak_stream.score.scores_file import Ranked, ScoresFile
+from dtrak_stream.scoring.scores_file import Ranked, ScoresFile
 
 SCORE_AGAIN = "remove it and run tools/score.py again"
 """What to do about a scores file that is not whole."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import h5py
 
 from dtrak_stream.errors import CorruptFileError, InputError
-from dtrak_stream.score.scores_file import damping_names
+from dtrak_stream.scoring.scores_file import damping_names
 from dtrak_stream.store import FeatureStore, read_layout
 from dtrak_stream.support.durable import PARTIAL_SUFFIX
 from dtrak_stream.support.progress import say

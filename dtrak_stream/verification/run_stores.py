@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError
-from dtrak_stream.score.half_sketch import HALVES, HalfSketch
+from dtrak_stream.scoring.halves import HALVES, HalfSketch
 from dtrak_stream.store import FeatureStore
 
 

@@ -17,7 +17,7 @@ from dtrak_stream.benchmark.lds.recipes import FeatureSet, Scoring, feature_sets
 from dtrak_stream.benchmark.lds.subjects import digits
 from dtrak_stream.errors import ConfigurationError, CorruptFileError, InputError
 from dtrak_stream.methods import METHODS
-from dtrak_stream.processes import run_jobs
+from dtrak_stream.support.workers import run_jobs
 
 DEFAULT_FLOOR = 0.288
 """Two standard errors below what was measured at default settings: 40.2 +- 2.0 for validation

@@ -24,7 +24,7 @@ from dtrak_stream.benchmark.main_job.stages import (
 )
 from dtrak_stream.errors import ConfigurationError, InputError
 from dtrak_stream.features.gradient_features import FeatureOptions
-from dtrak_stream.score import ScoreOptions
+from dtrak_stream.scoring import ScoreOptions
 from dtrak_stream.support.memory import format_size
 from tests.benchmark.tools_here import run_tool
 

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from dtrak_stream.command_line import EXIT_DONE, EXIT_QUARANTINED, parse
+from dtrak_stream.cli.command_line import EXIT_DONE, EXIT_QUARANTINED, parse
 from dtrak_stream.errors import DtrakStreamError, InputError, InterruptedRunError
 from dtrak_stream.exchange import ExportConfig, ExportResult, ImportConfig, export, import_features
 from dtrak_stream.store import FeatureStore
 from tests.conftest import store_of
 from tests.crashing import finishes_before_step
 from tests.exchange.conftest import features_in, ids_in, random_features
-from tests.score.conftest import Attribution, attribution_of, close, formula, read, whole_numbers
+from tests.scoring.conftest import Attribution, attribution_of, close, formula, read, whole_numbers
 from tests.small_jobs import run_tool
 
 exporting = import_module("dtrak_stream.exchange.exporting")

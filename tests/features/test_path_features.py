@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from dtrak_stream.diffusion import choose_parameters, load_denoiser
 from dtrak_stream.errors import (
     ConfigurationError,
     FingerprintMismatchError,
@@ -21,7 +20,8 @@ from dtrak_stream.errors import (
 from dtrak_stream.features.gradient_featurizer import Featurizer
 from dtrak_stream.featurizing.run import featurize
 from dtrak_stream.generation import GenerationConfig, Sampler, generate
-from dtrak_stream.noise import ImageNoise
+from dtrak_stream.model.loading import choose_parameters, load_denoiser
+from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.store import FeatureStore, read_quarantine
 from tests.crashing import contents, finishes_before_step
 from tests.small_jobs import ALIKE, HOOKED, fingerprint_of, small_job, stored

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from dtrak_stream.data import open_images
-from dtrak_stream.diffusion import choose_parameters, load_denoiser
 from dtrak_stream.errors import ConfigurationError, InputError, ModelError
 from dtrak_stream.featurizing.run import featurize
-from dtrak_stream.noise import ImageNoise
-from dtrak_stream.objectives import OutputFunction
+from dtrak_stream.model.loading import choose_parameters, load_denoiser
+from dtrak_stream.objective.noise import ImageNoise
+from dtrak_stream.objective.output_functions import OutputFunction
 from dtrak_stream.projectors import make_projector
 from dtrak_stream.store import FeatureStore, read_quarantine
 from tests.conftest import build_unet, save_model

@@ -14,7 +14,12 @@ from typing import Any, NamedTuple
 import psutil
 import pytest
 
-from dtrak_stream.command_line import EXIT_DONE, EXIT_INTERRUPTED, EXIT_QUARANTINED, EXIT_REFUSED
+from dtrak_stream.cli.command_line import (
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    EXIT_QUARANTINED,
+    EXIT_REFUSED,
+)
 from dtrak_stream.data import ImageOptions, Images
 from dtrak_stream.errors import (
     CorruptFileError,
@@ -383,7 +388,7 @@ def test_a_disk_that_fills_up_leaves_no_half_written_file(model_folder, images, 
     config = small_job(model_folder, images, tmp_path / "s", **large)
 
     def run() -> None:
-        from dtrak_stream.command_line import run as run_command
+        from dtrak_stream.cli.command_line import run as run_command
         from dtrak_stream.featurizing.run import FeaturizeConfig
 
         run_command(FeaturizeConfig, featurize, flags(config))

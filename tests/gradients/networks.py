@@ -9,10 +9,10 @@ import torch
 from diffusers import DDPMScheduler
 from torch import nn
 
-from dtrak_stream.diffusion import Denoiser, NoiseSchedule
 from dtrak_stream.gradients import GradientTask
-from dtrak_stream.noise import ImageNoise
-from dtrak_stream.objectives import OutputFunction
+from dtrak_stream.model.loading import Denoiser, NoiseSchedule
+from dtrak_stream.objective.noise import ImageNoise
+from dtrak_stream.objective.output_functions import OutputFunction
 
 
 class Network(nn.Module):

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from dtrak_stream.diffusion import choose_parameters, load_denoiser
 from dtrak_stream.gradients import (
     GradientTask,
     HookedEngine,
     TimestepBatchedEngine,
     served_parameters,
 )
-from dtrak_stream.noise import ImageNoise
-from dtrak_stream.objectives import OutputFunction
+from dtrak_stream.model.loading import choose_parameters, load_denoiser
+from dtrak_stream.objective.noise import ImageNoise
+from dtrak_stream.objective.output_functions import OutputFunction
 from tests.gradients.networks import (
     Network,
     Timed,

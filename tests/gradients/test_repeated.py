@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from dtrak_stream.gradients import hooked_engine, served_parameters, timestep_batched_engine
-from dtrak_stream.noise import ImageNoise
-from dtrak_stream.objectives import OutputFunction
+from dtrak_stream.objective.noise import ImageNoise
+from dtrak_stream.objective.output_functions import OutputFunction
 from tests.conftest import build_unet
 from tests.gradients.networks import (
     Network,

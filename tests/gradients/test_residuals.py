@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dtrak_stream.gradients import residuals
-from dtrak_stream.noise import ImageNoise
+from dtrak_stream.objective.noise import ImageNoise
 from tests.conftest import build_unet
 from tests.gradients.networks import Network, images_of, task_of
 

@@ -7,10 +7,10 @@ import re
 import pytest
 import torch
 
-from dtrak_stream.diffusion import choose_parameters, load_denoiser
 from dtrak_stream.gradients import GradientTask, TimestepBatchedEngine
-from dtrak_stream.noise import ImageNoise
-from dtrak_stream.objectives import OutputFunction
+from dtrak_stream.model.loading import choose_parameters, load_denoiser
+from dtrak_stream.objective.noise import ImageNoise
+from dtrak_stream.objective.output_functions import OutputFunction
 from tests.conftest import build_unet, save_model
 
 IMAGES = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(3)) * 2 - 1

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from dtrak_stream.groups import GroupOptions, GroupTable, read_groups
-from dtrak_stream.score import ScoreConfig, ScoreOptions, ScoreResult, score
-from tests.score.conftest import Attribution
+from dtrak_stream.scoring import ScoreConfig, ScoreOptions, ScoreResult, score
+from tests.scoring.conftest import Attribution
 
 
 def write_groups(path: Path, labels: Sequence[str | None], name: str = "train") -> Path:

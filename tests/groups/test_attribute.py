@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from dtrak_stream.attribution import AttributeConfig, attribute
-from dtrak_stream.command_line import EXIT_DONE, EXIT_REFUSED
+from dtrak_stream.cli.command_line import EXIT_DONE, EXIT_REFUSED
 from dtrak_stream.errors import ConfigurationError, InputError
 from dtrak_stream.groups import GroupOptions
-from dtrak_stream.score import ScoreOptions
+from dtrak_stream.scoring import ScoreOptions
 from tests.report.conftest import read_page
-from tests.score.conftest import read
+from tests.scoring.conftest import read
 from tests.small_jobs import ALIKE, random_pixels, run_tool, save_images, small_features
 
 

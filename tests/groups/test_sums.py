@@ -14,10 +14,10 @@ from dtrak_stream.errors import MemoryLimitError
 from dtrak_stream.groups import GroupOptions, GroupSums, GroupTable
 from dtrak_stream.groups.lists import GroupLists
 from dtrak_stream.kernel import parse_dampings
-from dtrak_stream.score import ScoreOptions
+from dtrak_stream.scoring import ScoreOptions
 from tests.crashing import finishes_before_step
 from tests.groups.conftest import score_groups, write_groups
-from tests.score.conftest import Attribution, attribution_of, plan_module, read, whole_numbers
+from tests.scoring.conftest import Attribution, attribution_of, plan_module, read, whole_numbers
 
 N, Q = 24, 5
 LABELS = [None if row % 7 == 3 else f"g{row * row % 5}" for row in range(N)]

@@ -11,7 +11,7 @@ from dtrak_stream.attribution import AttributeConfig, attribute
 from dtrak_stream.gram import GramOptions
 from dtrak_stream.planning import PlanConfig, PlanResult
 from dtrak_stream.planning.stages import StagePlan
-from dtrak_stream.score import ScoreOptions
+from dtrak_stream.scoring import ScoreOptions
 from tests.features.conftest import save_clip
 from tests.small_jobs import ALIKE, random_pixels, save_images, small_features
 

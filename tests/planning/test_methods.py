@@ -15,9 +15,9 @@ from dtrak_stream.featurizing.execution import ExecutionOptions
 from dtrak_stream.methods import METHODS
 from dtrak_stream.planning import PlanConfig, plan
 from dtrak_stream.planning.stages import StagePlan
-from dtrak_stream.score import ScoreConfig, ScoreOptions
-from dtrak_stream.score.plan import ScoreWork
-from dtrak_stream.score.run import prepare
+from dtrak_stream.scoring import ScoreConfig, ScoreOptions
+from dtrak_stream.scoring.plan import ScoreWork
+from dtrak_stream.scoring.run import prepare
 from dtrak_stream.store.shard import PAGE
 from tests.planning.conftest import QUERIES, config, size_of, stages_of
 from tests.small_jobs import ALIKE, small_features
@@ -153,13 +153,13 @@ def test_a_list_of_dampings_and_error_bars_take_as_much_as_a_run(model_folder, f
 def test_what_scoring_plans_is_what_a_run_plans(finished, monkeypatch):
     planned, run = finished
     cuts: list[ScoreWork] = []
-    plans = import_module("dtrak_stream.score.plan").plan_scores
+    plans = import_module("dtrak_stream.scoring.plan").plan_scores
 
     def noted(*arguments: Any, **options: Any) -> Any:
         cuts.append(arguments[3])
         return plans(*arguments, **options)
 
-    for module in ("dtrak_stream.score.run", "dtrak_stream.planning.scores"):
+    for module in ("dtrak_stream.scoring.run", "dtrak_stream.planning.scores"):
         monkeypatch.setattr(import_module(module), "plan_scores", noted)
     options = ScoreOptions(method="relative-if", damping="0.1,1", error_bars=True)
     features = small_features(

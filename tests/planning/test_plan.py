@@ -10,7 +10,7 @@ from collections import namedtuple
 import numpy as np
 import pytest
 
-from dtrak_stream.command_line import EXIT_DONE, EXIT_REFUSED
+from dtrak_stream.cli.command_line import EXIT_DONE, EXIT_REFUSED
 from dtrak_stream.data import ImageShape
 from dtrak_stream.errors import (
     ConfigurationError,
@@ -22,7 +22,7 @@ from dtrak_stream.gram import GramOptions, read_gram
 from dtrak_stream.planning import plan
 from dtrak_stream.planning.calibration import RandomImages, measure_arithmetic
 from dtrak_stream.planning.stages import StagePlan, duration
-from dtrak_stream.score import ScoreOptions
+from dtrak_stream.scoring import ScoreOptions
 from dtrak_stream.store.shard import PAGE
 from tests.planning.conftest import QUERIES, TRAIN, config, size_of, stages_of
 from tests.small_jobs import run_tool, small_features

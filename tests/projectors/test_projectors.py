@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.noise import StreamKey, random_words
+from dtrak_stream.objective.noise import StreamKey, random_words
 from dtrak_stream.projectors import (
     IdentityProjector,
     NormalProjector,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dtrak_stream.command_line import parse
+from dtrak_stream.cli.command_line import parse
 from dtrak_stream.errors import (
     ConfigurationError,
     CorruptFileError,

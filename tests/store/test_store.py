@@ -23,7 +23,7 @@ from dtrak_stream.store import (
     write_shard,
 )
 from tests.conftest import store_of
-from tests.score.conftest import with_residuals
+from tests.scoring.conftest import with_residuals
 
 HASH = "a38dea5745ff7b51a12cff3cb8bb7c90"
 FEATURES = np.random.default_rng(0).normal(size=(20, 64)).astype(np.float32)
@@ -51,7 +51,7 @@ def test_any_range_of_rows_can_be_read(store, first, second):
 
 
 def test_blocks_are_bounded(store, monkeypatch):
-    monkeypatch.setattr("dtrak_stream.store.store.BLOCK_BYTES", 2 * 64 * 4)
+    monkeypatch.setattr("dtrak_stream.store.reader.BLOCK_BYTES", 2 * 64 * 4)
     assert [len(rows) for rows, _ in store.blocks(0)] == [2, 2, 2, 1]
 
 

@@ -12,11 +12,11 @@ import pytest
 
 from dtrak_stream.errors import DtrakStreamError
 from dtrak_stream.groups import GroupOptions
-from dtrak_stream.score import ScoreConfig, ScoreOptions, ScoresFile, score
+from dtrak_stream.scoring import ScoreConfig, ScoreOptions, ScoresFile, score
 from dtrak_stream.store import QuarantinedSample, append_quarantine, read_shard, write_shard
 from dtrak_stream.verification import VerifyConfig, VerifyResult, verify
 from tests.groups.conftest import write_groups
-from tests.score.conftest import Attribution, attribution_of, whole_numbers, with_residuals
+from tests.scoring.conftest import Attribution, attribution_of, whole_numbers, with_residuals
 from tests.verification.test_verify import edited, put
 
 LOST_TRAIN, LOST_QUERY = (4, 11), 2

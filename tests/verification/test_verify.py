@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from dtrak_stream.command_line import EXIT_DONE, EXIT_REFUSED
+from dtrak_stream.cli.command_line import EXIT_DONE, EXIT_REFUSED
 from dtrak_stream.errors import DtrakStreamError
 from dtrak_stream.store import (
     QuarantinedSample,
@@ -23,7 +23,7 @@ from dtrak_stream.store import (
 )
 from dtrak_stream.verification import VerifyConfig, VerifyResult, verify
 from tests.crashing import contents
-from tests.score.conftest import Attribution, attribution_of, whole_numbers
+from tests.scoring.conftest import Attribution, attribution_of, whole_numbers
 from tests.small_jobs import run_tool
 
 

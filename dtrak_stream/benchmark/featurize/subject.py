@@ -11,10 +11,10 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from torch import Tensor
 
 from dtrak_stream.benchmark.featurize.options import ModelName
-from dtrak_stream.diffusion import EMBEDDED_MODEL, Denoiser, choose_parameters, load_denoiser
 from dtrak_stream.gradients import GradientTask
-from dtrak_stream.noise import ImageNoise
-from dtrak_stream.objectives import OutputFunction, choose_timesteps
+from dtrak_stream.model.loading import EMBEDDED_MODEL, Denoiser, choose_parameters, load_denoiser
+from dtrak_stream.objective.noise import ImageNoise
+from dtrak_stream.objective.output_functions import OutputFunction, choose_timesteps
 
 _PAIRS: dict[ModelName, int] = {"digits": 1280, "rgb32": 160, "cifar": 20}
 

@@ -23,7 +23,7 @@ from dtrak_stream.evaluation.lds.tables import estimate_numbers
 from dtrak_stream.featurizing.run import FeaturizeConfig, featurize
 from dtrak_stream.gram import GramConfig, compute_gram
 from dtrak_stream.methods import Transform, find_method
-from dtrak_stream.score import ScoreConfig, ScoreOptions, score
+from dtrak_stream.scoring import ScoreConfig, ScoreOptions, score
 from dtrak_stream.support.durable import write_json
 from dtrak_stream.support.progress import untold
 

@@ -8,7 +8,7 @@ from dtrak_stream.benchmark.lds.options import LdsBenchConfig
 from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.kernel import PATH, RULES
 from dtrak_stream.methods import METHODS, Transform
-from dtrak_stream.noise import NoiseKeying
+from dtrak_stream.objective.noise import NoiseKeying
 
 ALL: tuple[Transform, ...] = ("none", "signed-square", "square")
 _PLAIN: tuple[Transform, ...] = ("none",)

@@ -21,8 +21,8 @@ from dtrak_stream.benchmark.results import BenchmarkResult, machine, write_resul
 from dtrak_stream.errors import ConfigurationError, InterruptedRunError
 from dtrak_stream.evaluation.lds import LdsConfig
 from dtrak_stream.evaluation.lds.judge import open_judge
-from dtrak_stream.processes import run_jobs
 from dtrak_stream.support.progress import progress, say
+from dtrak_stream.support.workers import run_jobs
 
 
 def measure_lds(config: LdsBenchConfig) -> BenchmarkResult:

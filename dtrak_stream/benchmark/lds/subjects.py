@@ -7,9 +7,9 @@ from pathlib import Path
 
 from dtrak_stream.benchmark.lds.fashion_mnist import write_fashion_mnist
 from dtrak_stream.benchmark.lds.options import DataName, LdsBenchConfig
-from dtrak_stream.diffusion import EMBEDDED_FOLDER, EMBEDDED_MODEL
 from dtrak_stream.evaluation.retraining import RetrainConfig, retrain_subsets
 from dtrak_stream.generation import GenerationConfig, generate
+from dtrak_stream.model.loading import EMBEDDED_FOLDER, EMBEDDED_MODEL
 from dtrak_stream.training import (
     ArchitectureOptions,
     OptimisationOptions,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dtrak_stream.command_line import EXIT_DONE, EXIT_QUARANTINED
+from dtrak_stream.cli.command_line import EXIT_DONE, EXIT_QUARANTINED
 from dtrak_stream.errors import InputError
 
 _LAUNCHER = Path(__file__).with_name("launcher.py")

@@ -8,10 +8,10 @@ from pathlib import Path
 import tyro
 
 from dtrak_stream.data import ImageOptions
-from dtrak_stream.diffusion import EMBEDDED_MODEL
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.gradient_features import FeatureOptions
-from dtrak_stream.score import ScoreOptions
+from dtrak_stream.model.loading import EMBEDDED_MODEL
+from dtrak_stream.scoring import ScoreOptions
 
 
 @dataclass(frozen=True)

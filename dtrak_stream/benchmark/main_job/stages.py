@@ -17,7 +17,7 @@ from dtrak_stream.featurizing.run import FeaturizeConfig
 from dtrak_stream.gram import GramConfig
 from dtrak_stream.methods import features_of, find_method
 from dtrak_stream.report import ReportConfig
-from dtrak_stream.score import ScoreConfig
+from dtrak_stream.scoring import ScoreConfig
 from dtrak_stream.support.provenance import record_run
 
 TOOLS = Path(dtrak_stream.__file__).resolve().parents[1] / "tools"

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dtrak_stream.diffusion import EMBEDDED_MODEL
 from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.model.loading import EMBEDDED_MODEL
 
 ProjectorKind = Literal["sketch", "rademacher", "normal"]
 VectorKind = Literal["gaussian", "gradients"]

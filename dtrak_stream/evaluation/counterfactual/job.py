@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dtrak_stream.diffusion import Denoiser
 from dtrak_stream.evaluation.counterfactual.queries import GeneratedQueries, Pixels
 from dtrak_stream.evaluation.losses import LossOptions
 from dtrak_stream.evaluation.model_jobs import alone_with, train_model
+from dtrak_stream.model.loading import Denoiser
 from dtrak_stream.support.checkpoints import Checkpoints
 from dtrak_stream.training import TrainingConfig
 

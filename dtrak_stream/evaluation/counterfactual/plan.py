@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from dtrak_stream.diffusion import Denoiser, load_denoiser, weights_hash
 from dtrak_stream.evaluation.counterfactual.configuration import (
     RANDOM,
     CounterfactualConfig,
@@ -23,7 +22,8 @@ from dtrak_stream.evaluation.counterfactual.removal import (
     random_removal,
 )
 from dtrak_stream.evaluation.recipe import Recipe, read_recipe
-from dtrak_stream.objectives import choose_timesteps
+from dtrak_stream.model.loading import Denoiser, load_denoiser, weights_hash
+from dtrak_stream.objective.output_functions import choose_timesteps
 from dtrak_stream.support.device import choose_device
 from dtrak_stream.support.durable import durable_path, remove_partials
 from dtrak_stream.training.fingerprint import read_fingerprint, refuse_other, write_fingerprint

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from dtrak_stream.command_line import parse
+from dtrak_stream.cli.command_line import parse
 from dtrak_stream.data import ImageShape, open_images
-from dtrak_stream.diffusion import Denoiser, weights_hash
 from dtrak_stream.errors import FingerprintMismatchError, InputError, ModelError
 from dtrak_stream.evaluation.losses import LossMeter, LossOptions
 from dtrak_stream.generation import GenerationConfig, Sampler
+from dtrak_stream.model.loading import Denoiser, weights_hash
 from dtrak_stream.training.fingerprint import read_fingerprint
 
 _LEVELS = 2  # that regenerating alone may be off, where a batch rounds otherwise

@@ -13,7 +13,7 @@ from dtrak_stream.data import Images
 from dtrak_stream.errors import ConfigurationError, InputError
 from dtrak_stream.evaluation.alignment import order_by_name
 from dtrak_stream.evaluation.subsets import draw_subset
-from dtrak_stream.score import ScoresFile
+from dtrak_stream.scoring import ScoresFile
 
 
 @dataclass(frozen=True)

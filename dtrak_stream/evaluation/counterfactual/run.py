@@ -14,10 +14,10 @@ from dtrak_stream.evaluation.counterfactual.measures import clip_features
 from dtrak_stream.evaluation.counterfactual.plan import CounterfactualPlan, plan_counterfactual
 from dtrak_stream.evaluation.counterfactual.results import CounterfactualResults, collect_results
 from dtrak_stream.evaluation.counterfactual.summary import markdown, write_page
-from dtrak_stream.processes import run_jobs
 from dtrak_stream.support.durable import write_bytes, write_json
 from dtrak_stream.support.progress import progress, say
 from dtrak_stream.support.provenance import record_run
+from dtrak_stream.support.workers import run_jobs
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,10 @@ from dtrak_stream.evaluation.truth import (
     seeds_key,
     write_truth,
 )
-from dtrak_stream.objectives import choose_timesteps
-from dtrak_stream.processes import run_jobs
+from dtrak_stream.objective.output_functions import choose_timesteps
 from dtrak_stream.support.progress import progress, say
 from dtrak_stream.support.provenance import record_run
+from dtrak_stream.support.workers import run_jobs
 
 _FORMAT = 1
 

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrak_stream.score.top import RunningTop
+from dtrak_stream.scoring.top import RunningTop
 from dtrak_stream.support.durable import durable_path
 
 

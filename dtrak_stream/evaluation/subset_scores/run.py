@@ -27,7 +27,7 @@ from dtrak_stream.evaluation.subset_scores.regressions import (
     fitted_scores,
 )
 from dtrak_stream.evaluation.truth import TruthFile, encoded_ids
-from dtrak_stream.score.file import SIGN_CONVENTION, is_scored
+from dtrak_stream.scoring.writer import SIGN_CONVENTION, is_scored
 from dtrak_stream.support.progress import progress, say
 from dtrak_stream.support.provenance import record_run
 

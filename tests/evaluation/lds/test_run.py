@@ -14,7 +14,7 @@ from dtrak_stream.evaluation.lds import LdsConfig, lds
 from dtrak_stream.evaluation.lds.judge import open_judge
 from tests.evaluation.lds.test_estimate import slow_spearman
 from tests.evaluation.synthetic import half_masks, linear_losses, names, scores_of, truth_of
-from tests.score.conftest import attribution_of
+from tests.scoring.conftest import attribution_of
 from tests.small_jobs import run_tool
 
 M, Q, N = 12, 5, 30

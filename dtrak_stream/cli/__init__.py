@@ -1,0 +1,1 @@
+"""Options, configuration files, exit codes and the console command."""

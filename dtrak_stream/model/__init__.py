@@ -1,0 +1,1 @@
+"""A diffusion model as attribution needs it."""

@@ -1,0 +1,1 @@
+"""What is differentiated, where, and under which noise."""

@@ -1,0 +1,211 @@
+"""The models whose scores are averaged: their stores and Gram matrices, opened and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError
+from dtrak_stream.gram import GramRows, refuse_other_gram
+from dtrak_stream.methods import Method, refuse_other_output_function
+from dtrak_stream.scoring.configuration import Paths, ScoreConfig, as_tuple
+from dtrak_stream.store import FeatureStore
+from dtrak_stream.store.store_set import store_roots
+
+WEIGHTED = ("tracincp", "gas")
+_ALONG_A_PATH = "trajectory("
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model's features.
+
+    Attributes
+    ----------
+    train, query
+        The two stores.
+    gram
+        Gram matrix of the training store; None for a method without a kernel.
+    weight
+        Share of this model in the average.
+    """
+
+    train: FeatureStore
+    query: FeatureStore
+    gram: GramRows | None
+    weight: float
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """One model or several, of the same samples in the same order."""
+
+    models: tuple[Model, ...]
+
+    @property
+    def first(self) -> Model:
+        """Return the model that sample ids and layout are taken from."""
+        return self.models[0]
+
+    @property
+    def train_usable(self) -> NDArray[np.bool_]:
+        """Return which training samples have a feature in every model: (N,)."""
+        usable: NDArray[np.bool_] = np.all([one.train.usable() for one in self.models], axis=0)
+        return usable
+
+    @property
+    def query_usable(self) -> NDArray[np.bool_]:
+        """Return which queries have a feature in every model: (Q,)."""
+        usable: NDArray[np.bool_] = np.all([one.query.usable() for one in self.models], axis=0)
+        return usable
+
+    @property
+    def quarantined(self) -> int:
+        """Return how many samples of either set have no scores."""
+        return int((~self.train_usable).sum() + (~self.query_usable).sum())
+
+
+def open_ensemble(method: Method, config: ScoreConfig) -> Ensemble:
+    """Open everything a run reads, and refuse what does not fit together.
+
+    Raises
+    ------
+    FingerprintMismatchError
+        If query features or a Gram matrix do not belong to the training features, or models
+        were not given the same samples.
+    ConfigurationError
+        If the numbers of stores differ, a Gram matrix is missing, the method does not take such
+        features, or weights are malformed.
+    """
+    trains, queries = _stores(config.train), _stores(config.query)
+    grams = as_tuple(config.gram)
+    _refuse_other_counts(method, len(trains), len(queries), len(grams))
+    weights = checkpoint_weights(method, config.options.checkpoint_weights, len(trains))
+    models = tuple(
+        _open_model(method, *paths)
+        for paths in zip(
+            trains,
+            queries,
+            grams if method.uses_kernel else [None] * len(trains),
+            weights,
+            strict=True,
+        )
+    )
+    for model, train, query in zip(models[1:], trains[1:], queries[1:], strict=True):
+        _refuse_other_samples(models[0].train, model.train, train)
+        _refuse_other_samples(models[0].query, model.query, query)
+    return Ensemble(models)
+
+
+def _stores(paths: Paths) -> tuple[Path, ...]:
+    """Return all stores, those of probes instead of the folder that holds them."""
+    return tuple(store for path in as_tuple(paths) for store in store_roots(path))
+
+
+def _refuse_other_counts(method: Method, trains: int, queries: int, grams: int) -> None:
+    if not trains or not queries:
+        raise ConfigurationError(
+            "no features are given",
+            where="--train --query",
+            remedy="give the stores that tools/featurize.py wrote",
+        )
+    if method.uses_kernel and not grams:
+        raise ConfigurationError(
+            f"{method.name} needs the Gram matrix of the training features",
+            where="--gram",
+            remedy="make it with tools/gram.py --store TRAIN --out gram.h5, then --gram gram.h5",
+        )
+    if queries != trains or (method.uses_kernel and grams != trains):
+        kernel = f" and {grams} Gram matrices" if method.uses_kernel else ""
+        raise ConfigurationError(
+            f"{trains} training stores need as many of the others, but there are {queries} "
+            f"query stores{kernel}",
+            where="--train --query --gram",
+            remedy="give one of each for every model, in the same order",
+        )
+
+
+def _open_model(
+    method: Method, train_path: Path, query_path: Path, gram_path: Path | None, weight: float
+) -> Model:
+    train, query = FeatureStore.open(train_path), FeatureStore.open(query_path)
+    refuse_other_output_function(method, train.fingerprint.output_function)
+    _refuse_other_queries(method, train, query, query_path)
+    gram = None
+    if gram_path is not None:
+        refuse_other_gram(gram_path, train.fingerprint.hash())
+        gram = GramRows.open(gram_path)
+    return Model(train, query, gram, weight)
+
+
+def _refuse_other_queries(
+    method: Method, train: FeatureStore, query: FeatureStore, where: Path
+) -> None:
+    wanted, found = method.query_output_function, query.fingerprint.output_function
+    if wanted is not None and found != wanted:
+        raise ConfigurationError(
+            f"{method.name} takes queries of {wanted}, not of {found}",
+            where=where,
+            remedy="save the sampling path with tools/generate.py --save-trajectory and "
+            f"featurize it with tools/featurize.py --output-function '{wanted}'",
+        )
+    if wanted is None and found.startswith(_ALONG_A_PATH):
+        raise ConfigurationError(
+            f"{method.name} takes no queries of {found}",
+            where=where,
+            remedy="use --method journey-trak or journey-trak-averaged, or featurize the queries "
+            f"with --output-function {train.fingerprint.output_function}",
+        )
+    train.fingerprint.refuse_other_features(query.fingerprint, where=where)
+
+
+def _refuse_other_samples(first: FeatureStore, other: FeatureStore, where: Path) -> None:
+    mine, theirs = first.sample_ids(), other.sample_ids()
+    for name, ours, others in (
+        ("number of samples", len(mine), len(theirs)),
+        *_different_ids(mine, theirs),
+    ):
+        if ours != others:
+            raise FingerprintMismatchError(
+                name,
+                ours,
+                others,
+                where=where,
+                remedy="featurize the same images in the same order with every model",
+            )
+
+
+def _different_ids(
+    mine: NDArray[np.bytes_], theirs: NDArray[np.bytes_]
+) -> Iterator[tuple[str, str, str]]:
+    if len(mine) == len(theirs):
+        for row in np.flatnonzero(mine != theirs)[:1]:
+            yield f"id of sample {row}", mine[row].decode(), theirs[row].decode()
+
+
+def checkpoint_weights(method: Method, text: str, models: int) -> Sequence[float]:
+    """Return the share of each model in the average, summing to 1.
+
+    Raises
+    ------
+    ConfigurationError
+        If they are not one number for each model, none negative, or the method takes none.
+    """
+    if text == "equal":
+        return [1 / models] * models
+    try:
+        weights = [float(word) for word in text.split(",")]
+    except ValueError:
+        weights = []
+    valid = all(0 <= weight < float("inf") for weight in weights) and sum(weights) > 0
+    if method.name not in WEIGHTED or len(weights) != models or not valid:
+        raise ConfigurationError(
+            f"not a weight for each of {models} checkpoints of {' or '.join(WEIGHTED)}",
+            where=f"--checkpoint-weights {text}",
+            remedy="use equal, or as many numbers as there are --train stores, such as 1,0.5",
+        )
+    return [weight / sum(weights) for weight in weights]

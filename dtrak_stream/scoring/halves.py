@@ -1,0 +1,122 @@
+"""Two sketches of half the length in one store of features: their difference is an error bar.
+
+Adding the halves of a projected feature gives the projection of the same gradient to k / 2
+dimensions, and so does subtracting them: every entry of the gradient is in both, with signs that
+are independent. Products of either are unbiased, their errors are uncorrelated and of the same
+size, and the mean of both is the product of the whole features. The standard error of a score
+from k dimensions is therefore half the difference of the scores from the two halves. It has one
+degree of freedom: rough for a single score, right in the mean square over many.
+
+(The halves taken by themselves would each see a random half of the gradient's entries, and their
+errors would not be independent.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.gram import plan_gram, refuse_other_gram
+from dtrak_stream.gram.run import GramRun
+from dtrak_stream.store import FeatureStore, StoreLayout
+from dtrak_stream.store.shard import FloatArray
+from dtrak_stream.support.cluster import connect
+from dtrak_stream.support.progress import say
+
+HALVES = {"sum": 1.0, "difference": -1.0}
+_PROJECTORS = ("sketch", "rademacher", "normal")
+
+
+class HalfSketch(FeatureStore):
+    """A store seen through the sum or the difference of the halves of each feature.
+
+    Parameters
+    ----------
+    store
+        Features of length k.
+    half
+        `sum` or `difference`.
+
+    Raises
+    ------
+    ConfigurationError
+        If its features are no random projection, or k is odd.
+    """
+
+    def __init__(self, store: FeatureStore, half: str) -> None:
+        whole = store.fingerprint
+        refuse_without_halves(whole.projector, whole.proj_dim)
+        fingerprint = replace(
+            whole, proj_dim=whole.proj_dim // 2, projector=f"{whole.projector} ({half} of halves)"
+        )
+        super().__init__(StoreLayout(store.layout.root, fingerprint))
+        self._whole = store
+        self._sign = np.float32(HALVES[half])
+
+    def blocks(self, shard: int) -> Iterator[tuple[range, FloatArray]]:
+        """Yield (rows, features) of a shard in order: features are (len(rows), k / 2) float32."""
+        for rows, features in self._whole.blocks(shard):
+            yield rows, self._folded(features)
+
+    def rows(self, rows: range) -> FloatArray:
+        """Return the features of consecutive rows: (len(rows), k / 2) float32."""
+        return self._folded(self._whole.rows(rows))
+
+    def usable(self) -> NDArray[np.bool_]:
+        """Return which rows are samples with a feature: (N,)."""
+        return self._whole.usable()
+
+    def shard(self, shard: int) -> Any:
+        """Map a shard of the whole features."""
+        return self._whole.shard(shard)
+
+    def _joined(self, name: str) -> Any:
+        return self._whole._joined(name)
+
+    def _folded(self, features: FloatArray) -> FloatArray:
+        first, second = features[:, : self.proj_dim], features[:, self.proj_dim :]
+        folded: FloatArray = first + self._sign * second  # (n, k / 2)
+        return folded
+
+
+def refuse_without_halves(projector: str, dim: int) -> None:
+    """Refuse error bars for features that are not two independent projections.
+
+    Raises
+    ------
+    ConfigurationError
+        Naming the projector.
+    """
+    if projector not in _PROJECTORS or dim % 2:
+        raise ConfigurationError(
+            f"features of the projector {projector} with k = {dim} have no two independent halves",
+            where="--error-bars",
+            remedy=f"featurize with --projector {_PROJECTORS[0]}, or leave --error-bars out",
+        )
+
+
+def half_gram(
+    store: HalfSketch, half: str, whole_gram: Path, *, memory_limit: int, visible: bool
+) -> Path:
+    """Compute the Gram matrix of a half beside that of the whole, unless it is there; resumably.
+
+    Raises
+    ------
+    FingerprintMismatchError
+        If that of another store lies there.
+    """
+    out = whole_gram.with_name(f"{whole_gram.stem}.half-{half}.h5")
+    if out.exists():
+        refuse_other_gram(out, store.fingerprint.hash())
+        return out
+    say(f"{out}: Gram matrix for error bars")
+    with connect(None) as cluster:
+        plan = plan_gram(store, "auto", memory_limit=memory_limit, workers=cluster.workers)
+        GramRun(store, plan, cluster, out, visible).run()
+    return out

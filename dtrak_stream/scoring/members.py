@@ -1,0 +1,170 @@
+"""One term of the averages that scores are: a model, seen whole or through half a sketch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dtrak_stream.errors import CorruptFileError
+from dtrak_stream.gram import GramForm, GramRows
+from dtrak_stream.kernel import DampedKernel, DampingChoice
+from dtrak_stream.methods import Method, Transform
+from dtrak_stream.scoring.blocks import DotProducts, DualScores, PrimalScores, ScoreBlocks
+from dtrak_stream.scoring.ensemble import Ensemble, Model
+from dtrak_stream.scoring.halves import HALVES, HalfSketch, half_gram
+from dtrak_stream.scoring.kernel import KernelFacts, KernelMaker
+from dtrak_stream.scoring.normalisation import TrainFactors, inverse_lengths
+from dtrak_stream.scoring.plan import Solver
+from dtrak_stream.store import FeatureStore
+from dtrak_stream.store.shard import FloatArray
+from dtrak_stream.support.checkpoints import Checkpoints
+
+_FORMS: dict[GramForm, Callable[[FloatArray, DampedKernel, FeatureStore], ScoreBlocks]] = {
+    "primal": PrimalScores,
+    "dual": DualScores,
+}
+
+
+@dataclass(frozen=True)
+class Member:
+    """One term of an average.
+
+    Attributes
+    ----------
+    model
+        Its features.
+    number
+        Place of the model in the ensemble.
+    variant
+        Which average: 0 of the whole features, 1 and 2 of the two halves.
+    """
+
+    model: Model
+    number: int
+    variant: int = 0
+
+    @property
+    def facts_name(self) -> str:
+        """Return the name under which what is told of the model's kernel is kept."""
+        return f"kernel-{self.number:05d}"
+
+
+def members_of(
+    ensemble: Ensemble, *, error_bars: bool, memory_limit: int, visible: bool
+) -> Iterator[Member]:
+    """Yield the terms of all averages, the whole features first.
+
+    For error bars the Gram matrices of both halves are computed on the way, if need be.
+    """
+    for number, model in enumerate(ensemble.models):
+        yield Member(model, number)
+    for variant, half in enumerate(HALVES if error_bars else (), start=1):
+        for number, model in enumerate(ensemble.models):
+            train, query = HalfSketch(model.train, half), HalfSketch(model.query, half)
+            halved = replace(model, train=train, query=query)
+            if model.gram is not None:
+                path = half_gram(
+                    train, half, model.gram.path, memory_limit=memory_limit, visible=visible
+                )
+                halved = replace(halved, gram=GramRows.open(path))
+            yield Member(halved, number, variant)
+
+
+class MemberScores:
+    """Scores by one member, normalised.
+
+    Parameters
+    ----------
+    member
+        Features and Gram matrix.
+    method
+        What is done with them.
+    kernel
+        (G + lambda I)^-1, or None.
+    """
+
+    def __init__(self, member: Member, method: Method, kernel: DampedKernel | None) -> None:
+        model = member.model
+        self._model, self._kernel = model, kernel
+        self._normalisation = method.normalisation
+        self._factors = TrainFactors(method.normalisation, model.train, kernel, model.gram)
+
+    def blocks(self, queries: range) -> ScoreBlocks:
+        """Return what scores consecutive queries."""
+        model, features = self._model, self._model.query.rows(queries)
+        if self._normalisation == "cosine":
+            features *= inverse_lengths(features)[:, None].astype(np.float32)
+        if self._kernel is None or model.gram is None:
+            return DotProducts(features, model.train)
+        return _FORMS[model.gram.form](features, self._kernel, model.train)
+
+    def factors(self, rows: range, name: str, checkpoints: Checkpoints) -> FloatArray | None:
+        """Return what scores of training rows are multiplied with (L, n); None for nothing.
+
+        They are the same for all blocks of queries: what took a solve is kept under `name`.
+        """
+        if self._normalisation == "none":
+            return None
+        if self._normalisation in ("cosine", "renorm"):
+            return self._factors.of_rows(rows).astype(np.float32)
+        kept = checkpoints.load(name)
+        if kept is None:
+            kept = {"factors": self._factors.of_rows(rows)}
+            checkpoints.save(name, **kept)
+        return kept["factors"].astype(np.float32)
+
+
+def member_scores(
+    member: Member,
+    method: Method,
+    transform: Transform,
+    choices: Sequence[DampingChoice],
+    solver: Solver,
+    checkpoints: Checkpoints,
+    *,
+    visible: bool,
+) -> MemberScores:
+    """Make the kernel of a member, keep what is told about it, and return its scores.
+
+    Halves take the lambda of the whole: what differs between them is the projection alone.
+    """
+    gram = member.model.gram
+    if gram is None:
+        return MemberScores(member, method, None)
+    maker = KernelMaker(gram, member.model.train, transform, visible=visible)
+    if member.variant:
+        return MemberScores(member, method, maker.make(_same(member, checkpoints), solver).solver)
+    chosen = maker.make(choices, solver)
+    checkpoints.drop(member.facts_name)
+    checkpoints.save(member.facts_name, **chosen.facts.arrays())
+    return MemberScores(member, method, chosen.solver)
+
+
+def _same(member: Member, checkpoints: Checkpoints) -> list[DampingChoice]:
+    dampings = kernel_facts(member, checkpoints).dampings
+    return [
+        DampingChoice(
+            f"abs:{damping.absolute:g} (half of the features)", "absolute", damping.absolute
+        )
+        for damping in dampings
+    ]
+
+
+def kernel_facts(member: Member, checkpoints: Checkpoints) -> KernelFacts:
+    """Return what is told about the kernel of a member's model.
+
+    Raises
+    ------
+    CorruptFileError
+        If it was damaged since it was kept.
+    """
+    arrays = checkpoints.load(member.facts_name)
+    if arrays is None:
+        raise CorruptFileError(
+            f"what was kept of a model ({member.facts_name}) was damaged since it was written",
+            where=checkpoints.folder,
+            remedy="run the same command again; it makes that kernel anew",
+        )
+    return KernelFacts.from_arrays(arrays)

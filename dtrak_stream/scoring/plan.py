@@ -1,0 +1,226 @@
+"""How scoring is cut so that it stays under a memory limit, and so that it can be resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from dtrak_stream.errors import MemoryLimitError
+from dtrak_stream.gram import GramForm, GramPlan, GramRows
+from dtrak_stream.gram.rows import ROW_BLOCK_BYTES
+from dtrak_stream.kernel import EXACT_SIZE, PROBES, DampingChoices
+from dtrak_stream.methods import Method, Normalisation
+from dtrak_stream.scoring.normalisation import ROWS_AT_A_TIME
+from dtrak_stream.scoring.options import ScoreOptions
+from dtrak_stream.store import FeatureStore
+from dtrak_stream.store.reader import BLOCK_BYTES
+from dtrak_stream.support.memory import format_enough, format_size
+
+Solver = Literal["none", "cholesky", "eigenvectors", "conjugate gradients"]
+
+_ROWS_PER_PART = 16_384
+_VECTORS_OF_GRADIENTS = 6  # right side, solution, direction, image, and two products
+_VECTORS_OF_LANCZOS = 5
+
+
+@dataclass(frozen=True)
+class ScorePlan:
+    """How queries and training samples are cut.
+
+    Attributes
+    ----------
+    queries
+        Blocks of queries that are scored together: each is one pass over the training store.
+    shards
+        Blocks of training shards: what is scored for one block of queries in one step.
+    save_scores
+        Whether all scores are kept, or the strongest only.
+    solver
+        How the kernel is applied.
+    """
+
+    queries: tuple[range, ...]
+    shards: tuple[range, ...]
+    save_scores: bool
+    solver: Solver = "none"
+
+    def parts(self) -> Iterator[tuple[int, int, str]]:
+        """Yield (query block, shard block, name) of each step."""
+        for q in range(len(self.queries)):
+            for s in range(len(self.shards)):
+                yield q, s, f"part-{q:06d}-{s:06d}"
+
+
+@dataclass(frozen=True)
+class ScoreWork:
+    """What decides how much memory scoring takes, besides the sizes of the stores.
+
+    Attributes
+    ----------
+    dampings
+        The lambdas; None for a method without a kernel.
+    gram_size
+        d of the (d, d) Gram matrix; 0 without a kernel.
+    form
+        Its form.
+    normalisation
+        What scores are divided by.
+    sums
+        Sums over models that are kept side by side: none for a single model, 3 with error bars.
+    """
+
+    dampings: DampingChoices | None
+    gram_size: int = 0
+    form: GramForm = "primal"
+    normalisation: Normalisation = "none"
+    sums: int = 0
+
+    @property
+    def lambdas(self) -> int:
+        """Return L, the number of lambdas, 1 without a kernel."""
+        return len(self.dampings.each) if self.dampings else 1
+
+    def solvers(self) -> tuple[Solver, ...]:
+        """Return the ways to apply the kernel, the fastest first."""
+        if self.dampings is None:
+            return ("none",)
+        first: Solver = "eigenvectors" if self.dampings.several else "cholesky"
+        # a solve for every training sample would be a pass over the matrix for every few of them
+        in_memory_only = self.normalisation in ("relative-if", "leverage")
+        if self.dampings.whole_path or in_memory_only or self.gram_size <= EXACT_SIZE:
+            return (first,)
+        return (first, "conjugate gradients")
+
+
+def score_work(
+    method: Method,
+    options: ScoreOptions,
+    dampings: DampingChoices | None,
+    grams: Sequence[GramRows | GramPlan],
+    *,
+    stores: int,
+) -> ScoreWork:
+    """Return what decides how much memory scoring takes.
+
+    Parameters
+    ----------
+    method, options
+        What is scored.
+    dampings
+        The lambdas; None for a method without a kernel.
+    grams
+        The Gram matrices, of every training store; none for a method without a kernel.
+    stores
+        How many training stores there are: of several models, or of probes.
+    """
+    variants = 3 if options.error_bars else 1
+    return ScoreWork(
+        dampings,
+        gram_size=max((gram.size for gram in grams), default=0),
+        form=grams[0].form if grams else "primal",
+        normalisation=method.normalisation,
+        sums=variants if variants * stores > 1 else 0,
+    )
+
+
+def plan_scores(
+    train: FeatureStore,
+    query: FeatureStore,
+    options: ScoreOptions,
+    work: ScoreWork,
+    *,
+    memory_limit: int,
+    group_bytes: tuple[int, int] = (0, 0),
+) -> ScorePlan:
+    """Choose the fastest solver and the largest blocks of queries that fit in `memory_limit`.
+
+    Parameters
+    ----------
+    train, query
+        The two stores.
+    options
+        Whether to keep all scores (`auto`: if they would fit in memory), and how long lists are.
+    work
+        Kernel and normalisation.
+    memory_limit
+        Bytes for arrays.
+    group_bytes
+        Of these, what sums per group take: in all, and for each query that is in work.
+
+    Raises
+    ------
+    MemoryLimitError
+        If the kernel and one query do not fit.
+    """
+    shard_rows = train.fingerprint.rows_per_shard
+    step = max(1, _ROWS_PER_PART // shard_rows)
+    part_rows = min(step * shard_rows, len(train))
+    needs = []
+    for solver in work.solvers():
+        shared = _shared_bytes(train, work, solver, part_rows) + group_bytes[0]
+        each = _bytes_per_query(train, options, work, solver, part_rows)
+        each += work.lambdas * group_bytes[1]
+        fitting = (memory_limit - shared) // each
+        if fitting >= 1:
+            fits = 4 * work.lambdas * len(query) * len(train) <= memory_limit
+            kept = {"yes": True, "no": False, "auto": fits}
+            return ScorePlan(
+                queries=_cut(len(query), fitting),
+                shards=_cut(train.layout.num_shards, step),
+                save_scores=kept[options.save_scores],
+                solver=solver,
+            )
+        needs.append(shared + each)
+    raise _too_small(work, min(needs), memory_limit)
+
+
+def _too_small(work: ScoreWork, needed: int, memory_limit: int) -> MemoryLimitError:
+    size, enough = work.gram_size, format_enough(needed)
+    path = work.dampings is not None and work.dampings.whole_path
+    matrix = f" with a {size:,} x {size:,} Gram matrix" if size else ""
+    remedy = "list fewer dampings" if path else "featurize with a smaller --proj-dim"
+    return MemoryLimitError(
+        f"scoring{matrix} needs {enough}",
+        where=f"--memory-limit {format_size(memory_limit)}",
+        remedy=f"allow at least {enough}, or {remedy}",
+    )
+
+
+def _shared_bytes(train: FeatureStore, work: ScoreWork, solver: Solver, part_rows: int) -> int:
+    blocks = 2 * min(BLOCK_BYTES, 4 * train.proj_dim * train.fingerprint.rows_per_shard)
+    factors = 2 * 8 * work.lambdas * part_rows if work.normalisation != "none" else 0
+    if work.normalisation in ("relative-if", "leverage"):
+        length = train.proj_dim if work.form == "primal" else work.gram_size
+        rows = min(ROWS_AT_A_TIME, part_rows)
+        factors += 8 * rows * length * (4 + 3 * work.lambdas)  # right sides, solutions, products
+    return _kernel_bytes(work.gram_size, solver) + blocks + factors
+
+
+def _kernel_bytes(size: int, solver: Solver) -> int:
+    matrix, row_block = 8 * size**2, min(8 * size**2, ROW_BLOCK_BYTES)
+    lanczos = 8 * size * PROBES * _VECTORS_OF_LANCZOS
+    if solver == "cholesky" and size <= EXACT_SIZE:
+        return 3 * matrix  # the matrix, and a copy that eigenvalues are computed of
+    if solver == "cholesky":
+        return matrix + max(row_block, lanczos)
+    if solver == "eigenvectors":
+        return 2 * matrix + row_block + 8 * 64 * size  # eigenvectors, and LAPACK's work
+    return row_block + lanczos if solver == "conjugate gradients" else 0
+
+
+def _bytes_per_query(
+    train: FeatureStore, options: ScoreOptions, work: ScoreWork, solver: Solver, part_rows: int
+) -> int:
+    lambdas, size = work.lambdas, work.gram_size
+    # stored and preconditioned queries, float64 solve; dual scores; one part and its copies
+    queries = (4 + 4 * lambdas + 8 + 8 * lambdas) * train.proj_dim
+    scores = (4 + 8 + 8 * lambdas) * size + 4 * 4 * lambdas * part_rows
+    sums = 3 * 4 * lambdas * part_rows * work.sums
+    lists = 3 * 2 * (4 + 8) * lambdas * min(options.top_k, len(train))  # both, and two copies
+    vectors = 8 * _VECTORS_OF_GRADIENTS * lambdas * size
+    return queries + scores + sums + lists + (vectors if solver == "conjugate gradients" else 0)
+
+
+def _cut(total: int, step: int) -> tuple[range, ...]:
+    return tuple(range(start, min(start + step, total)) for start in range(0, total, step))

@@ -1,0 +1,252 @@
+"""Scoring: a kernel for each model, then its store once per block of queries, resumably."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from dtrak_stream.data import ImageOptions
+from dtrak_stream.errors import ConfigurationError, InterruptedRunError
+from dtrak_stream.groups import GroupSums, sum_groups
+from dtrak_stream.kernel import DampingChoices, parse_dampings
+from dtrak_stream.methods import Method, Transform, find_method, transform_of
+from dtrak_stream.scoring.configuration import ScoreConfig, ScoreResult
+from dtrak_stream.scoring.ensemble import Ensemble, open_ensemble
+from dtrak_stream.scoring.halves import refuse_without_halves
+from dtrak_stream.scoring.members import kernel_facts, members_of
+from dtrak_stream.scoring.plan import ScorePlan, plan_scores, score_work
+from dtrak_stream.scoring.residuals import residuals
+from dtrak_stream.scoring.scorer import Scorer
+from dtrak_stream.scoring.writer import (
+    is_scored,
+    refuse_without_room,
+    store_attributes,
+    write_scores,
+)
+from dtrak_stream.support.checkpoints import Checkpoints
+from dtrak_stream.support.memory import parse_size
+from dtrak_stream.support.progress import say
+from dtrak_stream.support.provenance import record_run
+
+
+@dataclass(frozen=True)
+class ScoreRun:
+    """One scoring run, with everything checked that can be before work starts.
+
+    Attributes
+    ----------
+    config
+        What was asked for.
+    method, transform
+        How features become scores, and what is done to them.
+    dampings
+        The lambdas; None for a method without a kernel.
+    ensemble
+        The models.
+    plan
+        How the work is cut.
+    memory_limit
+        Bytes for arrays.
+    groups
+        What sums scores per group of training samples.
+    """
+
+    config: ScoreConfig
+    method: Method
+    transform: Transform
+    dampings: DampingChoices | None
+    ensemble: Ensemble
+    plan: ScorePlan
+    memory_limit: int
+    groups: GroupSums
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides the scores: attributes of the file, and of unfinished work."""
+        options = asdict(self.config.options) | {"transform": self.transform}
+        del options["save_scores"]
+        if self.dampings is None:
+            options["damping"] = "none"
+        models = self.ensemble.models
+        return {
+            **options,
+            "train_fingerprint": ",".join(model.train.fingerprint.hash() for model in models),
+            "query_fingerprint": ",".join(model.query.fingerprint.hash() for model in models),
+            "has_all_scores": self.plan.save_scores,
+            **self.groups.identity,
+        }
+
+    def cuts(self) -> dict[str, Any]:
+        """Return what else unfinished work depends on."""
+        forms = [model.gram.form for model in self.ensemble.models if model.gram]
+        return {
+            "queries": len(self.plan.queries[0]),
+            "shards": len(self.plan.shards[0]),
+            "gram_form": ",".join(forms),
+            "solver": self.plan.solver,
+        }
+
+    def compute(self) -> int:
+        """Score what is missing and write the file; return how many blocks that were."""
+        config, visible = self.config, not self.config.quiet
+        checkpoints = Checkpoints.beside(config.out, self.identity() | self.cuts())
+        try:
+            members = members_of(
+                self.ensemble,
+                error_bars=config.options.error_bars,
+                memory_limit=self.memory_limit,
+                visible=visible,
+            )
+            scorer = self._scorer(tuple(members))
+            refuse_without_room(config.out, scorer, checkpoints)
+            computed = scorer.score_missing(checkpoints, visible=visible)
+        except KeyboardInterrupt as interrupt:
+            progress = f"scored blocks are kept in {checkpoints.folder}"
+            raise InterruptedRunError(progress) from interrupt
+        attributes = self.identity() | store_attributes(self.ensemble)
+        of_lambda = self._attributes_of_lambdas(scorer, checkpoints)
+        write_scores(config.out, scorer, checkpoints, attributes, of_lambda)
+        checkpoints.discard()
+        return computed
+
+    def _scorer(self, members: tuple[Any, ...]) -> Scorer:
+        dampings = self.dampings
+        return Scorer(
+            self.ensemble,
+            members,
+            self.plan,
+            self.config.options,
+            self.method,
+            self.transform,
+            choices=dampings.each if dampings else (),
+            several=dampings is not None and dampings.several,
+            groups=self.groups,
+        )
+
+    def _attributes_of_lambdas(
+        self, scorer: Scorer, checkpoints: Checkpoints
+    ) -> list[dict[str, Any]]:
+        """Return the attributes of each lambda: of several models, the means, and all of them."""
+        if self.dampings is None:
+            return [{}]
+        members = scorer.members[: len(self.ensemble.models)]
+        facts = [kernel_facts(member, checkpoints) for member in members]
+        form = self.ensemble.first.gram.form if self.ensemble.first.gram else ""
+        attributes: list[dict[str, Any]] = []
+        for each in range(scorer.lambdas):
+            rows = [one.attributes(each) for one in facts]
+            of_models = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+            attributes.append({name: float(values.mean()) for name, values in of_models.items()})
+            if len(rows) > 1:
+                attributes[-1] |= {
+                    f"{name}_of_models": all_of for name, all_of in of_models.items()
+                }
+            attributes[-1] |= {"gram_form": form, "kernel_solver": self.plan.solver}
+        return attributes
+
+
+def score(config: ScoreConfig, images: ImageOptions | None = None) -> ScoreResult:
+    """Score, or finish what an interrupted run began.
+
+    An existing file of the same run is left as it is; one made with other options is replaced
+    when the new one is finished. Several models' scores are averaged; a transform is applied to
+    the average.
+
+    Parameters
+    ----------
+    config
+        What is scored, and how.
+    images
+        How the images of `--group-source` were opened, where a column of theirs names groups.
+
+    Raises
+    ------
+    FingerprintMismatchError
+        If the query features, or the Gram matrix, do not belong to the training features, or
+        models were given other samples.
+    ConfigurationError
+        If the method does not take such features or options, or the damping leaves a singular
+        matrix.
+    MemoryLimitError
+        If no plan fits in the memory limit.
+    DiskFullError
+        If there is no room for the scores.
+    InterruptedRunError
+        On Ctrl-C. Scored blocks are kept.
+    """
+    run = prepare(config, images)
+    identity, quarantined = run.identity(), run.ensemble.quarantined
+    if is_scored(config.out, identity):
+        Checkpoints.discard_leftovers(config.out, identity)
+        say(f"{config.out}: already complete")
+        return ScoreResult(config.out, 0, quarantined)
+    record_run(config.out.with_suffix(".config.yaml"), config)
+    return ScoreResult(config.out, run.compute(), quarantined)
+
+
+def prepare(config: ScoreConfig, images: ImageOptions | None = None) -> ScoreRun:
+    """Open and check everything, and plan; parameters and errors are those of `score`."""
+    options, method = config.options, find_method(config.options.method)
+    _refuse_retrained_subsets(method, config)
+    transform = transform_of(method, options.transform)
+    dampings = parse_dampings(options.damping) if method.uses_kernel else None
+    if options.top_k < 1:
+        raise ConfigurationError(
+            "must be at least 1", where=f"--top-k {options.top_k}", remedy="use 100"
+        )
+    limit = parse_size(config.memory_limit, flag="--memory-limit")
+    ensemble = open_ensemble(method, config)
+    for model in ensemble.models:
+        if options.error_bars:
+            refuse_without_halves(model.train.fingerprint.projector, model.train.proj_dim)
+        if method.normalisation == "leverage":
+            residuals(model.train)
+    groups = _group_sums(config, ensemble, images, limit)
+    plan = _plan(config, method, dampings, ensemble, groups, limit)
+    return ScoreRun(config, method, transform, dampings, ensemble, plan, limit, groups)
+
+
+def _group_sums(
+    config: ScoreConfig, ensemble: Ensemble, images: ImageOptions | None, memory_limit: int
+) -> GroupSums:
+    return sum_groups(
+        config.groups,
+        ensemble.first.train,
+        ensemble.train_usable,
+        queries=len(ensemble.first.query),
+        images=images,
+        memory_limit=memory_limit,
+        visible=not config.quiet,
+    )
+
+
+def _plan(
+    config: ScoreConfig,
+    method: Method,
+    dampings: DampingChoices | None,
+    ensemble: Ensemble,
+    groups: GroupSums,
+    memory_limit: int,
+) -> ScorePlan:
+    grams = [model.gram for model in ensemble.models if model.gram]
+    work = score_work(method, config.options, dampings, grams, stores=len(ensemble.models))
+    model = max(ensemble.models, key=lambda one: one.train.proj_dim)
+    return plan_scores(
+        model.train,
+        model.query,
+        config.options,
+        work,
+        memory_limit=memory_limit,
+        group_bytes=(groups.bytes_shared, groups.bytes_per_query),
+    )
+
+
+def _refuse_retrained_subsets(method: Method, config: ScoreConfig) -> None:
+    if method.needs == "subsets":
+        raise ConfigurationError(
+            f"{method.name} is computed from models retrained on random subsets, not from features",
+            where=f"--truth {config.truth}" if config.truth else f"--method {method.name}",
+            remedy="make their losses with tools/retrain_subsets.py, and give the file as "
+            "--truth truth.npz",
+        )

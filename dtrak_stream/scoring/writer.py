@@ -1,0 +1,170 @@
+"""The scores file: put together from scored blocks, in one durable write."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from dtrak_stream.errors import DiskFullError
+from dtrak_stream.scoring.ensemble import Ensemble
+from dtrak_stream.scoring.rankings import ENDS, joined_lists
+from dtrak_stream.scoring.room import score_room
+from dtrak_stream.scoring.scorer import Scorer
+from dtrak_stream.scoring.scores_file import damping_group
+from dtrak_stream.scoring.sums import Part, damaged_part
+from dtrak_stream.support.checkpoints import Checkpoints
+from dtrak_stream.support.durable import durable_path
+from dtrak_stream.support.memory import format_size
+from dtrak_stream.support.progress import say
+
+SIGN_CONVENTION = (
+    "positive = proponent: including the sample lowers the query's loss; "
+    "an LDS correlates the loss with minus the score"
+)
+
+
+def is_scored(path: Path, identity: dict[str, Any]) -> bool:
+    """Return whether `path` already holds the scores that `identity` describes."""
+    if not path.exists():
+        return False
+    try:
+        with h5py.File(path, "r") as file:
+            stored = dict(file.attrs)
+    except (OSError, RuntimeError):
+        say(f"{path}: cannot be read, scoring again")
+        return False
+    for name, value in identity.items():
+        if stored.get(name) != value:
+            say(f"{path}: was made with {name} {stored.get(name)!r}, now {value!r}; scoring again")
+            return False
+    return True
+
+
+def store_attributes(ensemble: Ensemble) -> dict[str, Any]:
+    """Return what the scores file tells about the features it was made of."""
+    train, query = ensemble.first.train, ensemble.first.query
+    fingerprint = train.fingerprint
+    return {
+        "output_function": fingerprint.output_function,
+        "timesteps": ",".join(map(str, fingerprint.timesteps)),
+        "noise": fingerprint.noise_keying,
+        "noise_draws": fingerprint.noise_draws,
+        "projector": fingerprint.projector,
+        "proj_dim": fingerprint.proj_dim,
+        "num_parameters": fingerprint.num_parameters,
+        "seed": fingerprint.seed,
+        "image_shape": fingerprint.image_shape,
+        "num_models": len(ensemble.models),
+        "train_samples": len(train),
+        "query_samples": len(query),
+        "quarantined_train": int((~ensemble.train_usable).sum()),
+        "quarantined_query": int((~ensemble.query_usable).sum()),
+        "sign_convention": SIGN_CONVENTION,
+    }
+
+
+def write_scores(
+    path: Path,
+    scorer: Scorer,
+    checkpoints: Checkpoints,
+    attributes: dict[str, Any],
+    of_lambda: Sequence[dict[str, Any]],
+) -> None:
+    """Join all scored blocks into the scores file.
+
+    Datasets: `query_id` (Q,), `train_id` (N,), and for one lambda `scores` (Q, N) float32 if the
+    plan keeps them, `top_index` and `bottom_index` (Q, top_k) int64, `top_score` and
+    `bottom_score` (Q, top_k) float32; with error bars also `score_error` (Q, N),
+    `top_score_error` and `bottom_score_error` (Q, top_k) float32: one standard error; with
+    groups, those of `GroupSums.begin`. Where a list of lambdas was asked for, each has a group
+    `damping_000`, `damping_001`, ... that holds these datasets, and the attributes of that lambda.
+
+    Raises
+    ------
+    CorruptFileError
+        If a kept block was damaged since it was written.
+    DiskFullError
+        If there is no room.
+    """
+    with durable_path(path) as partial, h5py.File(partial, "w", libver="latest") as file:
+        file["query_id"] = scorer.query.sample_ids()
+        file["train_id"] = scorer.train.sample_ids()
+        file.attrs.update(attributes)
+        for each, attributes_of_lambda in enumerate(of_lambda):
+            group = file.create_group(damping_group(each)) if scorer.several else file
+            group.attrs.update(attributes_of_lambda)
+            _create_datasets(group, scorer)
+            for q in range(len(scorer.plan.queries)):
+                _write_query_block(group, q, each, scorer, checkpoints)
+
+
+def _create_datasets(group: Any, scorer: Scorer) -> None:
+    cells, lists = (len(scorer.query), len(scorer.train)), (len(scorer.query), scorer.top_k)
+    suffixes = ("score", "score_error") if scorer.variants > 1 else ("score",)
+    if scorer.plan.save_scores:
+        for name in ("scores", *suffixes[1:]):
+            group.create_dataset(name, cells, np.float32)
+    for end in ENDS:
+        group.create_dataset(f"{end}_index", lists, np.int64)
+        for suffix in suffixes:
+            group.create_dataset(f"{end}_{suffix}", lists, np.float32)
+    scorer.groups.begin(group)
+
+
+def _write_query_block(
+    group: Any, q: int, each: int, scorer: Scorer, checkpoints: Checkpoints
+) -> None:
+    queries = scorer.plan.queries[q]
+    rows = slice(queries.start, queries.stop)
+
+    totals = scorer.groups.totals(len(queries))
+
+    def parts() -> Iterator[Part]:
+        for block, s, name in scorer.plan.parts():
+            if block == q:
+                part = checkpoints.load(name)
+                if part is None:
+                    raise damaged_part(checkpoints, name)
+                columns = scorer.columns(s)
+                for cells in {"scores", "score_error"} & part.keys():
+                    group[cells][rows, columns.start : columns.stop] = part[cells][each]
+                totals.add(part, each)
+                yield part
+
+    for name, array in joined_lists(parts(), each).items():
+        group[name][rows] = array
+    totals.write(group, rows)
+
+
+def refuse_without_room(path: Path, scorer: Scorer, checkpoints: Checkpoints) -> None:
+    """Refuse to score if the disk cannot hold what is still to score, and the scores file.
+
+    Raises
+    ------
+    DiskFullError
+        Saying how much is needed.
+    """
+    room = score_room(
+        scorer.plan,
+        scorer.options,
+        queries=len(scorer.query),
+        samples=len(scorer.train),
+        lambdas=scorer.lambdas,
+        stores=len(scorer.ensemble.models),
+    )
+    names = [name for _, _, name in scorer.plan.parts()]
+    missing = len(set(names) - checkpoints.names()) / len(names)
+    needed = room.file + int(room.parts * missing)
+    needed += scorer.lambdas * scorer.groups.disk_bytes(len(scorer.plan.shards))
+    free = shutil.disk_usage(path.parent).free
+    if needed > free:
+        raise DiskFullError(
+            f"{format_size(needed)} are needed and {format_size(free)} are free",
+            where=path,
+            remedy="free some space and run the same command again, or use --save-scores no",
+        )
