@@ -129,7 +129,7 @@ def test_kill_9_and_restart_give_the_same_bytes(tmp_path):
         "from pathlib import Path\n"
         "import torch\n"
         "from dtrak_stream.training import batches, train\n"
-        "from tests.test_training import tiny\n"
+        "from tests.training.test_training import tiny\n"
         "batch = batches.ImageBatches.batch\n"
         "def dying(self, step):\n"
         "    if step == 6:\n"
