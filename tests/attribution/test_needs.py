@@ -13,9 +13,9 @@ from dtrak_stream import AttributeConfig, ExecutionOptions, FeatureStore, ScoreO
 from dtrak_stream.data import open_images
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.generation import GenerationConfig, generate
+from tests.attribution.test_methods import scores_in
 from tests.features.conftest import save_clip
 from tests.small_jobs import ALIKE, random_pixels, save_images, small_features
-from tests.attribution.test_methods import scores_in
 
 
 @pytest.fixture(scope="module")
