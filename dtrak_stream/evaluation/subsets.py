@@ -10,7 +10,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from dtrak_stream.errors import ConfigurationError, InputError
-from dtrak_stream.objective.noise import StreamKey, random_words
+from dtrak_stream.support.random_bits import StreamKey, random_words
 
 _WORD_BITS = 31  # two halves of 31 bits make one non-negative int64
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from dtrak_stream.data.trajectories import Trajectory, image_hash
 from dtrak_stream.errors import ConfigurationError, ModelError
 from dtrak_stream.model.loading import Denoiser
-from dtrak_stream.objective.noise import StreamKey
+from dtrak_stream.support.random_bits import StreamKey
 
 SamplerKind = Literal["ddim", "ddpm"]
 _SEEDS = 2**32  # torch's CPU generator keeps 32 bits of its seed

@@ -16,7 +16,7 @@ from dtrak_stream.gradients.choice import hooked_engine, timestep_batched_engine
 from dtrak_stream.gradients.layer_rules import rule_for
 from dtrak_stream.gradients.stream import GradientEngine, GradientSlice
 from dtrak_stream.gradients.task import GradientTask, LossScale
-from dtrak_stream.objective.noise import StreamKey, random_words
+from dtrak_stream.support.random_bits import StreamKey, random_words
 
 _SAMPLES = 2
 _PAIRS = 2

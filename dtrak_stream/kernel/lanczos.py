@@ -16,8 +16,8 @@ import torch
 
 from dtrak_stream.kernel.matrix import BlockedMatrix, Matrix, moments_of, product
 from dtrak_stream.kernel.spectrum import ROUNDING
-from dtrak_stream.objective.noise import StreamKey, random_words
 from dtrak_stream.support.progress import progress
+from dtrak_stream.support.random_bits import StreamKey, random_words
 
 PROBES = 10
 STEPS = 32

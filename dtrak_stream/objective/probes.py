@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.objective.noise import BITS_PER_WORD, WORDS_PER_BLOCK, StreamKey, random_words
+from dtrak_stream.support.random_bits import BITS_PER_WORD, WORDS_PER_BLOCK, StreamKey, random_words
 
 MAX_PROBES = 999
 _ALL = re.compile(r"probe\((\d+)\)")

@@ -18,7 +18,7 @@ import scipy.special
 import torch
 from torch import Tensor
 
-from dtrak_stream.objective.noise import StreamKey, mixed_words
+from dtrak_stream.support.random_bits import StreamKey, mixed_words
 
 _TILE_ENTRIES = {"cpu": 2**20, "cuda": 2**25}
 _WORDS_PER_ROW = 2**14  # of 64 bits: MAX_PROJ_DIM entries of 16 bits each

@@ -16,7 +16,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from dtrak_stream.objective.noise import BITS_PER_WORD, WORDS_PER_BLOCK, StreamKey, random_words
+from dtrak_stream.support.random_bits import BITS_PER_WORD, WORDS_PER_BLOCK, StreamKey, random_words
 
 _SIGNS_PER_BLOCK = BITS_PER_WORD * WORDS_PER_BLOCK
 _KEPT_SIGNS = 256 * 2**20  # one byte each: slices come again for every batch

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dtrak_stream.data import Images
 from dtrak_stream.errors import BadImageError, InputError
-from dtrak_stream.objective.noise import StreamKey
+from dtrak_stream.support.random_bits import StreamKey
 
 _SEEDS = 2**32  # torch's CPU generator keeps 32 bits of its seed
 

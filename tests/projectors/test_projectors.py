@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.objective.noise import StreamKey, random_words
 from dtrak_stream.projectors import (
     IdentityProjector,
     NormalProjector,
@@ -21,6 +20,7 @@ from dtrak_stream.projectors import (
     fold,
     make_projector,
 )
+from dtrak_stream.support.random_bits import StreamKey, random_words
 
 RANDOM = ["sketch", "rademacher", "normal"]
 CPU = torch.device("cpu")
