@@ -18,6 +18,11 @@ from dtrak_stream.methods import SIGNED
 
 End = Literal["top", "bottom"]
 
+FITTED_TO = "fitted_to_truth"
+"""Attribute of scores that were fitted to retrained models: which truth they were fitted to."""
+FITTED_SUBSETS = "fitted_to_subsets"
+"""Attribute of the same: which of its subsets, such as 0:32."""
+
 _RANKINGS = ("top_index", "top_score", "bottom_index", "bottom_score")
 _RANKED_ERRORS = ("top_score_error", "bottom_score_error")
 _IDS = ("query_id", "train_id")

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrak_stream.errors import CorruptFileError, FingerprintMismatchError
-from dtrak_stream.evaluation.lds.judge import FITTED_TO
 from dtrak_stream.groups.lists import GroupLists
 from dtrak_stream.kernel import parse_dampings
-from dtrak_stream.scoring.scores_file import ScoresFile, damping_group, damping_names
+from dtrak_stream.scoring.scores_file import FITTED_TO, ScoresFile, damping_group, damping_names
 from dtrak_stream.store import FeatureStore
 from dtrak_stream.support.progress import progress
 from dtrak_stream.verification.rankings import SCORE_AGAIN, Side, Usable, verify_query

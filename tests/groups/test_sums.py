@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import dtrak_stream.scoring.plan as plan_module
 from dtrak_stream.errors import MemoryLimitError
 from dtrak_stream.groups import GroupOptions, GroupSums, GroupTable
 from dtrak_stream.groups.lists import GroupLists
@@ -17,7 +18,7 @@ from dtrak_stream.kernel import parse_dampings
 from dtrak_stream.scoring import ScoreOptions
 from tests.crashing import finishes_before_step
 from tests.groups.conftest import score_groups, write_groups
-from tests.scoring.conftest import Attribution, attribution_of, plan_module, read, whole_numbers
+from tests.scoring.conftest import Attribution, attribution_of, read, whole_numbers
 
 N, Q = 24, 5
 LABELS = [None if row % 7 == 3 else f"g{row * row % 5}" for row in range(N)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from dtrak_stream.methods import METHODS
 from dtrak_stream.planning import PlanConfig, plan
 from dtrak_stream.planning.stages import StagePlan
 from dtrak_stream.scoring import ScoreConfig, ScoreOptions
-from dtrak_stream.scoring.plan import ScoreWork
+from dtrak_stream.scoring.plan import ScoreWork, plan_scores
 from dtrak_stream.scoring.run import prepare
 from dtrak_stream.store.shard import PAGE
 from tests.planning.conftest import QUERIES, config, size_of, stages_of
@@ -153,14 +152,14 @@ def test_a_list_of_dampings_and_error_bars_take_as_much_as_a_run(model_folder, f
 def test_what_scoring_plans_is_what_a_run_plans(finished, monkeypatch):
     planned, run = finished
     cuts: list[ScoreWork] = []
-    plans = import_module("dtrak_stream.scoring.plan").plan_scores
+    plans = plan_scores
 
     def noted(*arguments: Any, **options: Any) -> Any:
         cuts.append(arguments[3])
         return plans(*arguments, **options)
 
     for module in ("dtrak_stream.scoring.run", "dtrak_stream.planning.scores"):
-        monkeypatch.setattr(import_module(module), "plan_scores", noted)
+        monkeypatch.setattr(f"{module}.plan_scores", noted)
     options = ScoreOptions(method="relative-if", damping="0.1,1", error_bars=True)
     features = small_features(
         rows_per_shard=5, proj_dim=4096, dtype="float32", output_function="square"

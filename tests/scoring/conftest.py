@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,11 @@ import pytest
 from dtrak_stream.errors import MemoryLimitError
 from dtrak_stream.gram import GramConfig, GramOptions, compute_gram
 from dtrak_stream.scoring import ScoreConfig, ScoreOptions, ScoreResult, score
+from dtrak_stream.scoring.run import prepare
 from dtrak_stream.store import FeatureStore, StoreLayout, read_shard, write_shard
 from dtrak_stream.support.checkpoints import Checkpoints
 from dtrak_stream.support.durable import write_json
 from tests.conftest import store_of
-
-# the package's function `score` hides the package of this name from dotted paths
-plan_module = import_module("dtrak_stream.scoring.plan")
-normalisation_module = import_module("dtrak_stream.scoring.normalisation")
-run_module = import_module("dtrak_stream.scoring.run")
-scores_file_module = import_module("dtrak_stream.scoring.scores_file")
 
 
 def whole_numbers(rows: int, proj_dim: int, seed: int = 0) -> np.ndarray:
@@ -135,7 +129,7 @@ class Attribution:
     def _query_blocks(self, limit: int, **options: Any) -> float:
         config = self.config(memory_limit=str(limit), **options)
         try:
-            return len(run_module.prepare(config).plan.queries)
+            return len(prepare(config).plan.queries)
         except MemoryLimitError:
             return float("inf")
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-
 import h5py
 import numpy as np
 import pytest
 
+import dtrak_stream.scoring.kernel as kernel_module
+import dtrak_stream.scoring.plan as plan_module
 from dtrak_stream.errors import ConfigurationError, CorruptFileError, InputError, MemoryLimitError
 from dtrak_stream.gram import GramRows
 from dtrak_stream.kernel import PATH, parse_dampings
@@ -19,7 +19,6 @@ from tests.scoring.conftest import (
     attribution_of,
     close,
     formula,
-    plan_module,
     read,
     whole_numbers,
 )
@@ -27,7 +26,6 @@ from tests.scoring.formulas import reference
 
 TRAIN, QUERY = whole_numbers(24, 64), whole_numbers(5, 64, 1)
 LIST = "0.01,0.1,1,abs:500"
-kernel_module = importlib.import_module("dtrak_stream.scoring.kernel")
 
 
 def groups(path):

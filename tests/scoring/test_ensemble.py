@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import dtrak_stream.scoring.plan as plan_module
 from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError, InterruptedRunError
 from dtrak_stream.scoring import ScoreConfig, ScoreOptions, score
 from dtrak_stream.scoring.kernel import KernelMaker
@@ -21,7 +22,6 @@ from tests.scoring.conftest import (
     attributes,
     attribution_of,
     close,
-    plan_module,
     read,
     whole_numbers,
 )

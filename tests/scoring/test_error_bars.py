@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+import dtrak_stream.scoring.plan as plan_module
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.projectors import NormalProjector, RademacherProjector, SketchProjector, fold
 from dtrak_stream.scoring.halves import HalfSketch
@@ -19,7 +20,6 @@ from tests.scoring.conftest import (
     attribution_of,
     close,
     formula,
-    plan_module,
     read,
     whole_numbers,
 )

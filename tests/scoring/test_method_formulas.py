@@ -9,6 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import dtrak_stream.scoring.normalisation as normalisation_module
+import dtrak_stream.scoring.plan as plan_module
 from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError
 from dtrak_stream.methods import METHODS
 from dtrak_stream.scoring import score
@@ -20,8 +22,6 @@ from tests.scoring.conftest import (
     attributes,
     attribution_of,
     close,
-    normalisation_module,
-    plan_module,
     read,
     whole_numbers,
     with_residuals,

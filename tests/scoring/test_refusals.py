@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
+import dtrak_stream.scoring.plan as plan_module
 from dtrak_stream.errors import (
     ConfigurationError,
     CorruptFileError,
@@ -22,7 +23,7 @@ from dtrak_stream.errors import (
 from dtrak_stream.store import FeatureStore, StoreLayout
 from dtrak_stream.support.durable import write_json
 from tests.conftest import store_of
-from tests.scoring.conftest import attribution_of, plan_module, whole_numbers
+from tests.scoring.conftest import attribution_of, whole_numbers
 
 Usage = namedtuple("Usage", "total used free")
 

@@ -9,16 +9,17 @@ import h5py
 import numpy as np
 import pytest
 
+import dtrak_stream.scoring.plan as plan_module
+import dtrak_stream.scoring.run as run_module
 from dtrak_stream.errors import CorruptFileError, InterruptedRunError
+from dtrak_stream.scoring.writer import write_scores
 from tests.crashing import contents, finishes_before_step
 from tests.scoring.conftest import (
     attributes,
     attribution_of,
     close,
     formula,
-    plan_module,
     read,
-    run_module,
     whole_numbers,
 )
 
@@ -175,7 +176,7 @@ def test_a_damaged_block_is_scored_again(run, monkeypatch, cut):
 
 def test_a_block_damaged_after_it_was_scored_is_refused_and_then_scored_again(run, monkeypatch):
     expected = run.score(run.folder / "whole.h5").path.read_bytes()
-    write = run_module.write_scores
+    write = write_scores
 
     def damaged_write(*arguments):
         damage(run.kept()[0])

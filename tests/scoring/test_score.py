@@ -10,12 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import dtrak_stream.scoring.plan as plan_module
 from tests.scoring.conftest import (
     attributes,
     attribution_of,
     close,
     formula,
-    plan_module,
     read,
     whole_numbers,
 )

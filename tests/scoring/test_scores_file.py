@@ -6,10 +6,11 @@ import h5py
 import numpy as np
 import pytest
 
+import dtrak_stream.scoring.scores_file as scores_file_module
 from dtrak_stream.errors import CorruptFileError
 from dtrak_stream.scoring import ScoresFile
 from dtrak_stream.scoring.scores_file import Ranked
-from tests.scoring.conftest import attribution_of, read, scores_file_module, whole_numbers
+from tests.scoring.conftest import attribution_of, read, whole_numbers
 
 
 @pytest.fixture

@@ -18,10 +18,7 @@ from dtrak_stream.evaluation.lds.spearman import is_constant
 from dtrak_stream.evaluation.truth import TruthFile
 from dtrak_stream.kernel import parse_dampings
 from dtrak_stream.scoring import ScoresFile
-from dtrak_stream.scoring.scores_file import damping_numbers
-
-FITTED_TO = "fitted_to_truth"
-FITTED_SUBSETS = "fitted_to_subsets"
+from dtrak_stream.scoring.scores_file import FITTED_SUBSETS, FITTED_TO, damping_numbers
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,7 @@ from numpy.typing import NDArray
 
 from dtrak_stream.errors import ConfigurationError, InputError
 from dtrak_stream.evaluation.lds.configuration import chosen_range
-from dtrak_stream.evaluation.lds.judge import (
-    FITTED_SUBSETS,
-    FITTED_TO,
-    resolved_key,
-    truth_name,
-)
+from dtrak_stream.evaluation.lds.judge import resolved_key, truth_name
 from dtrak_stream.evaluation.subset_scores.configuration import SubsetScoreConfig
 from dtrak_stream.evaluation.subset_scores.file import ScoreColumns, write_score_columns
 from dtrak_stream.evaluation.subset_scores.regressions import (
@@ -27,6 +22,7 @@ from dtrak_stream.evaluation.subset_scores.regressions import (
     fitted_scores,
 )
 from dtrak_stream.evaluation.truth import TruthFile, encoded_ids
+from dtrak_stream.scoring.scores_file import FITTED_SUBSETS, FITTED_TO
 from dtrak_stream.scoring.writer import SIGN_CONVENTION, is_scored
 from dtrak_stream.support.progress import progress, say
 from dtrak_stream.support.provenance import record_run
