@@ -13,7 +13,7 @@ from dtrak_stream.methods import (
     refuse_other_output_function,
     transform_of,
 )
-from dtrak_stream.model.loading import NoiseSchedule
+from dtrak_stream.model.schedule import NoiseSchedule
 from dtrak_stream.objective.output_functions import OutputFunction
 
 OF_FEATURES = [method for method in METHODS.values() if method.needs != "subsets"]

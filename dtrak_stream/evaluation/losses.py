@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dtrak_stream.data import Images
 from dtrak_stream.errors import BadImageError, ConfigurationError, ModelError
-from dtrak_stream.model.loading import Denoiser
+from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction, choose_timesteps
 

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dtrak_stream.model.loading import Denoiser, load_denoiser
+from dtrak_stream.model.denoiser import Denoiser
+from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.store import read_quarantine
 from dtrak_stream.support.device import choose_device
 from dtrak_stream.support.workers import interruptible

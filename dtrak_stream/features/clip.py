@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from dtrak_stream.errors import ConfigurationError, DtrakStreamError, InputError, ModelError
-from dtrak_stream.model.loading import weights_hash
+from dtrak_stream.model.parameters import weights_hash
 
 _DECIDES_EMBEDDING = ("hidden_act", "layer_norm_eps", "num_attention_heads", "patch_size")
 _DECIDES_PREPARATION = (

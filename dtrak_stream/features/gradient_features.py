@@ -8,7 +8,9 @@ import xxhash
 from dtrak_stream.features.gradient_featurizer import Featurizer
 from dtrak_stream.features.options import DEFAULT_PROJ_DIM, FeatureOptions, check_options, own_or
 from dtrak_stream.gradients import GradientTask, LossScale, timestep_batched_engine
-from dtrak_stream.model.loading import NoiseSchedule, choose_parameters, load_denoiser, weights_hash
+from dtrak_stream.model.loading import load_denoiser
+from dtrak_stream.model.parameters import choose_parameters, weights_hash
+from dtrak_stream.model.schedule import NoiseSchedule
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import (
     DEFAULT_TIMESTEPS,

@@ -11,7 +11,9 @@ from dtrak_stream.errors import InterruptedRunError, MemoryLimitError, ModelErro
 from dtrak_stream.generation.configuration import GenerationConfig
 from dtrak_stream.generation.folder import IMAGE_MODES, ImageFolder
 from dtrak_stream.generation.sampler import Sampler
-from dtrak_stream.model.loading import Denoiser, load_denoiser, weights_hash
+from dtrak_stream.model.denoiser import Denoiser
+from dtrak_stream.model.loading import load_denoiser
+from dtrak_stream.model.parameters import weights_hash
 from dtrak_stream.support.device import choose_device
 from dtrak_stream.support.memory import format_size, usable_memory
 from dtrak_stream.support.progress import progress

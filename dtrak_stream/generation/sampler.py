@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dtrak_stream.data.trajectories import Trajectory, image_hash
 from dtrak_stream.errors import ConfigurationError, ModelError
-from dtrak_stream.model.loading import Denoiser
+from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.support.random_bits import StreamKey
 
 SamplerKind = Literal["ddim", "ddpm"]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dtrak_stream.data import ImageShape
 from dtrak_stream.gradients.stream import GradientSlice, Receiver
-from dtrak_stream.model.loading import Denoiser
+from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
 from dtrak_stream.support.timing import StageTimer

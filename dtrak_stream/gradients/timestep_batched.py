@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from dtrak_stream.gradients.stream import GradientSlice, Receiver
 from dtrak_stream.gradients.task import GradientTask
-from dtrak_stream.model.loading import needs_input_gradient
+from dtrak_stream.model.parameters import needs_input_gradient
 
 GATHER_BYTES = 64 * 2**20
 PAIRS_PER_PASS = 128

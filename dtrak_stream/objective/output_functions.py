@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.model.loading import NoiseSchedule
+from dtrak_stream.model.schedule import NoiseSchedule
 from dtrak_stream.objective.probes import probe_index, probe_names, probe_signs
 
 DEFAULT_TIMESTEPS = "10"

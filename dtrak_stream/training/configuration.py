@@ -11,7 +11,7 @@ import tyro
 
 from dtrak_stream.data import ImageOptions
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.model.loading import PredictionType
+from dtrak_stream.model.schedule import PredictionType
 
 MIB = 2**20
 

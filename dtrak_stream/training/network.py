@@ -7,7 +7,7 @@ from torch import nn
 
 from dtrak_stream.data import ImageShape
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.model.loading import NoiseSchedule
+from dtrak_stream.model.schedule import NoiseSchedule
 from dtrak_stream.training.configuration import ArchitectureOptions, NoiseScheduleOptions
 
 

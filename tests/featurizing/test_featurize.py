@@ -13,7 +13,8 @@ import torch
 from dtrak_stream.data import open_images
 from dtrak_stream.errors import ConfigurationError, InputError, ModelError
 from dtrak_stream.featurizing.run import featurize
-from dtrak_stream.model.loading import choose_parameters, load_denoiser
+from dtrak_stream.model.loading import load_denoiser
+from dtrak_stream.model.parameters import choose_parameters
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
 from dtrak_stream.projectors import make_projector

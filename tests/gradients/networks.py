@@ -10,7 +10,8 @@ from diffusers import DDPMScheduler
 from torch import nn
 
 from dtrak_stream.gradients import GradientTask
-from dtrak_stream.model.loading import Denoiser, NoiseSchedule
+from dtrak_stream.model.denoiser import Denoiser
+from dtrak_stream.model.schedule import NoiseSchedule
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
 

@@ -18,7 +18,8 @@ from dtrak_stream.gradients import (
     TimestepBatchedEngine,
     served_parameters,
 )
-from dtrak_stream.model.loading import choose_parameters, load_denoiser
+from dtrak_stream.model.loading import load_denoiser
+from dtrak_stream.model.parameters import choose_parameters
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
 from tests.gradients.networks import (

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from dtrak_stream.gradients import GradientTask, TimestepBatchedEngine
-from dtrak_stream.model.loading import choose_parameters, load_denoiser
+from dtrak_stream.model.loading import load_denoiser
+from dtrak_stream.model.parameters import choose_parameters
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
 from tests.conftest import build_unet, save_model

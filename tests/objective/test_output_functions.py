@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.model.loading import NoiseSchedule
+from dtrak_stream.model.schedule import NoiseSchedule
 from dtrak_stream.objective.output_functions import OutputFunction, choose_timesteps
 
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from dtrak_stream.data import open_images
 from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError, InputError
 from dtrak_stream.featurizing.run import featurize
-from dtrak_stream.model.loading import choose_parameters, load_denoiser
+from dtrak_stream.model.loading import load_denoiser
+from dtrak_stream.model.parameters import choose_parameters
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
 from dtrak_stream.objective.probes import probe_names, probe_signs

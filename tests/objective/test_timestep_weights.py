@@ -20,7 +20,8 @@ from dtrak_stream.errors import (
 )
 from dtrak_stream.features.gradient_featurizer import Featurizer
 from dtrak_stream.featurizing.run import featurize
-from dtrak_stream.model.loading import choose_parameters, load_denoiser
+from dtrak_stream.model.loading import load_denoiser
+from dtrak_stream.model.parameters import choose_parameters
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.store import FeatureStore
 from tests.conftest import build_unet, save_model

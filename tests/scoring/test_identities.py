@@ -8,7 +8,7 @@ import torch
 
 from dtrak_stream.gram import GramRows
 from dtrak_stream.kernel import CholeskyKernel, Damping, exact_spectrum
-from dtrak_stream.model.loading import NoiseSchedule
+from dtrak_stream.model.schedule import NoiseSchedule
 from dtrak_stream.objective.output_functions import OutputFunction
 from dtrak_stream.scoring.normalisation import TrainFactors
 from tests.scoring.conftest import attribution_of, close, whole_numbers

@@ -27,7 +27,8 @@ from dtrak_stream.errors import (
     InterruptedRunError,
     ModelError,
 )
-from dtrak_stream.model.loading import NoiseSchedule, load_denoiser
+from dtrak_stream.model.loading import load_denoiser
+from dtrak_stream.model.schedule import NoiseSchedule
 from dtrak_stream.training import (
     ArchitectureOptions,
     NoiseScheduleOptions,

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from dtrak_stream.benchmark.featurize.options import ModelName
 from dtrak_stream.gradients import GradientTask
-from dtrak_stream.model.loading import EMBEDDED_MODEL, Denoiser, choose_parameters, load_denoiser
+from dtrak_stream.model.denoiser import Denoiser
+from dtrak_stream.model.loading import EMBEDDED_MODEL, load_denoiser
+from dtrak_stream.model.parameters import choose_parameters
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction, choose_timesteps
 

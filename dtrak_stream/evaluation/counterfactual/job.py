@@ -11,7 +11,7 @@ import numpy as np
 from dtrak_stream.evaluation.counterfactual.queries import GeneratedQueries, Pixels
 from dtrak_stream.evaluation.losses import LossOptions
 from dtrak_stream.evaluation.model_jobs import alone_with, train_model
-from dtrak_stream.model.loading import Denoiser
+from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.support.checkpoints import Checkpoints
 from dtrak_stream.training import TrainingConfig
 

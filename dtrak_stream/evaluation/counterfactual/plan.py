@@ -22,7 +22,9 @@ from dtrak_stream.evaluation.counterfactual.removal import (
     random_removal,
 )
 from dtrak_stream.evaluation.recipe import Recipe, read_recipe
-from dtrak_stream.model.loading import Denoiser, load_denoiser, weights_hash
+from dtrak_stream.model.denoiser import Denoiser
+from dtrak_stream.model.loading import load_denoiser
+from dtrak_stream.model.parameters import weights_hash
 from dtrak_stream.objective.output_functions import choose_timesteps
 from dtrak_stream.support.device import choose_device
 from dtrak_stream.support.durable import durable_path, remove_partials

@@ -1,0 +1,76 @@
+"""The parameters whose gradients are taken, and a hash of all weights."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+import xxhash
+from torch import nn
+
+from dtrak_stream.errors import ConfigurationError
+
+
+def choose_parameters(network: nn.Module, choice: str) -> dict[str, nn.Parameter]:
+    """Pick the parameters whose gradients are taken and freeze all others.
+
+    Parameters
+    ----------
+    network
+        The denoiser. `requires_grad` of its parameters is set by this call.
+    choice
+        `all`; `lora` (names that contain `lora_`); or a regular expression searched in the name.
+
+    Returns
+    -------
+    dict
+        Name to parameter, in the order of `named_parameters`: the order of the flat gradient.
+
+    Raises
+    ------
+    ConfigurationError
+        If nothing matches, or the regular expression is malformed.
+    """
+    pattern = {"all": "", "lora": r"lora_"}.get(choice, choice)
+    try:
+        wanted = re.compile(pattern)
+    except re.error as error:
+        raise ConfigurationError(
+            f"not a regular expression ({error})",
+            where=f"--parameters {choice}",
+            remedy="use all, lora, or a regular expression over parameter names",
+        ) from error
+    chosen = {name: p for name, p in network.named_parameters() if wanted.search(name)}
+    if not chosen:
+        some = ", ".join(name for name, _ in list(network.named_parameters())[:3])
+        raise ConfigurationError(
+            "no parameter of the model matches",
+            where=f"--parameters {choice}",
+            remedy=f"names look like: {some}, ...",
+        )
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(name in chosen)
+    return chosen
+
+
+def needs_input_gradient(network: nn.Module, chosen: dict[str, nn.Parameter]) -> bool:
+    """Return whether the gradient of the input must be computed along with the chosen ones.
+
+    On the CPU, torch (seen in 2.13) crashes the process in the backward pass of a channels-last
+    GroupNorm whose own input needs no gradient, as it happens when what comes before is frozen.
+    """
+    if all(parameter.requires_grad for parameter in network.parameters()):
+        return False
+    wanted = {id(parameter) for parameter in chosen.values()}
+    norms = (module for module in network.modules() if isinstance(module, nn.GroupNorm))
+    return any(id(parameter) in wanted for norm in norms for parameter in norm.parameters())
+
+
+def weights_hash(network: nn.Module) -> str:
+    """Return the xxh3-128 of every parameter's and buffer's name, dtype, shape and bytes."""
+    digest = xxhash.xxh3_128()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(memoryview(flat.view(torch.uint8).numpy()))
+    return digest.hexdigest()
