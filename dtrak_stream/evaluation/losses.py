@@ -15,7 +15,8 @@ from dtrak_stream.data import Images
 from dtrak_stream.errors import BadImageError, ConfigurationError, ModelError
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.objective.noise import ImageNoise
-from dtrak_stream.objective.output_functions import OutputFunction, choose_timesteps
+from dtrak_stream.objective.output_functions import OutputFunction
+from dtrak_stream.objective.timesteps import choose_timesteps
 
 Losses = NDArray[np.float64]
 

@@ -9,11 +9,8 @@ from typing import Literal
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.exchange.feature_array import FeatureArray
 from dtrak_stream.methods import METHODS
-from dtrak_stream.objective.output_functions import (
-    OUTPUT_FUNCTIONS,
-    choose_timesteps,
-    interpolation_eta,
-)
+from dtrak_stream.objective.output_functions import OUTPUT_FUNCTIONS, interpolation_eta
+from dtrak_stream.objective.timesteps import choose_timesteps
 from dtrak_stream.store import Fingerprint
 
 INVERSE_ROOT = "1/sqrt(k)"

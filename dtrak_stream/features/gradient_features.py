@@ -12,12 +12,9 @@ from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.model.parameters import choose_parameters, weights_hash
 from dtrak_stream.model.schedule import NoiseSchedule
 from dtrak_stream.objective.noise import ImageNoise
-from dtrak_stream.objective.output_functions import (
-    DEFAULT_TIMESTEPS,
-    OutputFunction,
-    choose_timesteps,
-)
+from dtrak_stream.objective.output_functions import OutputFunction
 from dtrak_stream.objective.probes import probe_names
+from dtrak_stream.objective.timesteps import DEFAULT_TIMESTEPS, choose_timesteps
 from dtrak_stream.projectors import Projector, SideBySideProjector, make_projector
 from dtrak_stream.support.device import choose_device
 from dtrak_stream.support.timing import StageTimer

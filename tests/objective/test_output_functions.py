@@ -1,4 +1,4 @@
-"""Output functions against float64 formulas, and the timestep sets."""
+"""Output functions against float64 formulas."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.model.schedule import NoiseSchedule
-from dtrak_stream.objective.output_functions import OutputFunction, choose_timesteps
+from dtrak_stream.objective.output_functions import OutputFunction
 
 
 def schedule(prediction_type="epsilon"):
@@ -121,47 +121,3 @@ def test_gradient_of_the_norm_of_a_zero_output_is_finite():
 def test_unknown_output_function_is_refused(name):
     with pytest.raises(ConfigurationError, match="simple, elbo, square"):
         OutputFunction(name, schedule())
-
-
-@given(st.integers(1, 1000))
-def test_uniform_timesteps_are_the_published_grid_cut_to_its_count(count):
-    timesteps = choose_timesteps(str(count), 1000)
-    assert timesteps == tuple(list(range(0, 1000, 1000 // count))[:count])
-    assert len(timesteps) == count
-
-
-@pytest.mark.parametrize(
-    ("choice", "timesteps"),
-    [
-        ("uniform:4", (0, 250, 500, 750)),
-        ("cumulative:3", (0, 1, 2)),
-        ("list:7,3,999", (7, 3, 999)),
-        ("1", (0,)),
-        ("share:0.06,0.29,0", (60, 290, 0)),
-    ],
-)
-def test_timesteps_are_chosen_by_kind(choice, timesteps):
-    assert choose_timesteps(choice, 1000) == timesteps
-
-
-@pytest.mark.parametrize(
-    "choice",
-    [
-        "0",
-        "1001",
-        "-1",
-        "ten",
-        "list:",
-        "list:1000",
-        "list:-1",
-        "list:3,3",
-        "random:5",
-        "share:1",
-        "share:nan",
-        "share:-1,inf",
-        "share:",
-    ],
-)
-def test_impossible_timesteps_are_refused(choice):
-    with pytest.raises(ConfigurationError, match="--timesteps"):
-        choose_timesteps(choice, 1000)

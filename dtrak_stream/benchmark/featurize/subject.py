@@ -16,7 +16,8 @@ from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.loading import EMBEDDED_MODEL, load_denoiser
 from dtrak_stream.model.parameters import choose_parameters
 from dtrak_stream.objective.noise import ImageNoise
-from dtrak_stream.objective.output_functions import OutputFunction, choose_timesteps
+from dtrak_stream.objective.output_functions import OutputFunction
+from dtrak_stream.objective.timesteps import choose_timesteps
 
 _PAIRS: dict[ModelName, int] = {"digits": 1280, "rgb32": 160, "cifar": 20}
 

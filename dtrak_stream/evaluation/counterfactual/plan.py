@@ -25,7 +25,7 @@ from dtrak_stream.evaluation.recipe import Recipe, read_recipe
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.model.parameters import weights_hash
-from dtrak_stream.objective.output_functions import choose_timesteps
+from dtrak_stream.objective.timesteps import choose_timesteps
 from dtrak_stream.support.device import choose_device
 from dtrak_stream.support.durable import durable_path, remove_partials
 from dtrak_stream.training.fingerprint import read_fingerprint, refuse_other, write_fingerprint

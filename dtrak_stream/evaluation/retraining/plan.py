@@ -17,7 +17,7 @@ from dtrak_stream.evaluation.retraining.job import RetrainJob
 from dtrak_stream.evaluation.retraining.queries import QuerySet, parse_queries
 from dtrak_stream.evaluation.retraining.rows import ModelName, WorkFolder
 from dtrak_stream.evaluation.subsets import Mask, draw_subset, read_strata, strata_hash, subset_size
-from dtrak_stream.objective.output_functions import choose_timesteps
+from dtrak_stream.objective.timesteps import choose_timesteps
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from dtrak_stream.evaluation.truth import (
     seeds_key,
     write_truth,
 )
-from dtrak_stream.objective.output_functions import choose_timesteps
+from dtrak_stream.objective.timesteps import choose_timesteps
 from dtrak_stream.support.progress import progress, say
 from dtrak_stream.support.provenance import record_run
 from dtrak_stream.support.workers import run_jobs
