@@ -26,7 +26,8 @@ class LossOptions:
     """What the loss of a query is: the training loss, averaged over timesteps and noise."""
 
     loss_timesteps: str = "50"
-    """Timesteps of the loss: a count, uniform:50, cumulative:50 or list:0,250,500."""
+    """Timesteps of the loss: 50 or uniform:50, spread evenly over all T; cumulative:50, the first \
+ones; or list:0,250,500."""
     loss_draws: int = 2
     """Noise draws at each timestep, shared by all queries and all models."""
     loss_seed: int = 1000

@@ -23,8 +23,9 @@ probe(J), J random projections of the output at once, a store for each; for quer
 trajectory(one-step) or trajectory(averaged), simple along the path an image was generated on; or \
 pixels or clip, image features without gradients. Default: the method's own (square for d-trak)."""
     timesteps: str | None = None
-    """Timesteps f is averaged over: 10 or uniform:10, cumulative:10, list:0,250,500, or shares of \
-T, share:0.06,0.2. Default: the method's own (10 for most)."""
+    """Timesteps f is averaged over: 10 or uniform:10, spread evenly over all T; cumulative:10, \
+the first ones; list:0,250,500; or shares of T, share:0.06,0.2. Default: the method's own (10 for \
+most)."""
     noise: NoiseKeying = "shared"
     """shared: one noise a timestep for all samples, better scores; per-sample: keyed by id too."""
     noise_draws: int = 1

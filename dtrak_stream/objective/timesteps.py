@@ -13,7 +13,8 @@ def choose_timesteps(choice: str, num_timesteps: int) -> tuple[int, ...]:
     Parameters
     ----------
     choice
-        `10` or `uniform:10`: the first 10 of range(0, T, T // 10). `cumulative:10`: range(10).
+        `10` or `uniform:10`: ten evenly over all of T, i T / 10 rounded down; for a count that
+        divides T, the grid of Zheng et al. 2024. `cumulative:10`: range(10).
         `list:0,250,500`: these. `share:0.06,0.2`: these shares of T, rounded.
     num_timesteps
         T, the model's number of training timesteps.
@@ -37,7 +38,7 @@ def choose_timesteps(choice: str, num_timesteps: int) -> tuple[int, ...]:
     if not 1 <= count <= num_timesteps:
         return _refuse_timesteps(f"must be from 1 to {num_timesteps}", choice)
     if kind in ("", "uniform"):
-        return tuple(range(0, num_timesteps, num_timesteps // count))[:count]
+        return tuple(i * num_timesteps // count for i in range(count))
     if kind == "cumulative":
         return tuple(range(count))
     return _refuse_timesteps(f"unknown kind {kind!r}", choice)
