@@ -13,11 +13,11 @@ from dtrak_stream.methods import (
     refuse_other_output_function,
     transform_of,
 )
-from dtrak_stream.model.schedule import NoiseSchedule
+from dtrak_stream.model.schedule import DDPMSchedule
 from dtrak_stream.objective.output_functions import OutputFunction
 
 OF_FEATURES = [method for method in METHODS.values() if method.needs != "subsets"]
-SCHEDULE = NoiseSchedule(torch.ones(10), torch.ones(10), "epsilon")
+SCHEDULE = DDPMSchedule(torch.ones(10), torch.ones(10), "epsilon")
 
 
 def test_a_method_is_found_by_its_name():

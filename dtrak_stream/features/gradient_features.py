@@ -90,12 +90,10 @@ def _identity(
     task: GradientTask, projector: Projector, options: FeatureOptions
 ) -> dict[str, object]:
     """Return the fields of the fingerprint that do not depend on images or output function."""
-    denoiser, schedule = task.denoiser, task.denoiser.schedule
-    numbers = torch.stack([schedule.alphas_cumprod, schedule.betas]).numpy().tobytes()
+    denoiser = task.denoiser
     shapes = repr([(name, tuple(p.shape)) for name, p in task.parameters.items()])
     return {
-        "model": f"{denoiser.class_name} predicting {schedule.prediction_type}, "
-        f"schedule {xxhash.xxh3_64_hexdigest(numbers)}",
+        "model": denoiser.identity,
         "weights": weights_hash(denoiser.network),
         "parameters": xxhash.xxh3_64_hexdigest(shapes.encode()),
         "num_parameters": task.num_parameters,

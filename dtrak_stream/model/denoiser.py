@@ -45,6 +45,11 @@ class Denoiser:
         return ImageShape(channels=config.in_channels, height=height, width=width)
 
     @property
+    def identity(self) -> str:
+        """Return what it is besides its weights, for fingerprints."""
+        return f"{self.class_name} {self.schedule.identity}"
+
+    @property
     def device(self) -> torch.device:
         """Return the device that holds the parameters."""
         return next(self.network.parameters()).device

@@ -11,7 +11,7 @@ from torch import nn
 
 from dtrak_stream.errors import InputError, ModelError
 from dtrak_stream.model.denoiser import Denoiser
-from dtrak_stream.model.schedule import PREDICTION_TYPES, NoiseSchedule
+from dtrak_stream.model.schedule import DDPMSchedule
 
 if TYPE_CHECKING:  # importing it takes longer than all else together: only who loads a model does
     from diffusers import DDPMScheduler
@@ -58,7 +58,7 @@ def load_denoiser(
         )
     network, scheduler = _load_parts(root, class_name, dtype)
     network.to(device).eval()
-    return Denoiser(network, _schedule_of(scheduler), dict(scheduler.config), class_name, folder)
+    return Denoiser(network, DDPMSchedule.of(scheduler), dict(scheduler.config), class_name, folder)
 
 
 def _read_index(root: Path) -> dict[str, Any]:
@@ -109,16 +109,3 @@ def _load_parts(root: Path, class_name: str, dtype: torch.dtype) -> tuple[nn.Mod
             remedy="check that the folder is complete, or save the pipeline again",
         ) from error
     return network, scheduler
-
-
-def _schedule_of(scheduler: DDPMScheduler) -> NoiseSchedule:
-    prediction_type = scheduler.config.prediction_type
-    if prediction_type not in PREDICTION_TYPES:
-        raise ModelError(
-            f"unknown prediction type {prediction_type!r}",
-            where="scheduler_config.json",
-            remedy=f"use one of: {', '.join(PREDICTION_TYPES)}",
-        )
-    return NoiseSchedule(
-        scheduler.alphas_cumprod.double(), scheduler.betas.double(), prediction_type
-    )

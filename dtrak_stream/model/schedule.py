@@ -3,17 +3,68 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
+import torch
+import xxhash
 from torch import Tensor
+
+from dtrak_stream.errors import ModelError
+
+if TYPE_CHECKING:  # importing it takes longer than all else together: only who loads a model does
+    from diffusers import DDPMScheduler
 
 PredictionType = Literal["epsilon", "v_prediction", "sample"]
 PREDICTION_TYPES: tuple[PredictionType, ...] = ("epsilon", "v_prediction", "sample")
 
 
+class NoiseSchedule(Protocol):
+    """How a family of models mixes images with noise: all that others may know of it."""
+
+    @property
+    def num_timesteps(self) -> int:
+        """Return T: the model was trained at the timesteps 0 to T - 1."""
+
+    @property
+    def identity(self) -> str:
+        """Return what it is, for fingerprints: equal strings mean the same numbers."""
+
+    def noisy_and_target(
+        self, image: Tensor, noise: Tensor, timesteps: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return x_t and what the denoiser should answer for it.
+
+        Parameters
+        ----------
+        image, noise
+            (B, C, H, W), or anything that broadcasts to it.
+        timesteps
+            (B,) int64.
+
+        Returns
+        -------
+        noisy, target
+            Both (B, C, H, W), in the dtype of `noise`.
+        """
+
+    def elbo_weight(self, timesteps: Tensor) -> Tensor:
+        """Return what mean_D (output - target)^2 counts in the variational bound.
+
+        Parameters
+        ----------
+        timesteps
+            (B,) int64.
+
+        Returns
+        -------
+        Tensor
+            (B,) float64.
+        """
+
+
 @dataclass(frozen=True)
-class NoiseSchedule:
-    """How noise enters an image, per timestep. All tensors are (T,) float64 on the CPU.
+class DDPMSchedule:
+    """Noise that keeps the variance (Ho et al. 2020). All tensors are (T,) float64 on the CPU.
 
     Attributes
     ----------
@@ -29,30 +80,42 @@ class NoiseSchedule:
     betas: Tensor
     prediction_type: PredictionType
 
+    @classmethod
+    def of(cls, scheduler: DDPMScheduler) -> DDPMSchedule:
+        """Return the numbers of a scheduler of diffusers, in float64.
+
+        Raises
+        ------
+        ModelError
+            If it predicts something unknown.
+        """
+        prediction_type = scheduler.config.prediction_type
+        if prediction_type not in PREDICTION_TYPES:
+            raise ModelError(
+                f"unknown prediction type {prediction_type!r}",
+                where="scheduler_config.json",
+                remedy=f"use one of: {', '.join(PREDICTION_TYPES)}",
+            )
+        return cls(scheduler.alphas_cumprod.double(), scheduler.betas.double(), prediction_type)
+
     @property
     def num_timesteps(self) -> int:
         """Return T, the number of training timesteps."""
         return len(self.alphas_cumprod)
 
+    @property
+    def identity(self) -> str:
+        """Return the prediction type and a hash of all numbers."""
+        numbers = torch.stack([self.alphas_cumprod, self.betas]).numpy().tobytes()
+        return f"predicting {self.prediction_type}, schedule {xxhash.xxh3_64_hexdigest(numbers)}"
+
     def noisy_and_target(
         self, image: Tensor, noise: Tensor, timesteps: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return x_t and what the denoiser should answer for it.
+        """Return x_t and what the denoiser should answer; see `NoiseSchedule.noisy_and_target`.
 
         x_t = sqrt(abar_t) x + sqrt(1 - abar_t) eps (Ho et al. 2020, eq. 4); the target is eps,
         v = sqrt(abar_t) eps - sqrt(1 - abar_t) x (Salimans and Ho 2022, appendix D), or x.
-
-        Parameters
-        ----------
-        image, noise
-            (B, C, H, W), or anything that broadcasts to it.
-        timesteps
-            (B,) int64.
-
-        Returns
-        -------
-        noisy, target
-            Both (B, C, H, W), in the dtype of `noise`.
         """
         kept = self.alphas_cumprod[timesteps.cpu()].to(noise.device)[:, None, None, None]
         signal, spread = kept.sqrt().to(noise.dtype), (1 - kept).sqrt().to(noise.dtype)
@@ -62,3 +125,17 @@ class NoiseSchedule:
         if self.prediction_type == "v_prediction":
             return noisy, signal * noise - spread * image
         return noisy, image.expand_as(noisy)
+
+    def elbo_weight(self, timesteps: Tensor) -> Tensor:
+        """Return w_t = beta_t / (2 alpha_t (1 - abar_t)) of the noise error that the output's is.
+
+        eps_hat - eps is sqrt(abar_t) (v_hat - v), or -sqrt(abar_t / (1 - abar_t)) (x_hat - x).
+        """
+        kept, beta = self.alphas_cumprod[timesteps.cpu()], self.betas[timesteps.cpu()]
+        weight = beta / (2 * (1 - beta) * (1 - kept))
+        noise_error = {
+            "epsilon": torch.ones_like(kept),
+            "v_prediction": kept,
+            "sample": kept / (1 - kept),
+        }
+        return weight * noise_error[self.prediction_type]

@@ -48,9 +48,8 @@ class OutputFunction:
     probe(j/J)         mean_D (output r_j), r_j a fixed vector of random signs, one of J
     =================  ==========================================================
 
-    For a model that predicts v or x, `elbo` weighs the noise error that its output stands for:
-    eps_hat - eps is sqrt(abar_t) (v_hat - v), or -sqrt(abar_t / (1 - abar_t)) (x_hat - x). The
-    others are functions of the raw output.
+    For a model that predicts something else than noise, `elbo` weighs the noise error that its
+    output stands for. The others are functions of the raw output.
 
     Attributes
     ----------
@@ -95,19 +94,8 @@ class OutputFunction:
             return eta * square + (1 - eta) * (_mean((output - target).square()) - square)
         values = _FORMULAS[self.name](output, target)
         if self.name == "elbo":
-            values = values * self._elbo_weight(timesteps).to(values)
+            values = values * self.schedule.elbo_weight(timesteps).to(values)
         return values
-
-    def _elbo_weight(self, timesteps: Tensor) -> Tensor:
-        kept = self.schedule.alphas_cumprod[timesteps.cpu()]
-        beta = self.schedule.betas[timesteps.cpu()]
-        weight = beta / (2 * (1 - beta) * (1 - kept))
-        noise_error = {
-            "epsilon": torch.ones_like(kept),
-            "v_prediction": kept,
-            "sample": kept / (1 - kept),
-        }
-        return weight * noise_error[self.schedule.prediction_type]
 
 
 def interpolation_eta(name: str) -> float:

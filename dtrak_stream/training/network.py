@@ -7,7 +7,6 @@ from torch import nn
 
 from dtrak_stream.data import ImageShape
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.model.schedule import NoiseSchedule
 from dtrak_stream.training.configuration import ArchitectureOptions, NoiseScheduleOptions
 
 
@@ -48,15 +47,6 @@ def build_scheduler(options: NoiseScheduleOptions) -> DDPMScheduler:
         num_train_timesteps=options.num_train_timesteps,
         beta_schedule=options.beta_schedule,
         prediction_type=options.prediction_type,
-    )
-
-
-def noise_schedule_of(scheduler: DDPMScheduler) -> NoiseSchedule:
-    """Return the scheduler's numbers, in float64."""
-    return NoiseSchedule(
-        scheduler.alphas_cumprod.double(),
-        scheduler.betas.double(),
-        scheduler.config.prediction_type,
     )
 
 

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from dtrak_stream.data import open_images
 from dtrak_stream.errors import InterruptedRunError
+from dtrak_stream.model.schedule import DDPMSchedule
 from dtrak_stream.store import QuarantinedSample, keep_quarantine, read_quarantine
 from dtrak_stream.support.device import choose_device
 from dtrak_stream.support.progress import progress, say
@@ -24,7 +25,7 @@ from dtrak_stream.training.configuration import MIB, TrainingConfig
 from dtrak_stream.training.fingerprint import Fingerprint
 from dtrak_stream.training.folder import TrainingFolder
 from dtrak_stream.training.interruption import DeferredInterrupt
-from dtrak_stream.training.network import build_network, build_scheduler, noise_schedule_of
+from dtrak_stream.training.network import build_network, build_scheduler
 from dtrak_stream.training.optimisation import Optimisation
 
 # What may change between a run and its continuation without changing its result. The images and
@@ -101,7 +102,7 @@ def train(config: TrainingConfig, *, visible: bool = True) -> TrainingResult:
             scheduler = build_scheduler(config.noise_schedule)
             optimisation = Optimisation(
                 network.to(device).train(),
-                noise_schedule_of(scheduler),
+                DDPMSchedule.of(scheduler),
                 options,
                 options.total_steps(batches.steps_per_epoch),
             )

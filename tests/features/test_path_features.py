@@ -22,6 +22,7 @@ from dtrak_stream.featurizing.run import featurize
 from dtrak_stream.generation import GenerationConfig, Sampler, generate
 from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.model.parameters import choose_parameters
+from dtrak_stream.model.schedule import DDPMSchedule
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.store import FeatureStore, read_quarantine
 from tests.crashing import contents, finishes_before_step
@@ -63,6 +64,7 @@ def rows_of(config):
 def test_a_path_leads_to_the_image_by_ddim(model_folder, made):
     """Each x_t follows from the one before by the deterministic DDIM step, to the image."""
     denoiser = load_denoiser(model_folder, dtype=torch.float64)
+    assert isinstance(denoiser.schedule, DDPMSchedule)
     kept = denoiser.schedule.alphas_cumprod
     floats = Sampler(load_denoiser(model_folder), "ddim", STEPS, 0.0, 0).sample(range(2))
     for number in range(2):

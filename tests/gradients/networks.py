@@ -11,7 +11,7 @@ from torch import nn
 
 from dtrak_stream.gradients import GradientTask
 from dtrak_stream.model.denoiser import Denoiser
-from dtrak_stream.model.schedule import NoiseSchedule
+from dtrak_stream.model.schedule import DDPMSchedule, NoiseSchedule
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
 
@@ -49,10 +49,15 @@ class TimedNetwork(Network):
 
 
 def task_of(
-    network: nn.Module, *, timesteps=(0, 300, 999), name="square", wanted="", **options
+    network: nn.Module,
+    *,
+    timesteps=(0, 300, 999),
+    name="square",
+    wanted="",
+    schedule: NoiseSchedule | None = None,
+    **options,
 ) -> GradientTask:
-    scheduler = DDPMScheduler()
-    schedule = NoiseSchedule(scheduler.alphas_cumprod.double(), scheduler.betas.double(), "epsilon")
+    schedule = schedule or DDPMSchedule.of(DDPMScheduler())
     denoiser = Denoiser(network.eval(), schedule, {}, type(network).__name__, "here")
     for parameter_name, parameter in network.named_parameters():
         parameter.requires_grad_(wanted in parameter_name)

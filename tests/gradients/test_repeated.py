@@ -73,8 +73,8 @@ def engines(task, pairs_per_pass=1000) -> list[Any]:
 
 @pytest.mark.parametrize("keying", ["shared", "per-sample"])
 def test_unit_gradients_are_divided_by_their_length_before_the_average(unet, keying):
-    options = {"noise": ImageNoise(0, keying), "noise_draws": 2, "name": "avg"}
-    task = task_of(unet, unit_gradients=True, **options)
+    noise = ImageNoise(0, keying)
+    task = task_of(unet, unit_gradients=True, noise=noise, noise_draws=2, name="avg")
     images = images_of(task, 6)
     expected = unit_average(slow_pair_gradients(task, images, task.output_function))
     assert served_parameters(task) == frozenset(task.parameters)

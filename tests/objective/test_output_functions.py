@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.model.schedule import NoiseSchedule
+from dtrak_stream.model.schedule import DDPMSchedule
 from dtrak_stream.objective.output_functions import OutputFunction
 
 
 def schedule(prediction_type="epsilon"):
     scheduler = DDPMScheduler(num_train_timesteps=1000)
-    return NoiseSchedule(
+    return DDPMSchedule(
         scheduler.alphas_cumprod.double(), scheduler.betas.double(), prediction_type
     )
 

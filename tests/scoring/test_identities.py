@@ -8,7 +8,7 @@ import torch
 
 from dtrak_stream.gram import GramRows
 from dtrak_stream.kernel import CholeskyKernel, Damping, exact_spectrum
-from dtrak_stream.model.schedule import NoiseSchedule
+from dtrak_stream.model.schedule import DDPMSchedule
 from dtrak_stream.objective.output_functions import OutputFunction
 from dtrak_stream.scoring.normalisation import TrainFactors
 from tests.scoring.conftest import attribution_of, close, whole_numbers
@@ -45,7 +45,7 @@ def test_half_of_simple_is_trak_with_four_times_the_damping(tmp_path):
 
 def gradients(function: str, target: torch.Tensor) -> torch.Tensor:
     """Gradient of f for a linear model in float64."""
-    schedule = NoiseSchedule(torch.linspace(0.9, 0.1, 10), torch.full((10,), 0.1), "epsilon")
+    schedule = DDPMSchedule(torch.linspace(0.9, 0.1, 10), torch.full((10,), 0.1), "epsilon")
     weight = torch.randn(12, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     weight.requires_grad_()
     inputs = torch.randn(4, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
