@@ -33,7 +33,7 @@ def durable_path(final: Path) -> Iterator[Path]:
     final.parent.mkdir(parents=True, exist_ok=True)
     partial = final.with_name(final.name + PARTIAL_SUFFIX)
     try:
-        with _disk_full_explained(final):
+        with disk_full_explained(final):
             yield partial
             _fsync(partial)
             partial.replace(final)
@@ -59,7 +59,7 @@ def append_bytes(path: Path, content: bytes) -> None:
     DiskFullError
         If there is no room for all of it.
     """
-    with _disk_full_explained(path):
+    with disk_full_explained(path):
         with path.open("ab", buffering=0) as file:
             _write_all(file, content)
             os.fsync(file.fileno())
@@ -84,7 +84,8 @@ def _write_all(file: FileIO, content: bytes | memoryview) -> None:
 
 
 @contextlib.contextmanager
-def _disk_full_explained(final: Path) -> Iterator[None]:
+def disk_full_explained(final: Path) -> Iterator[None]:
+    """Raise `DiskFullError` of `final` for whatever inside fails for want of room."""
     try:
         yield
     except OSError as error:
