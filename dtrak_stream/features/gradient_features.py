@@ -7,7 +7,7 @@ import xxhash
 
 from dtrak_stream.features.gradient_featurizer import Featurizer
 from dtrak_stream.features.options import DEFAULT_PROJ_DIM, FeatureOptions, check_options, own_or
-from dtrak_stream.gradients import GradientTask, LossScale, timestep_batched_engine
+from dtrak_stream.gradients import GradientTask, LossScale, TimestepBatchedEngine
 from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.model.parameters import choose_parameters, weights_hash
 from dtrak_stream.model.schedule import NoiseSchedule
@@ -76,7 +76,7 @@ def featurizer_of(task: GradientTask, options: FeatureOptions) -> Featurizer:
     count, device = len(task.output_functions), choose_device(options.device)
     projector = each if count == 1 else SideBySideProjector(each, count, task.num_parameters)
     identity = _identity(task, each, options)
-    engine = timestep_batched_engine(task)
+    engine = TimestepBatchedEngine(task)
     return Featurizer(task, projector, task.denoiser.image_shape, device, identity, engine)
 
 

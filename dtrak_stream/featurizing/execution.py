@@ -17,7 +17,7 @@ from dtrak_stream.data.samples import Samples
 from dtrak_stream.errors import BadImageError, ConfigurationError
 from dtrak_stream.features.gradient_featurizer import Featurizer
 from dtrak_stream.features.maker import FeatureMaker
-from dtrak_stream.gradients import hooked_engine, served_parameters, timestep_batched_engine
+from dtrak_stream.gradients import HookedEngine, TimestepBatchedEngine, served_parameters
 from dtrak_stream.gradients.timestep_batched import PAIRS_PER_PASS
 from dtrak_stream.support.memory import format_size, peak_memory, usable_memory
 from dtrak_stream.support.progress import say
@@ -96,9 +96,9 @@ class Execution:
             return
         task, pairs = maker.task, self.pairs_per_pass
         if self.engine == "timestep-batched":
-            maker.engine = timestep_batched_engine(task, pairs, compiled=self.compiled)
+            maker.engine = TimestepBatchedEngine(task, pairs_per_pass=pairs, compiled=self.compiled)
         else:
-            maker.engine = hooked_engine(task, frozenset(self.served), pairs)
+            maker.engine = HookedEngine(task, frozenset(self.served), pairs)
 
     def record(self) -> dict[str, Any]:
         """Return what is kept with the store."""

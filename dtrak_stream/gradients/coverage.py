@@ -12,10 +12,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from dtrak_stream.gradients.choice import hooked_engine, timestep_batched_engine
+from dtrak_stream.gradients.hooked import HookedEngine
 from dtrak_stream.gradients.layer_rules import rule_for
 from dtrak_stream.gradients.stream import GradientEngine, GradientSlice
 from dtrak_stream.gradients.task import GradientTask, LossScale
+from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
 from dtrak_stream.support.random_bits import StreamKey, random_words
 
 _SAMPLES = 2
@@ -53,14 +54,14 @@ def _few_pairs_of(task: GradientTask, *, unit_gradients: bool) -> GradientTask:
 
 def _agreeing(few: GradientTask, names: frozenset[str]) -> frozenset[str]:
     """Return those of the parameters whose gradients are the same from both engines."""
-    hooked = hooked_engine(few, names, pairs_per_pass=_SAMPLES * _PAIRS)
+    hooked = HookedEngine(few, names, pairs_per_pass=_SAMPLES * _PAIRS)
     try:
         fast = _gradients(hooked, few)
     except RuntimeError:  # a shape that a rule did not expect
         return frozenset()
     finally:
         hooked.close()
-    exact = _gradients(timestep_batched_engine(few), few)
+    exact = _gradients(TimestepBatchedEngine(few), few)
     return frozenset(name for name in hooked.names if _agree(name, fast, exact, few))
 
 

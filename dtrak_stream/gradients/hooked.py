@@ -2,7 +2,8 @@
 
 The loss of a sample reaches only its own rows of every activation, so the gradient of a layer's
 parameters for one sample is a product of that sample's inputs and output gradients. Each
-layer's block is handed on as soon as the backward pass has been there, and dropped.
+layer's block is handed on as soon as the backward pass has been there, and dropped. Every output
+function takes a backward pass over the same forward pass.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from torch import Tensor, nn
 
 from dtrak_stream.gradients.layer_rules import Part, Rule, rule_for
 from dtrak_stream.gradients.stream import GradientSlice, Receiver
-from dtrak_stream.gradients.taps import Taps
-from dtrak_stream.gradients.task import GradientTask, Pairs
+from dtrak_stream.gradients.taps import Handler, Taps
+from dtrak_stream.gradients.task import GradientTask, Pairs, inverse_length
 from dtrak_stream.gradients.timestep_batched import PAIRS_PER_PASS, TimestepBatchedEngine
 
 _CHUNK_BYTES = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}
@@ -28,6 +29,10 @@ _JOINED_BYTES = 2**17  # a larger block is handed on alone: joining would only c
 @dataclass(frozen=True)
 class HookedEngine:
     """Per-sample gradients from layer inputs and output gradients of one large batch.
+
+    For unit gradients, a first backward pass finds the length of the gradient of every
+    (sample, pair), and a second one takes each divided by its length: gradients are linear in
+    the functions. That needs a rule for every parameter.
 
     Attributes
     ----------
@@ -50,8 +55,8 @@ class HookedEngine:
 
     @property
     def num_parameters(self) -> int:
-        """Return p, the length of one sample's gradient."""
-        return self.task.num_parameters
+        """Return J * p, the length of one sample's gradients of J functions."""
+        return self.task.num_gradients
 
     @cached_property
     def others(self) -> TimestepBatchedEngine | None:
@@ -82,14 +87,49 @@ class HookedEngine:
         receive: Receiver,
     ) -> None:
         batch = self.task.noised(images, sample_ids, pairs)
+        # (J, samples * pairs)
+        values = self._taps.forward(lambda: self.task.values(self.task.output(batch), batch))
+        for function, value in enumerate(values):
+            handle = self._handler(len(images), first, function, receive)
+            with self.task.timer.stage("backward"):
+                if self.task.unit_gradients:
+                    lengths = self._lengths(value)
+                    value = value * inverse_length(lengths, self.task.share).to(value)
+                self._taps.backward(value.sum(), handle, retain_graph=function < len(values) - 1)
+
+    def _handler(self, samples: int, first: int, function: int, receive: Receiver) -> Handler:
+        """Return what hands on each layer's slices of the gradients of a function."""
+        start = function * self.task.num_parameters
 
         def handle(layer: nn.Module, activation: Tensor, gradient: Tensor) -> None:
-            for part in self._layer_slices(layer, activation, gradient, len(images)):
-                receive(GradientSlice(first + part.first_row, part.offset, part.block))
+            for part in self._layer_slices(layer, activation, gradient, samples):
+                receive(GradientSlice(first + part.first_row, start + part.offset, part.block))
 
-        value = self._taps.forward(lambda: self.task.mean_of_f(batch))
-        with self.task.timer.stage("backward"):
-            self._taps.backward(value, handle)
+        return handle
+
+    def _lengths(self, value: Tensor) -> Tensor:
+        """Return the length of the gradient of each entry of `value` (rows,): (rows,) float64.
+
+        Raises
+        ------
+        RuntimeError
+            If a parameter is used twice: the sum of two parts has another length than the parts.
+        """
+        squares = torch.zeros(len(value), dtype=torch.float64, device=value.device)
+        seen: set[int] = set()
+
+        def handle(layer: nn.Module, activation: Tensor, gradient: Tensor) -> None:
+            own = {id(parameter) for parameter in layer.parameters(recurse=False)}
+            if not seen.isdisjoint(own):
+                raise RuntimeError(f"{type(layer).__name__} uses parameters a second time")
+            seen.update(own)
+            for part in self._layer_slices(layer, activation, gradient, len(value)):
+                rows = slice(part.first_row, part.first_row + len(part.block))
+                lengths = torch.linalg.vector_norm(part.block, dim=1, dtype=torch.float64)
+                squares[rows] += lengths.square()
+
+        self._taps.backward(value.sum(), handle, retain_graph=True)
+        return squares.sqrt()
 
     def with_pairs_per_pass(self, pairs: int) -> HookedEngine:
         """Return the same engine with fewer or more pairs in one pass; this one is closed."""

@@ -108,8 +108,13 @@ class GradientTask:
 
     @property
     def num_parameters(self) -> int:
-        """Return p, the length of one sample's gradient."""
+        """Return p, the length of one sample's gradient of one function."""
         return sum(parameter.numel() for parameter in self.parameters.values())
+
+    @property
+    def num_gradients(self) -> int:
+        """Return J * p: the gradients of J functions lie side by side, function j at j * p."""
+        return len(self.output_functions) * self.num_parameters
 
     @property
     def pairs(self) -> Pairs:
@@ -120,11 +125,6 @@ class GradientTask:
     def output_functions(self) -> tuple[OutputFunction, ...]:
         """Return all functions that are differentiated."""
         return (self.output_function, *self.more_functions)
-
-    @property
-    def is_plain(self) -> bool:
-        """Return whether one backward pass over a batch is all it takes."""
-        return not (self.more_functions or self.unit_gradients)
 
     @property
     def share(self) -> float:
@@ -160,14 +160,6 @@ class GradientTask:
         """Return the image that is noised for each sample and pair: (B * pairs, C, H, W)."""
         return images.repeat_interleave(len(pairs), dim=0)
 
-    def mean_of_f(self, batch: NoisedBatch) -> Tensor:
-        """Return the sum over the batch of scale * f / (number of all pairs), with its graph.
-
-        Since each sample's rows reach only its own terms, its gradient in this sum is the
-        gradient of its own mean over pairs.
-        """
-        return self.values(self.output(batch), batch)[0].sum()
-
     def output(self, batch: NoisedBatch) -> Tensor:
         """Return what the network answers, (samples * pairs, C, H, W), with its graph."""
         with self.timer.stage("forward"), self._precision():
@@ -175,7 +167,11 @@ class GradientTask:
         return output.to(batch.target.dtype)
 
     def values(self, output: Tensor, batch: NoisedBatch) -> Tensor:
-        """Return share * f for every function and row: (functions, samples * pairs)."""
+        """Return share * f for every function and row: (functions, samples * pairs).
+
+        Summed over rows, the gradient that reaches a sample's rows is that of its own mean over
+        pairs.
+        """
         with self.timer.stage("forward"):
             values = [f(output, batch.target, batch.timesteps) for f in self.output_functions]
             return torch.stack(values) * self.share
@@ -221,3 +217,36 @@ class GradientTask:
         ):
             self._shared_noise[pairs] = noise
         return noise
+
+
+@dataclass(frozen=True)
+class TrajectoryTask(GradientTask):
+    """A task whose samples have an image of their own for every timestep.
+
+    They come as (B, timesteps * C, H, W), in the order of the task's timesteps.
+
+    Attributes
+    ----------
+    summed_draws
+        Whether draws of the noise are summed instead of averaged.
+    """
+
+    summed_draws: bool = False
+
+    @property
+    def share(self) -> float:
+        """Return what f at one pair counts."""
+        draws = 1 if self.summed_draws else self.noise_draws
+        return self.scale.value / (len(self.timesteps) * draws)
+
+    def at_pairs(self, images: Tensor, pairs: Pairs) -> Tensor:
+        """Return the image of each sample at the timestep of each pair: (B * pairs, C, H, W)."""
+        apart = images.reshape(len(images), len(self.timesteps), -1, *images.shape[2:])
+        places = [self.timesteps.index(timestep) for timestep, _ in pairs]
+        return apart[:, places].flatten(0, 1)  # (B, pairs, C, H, W) -> (B * pairs, C, H, W)
+
+
+def inverse_length(length: Tensor, share: float) -> Tensor:
+    """Return share / length; 0 for a gradient of length 0, NaN for one that is not finite."""
+    inverse = torch.where(length == 0, 0.0, share / length)
+    return torch.where(length.isfinite(), inverse, torch.nan)

@@ -1,25 +1,29 @@
 """The exact engine for any model: one sample's timesteps are one ordinary batch.
 
 f is averaged over timesteps before it is differentiated, so the gradient of one sample is the
-gradient of a mean: one ordinary backward pass, without vmap.
+gradient of a mean: one ordinary backward pass for each output function, without vmap. Only unit
+gradients, which are divided by their length before the average, take every pair by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar, cast
+from typing import ClassVar, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
 
 from dtrak_stream.gradients.stream import GradientSlice, Receiver
-from dtrak_stream.gradients.task import GradientTask
+from dtrak_stream.gradients.task import GradientTask, Pairs, inverse_length
 from dtrak_stream.model.parameters import needs_input_gradient
 
 GATHER_BYTES = 64 * 2**20
 PAIRS_PER_PASS = 128
+
+Gradients: TypeAlias = Sequence[Tensor | None]
+"""The gradient of each parameter; None for one that the output does not depend on."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,8 @@ class TimestepBatchedEngine:
 
     @property
     def num_parameters(self) -> int:
-        """Return p, the length of one sample's gradient."""
-        return self.task.num_parameters
+        """Return J * p, the length of one sample's gradients of J functions."""
+        return self.task.num_gradients
 
     @cached_property
     def _task(self) -> GradientTask:
@@ -91,35 +95,65 @@ class TimestepBatchedEngine:
     def stream(self, images: Tensor, sample_ids: Sequence[str], receive: Receiver) -> None:
         """Hand on all gradients of a group of samples at a time; see `GradientEngine.stream`."""
         receive = self.task.unscaled(receive)
+        functions = len(self.task.output_functions)
         width = sum(parameter.numel() for parameter in self._parameters.values())
-        rows = max(1, min(self.gather_bytes // (4 * width), len(images)))
-        gathered = torch.empty(rows, width, device=self.task.denoiser.device)
+        rows = max(1, min(self.gather_bytes // (4 * functions * width), len(images)))
+        gathered = torch.empty(rows, functions, width, device=self.task.denoiser.device)
         for first in range(0, len(images), rows):
             group = range(first, min(first + rows, len(images)))
             for row, index in enumerate(group):
-                self._gradient_into(gathered[row], images[index : index + 1], sample_ids[index])
-            for offset, columns in self._runs:
-                receive(GradientSlice(first, offset, gathered[: len(group), columns]))
+                self._gradients_into(gathered[row], images[index : index + 1], sample_ids[index])
+            for function in range(functions):
+                start = function * self.task.num_parameters
+                for offset, columns in self._runs:
+                    block = gathered[: len(group), function, columns]
+                    receive(GradientSlice(first, start + offset, block))
 
-    def _gradient_into(self, out: Tensor, image: Tensor, sample_id: str) -> None:
+    def _gradients_into(self, out: Tensor, image: Tensor, sample_id: str) -> None:
+        """Write the gradients of one sample into `out` (J, p)."""
         parameters = list(self._parameters.values())
-        for number, pairs in enumerate(self._task.passes(self.pairs_per_pass)):
-            batch = self._task.noised(image, [sample_id], pairs)
-            batch.noisy.requires_grad_(self._needs_input_gradient)
-            value = self._task.mean_of_f(batch)
-            inputs = [*parameters, batch.noisy] if batch.noisy.requires_grad else parameters
+        unit = self._task.unit_gradients
+        for number, pairs in enumerate(self._task.passes(1 if unit else self.pairs_per_pass)):
+            for place, gradients in zip(out, self._of_pairs(image, sample_id, pairs), strict=True):
+                if unit:
+                    gradients = _of_length(self._task.share, gradients)
+                _write_flat(place, gradients, parameters, add=number > 0)
+
+    def _of_pairs(self, image: Tensor, sample_id: str, pairs: Pairs) -> Iterator[Gradients]:
+        """Yield the gradients of each function's sum over some pairs, one of each parameter."""
+        parameters = list(self._parameters.values())
+        batch = self._task.noised(image, [sample_id], pairs)
+        batch.noisy.requires_grad_(self._needs_input_gradient)
+        inputs = [*parameters, batch.noisy] if batch.noisy.requires_grad else parameters
+        values = self._task.values(self._task.output(batch), batch)  # (J, pairs)
+        for function, value in enumerate(values):
+            if not value.requires_grad:  # no output reaches any of the parameters
+                yield [None] * len(parameters)
+                continue
             with self._task.timer.stage("backward"):
-                gradients = torch.autograd.grad(value, inputs, allow_unused=True)
-            _write_flat(out, gradients[: len(parameters)], parameters, add=number > 0)
+                found = torch.autograd.grad(
+                    value.sum(), inputs, allow_unused=True, retain_graph=function < len(values) - 1
+                )
+            yield found[: len(parameters)]
 
     @cached_property
     def _needs_input_gradient(self) -> bool:
         return needs_input_gradient(self._task.denoiser.network, self._parameters)
 
 
+def _of_length(length: float, gradients: Gradients) -> Gradients:
+    """Return the gradients of all parameters, scaled to a common length; see `inverse_length`."""
+    used = [gradient for gradient in gradients if gradient is not None]
+    lengths = [torch.linalg.vector_norm(each, dtype=torch.float64) for each in used]
+    if not lengths:
+        return gradients
+    factor = inverse_length(torch.linalg.vector_norm(torch.stack(lengths)), length)
+    return [None if each is None else each * factor.to(each) for each in gradients]
+
+
 def _write_flat(
     out: Tensor,
-    gradients: Sequence[Tensor | None],
+    gradients: Gradients,
     parameters: Sequence[nn.Parameter],
     *,
     add: bool,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import pytest
@@ -13,6 +14,7 @@ from dtrak_stream.model.parameters import choose_parameters
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
 from tests.conftest import build_unet, save_model
+from tests.gradients.networks import Network, images_of, task_of
 
 IMAGES = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(3)) * 2 - 1
 IDS = [f"image-{i}" for i in range(5)]
@@ -125,6 +127,7 @@ def test_chosen_parameters_only(model_folder, parameters):
     assert_rows_close(gathered(engine), expected)
 
 
+@pytest.mark.usefixtures("nan_in_fresh_memory")
 @pytest.mark.parametrize("pairs_per_pass", [1, 128])
 def test_a_parameter_without_influence_has_a_zero_gradient(model_folder, pairs_per_pass):
     engine = make_engine(model_folder, pairs_per_pass=pairs_per_pass)
@@ -132,3 +135,57 @@ def test_a_parameter_without_influence_has_a_zero_gradient(model_folder, pairs_p
     gradients = gathered(engine)
     assert torch.count_nonzero(gradients[:, -5:]) == 0
     assert torch.count_nonzero(gradients[:, :-5]) > 0
+
+
+class Padded(torch.nn.Module):
+    """Looks rows of a table up by what the image holds: zeros find the row of padding."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = torch.nn.Embedding(3, 1, padding_idx=0)
+        torch.nn.init.ones_(self.table.weight)
+
+    def forward(self, x):
+        return x * self.table((x > 0).long() * 2).squeeze(-1)
+
+
+class Unreached(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(4))
+
+    def forward(self, x):
+        return x.clone()
+
+
+@pytest.fixture
+def nan_in_fresh_memory(monkeypatch):
+    """Fill what a new buffer holds by chance with NaN."""
+    fresh = torch.empty
+
+    def spoiled(*size, **how):
+        buffer = fresh(*size, **how)
+        return buffer.fill_(torch.nan) if buffer.is_floating_point() else buffer
+
+    monkeypatch.setattr(torch, "empty", spoiled)
+
+
+@pytest.mark.usefixtures("nan_in_fresh_memory")
+@pytest.mark.parametrize("unit_gradients", [False, True])
+@pytest.mark.parametrize("pairs_per_pass", [1, 128])
+def test_padding_of_an_embedding_has_a_zero_gradient(pairs_per_pass, unit_gradients):
+    task = task_of(Network(Padded()), unit_gradients=unit_gradients)
+    engine = TimestepBatchedEngine(task, pairs_per_pass=pairs_per_pass)
+    gradients = gathered(engine, images_of(task, 2), IDS[:2])  # (samples, entries)
+    assert not gradients[:, :2].any()
+    assert gradients[:, 2].all()
+
+
+@pytest.mark.usefixtures("nan_in_fresh_memory")
+@pytest.mark.parametrize("unit_gradients", [False, True])
+def test_a_model_whose_output_reaches_no_chosen_parameter_has_zero_gradients(unit_gradients):
+    task = task_of(Network(Unreached()), unit_gradients=unit_gradients)
+    more = (OutputFunction("simple", task.denoiser.schedule),)
+    for each in (task, dataclasses.replace(task, more_functions=more)):
+        gradients = gathered(TimestepBatchedEngine(each), images_of(task, 2), IDS[:2])
+        assert not gradients.any()

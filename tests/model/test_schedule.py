@@ -9,7 +9,7 @@ import torch
 from diffusers import DDPMScheduler
 
 from dtrak_stream.errors import ModelError
-from dtrak_stream.gradients import timestep_batched_engine
+from dtrak_stream.gradients import TimestepBatchedEngine
 from dtrak_stream.model.loading import EMBEDDED_MODEL, load_denoiser
 from dtrak_stream.model.schedule import DDPMSchedule
 from tests.conftest import build_unet, save_model
@@ -97,5 +97,5 @@ def test_gradients_follow_any_schedule(name):
         weight = 1 if name == "simple" else 1 / (t + 1)
         values.append(weight * (answer - (noise - images)).square().mean())
     expected = torch.autograd.grad(sum(values) / 2, list(network.parameters()))
-    actual = gathered(timestep_batched_engine(task), images, ["a"])
+    actual = gathered(TimestepBatchedEngine(task), images, ["a"])
     assert_rows_close(actual, torch.cat([part.flatten() for part in expected])[None])

@@ -92,7 +92,8 @@ def _train(subject: Subject, size: int) -> None:
         rows = slice(first, first + step)
         for pairs in task.passes(size):
             batch = task.noised(subject.images[rows], subject.sample_ids[rows], pairs)
-            torch.autograd.grad(task.mean_of_f(batch), list(task.parameters.values()))
+            value = task.values(task.output(batch), batch).sum()
+            torch.autograd.grad(value, list(task.parameters.values()))
 
 
 def _sketching(subject: Subject, proj_dim: int) -> Callable[[GradientSlice], None]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from dtrak_stream.gradients import hooked_engine, served_parameters, timestep_batched_engine
+from dtrak_stream.gradients import HookedEngine, TimestepBatchedEngine, served_parameters
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
 from tests.conftest import build_unet
@@ -66,8 +66,8 @@ def unit_average(gradients):
 
 def engines(task, pairs_per_pass=1000) -> list[Any]:
     return [
-        timestep_batched_engine(task, min(pairs_per_pass, 4)),
-        hooked_engine(task, served_parameters(task), pairs_per_pass),
+        TimestepBatchedEngine(task, pairs_per_pass=min(pairs_per_pass, 4)),
+        HookedEngine(task, served_parameters(task), pairs_per_pass),
     ]
 
 
@@ -113,8 +113,8 @@ def test_a_gradient_that_is_not_finite_stays_so():
     layer = nn.Conv2d(2, 2, 3, padding=1)
     nn.init.constant_(layer.weight, 3e38)
     task = task_of(Network(layer), unit_gradients=True)
-    both: list[Any] = [timestep_batched_engine(task)]
-    both.append(hooked_engine(task, frozenset(task.parameters), 9))
+    both: list[Any] = [TimestepBatchedEngine(task)]
+    both.append(HookedEngine(task, frozenset(task.parameters), 9))
     for engine in both:
         out = torch.zeros(2, engine.num_parameters)
 
@@ -155,7 +155,7 @@ def test_unit_gradients_are_left_to_the_exact_engine_where_lengths_are_out_of_re
     assert served_parameters(task) == frozenset()
     images = images_of(task, 3)
     expected = unit_average(slow_pair_gradients(task, images, task.output_function))
-    assert_rows_close(gathered(timestep_batched_engine(task), images, IDS[:3]), expected)
+    assert_rows_close(gathered(TimestepBatchedEngine(task), images, IDS[:3]), expected)
 
 
 @pytest.mark.parametrize("unit", [False, True])
@@ -182,3 +182,40 @@ def test_parameters_without_a_rule_join_in_for_several_functions():
     images = images_of(task, 3)
     exact, fast = (gathered(engine, images, IDS[:3]) for engine in engines(task))
     assert_rows_close(fast, exact.double())
+
+
+@pytest.mark.parametrize(
+    ("functions", "unit", "passes"), [(1, False, 1), (3, False, 3), (1, True, 2), (2, True, 4)]
+)
+def test_a_pass_of_many_images_goes_back_once_for_each_function(functions, unit, passes):
+    """One forward pass; with unit gradients another backward pass for the lengths."""
+    unet = small_unet()  # hooks stay on it
+    task = task_of(unet, name="avg", unit_gradients=unit)
+    more = [OutputFunction("simple", task.denoiser.schedule) for _ in range(functions - 1)]
+    task = dataclasses.replace(task, more_functions=tuple(more))
+    forward, backward = recorded_calls(unet.conv_in, unet.conv_out)
+    engine = HookedEngine(task, frozenset(task.parameters), 1000)
+    engine.stream(images_of(task, 4), IDS[:4], lambda _: None)
+    engine.close()
+    assert (len(forward), len(backward)) == (1, passes)
+
+
+def test_the_exact_engine_goes_forward_once_a_pass_and_back_once_for_each_function():
+    for functions in (1, 3):
+        unet = small_unet()  # hooks stay on it
+        task = task_of(unet, name="avg", noise_draws=2)
+        more = [OutputFunction("simple", task.denoiser.schedule) for _ in range(functions - 1)]
+        task = dataclasses.replace(task, more_functions=tuple(more))
+        forward, backward = recorded_calls(unet.conv_in, unet.conv_out)
+        engine = TimestepBatchedEngine(task, pairs_per_pass=4)  # 6 pairs: two passes an image
+        engine.stream(images_of(task, 2), IDS[:2], lambda _: None)
+        assert (len(forward), len(backward)) == (4, 4 * functions)
+
+
+def recorded_calls(first, last):
+    """Return lists that grow with every forward pass of a network, and every backward pass."""
+    forward: list[int] = []
+    backward: list[int] = []
+    first.register_forward_hook(lambda *_: forward.append(1))
+    last.register_full_backward_hook(lambda *_: backward.append(1))
+    return forward, backward
