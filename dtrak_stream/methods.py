@@ -15,9 +15,6 @@ from dtrak_stream.objective.timesteps import DEFAULT_TIMESTEPS
 
 Needs = Literal["gradients", "pixels", "clip", "trajectory", "unit-gradients", "subsets"]
 Normalisation = Literal["none", "cosine", "relative-if", "renorm", "leverage"]
-Transform = Literal["none", "signed-square", "square", "mean-square", "abs"]
-SIGNED: tuple[Transform, ...] = ("none", "signed-square")
-"""Transforms that tell proponents from opponents."""
 
 NEEDS: dict[Needs, str] = {
     "gradients": "gradients of queries and training samples",
@@ -76,7 +73,7 @@ class Method:
     uses_kernel: bool
     normalisation: Normalisation
     cost: str
-    transform: Transform = "none"
+    transform: str = "none"
     query_output_function: str | None = None
     timesteps: str = DEFAULT_TIMESTEPS
     proj_dim: int = DEFAULT_PROJ_DIM
@@ -173,23 +170,4 @@ def features_of(method: Method, options: FeatureOptions) -> FeatureOptions:
         timesteps=options.timesteps or method.timesteps,
         proj_dim=own_or(options.proj_dim, method.proj_dim),
         timestep_weights=weights,
-    )
-
-
-def transform_of(method: Method, asked: Transform) -> Transform:
-    """Return what is done to the scores of a method when the user asks for `asked`.
-
-    A method whose score is a square by itself stays one: asking for that changes nothing.
-
-    Raises
-    ------
-    ConfigurationError
-        If something else is asked of a method that squares.
-    """
-    if method.transform == "none" or asked in ("none", method.transform):
-        return asked if method.transform == "none" else method.transform
-    raise ConfigurationError(
-        f"the score of {method.name} is transformed already ({method.transform})",
-        where=f"--transform {asked}",
-        remedy="leave it out, or choose another --method",
     )

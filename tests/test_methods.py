@@ -8,10 +8,8 @@ import torch
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.methods import (
     METHODS,
-    SIGNED,
     find_method,
     refuse_other_output_function,
-    transform_of,
 )
 from dtrak_stream.model.schedule import DDPMSchedule
 from dtrak_stream.objective.output_functions import OutputFunction
@@ -82,21 +80,3 @@ def test_an_interpolation_without_its_number_is_refused(name):
 def test_a_function_nobody_knows_is_refused():
     with pytest.raises(ConfigurationError, match="not of cubic"):
         refuse_other_output_function(find_method("d-trak"), "cubic")
-
-
-@pytest.mark.parametrize("asked", ["none", "square", "abs"])
-def test_any_first_order_score_is_transformed_as_asked(asked):
-    for method in METHODS.values():
-        if method.name not in ("das", "best"):
-            assert transform_of(method, asked) == asked
-
-
-def test_a_score_that_is_a_square_stays_one_and_takes_nothing_else():
-    das = find_method("das")
-    assert transform_of(das, "none") == transform_of(das, "square") == "square"
-    with pytest.raises(ConfigurationError, match="--transform abs: the score of das is transf"):
-        transform_of(das, "abs")
-
-
-def test_best_keeps_opponents():
-    assert transform_of(find_method("best"), "none") in SIGNED

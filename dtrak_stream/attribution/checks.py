@@ -19,10 +19,10 @@ from dtrak_stream.methods import (
     Needs,
     features_of,
     find_method,
-    transform_of,
 )
 from dtrak_stream.scoring.ensemble import checkpoint_weights
 from dtrak_stream.scoring.halves import refuse_without_halves
+from dtrak_stream.scoring.transforms import transform_of
 from dtrak_stream.support.memory import parse_size
 
 _MAKES: tuple[Needs, ...] = ("gradients", "unit-gradients", "trajectory", "pixels", "clip")

@@ -10,15 +10,6 @@ from dtrak_stream.kernel.lanczos import EstimatedSpectrum
 from dtrak_stream.kernel.matrix import Moments
 from dtrak_stream.kernel.spectrum import ROUNDING, Spectrum, damping_for_freedom
 
-_SQUARES = ("signed-square", "square", "mean-square", "abs")
-FREEDOM_PER_SAMPLE = {"none": 0.15, **dict.fromkeys(_SQUARES, 0.12)}
-"""Share of N that df should be, by transform: a compromise between the data sets of `tools/bench.py
-lds`, whose best shares lie between 0.05 and 0.3.
-
-`abs` was not measured: it ranks training samples as `square` does."""
-FREEDOM_PER_DIMENSION = {"none": 0.45, **dict.fromkeys(_SQUARES, 0.36)}
-"""Share of k that bounds df when N > k: 1 / df = 1 / (a N) + 1 / (b k), fitted for `none`."""
-
 
 @dataclass(frozen=True)
 class GramFacts:
@@ -30,15 +21,16 @@ class GramFacts:
         N, the number of usable training samples.
     proj_dim
         k, the length of a feature.
-    transform
-        `none`, `signed-square`, `square`, `mean-square` or `abs`: what is done to the scores.
+    freedom_per_sample, freedom_per_dimension
+        Shares of N and of k that the rule `auto` aims at; see `wanted_freedom`.
     moments
         Trace of the Gram matrix, and of its square.
     """
 
     samples: int
     proj_dim: int
-    transform: str
+    freedom_per_sample: float
+    freedom_per_dimension: float
     moments: Moments
 
     @property
@@ -55,13 +47,13 @@ class GramFacts:
     def wanted_freedom(self) -> float:
         """Return the effective degrees of freedom that the `auto` rule aims at.
 
-        0.15 N for first-order scores and 0.12 N for squared ones while N <= k. Fewer when features
-        are shorter than the data set is long.
+        A share a of N while N <= k. Fewer when features are shorter than the data set is long:
+        1 / df = 1 / (a N) + 1 / (b k).
         """
-        per_sample = FREEDOM_PER_SAMPLE[self.transform] * self.samples
+        per_sample = self.freedom_per_sample * self.samples
         if self.samples <= self.proj_dim:
             return per_sample
-        per_dimension = FREEDOM_PER_DIMENSION[self.transform] * self.proj_dim
+        per_dimension = self.freedom_per_dimension * self.proj_dim
         return 1 / (1 / per_sample + 1 / per_dimension)
 
 

@@ -93,7 +93,7 @@ class CardMaker:
         self._query = query
         self._count = count
         self._squared = not scores.has_sign
-        self._kind = "absolute" if scores.attributes["transform"] == "abs" else "squared"
+        self._kind = scores.transform.word
 
     def card(self, number: int) -> Card:
         """Return the card of query `number`.

@@ -27,8 +27,8 @@ from dtrak_stream.kernel import (
     exact_spectrum,
     moments_of,
 )
-from dtrak_stream.methods import Transform
 from dtrak_stream.scoring.plan import Solver
+from dtrak_stream.scoring.transforms import Transform
 from dtrak_stream.store import FeatureStore
 from dtrak_stream.support.progress import say
 
@@ -162,7 +162,13 @@ class KernelMaker:
     def _facts(
         self, choices: Sequence[DampingChoice], spectrum: Spectrum, moments: Moments
     ) -> KernelFacts:
-        gram = GramFacts(self._samples, self._proj_dim, self._transform, moments)
+        gram = GramFacts(
+            self._samples,
+            self._proj_dim,
+            self._transform.freedom_per_sample,
+            self._transform.freedom_per_dimension,
+            moments,
+        )
         dampings = tuple(choose_damping(choice, spectrum, gram) for choice in choices)
         values = [damping.absolute for damping in dampings]
         if isinstance(spectrum, EstimatedSpectrum) and min(values) > 0:

@@ -10,13 +10,14 @@ import numpy as np
 from dtrak_stream.errors import CorruptFileError
 from dtrak_stream.gram import GramForm, GramRows
 from dtrak_stream.kernel import DampedKernel, DampingChoice
-from dtrak_stream.methods import Method, Transform
+from dtrak_stream.methods import Method
 from dtrak_stream.scoring.blocks import DotProducts, DualScores, PrimalScores, ScoreBlocks
 from dtrak_stream.scoring.ensemble import Ensemble, Model
 from dtrak_stream.scoring.halves import HALVES, HalfSketch, half_gram
 from dtrak_stream.scoring.kernel import KernelFacts, KernelMaker
 from dtrak_stream.scoring.normalisation import TrainFactors, inverse_lengths
 from dtrak_stream.scoring.plan import Solver
+from dtrak_stream.scoring.transforms import Transform
 from dtrak_stream.store import FeatureStore
 from dtrak_stream.store.shard import FloatArray
 from dtrak_stream.support.checkpoints import Checkpoints

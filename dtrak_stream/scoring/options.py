@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from dtrak_stream.methods import Transform
+import tyro
+
+from dtrak_stream.scoring.transforms import TransformName, transforms_in_words
 
 
 @dataclass(frozen=True)
@@ -17,10 +19,8 @@ class ScoreOptions:
     damping: str = "auto"
     """lambda: auto (by effective degrees of freedom), auto-oas (by shrinkage), a multiple of the \
 mean eigenvalue such as 0.1, abs:500, several of these as 0.01,0.1,abs:500, or path."""
-    transform: Transform = "none"
-    """signed-square: s |s|, which predicts retraining better and ranks as s does; square or abs: \
-scores without a sign, so without opponents. Of several stores the mean is squared; mean-square: \
-the mean of the squares."""
+    transform: Annotated[TransformName, tyro.conf.arg(help=transforms_in_words())] = "none"
+    """What is done to the scores: a row of the table of transforms."""
     top_k: int = 100
     """Length of the lists of proponents and of opponents that are kept for each query."""
     save_scores: Literal["auto", "yes", "no"] = "auto"

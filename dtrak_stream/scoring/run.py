@@ -11,7 +11,7 @@ from dtrak_stream.data import ImageOptions
 from dtrak_stream.errors import ConfigurationError, InterruptedRunError
 from dtrak_stream.groups import GroupSums, sum_groups
 from dtrak_stream.kernel import DampingChoices, parse_dampings
-from dtrak_stream.methods import Method, Transform, find_method, transform_of
+from dtrak_stream.methods import Method, find_method
 from dtrak_stream.scoring.configuration import ScoreConfig, ScoreResult
 from dtrak_stream.scoring.ensemble import Ensemble, open_ensemble
 from dtrak_stream.scoring.halves import refuse_without_halves
@@ -19,6 +19,7 @@ from dtrak_stream.scoring.members import kernel_facts, members_of
 from dtrak_stream.scoring.plan import ScorePlan, plan_scores, score_work
 from dtrak_stream.scoring.residuals import residuals
 from dtrak_stream.scoring.scorer import Scorer
+from dtrak_stream.scoring.transforms import Transform, transform_of
 from dtrak_stream.scoring.writer import (
     is_scored,
     refuse_without_room,
@@ -64,7 +65,7 @@ class ScoreRun:
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the scores: attributes of the file, and of unfinished work."""
-        options = asdict(self.config.options) | {"transform": self.transform}
+        options = asdict(self.config.options) | {"transform": self.transform.name}
         del options["save_scores"]
         if self.dampings is None:
             options["damping"] = "none"

@@ -9,7 +9,7 @@ import numpy as np
 
 from dtrak_stream.groups import GroupSums
 from dtrak_stream.kernel import DampingChoice
-from dtrak_stream.methods import Method, Transform
+from dtrak_stream.methods import Method
 from dtrak_stream.scoring.blocks import ScoreBlocks
 from dtrak_stream.scoring.ensemble import Ensemble
 from dtrak_stream.scoring.members import Member, MemberScores, member_scores
@@ -17,6 +17,7 @@ from dtrak_stream.scoring.options import ScoreOptions
 from dtrak_stream.scoring.plan import ScorePlan
 from dtrak_stream.scoring.rankings import ranked_part
 from dtrak_stream.scoring.sums import Part, PartSums
+from dtrak_stream.scoring.transforms import Transform
 from dtrak_stream.store import FeatureStore
 from dtrak_stream.store.shard import FloatArray
 from dtrak_stream.support.checkpoints import Checkpoints
@@ -155,8 +156,7 @@ class Scorer:
         factors = scores.factors(self.columns(s), name, checkpoints)
         if factors is not None:
             tau *= factors[:, None]
-        if self.transform == "mean-square":
-            np.square(tau, out=tau)
+        tau = self.transform.each(tau)
         if member.model.weight != 1:
             tau *= np.float32(member.model.weight)
         return tau
@@ -171,7 +171,7 @@ class Scorer:
     def _finished(self, averages: FloatArray, q: int, s: int) -> Part:
         """Transform averages (V, L, Q, n), drop quarantined samples, and rank."""
         queries, columns = self.plan.queries[q], self.columns(s)
-        scores = transformed(averages, self.transform)
+        scores = self.transform.mean(averages)
         scores[:, :, ~self.ensemble.query_usable[queries.start : queries.stop]] = np.nan
         scores[..., ~self.ensemble.train_usable[columns.start : columns.stop]] = np.nan
         errors = np.abs(scores[1] - scores[2]) / 2 if len(scores) > 1 else None  # (L, Q, n)
@@ -179,12 +179,3 @@ class Scorer:
             scores[0], errors, columns, self.top_k, save_scores=self.plan.save_scores
         )
         return ranked | self.groups.part(scores[0], columns)
-
-
-def transformed(scores: FloatArray, transform: Transform) -> FloatArray:
-    """Return averages squared, squared with their sign, without their sign, or as they are."""
-    if transform == "square":
-        return np.square(scores)
-    if transform == "signed-square":
-        return scores * np.abs(scores)
-    return np.abs(scores) if transform == "abs" else scores

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrak_stream.errors import CorruptFileError, InputError
-from dtrak_stream.methods import SIGNED
+from dtrak_stream.scoring.transforms import TRANSFORMS, Transform
 
 End = Literal["top", "bottom"]
 
@@ -96,7 +96,12 @@ class ScoresFile:
     @property
     def has_sign(self) -> bool:
         """Return whether scores tell proponents from opponents: they are not squares or such."""
-        return _plain(self._file.attrs["transform"]) in SIGNED
+        return self.transform.keeps_sign
+
+    @property
+    def transform(self) -> Transform:
+        """Return what was done to the scores."""
+        return TRANSFORMS[_plain(self._file.attrs["transform"])]
 
     @property
     def root_name(self) -> str:
@@ -241,6 +246,13 @@ class ScoresFile:
                 f"not a scores file: it has no {', '.join(missing)}",
                 where=self.path,
                 remedy="give the scores.h5 that tools/score.py wrote",
+            )
+        transform = _plain(self._file.attrs["transform"])
+        if transform not in TRANSFORMS:
+            raise InputError(
+                f"its scores have a transform that is not known here ({transform})",
+                where=self.path,
+                remedy="read it with the version of dtrak_stream that wrote it",
             )
 
     def _require_shapes(self) -> None:

@@ -42,7 +42,7 @@ def test_a_malformed_list_is_refused(text):
 
 def facts(phi):
     samples, dim = phi.shape
-    return GramFacts(samples, dim, "none", moments_of(MatrixInMemory(phi.T @ phi)))
+    return GramFacts(samples, dim, 0.15, 0.45, moments_of(MatrixInMemory(phi.T @ phi)))
 
 
 def test_shrinkage_is_that_of_the_publication():
@@ -59,7 +59,7 @@ def test_shrinkage_is_that_of_the_publication():
 
 def test_shrinkage_is_the_same_in_both_forms():
     phi = np.random.default_rng(0).normal(size=(20, 50))
-    dual = GramFacts(20, 50, "none", moments_of(MatrixInMemory(phi @ phi.T)))
+    dual = GramFacts(20, 50, 0.15, 0.45, moments_of(MatrixInMemory(phi @ phi.T)))
     assert shrinkage_damping(facts(phi)) == pytest.approx(shrinkage_damping(dual))
 
 

@@ -119,7 +119,7 @@ def test_probes_are_signs_that_are_always_the_same():
 def test_a_rule_gives_nearly_the_same_lambda_from_estimates(rule):
     gram = gram_of(200, 1.0, 200)
     matrix = MatrixInMemory(gram)
-    facts = GramFacts(200, 500, "none", moments_of(matrix))
+    facts = GramFacts(200, 500, 0.15, 0.45, moments_of(matrix))
     (choice,) = parse_dampings(rule).each
     exact = choose_damping(choice, exact_spectrum(gram), facts)
     estimated = choose_damping(choice, EstimatedSpectrum(matrix), facts)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import dtrak_stream.scoring.scores_file as scores_file_module
-from dtrak_stream.errors import CorruptFileError
+from dtrak_stream.errors import CorruptFileError, InputError
 from dtrak_stream.scoring import ScoresFile
 from dtrak_stream.scoring.scores_file import Ranked
 from tests.scoring.conftest import attribution_of, read, whole_numbers
@@ -107,6 +107,13 @@ def test_rankings_of_other_shapes_are_refused(scored, name):
         del file[name]
         file[name] = np.zeros((3, 11))
     with pytest.raises(CorruptFileError, match=rf"{name} has shape \(3, 11\).*wants \(3, 12\)"):
+        ScoresFile(scored)
+
+
+def test_scores_transformed_in_a_way_not_known_here_are_refused_by_its_name(scored):
+    with h5py.File(scored, "r+") as file:
+        file.attrs["transform"] = "cube"
+    with pytest.raises(InputError, match=r"not known here \(cube\); read it with the version"):
         ScoresFile(scored)
 
 

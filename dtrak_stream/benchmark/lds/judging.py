@@ -22,7 +22,7 @@ from dtrak_stream.evaluation.lds.judge import Judgement, open_judge
 from dtrak_stream.evaluation.lds.tables import estimate_numbers
 from dtrak_stream.featurizing.run import FeaturizeConfig, featurize
 from dtrak_stream.gram import GramConfig, compute_gram
-from dtrak_stream.methods import Transform, find_method
+from dtrak_stream.methods import find_method
 from dtrak_stream.scoring import ScoreConfig, ScoreOptions, score
 from dtrak_stream.support.durable import write_json
 from dtrak_stream.support.progress import untold
@@ -156,7 +156,7 @@ def _damped(judgement: Judgement) -> Numbers:
     }
 
 
-def _row(job: JudgingJob, method: str, queries: str, transform: Transform, judged: Judged) -> Row:
+def _row(job: JudgingJob, method: str, queries: str, transform: str, judged: Judged) -> Row:
     features = job.features
     return {
         "data": job.subject.name,

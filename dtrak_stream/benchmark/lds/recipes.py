@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from dtrak_stream.benchmark.lds.options import LdsBenchConfig
 from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.kernel import PATH, RULES
-from dtrak_stream.methods import METHODS, Transform
+from dtrak_stream.methods import METHODS
 from dtrak_stream.objective.noise import NoiseKeying
 
-ALL: tuple[Transform, ...] = ("none", "signed-square", "square")
-_PLAIN: tuple[Transform, ...] = ("none",)
+ALL: tuple[str, ...] = ("none", "signed-square", "square")
+_PLAIN: tuple[str, ...] = ("none",)
 _STEP_OF_JOURNEY = "list:400"
 _DRAWS_OF_JOURNEY = 20
 
@@ -32,7 +32,7 @@ class Scoring:
     """
 
     method: str
-    transforms: tuple[Transform, ...] = ALL
+    transforms: tuple[str, ...] = ALL
     along: str | None = None
 
     @property
