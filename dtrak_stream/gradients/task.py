@@ -199,12 +199,8 @@ class GradientTask:
         if self.noise.keying == "shared":
             return self._shared(shape, pairs).repeat(len(images) // len(pairs), 1, 1, 1)
         device = self.denoiser.device
-        return torch.cat(
-            [
-                self.noise.draw(shape, sample_id=sample_id, pairs=pairs, device=device)
-                for sample_id in sample_ids
-            ]
-        )
+        noise = self.noise.draws(shape, sample_ids=sample_ids, pairs=pairs, device=device)
+        return noise.flatten(0, 1)  # (B, pairs, C, H, W) -> (B * pairs, C, H, W)
 
     def _shared(self, shape: tuple[int, int, int], pairs: Pairs) -> Tensor:
         """Return the noise that all samples share, (pairs, C, H, W), kept if there is room."""

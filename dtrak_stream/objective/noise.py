@@ -11,6 +11,7 @@ import torch
 import xxhash
 from torch import Tensor
 
+from dtrak_stream.support.device import on_device
 from dtrak_stream.support.random_bits import (
     BITS_PER_WORD,
     WORD_MASK,
@@ -21,6 +22,9 @@ from dtrak_stream.support.random_bits import (
 )
 
 NoiseKeying = Literal["shared", "per-sample"]
+
+# drawing takes some 40 bytes for each number on the way: what suits caches, or bounds memory
+_NUMBERS_AT_A_TIME = {"cpu": 2**17, "cuda": 2**22}
 
 
 @dataclass(frozen=True)
@@ -65,13 +69,56 @@ class ImageNoise:
         Tensor
             (len(pairs), C, H, W) float32.
         """
-        low, high = (0, 0) if self.keying == "shared" else _words_of_id(sample_id)
-        elements = math.prod(shape)
-        blocks = torch.arange(-(-elements // WORDS_PER_BLOCK), device=device)
-        places = torch.tensor([[timestep << 16 | draw] for timestep, draw in pairs], device=device)
+        return self.draws(shape, sample_ids=[sample_id], pairs=pairs, device=device)[0]
+
+    def draws(
+        self,
+        shape: tuple[int, int, int],
+        *,
+        sample_ids: Sequence[str],
+        pairs: Sequence[tuple[int, int]],
+        device: torch.device,
+    ) -> Tensor:
+        """Return the noise of several samples, each as `draw` gives it, to the bit.
+
+        Parameters
+        ----------
+        shape
+            (C, H, W) of the images.
+        sample_ids
+            Whose noise it is.
+        pairs, device
+            See `draw`.
+
+        Returns
+        -------
+        Tensor
+            (len(sample_ids), len(pairs), C, H, W) float32.
+        """
+        words = [
+            (timestep << 16 | draw, *of_id)
+            for of_id in map(self._words_of, sample_ids)
+            for timestep, draw in pairs
+        ]
+        counters = on_device(words, device)  # (samples * pairs, 3)
+        out = torch.empty(len(words), math.prod(shape), device=device)
+        together = max(1, _NUMBERS_AT_A_TIME.get(device.type, 2**17) // out.shape[1])
+        for first in range(0, len(words), together):
+            rows = slice(first, first + together)
+            self._fill(out[rows], counters[rows])
+        return out.reshape(len(sample_ids), len(pairs), *shape)
+
+    def _fill(self, out: Tensor, counters: Tensor) -> None:
+        """Fill `out` (rows, elements), whose rows have the counter words `counters` (rows, 3)."""
+        elements = out.shape[1]
+        blocks = torch.arange(-(-elements // WORDS_PER_BLOCK), device=out.device)
+        place, low, high = counters.unsqueeze(2).unbind(1)  # three of (rows, 1)
         key = StreamKey(f"noise/{self.keying}", self.seed)
-        words = random_words(key, (blocks, places, low, high))  # (pairs, blocks, 4)
-        return normals_from_words(words).flatten(1)[:, :elements].reshape(-1, *shape)
+        words = random_words(key, (blocks, place, low, high))  # (rows, blocks, 4)
+        out.copy_(normals_from_words(words).flatten(1)[:, :elements])
+
+    def _words_of(self, sample_id: str) -> tuple[int, int]:
+        return (0, 0) if self.keying == "shared" else _words_of_id(sample_id)
 
 
 def _words_of_id(sample_id: str) -> tuple[int, int]:

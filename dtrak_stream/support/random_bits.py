@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -47,7 +48,11 @@ class StreamKey:
         return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:], "little")
 
 
-def random_words(key: StreamKey, counter: tuple[Tensor | int, Tensor | int, int, int]) -> Tensor:
+Word: TypeAlias = Tensor | int
+"""A 32-bit word of a counter, or an int64 tensor of them."""
+
+
+def random_words(key: StreamKey, counter: tuple[Word, Word, Word, Word]) -> Tensor:
     """Return four uniform 32-bit words for each counter.
 
     Parameters
@@ -55,8 +60,8 @@ def random_words(key: StreamKey, counter: tuple[Tensor | int, Tensor | int, int,
     key
         The stream.
     counter
-        Four 32-bit words. The first two may be int64 tensors that broadcast together; the
-        result lives on their device.
+        Four 32-bit words. Some may be int64 tensors that broadcast together; the result lives
+        on their device.
 
     Returns
     -------
@@ -66,21 +71,27 @@ def random_words(key: StreamKey, counter: tuple[Tensor | int, Tensor | int, int,
     return philox(key.words(), counter)
 
 
-def philox(key: tuple[int, int], counter: tuple[Tensor | int, Tensor | int, int, int]) -> Tensor:
+def philox(key: tuple[int, int], counter: tuple[Word, Word, Word, Word]) -> Tensor:
     """Philox-4x32-10 on int64 tensors that hold unsigned 32-bit words; see `random_words`."""
     device = next((word.device for word in counter if isinstance(word, Tensor)), None)
-    c0, c1, c2, c3 = torch.broadcast_tensors(  # type: ignore[no-untyped-call]
-        *(torch.as_tensor(word, dtype=torch.int64, device=device) for word in counter)
-    )
+    c0, c1, c2, c3 = (_as_tensor(word, device) for word in counter)
     k0, k1 = key
     for _ in range(_ROUNDS):
-        # int64 products wrap modulo 2**64, which keeps both 32-bit halves exact
+        # int64 products wrap modulo 2**64, which keeps both 32-bit halves exact; words broadcast
+        # only where they meet, so that the first rounds are done once for all that share them
         first, second = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
         c0 = ((second >> 32) & WORD_MASK) ^ c1 ^ k0
         c2 = ((first >> 32) & WORD_MASK) ^ c3 ^ k1
         c1, c3 = second & WORD_MASK, first & WORD_MASK
         k0, k1 = (k0 + _KEY_STEPS[0]) & WORD_MASK, (k1 + _KEY_STEPS[1]) & WORD_MASK
-    return torch.stack([c0, c1, c2, c3], dim=-1)
+    return torch.stack(torch.broadcast_tensors(c0, c1, c2, c3), dim=-1)  # type: ignore[no-untyped-call]
+
+
+def _as_tensor(word: Word, device: torch.device | None) -> Tensor:
+    if isinstance(word, Tensor):
+        return word
+    # filled where it is needed: a number copied there would make the host wait
+    return torch.full((), word, dtype=torch.int64, device=device)
 
 
 def mixed_words(key: StreamKey, counters: Tensor) -> Tensor:
