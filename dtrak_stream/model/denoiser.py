@@ -1,9 +1,10 @@
-"""A loaded model: a network in evaluation mode, and its noise schedule."""
+"""A model as attribution needs it: a network in evaluation mode, and its noise schedule."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, cast
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -11,38 +12,42 @@ from torch import Tensor, nn
 from dtrak_stream.data import ImageShape
 from dtrak_stream.model.schedule import NoiseSchedule
 
+Predict: TypeAlias = Callable[[nn.Module, Tensor, Tensor], Tensor]
+"""(network, x_t (B, C, H, W), timesteps (B,)) -> what the network answers, (B, C, H, W)."""
+
 
 @dataclass(frozen=True)
 class Denoiser:
-    """A loaded model: the network in evaluation mode and its noise schedule.
+    """A network and everything that has to be known to differentiate it.
+
+    `load_denoiser` makes one from a folder; any other network can be given from Python, with its
+    schedule, the shape of its samples and how it is asked.
 
     Attributes
     ----------
     network
-        Maps (x_t, timesteps) to a prediction; `.sample` of its output is (B, C, H, W).
+        Any module, in evaluation mode.
     schedule
-        The scheduler's numbers.
+        How noise enters, and what the network is trained to answer.
+    image_shape
+        Shape of the samples it takes.
+    predict_by
+        How the network is asked. The network is an argument because it may be a compiled one.
+    class_name
+        What kind of network it is, for fingerprints.
+    folder
+        Where it came from, for messages.
     scheduler_config
         The scheduler's configuration as saved, for samplers.
-    class_name
-        Class of the network in diffusers.
-    folder
-        Where it was loaded from.
     """
 
     network: nn.Module
     schedule: NoiseSchedule
-    scheduler_config: dict[str, Any]
+    image_shape: ImageShape
+    predict_by: Predict
     class_name: str
     folder: str
-
-    @property
-    def image_shape(self) -> ImageShape:
-        """Return the shape of image the model was configured for."""
-        config = cast(Any, self.network).config
-        size = config.sample_size
-        height, width = (size, size) if isinstance(size, int) else size
-        return ImageShape(channels=config.in_channels, height=height, width=width)
+    scheduler_config: dict[str, Any] = field(default_factory=dict)
 
     @property
     def identity(self) -> str:
@@ -56,4 +61,4 @@ class Denoiser:
 
     def predict(self, noisy: Tensor, timesteps: Tensor) -> Tensor:
         """Return the network's output (B, C, H, W) for x_t (B, C, H, W) and t (B,)."""
-        return cast(Tensor, self.network(noisy, timesteps, return_dict=False)[0])
+        return self.predict_by(self.network, noisy, timesteps)

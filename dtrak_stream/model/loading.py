@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import torch
-from torch import nn
 
-from dtrak_stream.errors import InputError, ModelError
+from dtrak_stream.errors import DtrakStreamError, InputError, ModelError
 from dtrak_stream.model.denoiser import Denoiser
-from dtrak_stream.model.schedule import DDPMSchedule
-
-if TYPE_CHECKING:  # importing it takes longer than all else together: only who loads a model does
-    from diffusers import DDPMScheduler
+from dtrak_stream.model.families import ConditionKind, family_of
 
 EMBEDDED_MODEL = "embedded:digits_ddpm"
 EMBEDDED_FOLDER = Path(__file__).parents[1] / "embedded"
-_DENOISERS = ("UNet2DModel",)
 
 
 def model_root(folder: str) -> Path:
@@ -44,21 +41,30 @@ def load_denoiser(
     InputError
         If the folder does not exist or is not a diffusers pipeline.
     ModelError
-        If the denoiser's class is unknown, or its weights are not there as safetensors.
+        If its family is unknown, its weights are not there as safetensors or cannot be read, it
+        predicts something unknown, or it is conditioned on something.
     """
     root = model_root(folder)
-    index = _read_index(root)
-    class_name = _denoiser_class(index, root)
-    weights_folder = root / "unet"
-    if not list(weights_folder.glob("*.safetensors")):
+    family = family_of(_read_index(root), root / "model_index.json")
+    if not list((root / family.part).glob("*.safetensors")):
         raise ModelError(
             "no weights in safetensors format",
-            where=weights_folder,
+            where=root / family.part,
             remedy="save the pipeline again with save_pretrained(..., safe_serialization=True)",
         )
-    network, scheduler = _load_parts(root, class_name, dtype)
-    network.to(device).eval()
-    return Denoiser(network, DDPMSchedule.of(scheduler), dict(scheduler.config), class_name, folder)
+    with _failures_explained(root):
+        network = family.load(root, dtype)
+        schedule, scheduler_config = family.read_schedule(root)
+    _refuse_condition(family.conditioned_on(network), root)
+    return Denoiser(
+        network.to(device).eval(),
+        schedule,
+        family.image_shape(network),
+        family.predict,
+        family.class_name,
+        folder,
+        scheduler_config,
+    )
 
 
 def _read_index(root: Path) -> dict[str, Any]:
@@ -71,41 +77,34 @@ def _read_index(root: Path) -> dict[str, Any]:
             "DDPMPipeline.save_pretrained writes it",
         )
     try:
-        return cast(dict[str, Any], json.loads(path.read_text()))
+        index = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise InputError(
             f"not readable as JSON ({error})", where=path, remedy="save the pipeline again"
         ) from error
+    if not isinstance(index, dict):
+        raise InputError("is no index of parts", where=path, remedy="save the pipeline again")
+    return index
 
 
-def _denoiser_class(index: dict[str, Any], root: Path) -> str:
-    class_name = (index.get("unet") or index.get("transformer") or [None, None])[1]
-    if class_name not in _DENOISERS:
-        raise ModelError(
-            f"unknown denoiser class {class_name}",
-            where=root / "model_index.json",
-            remedy=f"give a pipeline whose denoiser is one of: {', '.join(_DENOISERS)}",
-        )
-    return cast(str, class_name)
-
-
-def _load_parts(root: Path, class_name: str, dtype: torch.dtype) -> tuple[nn.Module, DDPMScheduler]:
-    import diffusers
-
+@contextmanager
+def _failures_explained(root: Path) -> Iterator[None]:
     try:
-        network = getattr(diffusers, class_name).from_pretrained(
-            root,
-            subfolder="unet",
-            torch_dtype=dtype,
-            use_safetensors=True,
-            local_files_only=True,
-            low_cpu_mem_usage=False,  # the other way needs one more package for no gain here
-        )
-        scheduler = diffusers.DDPMScheduler.from_pretrained(root, subfolder="scheduler")
+        yield
+    except DtrakStreamError:
+        raise
     except Exception as error:  # diffusers, safetensors and torch each raise their own
         raise ModelError(
             f"cannot be loaded ({type(error).__name__}: {' '.join(str(error).split())[:300]})",
             where=root,
             remedy="check that the folder is complete, or save the pipeline again",
         ) from error
-    return network, scheduler
+
+
+def _refuse_condition(kind: ConditionKind, root: Path) -> None:
+    if kind != "nothing":
+        raise ModelError(
+            f"is conditioned on a {kind}, which no sample has here",
+            where=root,
+            remedy="give an unconditional model",
+        )

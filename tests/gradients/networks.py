@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 from types import SimpleNamespace
+from typing import Any, cast
 
 import torch
 from diffusers import DDPMScheduler
 from torch import nn
 
+from dtrak_stream.data import ImageShape
 from dtrak_stream.gradients import GradientTask
 from dtrak_stream.model.denoiser import Denoiser
+from dtrak_stream.model.families import predict_by_unet
 from dtrak_stream.model.schedule import DDPMSchedule, NoiseSchedule
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
@@ -58,7 +61,11 @@ def task_of(
     **options,
 ) -> GradientTask:
     schedule = schedule or DDPMSchedule.of(DDPMScheduler())
-    denoiser = Denoiser(network.eval(), schedule, {}, type(network).__name__, "here")
+    config = cast(Any, network).config
+    shape = ImageShape(config.in_channels, config.sample_size, config.sample_size)
+    denoiser = Denoiser(
+        network.eval(), schedule, shape, predict_by_unet, type(network).__name__, "here"
+    )
     for parameter_name, parameter in network.named_parameters():
         parameter.requires_grad_(wanted in parameter_name)
     chosen = {n: p for n, p in network.named_parameters() if wanted in n}

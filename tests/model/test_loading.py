@@ -63,3 +63,9 @@ def test_unreadable_index_is_refused(tmp_path):
     (tmp_path / "model_index.json").write_text("{")
     with pytest.raises(InputError, match="not readable as JSON"):
         load_denoiser(str(tmp_path))
+
+
+def test_an_index_that_names_no_parts_is_refused(tmp_path):
+    (tmp_path / "model_index.json").write_text("[]")
+    with pytest.raises(InputError, match="is no index of parts"):
+        load_denoiser(str(tmp_path))

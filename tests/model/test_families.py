@@ -1,0 +1,109 @@
+"""Rows of the table of families, and networks that no row knows."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DDPMScheduler, UNet2DModel
+
+from dtrak_stream.data import ImageShape
+from dtrak_stream.errors import ModelError
+from dtrak_stream.gradients import GradientTask, HookedEngine, TimestepBatchedEngine
+from dtrak_stream.model import families
+from dtrak_stream.model.denoiser import Denoiser
+from dtrak_stream.model.loading import load_denoiser
+from dtrak_stream.model.parameters import choose_parameters
+from dtrak_stream.model.schedule import DDPMSchedule
+from dtrak_stream.objective.noise import ImageNoise
+from dtrak_stream.objective.output_functions import OutputFunction
+from tests.conftest import build_unet, save_model
+from tests.gradients.networks import assert_rows_close, gathered
+
+
+def test_another_row_is_all_that_another_family_takes(tmp_path, monkeypatch, model_folder):
+    """A pipeline whose denoiser is called otherwise, and answers twice as much."""
+    folder = Path(shutil.copytree(model_folder, tmp_path / "m"))
+    index = json.loads((folder / "model_index.json").read_text())
+    index["unet"] = ["elsewhere", "TwiceModel"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelError, match="TwiceModel"):
+        load_denoiser(str(folder))
+    row = dataclasses.replace(
+        families.FAMILIES[0],
+        class_name="TwiceModel",
+        predict=lambda network, noisy, t: 2 * families.predict_by_unet(network, noisy, t),
+    )
+    monkeypatch.setattr(families, "FAMILIES", (*families.FAMILIES, row))
+    noisy, timesteps = torch.randn(2, 1, 8, 8), torch.tensor([3, 900])
+    plain, twice = load_denoiser(model_folder), load_denoiser(str(folder))
+    assert torch.equal(twice.predict(noisy, timesteps), 2 * plain.predict(noisy, timesteps))
+    assert twice.identity.startswith("TwiceModel predicting epsilon")
+
+
+def options_of(unet):
+    return {name: value for name, value in unet.config.items() if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("kind", [{"num_class_embeds": 10}, {"class_embed_type": "timestep"}])
+def test_a_model_that_wants_class_labels_is_refused(tmp_path, kind):
+    unet = UNet2DModel(**{**options_of(build_unet()), **kind})
+    folder = save_model(tmp_path / "m", unet)
+    with pytest.raises(ModelError, match="conditioned on a class label"):
+        load_denoiser(folder)
+
+
+def test_height_and_width_of_a_model_stay_apart(tmp_path):
+    unet = UNet2DModel(**{**options_of(build_unet()), "sample_size": (8, 12)})
+    assert load_denoiser(save_model(tmp_path / "m", unet)).image_shape == ImageShape(1, 8, 12)
+
+
+class Own(torch.nn.Module):
+    """A denoiser as nobody else calls one: noise levels first, the image by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Conv2d(1, 1, 3, padding=1)
+
+    def forward(self, level, *, image):
+        return {"answer": self.layer(image) * level[:, None, None, None]}
+
+
+@pytest.mark.parametrize("kind", ["timestep-batched", "hooked"])
+def test_any_module_with_a_schedule_is_differentiated(kind):
+    torch.manual_seed(0)
+    schedule = DDPMSchedule.of(DDPMScheduler())
+    own = Own().eval()
+    denoiser = Denoiser(
+        own,
+        schedule,
+        ImageShape(1, 5, 7),
+        lambda network, noisy, t: network(t / 1000, image=noisy)["answer"],
+        "Own",
+        "given from Python",
+    )
+    chosen = choose_parameters(own, "all")
+    task = GradientTask(
+        denoiser, chosen, OutputFunction("square", schedule), (100, 700), ImageNoise(0)
+    )
+    images = torch.rand(2, 1, 5, 7) * 2 - 1
+    engine = (
+        TimestepBatchedEngine(task)
+        if kind == "timestep-batched"
+        else HookedEngine(task, frozenset(chosen), 8)
+    )
+    rows = []
+    for image in images:
+        value = torch.zeros(())
+        for t in (100, 700):
+            noise = task.noise.draw((1, 5, 7), sample_id="", pairs=[(t, 0)], device=image.device)
+            kept = schedule.alphas_cumprod[t].float()
+            answer = own.layer(kept.sqrt() * image[None] + (1 - kept).sqrt() * noise) * t / 1000
+            value = value + answer.square().mean() / 2
+        gradients = torch.autograd.grad(value, list(own.parameters()))
+        rows.append(torch.cat([part.flatten() for part in gradients]))
+    assert_rows_close(gathered(engine, images, ["a", "b"]), torch.stack(rows))
