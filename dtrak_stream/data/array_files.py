@@ -81,7 +81,7 @@ def map_npz(path: Path, key: str | None) -> tuple[NDArray[Any], str]:
 def open_hdf5(path: Path, key: str | None) -> ArraySource:
     """Open one data set of an HDF5 file; the file stays open as long as the source lives."""
     rows, key = map_hdf5(path, key)
-    return ArraySource(rows, where=f"{path}:{key}", key=key)
+    return ArraySource(rows, where=f"{path}:{key}", key=key, outside=_lies_elsewhere(rows))
 
 
 def map_hdf5(path: Path, key: str | None) -> tuple[Any, str]:
@@ -122,6 +122,11 @@ def _hdf5_keys(file: h5py.File) -> list[str]:
     keys: list[str] = []
     file.visititems(lambda name, item: keys.append(name) if _is_dataset(item) else None)
     return keys
+
+
+def _lies_elsewhere(rows: h5py.Dataset) -> bool:
+    """Return whether a data set is a view of others, or its numbers are in a file of their own."""
+    return bool(rows.is_virtual or rows.external)
 
 
 def _is_dataset(item: object) -> bool:

@@ -44,6 +44,8 @@ class ArraySource:
         What the user calls it.
     key
         Its name inside the file, if it has one.
+    outside
+        Whether its numbers lie in other files than the one that was named.
 
     Raises
     ------
@@ -51,12 +53,13 @@ class ArraySource:
         If the array has another shape or type.
     """
 
-    def __init__(self, rows: Rows, *, where: str, key: str = "") -> None:
+    def __init__(self, rows: Rows, *, where: str, key: str = "", outside: bool = False) -> None:
         _require_image_axes(rows.shape, where)
         _require_image_type(rows.dtype, where)
         self._rows = rows
         self._where = where
         self._key = key
+        self._outside = outside
 
     def __len__(self) -> int:
         return self._rows.shape[0]
@@ -104,6 +107,10 @@ class ArraySource:
                 yield np.asarray(self._rows[index]).tobytes()
             except OSError:
                 yield UNREADABLE
+
+    def reaches_outside(self) -> bool:
+        """Return whether the numbers lie in other files than the one that was named."""
+        return self._outside
 
     def _check_block(self, first: int, last: int) -> None:
         with contextlib.suppress(OSError):  # `pixels` finds out which rows cannot be read

@@ -58,6 +58,10 @@ class FolderSource:
     def check(self, start: int, stop: int, *, visible: bool) -> None:
         """Do nothing: each file stands for itself."""
 
+    def reaches_outside(self) -> bool:
+        """Return False: all images are in the folder."""
+        return False
+
     def layout(self) -> str:
         """Return that these are encoded images with names."""
         return "files"
@@ -97,14 +101,15 @@ def _listing(
                 "is a symbolic link to a folder it lies in", where=here, remedy="remove the link"
             )
         with os.scandir(here) as listing:
-            entries = [(entry.name, entry.is_dir()) for entry in listing if _wanted(entry)]
+            entries = [(entry.name, entry.is_dir()) for entry in listing if is_wanted(entry)]
     except OSError as error:
         raise unreadable(here, error) from error
     entries.sort(key=lambda entry: (_natural_key(entry[0].rsplit(".", 1)[0]), entry[0]))
     return entries, above | {identity}
 
 
-def _wanted(entry: os.DirEntry[str]) -> bool:
+def is_wanted(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry of a folder is an image file, or a folder that may hold some."""
     if entry.name.startswith("."):
         return False
     return entry.is_dir() or os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122

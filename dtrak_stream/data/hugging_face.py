@@ -54,6 +54,7 @@ class DatasetSource:
         if isinstance(rows.features[self._column], datasets.Image):
             self._cells = self._cells.cast_column(self._column, datasets.Image(decode=False))
         self._keys = _distinct_keys(rows)
+        self._outside = False
 
     def __len__(self) -> int:
         return len(self._cells)
@@ -85,6 +86,14 @@ class DatasetSource:
             name = self.sample_ids(index, index + 1)[0]
             yield name.encode() + b"\0" + self._hash(index)
 
+    def reaches_outside(self) -> bool:
+        """Return whether a row that was read names an image file instead of holding it."""
+        return self._outside
+
+    def files(self) -> list[Path]:
+        """Return the arrow files that the rows are mapped from."""
+        return [Path(each["filename"]) for each in self.rows.cache_files]
+
     def _file(self, index: int) -> IO[bytes]:
         cell = self._cells[index][self._column]
         content, path = (
@@ -94,6 +103,7 @@ class DatasetSource:
             return io.BytesIO(content)
         if path is None:
             raise BadImageError("the row has no image")
+        self._outside = True
         return Path(path).open("rb")
 
     def _hash(self, index: int) -> bytes:

@@ -37,6 +37,7 @@ class Images:
         shape: ImageShape,
         options: ImageOptions,
         *,
+        identity: str | None,
         visible: bool,
     ) -> None:
         self.spec = spec
@@ -45,7 +46,7 @@ class Images:
         self._rows = rows
         self._options = options
         self._visible = visible
-        self._identity: str | None = None
+        self._identity = identity
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -86,6 +87,10 @@ class Images:
             self._identity = self._hash()
         return self._identity
 
+    def reaches_outside(self) -> bool:
+        """Return whether something read so far lies in other files than the source names."""
+        return self._source.reaches_outside()
+
     def _hash(self) -> str:
         start, stop = self._rows.start, self._rows.stop
         options = dataclasses.asdict(self._options)
@@ -111,6 +116,7 @@ def open_images(
     options: ImageOptions = ImageOptions(),  # noqa: B008 (frozen)
     *,
     limit: int | None = None,
+    identity: str | None = None,
     visible: bool = True,
 ) -> Images:
     """Open the images that `spec` names; see `dtrak_stream.data` for the sources there are.
@@ -127,6 +133,8 @@ def open_images(
         How images may be brought to that shape.
     limit
         Keep the first so many images (after the slice).
+    identity
+        What `Images.identity` gave before, where nothing has changed since.
     visible
         Whether to show progress bars.
 
@@ -155,7 +163,8 @@ def open_images(
             where=spec,
             remedy=" and ".join(needed),
         )
-    return Images(spec, source, range(start, stop), wanted, options, visible=visible)
+    rows = range(start, stop)
+    return Images(spec, source, rows, wanted, options, identity=identity, visible=visible)
 
 
 def _first_readable(source: Source, start: int, stop: int, spec: str) -> tuple[str, Pixels]:

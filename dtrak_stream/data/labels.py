@@ -12,8 +12,9 @@ import numpy as np
 
 from dtrak_stream.data.array_files import map_hdf5, map_npz
 from dtrak_stream.data.folder import FolderSource
-from dtrak_stream.data.kinds import array_file, open_source
+from dtrak_stream.data.kinds import open_source
 from dtrak_stream.data.options import ImageOptions
+from dtrak_stream.data.places import array_file
 from dtrak_stream.data.source import Source
 from dtrak_stream.data.spec import parse_spec
 from dtrak_stream.errors import InputError

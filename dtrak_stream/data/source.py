@@ -41,6 +41,9 @@ class Source(Protocol):
     def contents(self, start: int, stop: int) -> Iterator[bytes]:
         """Yield, for each of the rows `[start, stop)`, bytes that change when the sample does."""
 
+    def reaches_outside(self) -> bool:
+        """Return whether something read so far lies in other files than the source names."""
+
 
 def unreadable(where: object, error: Exception) -> InputError:
     """Return the refusal of a file or folder that the system, or its reader, would not read."""

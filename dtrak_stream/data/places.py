@@ -1,0 +1,180 @@
+"""Which kind of source a string names, and the files it is made of."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from natsort import natsorted
+
+from dtrak_stream.data.decoding import IMAGE_SUFFIXES
+from dtrak_stream.data.source import unreadable
+from dtrak_stream.errors import InputError
+
+KINDS = (
+    "a folder of images, FILE.npy, FILE.npz:KEY, FILE.h5:KEY, sklearn:digits, a folder saved by "
+    "datasets, FILE.parquet, FILE.tar, or hf:OWNER/NAME"
+)
+DIGITS = "sklearn:digits"
+
+Kind = Literal["digits", "hub", "folder", "saved", "array", "parquet", "webdataset"]
+
+_ARRAY_FILE = re.compile(
+    r"(?P<path>.+?\.(?P<suffix>npy|npz|h5|hdf5))(:(?P<key>.+))?", re.IGNORECASE | re.DOTALL
+)
+_WILDCARD = re.compile(r"[*?\[]")
+_BUILDERS: dict[str, Kind] = {".parquet": "parquet", ".tar": "webdataset"}
+_SAVED_MARKERS = ({"state.json", "dataset_info.json"}, {"dataset_dict.json"})
+_MARKERS = set[str]().union(*_SAVED_MARKERS)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the images of a source lie.
+
+    Attributes
+    ----------
+    body
+        What the user wrote, without a slice.
+    kind
+        What it is: `parquet` and `webdataset` are files of those kinds.
+    paths
+        The folder, the file, or the files in the order they are read; nothing for what is
+        embedded or on the hub.
+    key
+        Name of the array in its file, where one was given.
+    """
+
+    body: str
+    kind: Kind
+    paths: tuple[Path, ...] = ()
+    key: str | None = None
+
+    @property
+    def path(self) -> Path:
+        """Return the one folder or file it is."""
+        (path,) = self.paths
+        return path
+
+
+def locate(body: str) -> Place:
+    """Return what `body` (without a slice) names; no image file is opened.
+
+    Raises
+    ------
+    InputError
+        If it is missing, unreadable, ambiguous or of no known kind.
+    """
+    if body.startswith("sklearn:"):
+        return _embedded(body)
+    if body.startswith("hf:"):
+        return Place(body, "hub")
+    path = Path(body)
+    mode = _mode(path)
+    if stat.S_ISDIR(mode):
+        return _folder(body, path)
+    match = _ARRAY_FILE.fullmatch(body)
+    if match:
+        return _array(body, Path(match["path"]), match["suffix"].lower(), match["key"])
+    if _WILDCARD.search(body) and not mode:
+        return _shards(body, _matches(body))
+    _require_readable(path)
+    if path.suffix.lower() in _BUILDERS:
+        return _shards(body, [path])
+    raise InputError("is of no known kind", where=body, remedy=f"give {KINDS}")
+
+
+def array_file(body: str) -> tuple[Path, str] | None:
+    """Return path and suffix (npy, npz, h5 or hdf5) of a source in an array file, else None."""
+    match = _ARRAY_FILE.fullmatch(body)
+    if match is None or not Path(match["path"]).is_file():
+        return None
+    return Path(match["path"]), match["suffix"].lower()
+
+
+def _embedded(body: str) -> Place:
+    if body != DIGITS:
+        raise InputError("is not embedded", where=body, remedy=f"give {DIGITS}")
+    return Place(body, "digits")
+
+
+def _array(body: str, path: Path, suffix: str, key: str | None) -> Place:
+    _require_readable(path)
+    if suffix == "npy" and key is not None:
+        raise InputError(
+            "an npy file has no keys", where=f"{path}:{key}", remedy=f"write {path} alone"
+        )
+    return Place(body, "array", (path,), key)
+
+
+def _folder(body: str, path: Path) -> Place:
+    markers, archives, has_images = set[str](), list[Path](), False
+    for name in _names_in(path):
+        suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
+        if name in _MARKERS:
+            markers.add(name)
+        elif suffix in _BUILDERS:
+            archives.append(path / name)
+        has_images |= suffix in IMAGE_SUFFIXES
+    if any(saved <= markers for saved in _SAVED_MARKERS):
+        return Place(body, "saved", (path,))
+    if not archives:
+        return Place(body, "folder", (path,))
+    if has_images:
+        suffix = archives[0].suffix
+        raise InputError(
+            f"holds image files as well as {suffix} files",
+            where=path,
+            remedy=f"name the files meant, such as '{path}/*{suffix}'",
+        )
+    return _shards(body, archives)
+
+
+def _shards(body: str, files: list[Path]) -> Place:
+    suffixes = {file.suffix.lower() for file in files}
+    if len(suffixes) > 1 or not suffixes <= _BUILDERS.keys():
+        raise InputError(
+            f"names files of these kinds: {', '.join(sorted(suffixes))}",
+            where=body,
+            remedy="name .parquet files only, or .tar files only",
+        )
+    for file in files:
+        _require_readable(file)
+    in_order = natsorted(sorted(files), key=str)
+    return Place(body, _BUILDERS[suffixes.pop()], tuple(in_order))
+
+
+def _mode(path: Path) -> int:
+    """Return the file type and permissions of `path`, 0 if it cannot be looked at."""
+    try:
+        return path.stat().st_mode
+    except OSError:
+        return 0
+
+
+def _names_in(folder: Path) -> Iterator[str]:
+    try:
+        with os.scandir(folder) as listing:
+            yield from (entry.name for entry in listing if not entry.name.startswith("."))
+    except OSError as error:
+        raise unreadable(folder, error) from error
+
+
+def _matches(pattern: str) -> list[Path]:
+    files = [Path(name) for name in glob.glob(pattern)]  # noqa: PTH207
+    if not files:
+        raise InputError("matches no file", where=pattern, remedy="check the pattern")
+    return files
+
+
+def _require_readable(path: Path) -> None:
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise unreadable(path, error) from error

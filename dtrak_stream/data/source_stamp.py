@@ -1,0 +1,62 @@
+"""What the files of a source look like, without opening an image."""
+
+from __future__ import annotations
+
+import os
+from importlib import metadata
+
+from dtrak_stream.data.folder import is_wanted
+from dtrak_stream.data.options import ImageOptions
+from dtrak_stream.data.places import Place, locate
+from dtrak_stream.data.spec import parse_spec
+from dtrak_stream.support.stamps import Stamping
+
+
+def stamp_source(spec: str, options: ImageOptions, stamping: Stamping) -> bool:
+    """Add the files of a source to a stamp; the range that is meant of it does not matter.
+
+    Of a folder these are the images in it, of a data set of the hub the copy in the cache.
+    A source may still reach outside of its files: that shows when it is read, see
+    `Images.reaches_outside`.
+
+    Returns
+    -------
+    bool
+        False if there are no files by which a change would show.
+
+    Raises
+    ------
+    InputError
+        If there is no such source.
+    OSError
+        If a file or folder cannot be looked at.
+    """
+    place = locate(parse_spec(spec).body)
+    stamping.text(place.kind)
+    if place.kind == "digits":
+        stamping.text(metadata.version("scikit-learn"))
+        return True
+    if place.kind == "hub":
+        return _stamp_copy(place, options, stamping)
+    if place.kind == "folder":
+        stamping.tree(place.path, is_wanted)
+    elif place.kind == "saved":
+        stamping.tree(place.path, _is_visible)
+    else:
+        for path in place.paths:
+            stamping.file(path)
+    return True
+
+
+def _stamp_copy(place: Place, options: ImageOptions, stamping: Stamping) -> bool:
+    # Importing datasets takes a second, which only its users should wait for.
+    from dtrak_stream.data.hugging_face import open_hub
+
+    files = open_hub(place.body.removeprefix("hf:"), options, visible=False).files()
+    for path in files:
+        stamping.file(path)
+    return bool(files)
+
+
+def _is_visible(entry: os.DirEntry[str]) -> bool:
+    return not entry.name.startswith(".")
