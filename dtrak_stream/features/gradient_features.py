@@ -17,7 +17,7 @@ from dtrak_stream.objective.probes import probe_names
 from dtrak_stream.objective.timesteps import DEFAULT_TIMESTEPS, choose_timesteps
 from dtrak_stream.projectors import Projector, SideBySideProjector, make_projector
 from dtrak_stream.support.device import choose_device
-from dtrak_stream.support.timing import StageTimer
+from dtrak_stream.support.timing import StageTimer, clock_of
 
 __all__ = ["FeatureOptions", "make_featurizer"]
 
@@ -55,7 +55,7 @@ def make_task(model: str, options: FeatureOptions) -> GradientTask:
         unit_gradients=options.timestep_weights == "unit-gradient",
         autocast=None if options.precision == "float32" else _HALF[options.precision],
         scale=LossScale.for_precision(options.precision, denoiser.image_shape),
-        timer=StageTimer(device),
+        timer=StageTimer(clock_of(device)),
     )
 
 

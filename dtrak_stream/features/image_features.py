@@ -24,7 +24,7 @@ from dtrak_stream.features.pixel_encoder import PixelEncoder
 from dtrak_stream.projectors import make_projector
 from dtrak_stream.projectors.projector import MAX_PROJ_DIM
 from dtrak_stream.support.device import choose_device
-from dtrak_stream.support.timing import StageTimer
+from dtrak_stream.support.timing import StageTimer, clock_of
 
 IMAGE_FEATURES = ("pixels", "clip")
 
@@ -52,7 +52,8 @@ def make_image_featurizer(shape: ImageShape, options: FeatureOptions) -> ImageFe
         seed=options.seed,
         num_parameters=encoder.length,
     )
-    return ImageFeaturizer(encoder, projector, shape, device, options.seed, StageTimer(device))
+    timer = StageTimer(clock_of(device))
+    return ImageFeaturizer(encoder, projector, shape, device, options.seed, timer)
 
 
 def _refuse_what_needs_a_model(options: FeatureOptions) -> None:

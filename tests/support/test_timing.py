@@ -28,6 +28,61 @@ def test_time_counts_even_if_the_stage_fails():
     assert timer.seconds()["forward"] > 0
 
 
+class QueueClock:
+    """A device that works on its own: it passes a mark only when it is let to."""
+
+    def __init__(self):
+        self.made, self.passed, self.waits = 0, 0, 0
+
+    def mark(self):
+        self.made += 1
+        return self.made
+
+    def has_passed(self, mark):
+        return mark <= self.passed
+
+    def wait(self, mark):
+        self.waits += 1
+        self.passed = max(self.passed, mark)
+
+    def seconds_between(self, start, stop):
+        assert stop <= self.passed, "the device has not been there yet"
+        return float(stop - start)
+
+
+def test_stages_never_wait_for_the_device_until_they_are_asked_for():
+    clock = QueueClock()
+    timer = StageTimer(clock)
+    for _ in range(1000):
+        with timer.stage("backward"), timer.stage("projection"):
+            pass
+    assert clock.waits == 0
+    assert timer.seconds() == {"backward": 2000.0, "projection": 1000.0}
+    assert clock.waits == 1
+    assert timer.seconds() == {"backward": 2000.0, "projection": 1000.0}
+
+
+def test_marks_that_the_device_has_passed_are_not_kept():
+    clock = QueueClock()
+    timer = StageTimer(clock)
+    for _ in range(10_000):
+        with timer.stage("forward"):
+            pass
+        clock.passed = clock.made - 3  # it lags a little behind
+    assert len(timer._marks) < 1000
+    assert timer.seconds() == {"forward": 10_000.0}
+
+
+def test_a_stage_that_runs_counts_once_it_is_over():
+    timer = StageTimer(QueueClock())
+    with timer.stage("forward"):
+        assert timer.seconds() == {}
+        with timer.stage("copy"):
+            pass
+        assert timer.seconds() == {"forward": 1.0, "copy": 1.0}
+    assert timer.seconds() == {"forward": 2.0, "copy": 1.0}
+
+
 def test_threads_beside_each_other_all_count():
     timer = StageTimer()
 
