@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from dtrak_stream.data import ImageShape
 from dtrak_stream.data.samples import Samples
-from dtrak_stream.errors import MemoryLimitError
 from dtrak_stream.features.maker import fingerprint, in_fitting_batches
 from dtrak_stream.gradients import GradientEngine, GradientSlice, GradientTask, residuals
 from dtrak_stream.projectors import Projector
 from dtrak_stream.store import Fingerprint
-from dtrak_stream.support.progress import say
 from dtrak_stream.support.timing import StageTimer
 
 _SCALE_STEP = 16.0
@@ -51,6 +50,7 @@ class Featurizer:
     identity: dict[str, object]
     engine: GradientEngine
     batch_size: int = 64
+    smallest_batch: ClassVar[str] = "one image at one timestep"
 
     @property
     def timer(self) -> StageTimer:
@@ -70,7 +70,7 @@ class Featurizer:
         MemoryLimitError
             If the device has no room for one image at one timestep.
         """
-        return in_fitting_batches(self, self._batch, self._shrink, images, sample_ids)
+        return in_fitting_batches(self, self._batch, images, sample_ids)
 
     def residuals(self, images: Tensor, sample_ids: Sequence[str], /) -> Tensor | None:
         """Return how wrong the model is about images (B, C, H, W), if gradients are of unit length.
@@ -79,11 +79,7 @@ class Featurizer:
         """
         if not self.task.unit_gradients:
             return None
-        # a forward pass alone needs less memory than the features of the same images did
-        rows = [slice(i, i + self.batch_size) for i in range(0, len(images), self.batch_size)]
-        pairs = self.engine.pairs_per_pass
-        parts = [residuals(self.task, images[each], sample_ids[each], pairs) for each in rows]
-        return torch.cat(parts)
+        return in_fitting_batches(self, self._residuals, images, sample_ids)
 
     def fingerprints(
         self, samples: Samples, dtype: str, rows_per_shard: int
@@ -96,6 +92,9 @@ class Featurizer:
     def close(self) -> None:
         """Leave the network as it was found."""
         self.engine.close()
+
+    def _residuals(self, images: Tensor, sample_ids: Sequence[str]) -> Tensor:
+        return residuals(self.task, images, sample_ids, self.engine.pairs_per_pass)
 
     def _batch(self, images: Tensor, sample_ids: Sequence[str]) -> Tensor:
         """Compute one batch; rows that overflow in half precision again with a smaller scale."""
@@ -126,18 +125,11 @@ class Featurizer:
         with timer.stage("copy"):
             return out.cpu()
 
-    def _shrink(self, tried: int, error: RuntimeError) -> None:
-        """Take smaller batches from now on, or fewer timesteps at a time."""
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+    def shrink(self, tried: int) -> bool:
+        """Take smaller batches from now on, and fewer timesteps at a time."""
         pairs = self.engine.pairs_per_pass
-        if tried == 1 and pairs == 1:
-            raise MemoryLimitError(
-                "one image at one timestep does not fit in the memory of the device",
-                where=f"--device {self.device}",
-                remedy="free its memory, or use a smaller --proj-dim, fewer --parameters or "
-                "--device cpu",
-            ) from error
+        if tried == pairs == 1:
+            return False
         self.batch_size = max(1, tried // 2)
         self.engine = self.engine.with_pairs_per_pass(max(1, pairs // 2))
-        say(f"out of memory: going on with batches of {self.batch_size}")
+        return True

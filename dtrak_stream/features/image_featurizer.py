@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from dtrak_stream.data import ImageShape
 from dtrak_stream.data.samples import Samples
-from dtrak_stream.errors import MemoryLimitError
 from dtrak_stream.features.encoder import ImageEncoder
 from dtrak_stream.features.maker import fingerprint, in_fitting_batches
 from dtrak_stream.projectors import Projector
 from dtrak_stream.store import Fingerprint
-from dtrak_stream.support.progress import say
 from dtrak_stream.support.timing import StageTimer
 
 
@@ -48,6 +47,7 @@ class ImageFeaturizer:
     seed: int
     timer: StageTimer = field(repr=False)
     batch_size: int = 64
+    smallest_batch: ClassVar[str] = "one image"
 
     @property
     def width(self) -> int:
@@ -62,7 +62,7 @@ class ImageFeaturizer:
         MemoryLimitError
             If the device has no room for one image.
         """
-        return in_fitting_batches(self, self._batch, self._shrink, images, sample_ids)
+        return in_fitting_batches(self, self._batch, images, sample_ids)
 
     def residuals(self, _images: Tensor, _sample_ids: Sequence[str], /) -> None:
         """Return None: there is no model that could be wrong."""
@@ -104,14 +104,7 @@ class ImageFeaturizer:
         with self.timer.stage("copy"):
             return out.cpu()
 
-    def _shrink(self, tried: int, error: RuntimeError) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        if tried == 1:
-            raise MemoryLimitError(
-                "one image does not fit in the memory of the device",
-                where=f"--device {self.device}",
-                remedy="free its memory, or use a smaller --proj-dim or --device cpu",
-            ) from error
-        self.batch_size = tried // 2
-        say(f"out of memory: going on with batches of {self.batch_size}")
+    def shrink(self, tried: int) -> bool:
+        """Take smaller batches from now on."""
+        self.batch_size = max(1, tried // 2)
+        return tried > 1

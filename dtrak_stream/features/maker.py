@@ -9,7 +9,10 @@ import torch
 from torch import Tensor
 
 from dtrak_stream.data.samples import Samples
+from dtrak_stream.errors import MemoryLimitError
 from dtrak_stream.store import Fingerprint
+from dtrak_stream.support.memory import is_out_of_memory
+from dtrak_stream.support.progress import say
 from dtrak_stream.support.timing import StageTimer
 
 
@@ -72,26 +75,50 @@ def fingerprint(
     )
 
 
+class Shrinkable(Protocol):
+    """What computes rows in batches, and can do with smaller ones.
+
+    Attributes
+    ----------
+    batch_size
+        Samples computed at a time.
+    """
+
+    batch_size: int
+
+    @property
+    def device(self) -> torch.device:
+        """Return where it computes."""
+
+    @property
+    def smallest_batch(self) -> str:
+        """Return, for the user, what cannot be cut any further."""
+
+    def shrink(self, tried: int) -> bool:
+        """Make batches need less than one of `tried` samples did; return whether that can be."""
+
+
 def in_fitting_batches(
-    maker: FeatureMaker,
+    maker: Shrinkable,
     compute: Callable[[Tensor, Sequence[str]], Tensor],
-    shrink: Callable[[int, RuntimeError], None],
     images: Tensor,
     sample_ids: Sequence[str],
 ) -> Tensor:
-    """Compute the rows of `images` (B, ...) in batches of `maker.batch_size`.
+    """Compute the rows of `images` (B, ...) in batches that the device has room for.
 
     Parameters
     ----------
     maker
-        Its batch size is looked up before every batch.
+        Its batch size is looked up before every batch. It shrinks whenever one runs out of memory.
     compute
         Returns (rows, width) for some of the images and ids.
-    shrink
-        Called with the number of images and the error when a batch runs out of memory; makes
-        the next batch need less, or raises.
     images, sample_ids
         The samples.
+
+    Raises
+    ------
+    MemoryLimitError
+        If the smallest batch does not fit.
     """
     done: list[Tensor] = []
     first = 0
@@ -99,14 +126,22 @@ def in_fitting_batches(
         rows = slice(first, first + maker.batch_size)
         try:
             done.append(compute(images[rows], sample_ids[rows]))
-        except RuntimeError as error:
-            if not _is_out_of_memory(error):
+            first = rows.stop
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
                 raise
-            shrink(len(images[rows]), error)
-            continue
-        first = rows.stop
+            _shrink(maker, len(images[rows]), error)
     return torch.cat(done)
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+def _shrink(maker: Shrinkable, tried: int, error: Exception) -> None:
+    if maker.device.type == "cuda":
+        torch.cuda.empty_cache()
+    if not maker.shrink(tried):
+        raise MemoryLimitError(
+            f"{maker.smallest_batch} does not fit in the memory of the device",
+            where=f"--device {maker.device}",
+            remedy="free its memory, or use a smaller --proj-dim, fewer --parameters of a model "
+            "or --device cpu",
+        ) from error
+    say(f"out of memory: going on with batches of {maker.batch_size}")

@@ -15,6 +15,14 @@ _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", re.IGNORECASE)
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 _SHARE_OF_FREE_MEMORY = 0.8
 _STATUS = Path("/proc/self/status")
+_OUT_OF_MEMORY = re.compile(
+    r"out of memory"  # the allocators of torch for GPUs, the CUDA runtime and driver, Triton
+    r"|can't allocate memory"  # the allocator of torch for CPUs
+    r"|_STATUS_ALLOC_FAILED"  # cuDNN, cuBLAS, cuSOLVER, cuSPARSE
+    r"|CUFFT_ALLOC_FAILED"
+    r"|_(DEVICE|HOST)_ALLOCATION_FAILED",  # cuDNN 9, as a kind of internal error
+    re.IGNORECASE,
+)
 
 
 def parse_size(text: str, *, flag: str) -> int:
@@ -49,6 +57,18 @@ def format_enough(size: int) -> str:
     unit = 1024 ** min(4, (max(1, size).bit_length() - 1) // 10)
     tenths = -(-10 * size // unit)  # rounded up: what is asked for must be enough
     return format_size(tenths * unit / 10).replace(" ", "")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether `error` says that memory was wanting, on a CPU or a GPU.
+
+    Libraries of a GPU have no type of error for it, and torch passes on their status by name.
+    An internal error of cuDNN that names no allocation, and a kernel that asks for more shared
+    memory than a multiprocessor has, are not cured by smaller batches, and are none.
+    """
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)) is not None
+    )
 
 
 def usable_memory() -> int:

@@ -172,7 +172,7 @@ def out_of_memory_above(limit, engine):
 
     def small_only(self, images, sample_ids, pairs):
         if len(images) * len(pairs) > limit:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`")
         return noised(self, images, sample_ids, pairs)
 
     return small_only
@@ -193,6 +193,21 @@ def test_out_of_memory_halves_the_batch_and_goes_on(model_folder, images, monkey
     torch.testing.assert_close(featurizer.features(batch, ids), expected, rtol=1e-4, atol=1e-6)
     assert featurizer.batch_size <= max(1, limit // 2)
     torch.testing.assert_close(featurizer.features(batch, ids), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_residuals_that_do_not_fit_are_computed_in_smaller_batches(
+    model_folder, images, monkeypatch
+):
+    options = dataclasses.replace(OPTIONS, timestep_weights="unit-gradient")
+    featurizer = make_featurizer(model_folder, options)
+    source = open_images(images, featurizer.image_shape, visible=False)
+    batch, ids = torch.stack([source.image(i) for i in range(16)]), source.sample_ids(0, 16)
+    expected = featurizer.residuals(batch, ids)
+    monkeypatch.setattr(
+        "dtrak_stream.gradients.task.GradientTask.noised",
+        out_of_memory_above(3, featurizer.engine),
+    )
+    torch.testing.assert_close(featurizer.residuals(batch, ids), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_no_room_for_one_image_is_refused(model_folder, images, monkeypatch):

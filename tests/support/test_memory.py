@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import psutil
 import pytest
+import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.support.memory import format_enough, format_size, parse_size, usable_memory
+from dtrak_stream.support.memory import (
+    format_enough,
+    format_size,
+    is_out_of_memory,
+    parse_size,
+    usable_memory,
+)
 
 sizes = st.integers(0, 2**60) | st.builds(
     lambda power, offset: max(0, 1024**power + offset), st.integers(0, 5), st.integers(-60, 60)
@@ -90,3 +97,42 @@ def test_a_size_to_ask_for_is_enough_and_little_more(size):
 
 def test_usable_memory_leaves_some_to_others():
     assert 0 < usable_memory() < psutil.virtual_memory().total
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("Triton Error [CUDA]: out of memory"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cusolver error: CUSOLVER_STATUS_ALLOC_FAILED"),
+        RuntimeError("cuFFT error: CUFFT_ALLOC_FAILED"),
+    ],
+)
+def test_lack_of_memory_is_recognised_whoever_says_it(error):
+    assert is_out_of_memory(error)
+
+
+def test_lack_of_memory_on_a_cpu_is_recognised():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60)
+    assert is_out_of_memory(caught.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED"),
+        RuntimeError("The size of tensor a (3) must match the size of tensor b (4)"),
+        RuntimeError("out of resource: shared memory, Required: 262144, Hardware limit: 232448"),
+        ValueError("a folder called out of memory"),
+    ],
+)
+def test_other_errors_are_no_lack_of_memory(error):
+    assert not is_out_of_memory(error)
