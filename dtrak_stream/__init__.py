@@ -10,7 +10,8 @@ from dtrak_stream.errors import DtrakStreamError
 from dtrak_stream.exchange import ExportConfig, ImportConfig, export, import_features
 from dtrak_stream.features.gradient_features import FeatureOptions
 from dtrak_stream.featurizing.execution import ExecutionOptions
-from dtrak_stream.featurizing.run import FeaturizeConfig, featurize
+from dtrak_stream.featurizing.options import FeaturizeConfig
+from dtrak_stream.featurizing.run import featurize
 from dtrak_stream.gram import GramConfig, GramOptions, compute_gram
 from dtrak_stream.groups import GroupOptions
 from dtrak_stream.planning import PlanConfig, plan

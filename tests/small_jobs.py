@@ -19,7 +19,7 @@ from PIL import Image
 
 from dtrak_stream.features.gradient_features import FeatureOptions
 from dtrak_stream.featurizing.execution import ExecutionOptions
-from dtrak_stream.featurizing.run import FeaturizeConfig
+from dtrak_stream.featurizing.options import FeaturizeConfig
 from dtrak_stream.store import Fingerprint, read_layout
 from dtrak_stream.support.provenance import flat_options
 from tests.crashing import contents

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dtrak_stream.attribution.configuration import AttributeConfig
 from dtrak_stream.features.options import FeatureOptions
-from dtrak_stream.featurizing.run import FeaturizeConfig
+from dtrak_stream.featurizing.options import FeaturizeConfig
 from dtrak_stream.groups import GroupOptions
 from dtrak_stream.kernel import parse_dampings
 from dtrak_stream.methods import find_method

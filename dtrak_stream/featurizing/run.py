@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import tyro
-
-from dtrak_stream.data import ImageOptions, Images, ImageShape, open_images
+from dtrak_stream.data import Images, ImageShape, open_images
 from dtrak_stream.data.samples import Samples
 from dtrak_stream.features.kinds import open_features
 from dtrak_stream.features.maker import FeatureMaker
-from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.featurizing.execution import Execution, ExecutionOptions, choose_execution
+from dtrak_stream.featurizing.options import FeaturizeConfig, FeaturizeResult
 from dtrak_stream.featurizing.shard_run import ShardRun
-from dtrak_stream.model.loading import EMBEDDED_MODEL
 from dtrak_stream.store import write_joined_view
 from dtrak_stream.store.room import refuse_what_cannot_fit, shard_memory
 from dtrak_stream.store.store_set import StoreSet
@@ -30,56 +25,6 @@ from dtrak_stream.store.upkeep import (
 from dtrak_stream.support.progress import say
 from dtrak_stream.support.provenance import record_run
 from dtrak_stream.support.timing import bottleneck, describe
-
-
-@dataclass(frozen=True)
-class FeaturizeConfig:
-    """Compute the features of images under a diffusion model and store them, resumably.
-
-    Stop it at any moment, even with kill -9, and run the same command again: it goes on with the
-    first missing shard, and the result is the same to the byte.
-    """
-
-    images: str
-    """Images: a folder, FILE.npz:KEY, FILE.npy, FILE.h5:KEY, a datasets folder, parquet, tar, \
-hf:OWNER/NAME or sklearn:digits; [a:b] at the end takes a range."""
-    store: Path
-    """Folder of the feature store to write, or to continue; with --output-function probe(J), \
-folder of the J stores probe-000, probe-001 ..."""
-    model: str = EMBEDDED_MODEL
-    """Diffusers pipeline folder with safetensors (or the small model that comes along). Image \
-features (--output-function pixels, clip) need none."""
-    limit: int | None = None
-    """Use only the first so many images."""
-    trajectory: Path | None = None
-    """Sampling paths of the images, for --output-function trajectory(...): the folder that \
-tools/generate.py --save-trajectory wrote."""
-    redo_corrupt: bool = False
-    """Compute shards again that are truncated or fail their checksum, instead of refusing."""
-    features: tyro.conf.OmitArgPrefixes[FeatureOptions] = field(default_factory=FeatureOptions)
-    execution: tyro.conf.OmitArgPrefixes[ExecutionOptions] = field(default_factory=ExecutionOptions)
-    image_options: tyro.conf.OmitArgPrefixes[ImageOptions] = field(default_factory=ImageOptions)
-    quiet: bool = False
-    """Draw no progress bars."""
-
-
-@dataclass(frozen=True)
-class FeaturizeResult:
-    """What featurizing did.
-
-    Attributes
-    ----------
-    path
-        Folder of the store.
-    quarantined
-        Number of samples without a feature.
-    computed
-        Number of images featurized by this call; 0 if the store was already complete.
-    """
-
-    path: Path
-    quarantined: int
-    computed: int
 
 
 def featurize(config: FeaturizeConfig) -> FeaturizeResult:

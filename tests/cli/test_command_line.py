@@ -29,7 +29,7 @@ from dtrak_stream.cli.command_line import (
 )
 from dtrak_stream.errors import ConfigurationError, InputError, InterruptedRunError
 from dtrak_stream.exchange import ExportConfig, ImportConfig
-from dtrak_stream.featurizing.run import FeaturizeConfig
+from dtrak_stream.featurizing.options import FeaturizeConfig
 from dtrak_stream.generation import GenerationConfig
 from dtrak_stream.gram import GramConfig
 from dtrak_stream.planning import PlanConfig

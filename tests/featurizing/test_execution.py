@@ -14,7 +14,8 @@ from dtrak_stream.errors import ConfigurationError, InterruptedRunError, MemoryL
 from dtrak_stream.features.gradient_features import FeatureOptions, make_featurizer
 from dtrak_stream.features.gradient_featurizer import Featurizer
 from dtrak_stream.featurizing.execution import Execution, ExecutionOptions, choose_execution
-from dtrak_stream.featurizing.run import FeaturizeConfig, featurize
+from dtrak_stream.featurizing.options import FeaturizeConfig
+from dtrak_stream.featurizing.run import featurize
 from dtrak_stream.store import FeatureStore
 from tests.crashing import contents
 

@@ -389,7 +389,7 @@ def test_a_disk_that_fills_up_leaves_no_half_written_file(model_folder, images, 
 
     def run() -> None:
         from dtrak_stream.cli.command_line import run as run_command
-        from dtrak_stream.featurizing.run import FeaturizeConfig
+        from dtrak_stream.featurizing.options import FeaturizeConfig
 
         run_command(FeaturizeConfig, featurize, flags(config))
 

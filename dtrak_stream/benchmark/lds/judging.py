@@ -20,7 +20,8 @@ from dtrak_stream.evaluation.lds import LdsConfig
 from dtrak_stream.evaluation.lds.comparison import damping_groups, relative_damping
 from dtrak_stream.evaluation.lds.judge import Judgement, open_judge
 from dtrak_stream.evaluation.lds.tables import estimate_numbers
-from dtrak_stream.featurizing.run import FeaturizeConfig, featurize
+from dtrak_stream.featurizing.options import FeaturizeConfig
+from dtrak_stream.featurizing.run import featurize
 from dtrak_stream.gram import GramConfig, compute_gram
 from dtrak_stream.methods import find_method
 from dtrak_stream.scoring import ScoreConfig, ScoreOptions, score

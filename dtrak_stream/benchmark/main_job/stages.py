@@ -13,7 +13,7 @@ from dtrak_stream.benchmark.main_job.options import MainJobConfig
 from dtrak_stream.data import open_images
 from dtrak_stream.errors import InputError
 from dtrak_stream.features.gradient_features import FeatureOptions
-from dtrak_stream.featurizing.run import FeaturizeConfig
+from dtrak_stream.featurizing.options import FeaturizeConfig
 from dtrak_stream.gram import GramConfig
 from dtrak_stream.methods import features_of, find_method
 from dtrak_stream.report import ReportConfig
