@@ -27,7 +27,6 @@ source                          what it holds                                   
 """
 
 from dtrak_stream.data.images import Images, open_images
-from dtrak_stream.data.options import ImageOptions
-from dtrak_stream.data.shape import ImageShape
+from dtrak_stream.data.options import ImageOptions, ImageShape
 
 __all__ = ["ImageOptions", "ImageShape", "Images", "open_images"]

@@ -16,6 +16,7 @@ from dtrak_stream.support.progress import progress
 
 _SCAN_BLOCK_BYTES = 16 * 2**20
 _LARGE_SCAN_BYTES = 256 * 2**20
+_HALF_OF_LARGEST = 8  # scikit-learn counts the ink from 0 to 16
 
 
 class Rows(Protocol):
@@ -122,6 +123,16 @@ class ArraySource:
                     where=self._where,
                     remedy="scale floats to [-1, 1] (x / 127.5 - 1), or store uint8",
                 )
+
+
+def open_digits() -> ArraySource:
+    """Open the 1,797 digits, 8x8 grayscale, ink 0 to 16 brought to [-1, 1]."""
+    # Importing scikit-learn takes a second, which only its users should wait for.
+    from sklearn.datasets import load_digits
+
+    ink = load_digits().images  # (1797, 8, 8)
+    images = (ink / _HALF_OF_LARGEST - 1).astype(np.float32)
+    return ArraySource(images, where="sklearn:digits", key="digits")
 
 
 def _first_out_of_range(block: NDArray[np.floating[Any]]) -> tuple[int, float] | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import xxhash
 from natsort import natsort_keygen
 
-from dtrak_stream.data.decoding import IMAGE_SUFFIXES, decode
+from dtrak_stream.data.pixels import IMAGE_SUFFIXES, decode
 from dtrak_stream.data.source import UNREADABLE, Pixels, brief, unreadable
 from dtrak_stream.errors import BadImageError, InputError
 

@@ -13,8 +13,8 @@ from typing import IO, TypeVar
 import datasets
 import xxhash
 
-from dtrak_stream.data.decoding import decode
 from dtrak_stream.data.options import ImageOptions
+from dtrak_stream.data.pixels import decode
 from dtrak_stream.data.source import UNREADABLE, Pixels, brief
 from dtrak_stream.errors import BadImageError, DiskFullError, InputError
 

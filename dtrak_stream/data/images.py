@@ -8,10 +8,9 @@ import numpy as np
 import torch
 import xxhash
 
-from dtrak_stream.data.fitting import cures, fit, native_shape, shape_of
 from dtrak_stream.data.kinds import open_source
-from dtrak_stream.data.options import ImageOptions
-from dtrak_stream.data.shape import ImageShape
+from dtrak_stream.data.options import ImageOptions, ImageShape
+from dtrak_stream.data.pixels import cures, fit, native_shape, shape_of
 from dtrak_stream.data.source import Pixels, Source
 from dtrak_stream.data.spec import parse_spec, require_limit
 from dtrak_stream.errors import BadImageError, InputError, ModelError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dtrak_stream.data.array_files import open_hdf5, open_npy, open_npz
+from dtrak_stream.data.arrays import open_digits
 from dtrak_stream.data.folder import FolderSource
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.places import Place, locate
@@ -19,9 +20,6 @@ def open_source(body: str, options: ImageOptions, *, visible: bool) -> Source:
     """
     place = locate(body)
     if place.kind == "digits":
-        # Importing scikit-learn takes a second, which only its users should wait for.
-        from dtrak_stream.data.digits import open_digits
-
         return open_digits()
     if place.kind == "folder":
         return FolderSource(place.path)

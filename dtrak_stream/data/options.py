@@ -1,4 +1,4 @@
-"""How images are brought to the model's shape: stated once, the same for train and query."""
+"""The shape of images, and how they are brought to it: the same for train and query."""
 
 from __future__ import annotations
 
@@ -6,6 +6,21 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dtrak_stream.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class ImageShape:
+    """What a model wants, or an image has: channels, height and width in pixels."""
+
+    channels: int
+    """Number of channels: 1 grayscale, 3 RGB."""
+    height: int
+    """Number of rows."""
+    width: int
+    """Number of columns."""
+
+    def __str__(self) -> str:
+        return f"{self.channels}x{self.height}x{self.width}"
 
 
 @dataclass(frozen=True)

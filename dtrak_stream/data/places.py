@@ -13,7 +13,7 @@ from typing import Literal
 
 from natsort import natsorted
 
-from dtrak_stream.data.decoding import IMAGE_SUFFIXES
+from dtrak_stream.data.pixels import IMAGE_SUFFIXES
 from dtrak_stream.data.source import unreadable
 from dtrak_stream.errors import InputError
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from dtrak_stream.data import Images, ImageShape
 from dtrak_stream.data.samples import Samples
-from dtrak_stream.data.trajectories import TrajectoryFolder
-from dtrak_stream.data.trajectory_samples import TrajectorySamples
+from dtrak_stream.data.trajectories import TrajectoryFolder, TrajectorySamples
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.gradient_features import make_featurizer
 from dtrak_stream.features.image_features import IMAGE_FEATURES, make_image_featurizer

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from dtrak_stream.data.decoding import decode
+from dtrak_stream.data.pixels import decode
 from dtrak_stream.errors import BadImageError
 
 
