@@ -23,8 +23,8 @@ def write_rankings(path: Path, scores: ScoresFile, top_k: int | None, *, visible
     """Write one line for each training sample in a query's rankings; return the queries without.
 
     Columns: `query_id`, `rank` (1 is the strongest of its list), `train_id`, `score`, `side`
-    (`proponent` if the score is positive, `opponent` if negative, `neutral` at 0; squared and
-    absolute scores tell no side: `unsigned`), `list` (`top` or `bottom`).
+    (`proponent` if the score is positive, `opponent` if negative, `neutral` at 0; `unsigned` if
+    scores were transformed so that they have no sign), `list` (`top` or `bottom`).
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def _checked(top_k: int | None, scores: ScoresFile) -> int:
 
 def _lines(scores: ScoresFile, query: int, count: int, ids: NDArray[np.bytes_]) -> Iterator[Line]:
     name = scores.query_id(query)
-    signed = scores.attributes["transform"] == "none"
+    signed = scores.has_sign
     for end, ranked in (
         ("top", scores.top(query, count)),
         ("bottom", scores.bottom(query, count)),

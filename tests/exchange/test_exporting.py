@@ -195,9 +195,10 @@ def test_the_table_lists_who_is_a_proponent_and_who_an_opponent(tmp_path, scored
     assert np.array_equal(shown.astype(np.float32), read(attribution.out)["top_score"][0, :3])
 
 
-def test_a_side_is_that_of_the_score_wherever_it_is_listed(tmp_path, scored):
+@pytest.mark.parametrize("transform", ["none", "signed-square"])
+def test_a_side_is_that_of_the_score_wherever_it_is_listed(tmp_path, scored, transform):
     attribution, _ = scored
-    attribution.score(damping="abs:500", top_k=24)
+    attribution.score(damping="abs:500", top_k=24, transform=transform)
     exported_scores(attribution.out, tmp_path / "s.csv")
     for line in lines_of(tmp_path / "s.csv"):
         assert line["side"] == ("proponent" if float(line["score"]) > 0 else "opponent")
