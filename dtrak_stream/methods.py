@@ -14,7 +14,6 @@ from dtrak_stream.objective.output_functions import interpolation_eta
 from dtrak_stream.objective.timesteps import DEFAULT_TIMESTEPS
 
 Needs = Literal["gradients", "pixels", "clip", "trajectory", "unit-gradients", "subsets"]
-Normalisation = Literal["none", "cosine", "relative-if", "renorm", "leverage"]
 
 NEEDS: dict[Needs, str] = {
     "gradients": "gradients of queries and training samples",
@@ -52,12 +51,12 @@ class Method:
     uses_kernel
         Whether features go through K^-1 = (Phi^T Phi + lambda I)^-1.
     normalisation
-        What scores are divided by. `cosine`: the lengths of both features. `relative-if`:
-        ||K^-1 phi_n||. `renorm`: ||phi_n||. `leverage`: (1 - h_n) / r_n.
+        What scores are divided by: a row of the table in `scoring.normalisation`.
     cost
         What it costs besides one pass over the features; p parameters, T timesteps.
     transform
-        What the method itself does to the score; where it squares, no other transform is taken.
+        What the method itself does to the score: a row of the table in `scoring.transforms`. Where
+        it does something, no other transform is taken.
     query_output_function
         What the features of queries are of, where it is not what those of training samples are.
     timesteps, proj_dim
@@ -71,7 +70,7 @@ class Method:
     output_function: str
     output_functions: tuple[str, ...]
     uses_kernel: bool
-    normalisation: Normalisation
+    normalisation: str
     cost: str
     transform: str = "none"
     query_output_function: str | None = None

@@ -134,7 +134,7 @@ def _seconds(planned: PlannedScores, speed: ArithmeticSpeed) -> Iterator[float]:
     samples, queries, size = len(train), len(planned.query), work.gram_size
     terms = planned.stores * (3 if planned.config.score_options.error_bars else 1)
     yield terms * _kernel_flops(planned) / speed.double
-    solved = queries + (samples if work.normalisation in ("relative-if", "leverage") else 0)
+    solved = queries + (samples if work.normalisation.needs_solves else 0)
     yield terms * lambdas * solved * 4 * size**2 / speed.double
     yield terms * lambdas * 2 * queries * samples * train.proj_dim / speed.single
     on_disk = bytes_on_disk(train.fingerprint, train.layout.num_shards)

@@ -15,7 +15,7 @@ from dtrak_stream.scoring.blocks import DotProducts, DualScores, PrimalScores, S
 from dtrak_stream.scoring.ensemble import Ensemble, Model
 from dtrak_stream.scoring.halves import HALVES, HalfSketch, half_gram
 from dtrak_stream.scoring.kernel import KernelFacts, KernelMaker
-from dtrak_stream.scoring.normalisation import TrainFactors, inverse_lengths
+from dtrak_stream.scoring.normalisation import NORMALISATIONS, TrainingSide
 from dtrak_stream.scoring.plan import Solver
 from dtrak_stream.scoring.transforms import Transform
 from dtrak_stream.store import FeatureStore
@@ -89,14 +89,13 @@ class MemberScores:
     def __init__(self, member: Member, method: Method, kernel: DampedKernel | None) -> None:
         model = member.model
         self._model, self._kernel = model, kernel
-        self._normalisation = method.normalisation
-        self._factors = TrainFactors(method.normalisation, model.train, kernel, model.gram)
+        self._normalisation = NORMALISATIONS[method.normalisation]
+        self._training = TrainingSide(model.train, kernel, model.gram)
 
     def blocks(self, queries: range) -> ScoreBlocks:
         """Return what scores consecutive queries."""
-        model, features = self._model, self._model.query.rows(queries)
-        if self._normalisation == "cosine":
-            features *= inverse_lengths(features)[:, None].astype(np.float32)
+        model = self._model
+        features = self._normalisation.queries(model.query.rows(queries))
         if self._kernel is None or model.gram is None:
             return DotProducts(features, model.train)
         return _FORMS[model.gram.form](features, self._kernel, model.train)
@@ -106,13 +105,14 @@ class MemberScores:
 
         They are the same for all blocks of queries: what took a solve is kept under `name`.
         """
-        if self._normalisation == "none":
+        normalisation = self._normalisation
+        if normalisation.of_training is None:
             return None
-        if self._normalisation in ("cosine", "renorm"):
-            return self._factors.of_rows(rows).astype(np.float32)
+        if not normalisation.needs_solves:
+            return normalisation.factors(self._training, rows).astype(np.float32)
         kept = checkpoints.load(name)
         if kept is None:
-            kept = {"factors": self._factors.of_rows(rows)}
+            kept = {"factors": normalisation.factors(self._training, rows)}
             checkpoints.save(name, **kept)
         return kept["factors"].astype(np.float32)
 

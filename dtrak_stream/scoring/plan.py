@@ -10,8 +10,8 @@ from dtrak_stream.errors import MemoryLimitError
 from dtrak_stream.gram import GramForm, GramPlan, GramRows
 from dtrak_stream.gram.rows import ROW_BLOCK_BYTES
 from dtrak_stream.kernel import EXACT_SIZE, PROBES, DampingChoices
-from dtrak_stream.methods import Method, Normalisation
-from dtrak_stream.scoring.normalisation import ROWS_AT_A_TIME
+from dtrak_stream.methods import Method
+from dtrak_stream.scoring.normalisation import NORMALISATIONS, ROWS_AT_A_TIME, Normalisation
 from dtrak_stream.scoring.options import ScoreOptions
 from dtrak_stream.store import FeatureStore
 from dtrak_stream.store.reader import BLOCK_BYTES
@@ -73,7 +73,7 @@ class ScoreWork:
     dampings: DampingChoices | None
     gram_size: int = 0
     form: GramForm = "primal"
-    normalisation: Normalisation = "none"
+    normalisation: Normalisation = NORMALISATIONS["none"]
     sums: int = 0
 
     @property
@@ -87,8 +87,8 @@ class ScoreWork:
             return ("none",)
         first: Solver = "eigenvectors" if self.dampings.several else "cholesky"
         # a solve for every training sample would be a pass over the matrix for every few of them
-        in_memory_only = self.normalisation in ("relative-if", "leverage")
-        if self.dampings.whole_path or in_memory_only or self.gram_size <= EXACT_SIZE:
+        in_memory_only = self.dampings.whole_path or self.normalisation.needs_solves
+        if in_memory_only or self.gram_size <= EXACT_SIZE:
             return (first,)
         return (first, "conjugate gradients")
 
@@ -119,7 +119,7 @@ def score_work(
         dampings,
         gram_size=max((gram.size for gram in grams), default=0),
         form=grams[0].form if grams else "primal",
-        normalisation=method.normalisation,
+        normalisation=NORMALISATIONS[method.normalisation],
         sums=variants if variants * stores > 1 else 0,
     )
 
@@ -189,8 +189,8 @@ def _too_small(work: ScoreWork, needed: int, memory_limit: int) -> MemoryLimitEr
 
 def _shared_bytes(train: FeatureStore, work: ScoreWork, solver: Solver, part_rows: int) -> int:
     blocks = 2 * min(BLOCK_BYTES, 4 * train.proj_dim * train.fingerprint.rows_per_shard)
-    factors = 2 * 8 * work.lambdas * part_rows if work.normalisation != "none" else 0
-    if work.normalisation in ("relative-if", "leverage"):
+    factors = 2 * 8 * work.lambdas * part_rows if work.normalisation.of_training else 0
+    if work.normalisation.needs_solves:
         length = train.proj_dim if work.form == "primal" else work.gram_size
         rows = min(ROWS_AT_A_TIME, part_rows)
         factors += 8 * rows * length * (4 + 3 * work.lambdas)  # right sides, solutions, products

@@ -16,8 +16,8 @@ from dtrak_stream.scoring.configuration import ScoreConfig, ScoreResult
 from dtrak_stream.scoring.ensemble import Ensemble, open_ensemble
 from dtrak_stream.scoring.halves import refuse_without_halves
 from dtrak_stream.scoring.members import kernel_facts, members_of
+from dtrak_stream.scoring.normalisation import NORMALISATIONS
 from dtrak_stream.scoring.plan import ScorePlan, plan_scores, score_work
-from dtrak_stream.scoring.residuals import residuals
 from dtrak_stream.scoring.scorer import Scorer
 from dtrak_stream.scoring.transforms import Transform, transform_of
 from dtrak_stream.scoring.writer import (
@@ -201,8 +201,7 @@ def prepare(config: ScoreConfig, images: ImageOptions | None = None) -> ScoreRun
     for model in ensemble.models:
         if options.error_bars:
             refuse_without_halves(model.train.fingerprint.projector, model.train.proj_dim)
-        if method.normalisation == "leverage":
-            residuals(model.train)
+        NORMALISATIONS[method.normalisation].refuse_without_residuals(model.train, method.name)
     groups = _group_sums(config, ensemble, images, limit)
     plan = _plan(config, method, dampings, ensemble, groups, limit)
     return ScoreRun(config, method, transform, dampings, ensemble, plan, limit, groups)

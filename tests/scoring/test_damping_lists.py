@@ -13,6 +13,7 @@ from dtrak_stream.gram import GramRows
 from dtrak_stream.kernel import PATH, parse_dampings
 from dtrak_stream.methods import METHODS
 from dtrak_stream.scoring import ScoresFile
+from dtrak_stream.scoring.normalisation import NORMALISATIONS
 from dtrak_stream.store import FeatureStore
 from tests.scoring.conftest import (
     attributes,
@@ -161,7 +162,7 @@ def test_a_matrix_that_does_not_fit_in_memory_is_read_in_blocks(
 @pytest.mark.parametrize("method", ["relative-if", "das"])
 def test_a_solve_for_every_sample_needs_the_matrix_in_memory(tmp_path, large, method):
     work = plan_module.ScoreWork(
-        parse_dampings("0.1"), 100, normalisation=METHODS[method].normalisation
+        parse_dampings("0.1"), 100, normalisation=NORMALISATIONS[METHODS[method].normalisation]
     )
     assert work.solvers() == ("cholesky",)
 

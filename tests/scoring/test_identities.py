@@ -10,7 +10,7 @@ from dtrak_stream.gram import GramRows
 from dtrak_stream.kernel import CholeskyKernel, Damping, exact_spectrum
 from dtrak_stream.model.schedule import DDPMSchedule
 from dtrak_stream.objective.output_functions import OutputFunction
-from dtrak_stream.scoring.normalisation import TrainFactors
+from dtrak_stream.scoring.normalisation import NORMALISATIONS, TrainingSide
 from tests.scoring.conftest import attribution_of, close, whole_numbers
 
 TRAIN, QUERY = whole_numbers(24, 64), whole_numbers(5, 64, 1)
@@ -69,19 +69,19 @@ def in_float64(folder, form, damping):
     gram = GramRows.open(run.gram)
     matrix = gram.matrix()
     kernel = CholeskyKernel(matrix.copy(), Damping(damping, damping, 1.0), exact_spectrum(matrix))
-    return lambda normalisation: TrainFactors(normalisation, run.train, kernel, gram)
+    return TrainingSide(run.train, kernel, gram)
 
 
 @pytest.mark.parametrize("damping", [1.0, 300.0, 1e7])
 def test_leverage_and_relative_if_are_the_same_in_both_forms(tmp_path, damping):
     primal, dual = (in_float64(tmp_path / form, form, damping) for form in ("primal", "dual"))
     rows = range(24)
-    lengths = [form("relative-if").of_rows(rows)[0] for form in (primal, dual)]
+    lengths = [NORMALISATIONS["relative-if"].factors(form, rows)[0] for form in (primal, dual)]
     assert np.allclose(lengths[0], lengths[1], rtol=1e-9)
     phi = TRAIN.astype(np.float64)
     inverse = np.linalg.inv(phi.T @ phi + damping * np.eye(64))
     assert np.allclose(1 / lengths[0], np.linalg.norm(phi @ inverse, axis=1), rtol=1e-9)
-    leverages = [form("leverage").leverages(rows)[0] for form in (primal, dual)]
+    leverages = [form.leverages(rows)[0] for form in (primal, dual)]
     assert np.allclose(leverages[0], leverages[1], rtol=1e-9)
     assert np.allclose(leverages[0], np.einsum("nk,kl,nl->n", phi, inverse, phi), rtol=1e-9)
     for leverage in leverages:
@@ -93,4 +93,4 @@ def test_the_leverages_sum_to_the_effective_degrees_of_freedom(tmp_path):
     form = in_float64(tmp_path, "dual", 300.0)
     eigenvalues = np.linalg.eigvalsh(TRAIN.astype(np.float64) @ TRAIN.T)
     expected = (eigenvalues / (eigenvalues + 300.0)).sum()
-    assert form("leverage").leverages(range(24)).sum() == pytest.approx(expected)
+    assert form.leverages(range(24)).sum() == pytest.approx(expected)
