@@ -17,7 +17,7 @@ from dtrak_stream.errors import CorruptFileError
 from dtrak_stream.support.durable import write_bytes
 
 PAGE = 4096
-_LARGEST_STORED = 2.0**15
+_LARGEST_EXPONENT = 15  # the largest entry of a stored row is at most 2**15
 _DATASETS = ("features", "scale", "sample_id", "norm")
 _OPTIONAL = ("residual",)
 
@@ -110,9 +110,9 @@ def pack_rows(
 
 def _row_scales(features: FloatArray) -> FloatArray:
     largest = np.abs(features).max(axis=1, initial=0.0)
-    _, exponent = np.frexp(largest / _LARGEST_STORED)
+    _, exponent = np.frexp(largest)
     # a row of subnormal floats would ask for a scale that is itself no normal float
-    scale = np.ldexp(np.float32(1), np.maximum(exponent, -125))
+    scale = np.ldexp(np.float32(1), np.maximum(exponent - _LARGEST_EXPONENT, -125))
     return np.where(largest > 0, scale, np.float32(1)).astype(np.float32)
 
 
