@@ -17,6 +17,7 @@ from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
 from dtrak_stream.objective.timesteps import choose_timesteps
+from dtrak_stream.support.device import on_device
 
 Losses = NDArray[np.float64]
 
@@ -116,7 +117,7 @@ class LossMeter:
             shape, sample_id="", pairs=pairs, device=images.device
         )
         rows, count = noise.repeat_interleave(len(images), dim=0), len(pairs)  # (P * B, C, H, W)
-        times = torch.tensor([t for t, _ in pairs], device=images.device)
+        times = on_device([t for t, _ in pairs], images.device)
         times = times.repeat_interleave(len(images))  # (P * B,)
         schedule = self.denoiser.schedule
         noisy, target = schedule.noisy_and_target(images.repeat(count, 1, 1, 1), rows, times)

@@ -16,6 +16,7 @@ from dtrak_stream.gradients.stream import GradientSlice, Receiver
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
+from dtrak_stream.support.device import on_device
 from dtrak_stream.support.timing import StageTimer
 
 Pairs = tuple[tuple[int, int], ...]
@@ -150,7 +151,7 @@ class GradientTask:
         reference = next(iter(self.parameters.values()))
         device, dtype = reference.device, reference.dtype
         with self.timer.stage("noise"):
-            timesteps = torch.tensor([t for t, _ in pairs], device=device).repeat(len(images))
+            timesteps = on_device([t for t, _ in pairs], device).repeat(len(images))
             repeated = self.at_pairs(images.to(device=device, dtype=dtype), pairs)
             noise = self._noise(repeated, sample_ids, pairs).to(dtype)  # (B * pairs, C, H, W)
             noisy, target = self.denoiser.schedule.noisy_and_target(repeated, noise, timesteps)
@@ -238,8 +239,10 @@ class TrajectoryTask(GradientTask):
     def at_pairs(self, images: Tensor, pairs: Pairs) -> Tensor:
         """Return the image of each sample at the timestep of each pair: (B * pairs, C, H, W)."""
         apart = images.reshape(len(images), len(self.timesteps), -1, *images.shape[2:])
-        places = [self.timesteps.index(timestep) for timestep, _ in pairs]
-        return apart[:, places].flatten(0, 1)  # (B, pairs, C, H, W) -> (B * pairs, C, H, W)
+        places = on_device([self.timesteps.index(timestep) for timestep, _ in pairs], images.device)
+        return apart.index_select(1, places).flatten(
+            0, 1
+        )  # (B, pairs, C, H, W) -> (B * pairs, C, H, W)
 
 
 def inverse_length(length: Tensor, share: float) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
@@ -10,6 +10,7 @@ import xxhash
 from torch import Tensor
 
 from dtrak_stream.errors import ModelError
+from dtrak_stream.support.device import moved
 
 if TYPE_CHECKING:  # importing it takes longer than all else together: only who loads a model does
     from diffusers import DDPMScheduler
@@ -79,6 +80,9 @@ class DDPMSchedule:
     alphas_cumprod: Tensor
     betas: Tensor
     prediction_type: PredictionType
+    _elsewhere: dict[torch.device, tuple[Tensor, Tensor]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @classmethod
     def of(cls, scheduler: DDPMScheduler) -> DDPMSchedule:
@@ -117,7 +121,8 @@ class DDPMSchedule:
         x_t = sqrt(abar_t) x + sqrt(1 - abar_t) eps (Ho et al. 2020, eq. 4); the target is eps,
         v = sqrt(abar_t) eps - sqrt(1 - abar_t) x (Salimans and Ho 2022, appendix D), or x.
         """
-        kept = self.alphas_cumprod[timesteps.cpu()].to(noise.device)[:, None, None, None]
+        kept, _ = self._at(timesteps)
+        kept = kept[:, None, None, None]  # (B,) -> (B, 1, 1, 1)
         signal, spread = kept.sqrt().to(noise.dtype), (1 - kept).sqrt().to(noise.dtype)
         noisy = signal * image + spread * noise
         if self.prediction_type == "epsilon":
@@ -131,7 +136,7 @@ class DDPMSchedule:
 
         eps_hat - eps is sqrt(abar_t) (v_hat - v), or -sqrt(abar_t / (1 - abar_t)) (x_hat - x).
         """
-        kept, beta = self.alphas_cumprod[timesteps.cpu()], self.betas[timesteps.cpu()]
+        kept, beta = self._at(timesteps)
         weight = beta / (2 * (1 - beta) * (1 - kept))
         noise_error = {
             "epsilon": torch.ones_like(kept),
@@ -139,3 +144,11 @@ class DDPMSchedule:
             "sample": kept / (1 - kept),
         }
         return weight * noise_error[self.prediction_type]
+
+    def _at(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+        """Return abar_t and beta_t (B,), looked up where `timesteps` (B,) are."""
+        device = timesteps.device
+        if device not in self._elsewhere:
+            self._elsewhere[device] = moved(self.alphas_cumprod, device), moved(self.betas, device)
+        kept, beta = self._elsewhere[device]
+        return kept[timesteps], beta[timesteps]
