@@ -44,11 +44,15 @@ def make_task(model: str, options: FeatureOptions) -> GradientTask:
     denoiser = load_denoiser(model, device=device)
     parameters = choose_parameters(denoiser.network, options.parameters)
     first, *others = _output_functions(options, denoiser.schedule)
+    timesteps = choose_timesteps(
+        options.timesteps or DEFAULT_TIMESTEPS, denoiser.schedule.num_timesteps
+    )
+    first.refuse_timesteps(timesteps)
     return GradientTask(
         denoiser,
         parameters,
         first,
-        choose_timesteps(options.timesteps or DEFAULT_TIMESTEPS, denoiser.schedule.num_timesteps),
+        timesteps,
         ImageNoise(options.seed, options.noise),
         options.noise_draws,
         tuple(others),

@@ -59,7 +59,7 @@ class NoiseSchedule(Protocol):
         Returns
         -------
         Tensor
-            (B,) float64.
+            (B,) float64; not finite at a timestep where the bound has no such term.
         """
 
 
@@ -135,15 +135,19 @@ class DDPMSchedule:
         """Return w_t = beta_t / (2 alpha_t (1 - abar_t)) of the noise error that the output's is.
 
         eps_hat - eps is sqrt(abar_t) (v_hat - v), or -sqrt(abar_t / (1 - abar_t)) (x_hat - x).
+        Where nothing of the image is kept (a terminal signal-to-noise ratio of zero), alpha_t and
+        abar_t are 0 and their ratio is abar_(t-1): v and x have a finite weight there, and noise,
+        whose error says nothing of the image, has none.
         """
         kept, beta = self._at(timesteps)
-        weight = beta / (2 * (1 - beta) * (1 - kept))
-        noise_error = {
-            "epsilon": torch.ones_like(kept),
-            "v_prediction": kept,
-            "sample": kept / (1 - kept),
+        alpha = 1 - beta
+        kept_before = torch.where(alpha == 0, self._at(timesteps - 1)[0], kept / alpha)
+        noise_error_by_alpha = {
+            "epsilon": 1 / alpha,
+            "v_prediction": kept_before,
+            "sample": kept_before / (1 - kept),
         }
-        return weight * noise_error[self.prediction_type]
+        return beta / (2 * (1 - kept)) * noise_error_by_alpha[self.prediction_type]
 
     def _at(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         """Return abar_t and beta_t (B,), looked up where `timesteps` (B,) are."""

@@ -7,8 +7,9 @@ what the denoiser answers, `target` what it is trained to answer.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -96,6 +97,25 @@ class OutputFunction:
         if self.name == "elbo":
             values = values * self.schedule.elbo_weight(timesteps).to(values)
         return values
+
+    def refuse_timesteps(self, timesteps: Sequence[int]) -> None:
+        """Refuse timesteps at which f is not defined.
+
+        Raises
+        ------
+        ConfigurationError
+            Naming the first of them.
+        """
+        if self.name != "elbo":
+            return
+        weights = self.schedule.elbo_weight(torch.tensor(timesteps)).tolist()
+        for timestep, weight in zip(timesteps, weights, strict=True):
+            if not math.isfinite(weight):
+                raise ConfigurationError(
+                    f"has no finite weight at timestep {timestep} of this model",
+                    where="--output-function elbo",
+                    remedy="name timesteps without it (--timesteps list:...), or use simple",
+                )
 
 
 def interpolation_eta(name: str) -> float:

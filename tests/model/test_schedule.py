@@ -46,6 +46,27 @@ def test_elbo_weight_of_each_timestep_is_the_formula(prediction_type):
         assert schedule.elbo_weight(torch.tensor([t])).item() == pytest.approx(weight, rel=1e-12)
 
 
+@pytest.mark.parametrize("prediction_type", ["v_prediction", "sample"])
+def test_elbo_weight_where_nothing_is_kept_is_the_limit_of_the_formula(prediction_type):
+    scheduler = DDPMScheduler(rescale_betas_zero_snr=True, prediction_type=prediction_type)
+    assert scheduler.alphas_cumprod[-1] == 0
+    before = float(scheduler.alphas_cumprod[-2])
+    limits = []
+    for alpha in (1e-6, 1e-9):  # of the last timestep, in float64
+        beta, kept = 1 - alpha, alpha * before
+        error = {"v_prediction": kept, "sample": kept / (1 - kept)}[prediction_type]
+        limits.append(beta / (2 * alpha * (1 - kept)) * error)
+    assert limits[0] == pytest.approx(limits[1], rel=1e-5)
+    weight = DDPMSchedule.of(scheduler).elbo_weight(torch.tensor([999])).item()
+    assert weight == pytest.approx(limits[1], rel=1e-6)
+
+
+def test_elbo_has_no_weight_for_noise_where_nothing_is_kept():
+    schedule = DDPMSchedule.of(DDPMScheduler(rescale_betas_zero_snr=True))
+    weights = schedule.elbo_weight(torch.tensor([998, 999]))
+    assert weights.isfinite().tolist() == [True, False]
+
+
 def test_the_embedded_model_is_called_as_in_stores_of_earlier_versions():
     found = load_denoiser(EMBEDDED_MODEL).identity
     assert found == "UNet2DModel predicting epsilon, schedule d2d08d60897d16fb"

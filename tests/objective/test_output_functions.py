@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
-from diffusers import DDPMScheduler
+from diffusers import DDPMPipeline, DDPMScheduler
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.featurizing.run import featurize
 from dtrak_stream.model.schedule import DDPMSchedule
 from dtrak_stream.objective.output_functions import OutputFunction
+from dtrak_stream.store import FeatureStore
+from tests.conftest import build_unet
+from tests.small_jobs import random_pixels, save_images, small_job
 
 
 def schedule(prediction_type="epsilon"):
@@ -121,3 +125,28 @@ def test_gradient_of_the_norm_of_a_zero_output_is_finite():
 def test_unknown_output_function_is_refused(name):
     with pytest.raises(ConfigurationError, match="simple, elbo, square"):
         OutputFunction(name, schedule())
+
+
+def zero_terminal_model(folder, prediction_type):
+    scheduler = DDPMScheduler(rescale_betas_zero_snr=True, prediction_type=prediction_type)
+    DDPMPipeline(build_unet(), scheduler).save_pretrained(folder)
+    return str(folder)
+
+
+def elbo_job(tmp_path, prediction_type):
+    model = zero_terminal_model(tmp_path / "m", prediction_type)
+    images = save_images(tmp_path / "images", random_pixels(2))
+    return small_job(model, images, tmp_path / "s", output_function="elbo", timesteps="list:0,999")
+
+
+def test_elbo_of_noise_where_nothing_is_kept_is_refused_before_any_work(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"timestep 999 .*--timesteps list:"):
+        featurize(elbo_job(tmp_path, "epsilon"))
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize("prediction_type", ["v_prediction", "sample"])
+def test_elbo_where_nothing_is_kept_gives_every_sample_a_feature(tmp_path, prediction_type):
+    job = elbo_job(tmp_path, prediction_type)
+    assert featurize(job).quarantined == 0
+    assert FeatureStore.open(job.store).rows(range(2)).any(axis=1).all()
