@@ -20,6 +20,8 @@ from dtrak_stream.scoring import ScoreConfig, ScoreOptions, ScoresFile, score
 from dtrak_stream.store import FeatureStore
 from dtrak_stream.verification import VerifyConfig, verify
 
+__version__ = "0.1.0"
+
 __all__ = [
     "AttributeConfig",
     "AttributeResult",

@@ -1,7 +1,6 @@
 """The main job: attribute a model's outputs to its training images, end to end."""
 
-from dtrak_stream.attribution import AttributeConfig, attribute
-from dtrak_stream.cli.method_list import run_or_list
+from dtrak_stream.cli.main import run_tool
 
 if __name__ == "__main__":
-    run_or_list(AttributeConfig, attribute)
+    run_tool("attribute")

@@ -1,7 +1,6 @@
 """Remove the proponents of generated images, retrain, and generate the images again."""
 
-from dtrak_stream.cli.command_line import run
-from dtrak_stream.evaluation.counterfactual import CounterfactualConfig, counterfactual
+from dtrak_stream.cli.main import run_tool
 
 if __name__ == "__main__":
-    run(CounterfactualConfig, counterfactual)
+    run_tool("counterfactual")

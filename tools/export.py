@@ -1,7 +1,6 @@
 """Write features or scores for other programs."""
 
-from dtrak_stream.cli.command_line import run
-from dtrak_stream.exchange import ExportConfig, export
+from dtrak_stream.cli.main import run_tool
 
 if __name__ == "__main__":
-    run(ExportConfig, export)
+    run_tool("export")

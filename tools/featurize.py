@@ -1,8 +1,6 @@
 """Compute the features of images and store them."""
 
-from dtrak_stream.cli.command_line import run
-from dtrak_stream.featurizing.options import FeaturizeConfig
-from dtrak_stream.featurizing.run import featurize
+from dtrak_stream.cli.main import run_tool
 
 if __name__ == "__main__":
-    run(FeaturizeConfig, featurize)
+    run_tool("featurize")

@@ -1,7 +1,6 @@
-"""Generate images from a trained diffusion model: see `--help`."""
+"""Generate images from a trained diffusion model."""
 
-from dtrak_stream.cli.command_line import run
-from dtrak_stream.generation import GenerationConfig, generate
+from dtrak_stream.cli.main import run_tool
 
 if __name__ == "__main__":
-    run(GenerationConfig, generate)
+    run_tool("generate")

@@ -1,7 +1,6 @@
 """Compute the Gram matrix of a feature store."""
 
-from dtrak_stream.cli.command_line import run
-from dtrak_stream.gram import GramConfig, compute_gram
+from dtrak_stream.cli.main import run_tool
 
 if __name__ == "__main__":
-    run(GramConfig, compute_gram)
+    run_tool("gram")

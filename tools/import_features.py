@@ -1,7 +1,6 @@
 """Bring features that another program computed into a store."""
 
-from dtrak_stream.cli.command_line import run
-from dtrak_stream.exchange import ImportConfig, import_features
+from dtrak_stream.cli.main import run_tool
 
 if __name__ == "__main__":
-    run(ImportConfig, import_features)
+    run_tool("import-features")

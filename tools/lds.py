@@ -1,7 +1,6 @@
 """Judge scores by retrained models: the linear datamodeling score."""
 
-from dtrak_stream.cli.command_line import run
-from dtrak_stream.evaluation.lds import LdsConfig, lds
+from dtrak_stream.cli.main import run_tool
 
 if __name__ == "__main__":
-    run(LdsConfig, lds)
+    run_tool("lds")

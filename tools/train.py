@@ -1,7 +1,6 @@
-"""Train an unconditional diffusion model from scratch: see `--help`."""
+"""Train an unconditional diffusion model from scratch."""
 
-from dtrak_stream.cli.command_line import run
-from dtrak_stream.training import TrainingConfig, train
+from dtrak_stream.cli.main import run_tool
 
 if __name__ == "__main__":
-    run(TrainingConfig, train)
+    run_tool("train")

@@ -1,7 +1,6 @@
 """Check that everything in a run folder is whole and belongs together."""
 
-from dtrak_stream.cli.command_line import run
-from dtrak_stream.verification import VerifyConfig, verify
+from dtrak_stream.cli.main import run_tool
 
 if __name__ == "__main__":
-    run(VerifyConfig, verify)
+    run_tool("verify")

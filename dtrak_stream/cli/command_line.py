@@ -1,39 +1,24 @@
-"""The command line: options and YAML from the configuration dataclasses, exit codes, Ctrl-C.
+"""What a command is to a shell: one line that says how it ended, an exit code, Ctrl-C.
 
 Exit codes: 0 done, 2 bad input or refused, 3 done with quarantined samples, 130 interrupted.
 """
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import io
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn, Protocol, TypeVar, get_type_hints
+from typing import NoReturn, Protocol, TypeVar
 
-import tyro
-import yaml
-
-from dtrak_stream.errors import ConfigurationError, DtrakStreamError, InputError
-from dtrak_stream.support.provenance import RECORD_KEY
+from dtrak_stream.errors import DtrakStreamError
+from dtrak_stream.support.configuration import parse
 
 EXIT_DONE = 0
 EXIT_REFUSED = 2
 EXIT_QUARANTINED = 3
 EXIT_INTERRUPTED = 130
-
-_CONFIG_HELP = (
-    "Every option may also stand in a YAML file (`option-name: value`), given with "
-    "--config FILE.yaml; flags on the command line win. The config.yaml that a run writes is "
-    "such a file."
-)
-
-_ON, _OFF = {"true", "yes", "on"}, {"false", "no", "off"}
-_FRAME, _TITLE = "─│╭╮╰╯ ", "╭"
 
 Config = TypeVar("Config")
 
@@ -59,7 +44,7 @@ def run(
     arguments: Sequence[str] | None = None,
     *,
     program: str | None = None,
-) -> None:
+) -> NoReturn:
     """Parse the command line into `config_type`, run `stage`, print its path, exit.
 
     Parameters
@@ -75,39 +60,6 @@ def run(
     """
     given = sys.argv[1:] if arguments is None else arguments
     sys.exit(exit_code(lambda: stage(parse(config_type, given, program=program))))
-
-
-def parse(
-    config_type: type[Config], arguments: Sequence[str], *, program: str | None = None
-) -> Config:
-    """Turn a command line, with any `--config FILE.yaml` expanded, into a configuration.
-
-    Raises
-    ------
-    InputError
-        If the YAML file is missing or is not a mapping of options.
-    ConfigurationError
-        If there is no such option, or it cannot have such a value.
-    """
-    expanded = _expand_config(arguments, _switches(config_type))
-    description = f"{config_type.__doc__ or ''}\n\n{_CONFIG_HELP}"
-    complaint = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(complaint):
-            return tyro.cli(config_type, args=expanded, description=description, prog=program)
-    except SystemExit as stop:
-        if not stop.code:
-            raise  # --help
-        _refuse(complaint.getvalue())
-
-
-def _refuse(complaint: str) -> NoReturn:
-    """Say in one line what the parser said in a framed box."""
-    lines = [line.strip(_FRAME) for line in complaint.splitlines() if line[:1] != _TITLE]
-    words = " ".join(line for line in lines if line)
-    for asides in ("Argument helptext:", "For full helptext"):
-        words = words.partition(asides)[0].strip(" .")
-    raise ConfigurationError(words, where="command line", remedy="run with --help for all options")
 
 
 def exit_code(work: Callable[[], Outcome]) -> int:
@@ -140,74 +92,3 @@ def exit_code(work: Callable[[], Outcome]) -> int:
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
-
-
-def _switches(config_type: type) -> set[str]:
-    """Return the flags that are either on or off, in groups of options too."""
-    flags: set[str] = set()
-    for name, kind in get_type_hints(config_type).items():
-        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-            flags |= _switches(kind)
-        elif kind is bool:
-            flags.add(name.replace("_", "-"))
-    return flags
-
-
-def _expand_config(arguments: Sequence[str], switches: set[str]) -> list[str]:
-    """Replace `--config FILE` by the options in FILE, placed first so that flags override them."""
-    from_file: list[str] = []
-    from_flags: list[str] = []
-    waiting = iter(arguments)
-    for argument in waiting:
-        name, separator, value = argument.partition("=")
-        if name != "--config":
-            from_flags.append(argument)
-        else:
-            options = _options_in(Path(value if separator else next(waiting, "")))
-            for option, setting in options.items():
-                from_file += _tokens(str(option).replace("_", "-"), setting, switches)
-    return from_file + from_flags
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """Reads scalars as they are written: whether `no` is a word or a switch, the option says."""
-
-
-_PlainLoader.yaml_implicit_resolvers = {
-    letter: [rule for rule in rules if rule[0] == "tag:yaml.org,2002:null"]
-    for letter, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-def _options_in(path: Path) -> dict[str, Any]:
-    try:
-        options = yaml.load(path.read_text(), _PlainLoader)
-    except OSError as error:
-        raise InputError(
-            f"cannot read the configuration ({error.strerror})",
-            where=f"--config {path}",
-            remedy="give an existing YAML file",
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"not YAML ({' '.join(str(error).split())})",
-            where=f"--config {path}",
-            remedy="write one `option-name: value` a line",
-        ) from error
-    if not isinstance(options, dict):
-        raise InputError(
-            "not a mapping of options",
-            where=f"--config {path}",
-            remedy="write one `option-name: value` a line",
-        )
-    return options
-
-
-def _tokens(flag: str, value: Any, switches: set[str]) -> list[str]:
-    if flag == RECORD_KEY or value is None:
-        return []
-    if flag in switches and str(value).lower() in _ON | _OFF:
-        return [f"--{flag}" if str(value).lower() in _ON else f"--no-{flag}"]
-    if isinstance(value, list):
-        return [f"--{flag}", *map(str, value)]
-    return [f"--{flag}={value}"]  # one word, since a value may begin with a dash

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import sys
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
-from dtrak_stream.cli.command_line import EXIT_DONE, Outcome, run
 from dtrak_stream.methods import METHODS, NEEDS, Method
-
-Config = TypeVar("Config")
 
 _COLUMNS = ("name", "formula", "source", "needs", "cost")
 _NOTE = (
@@ -19,17 +14,9 @@ _NOTE = (
 )
 
 
-def run_or_list(
-    config_type: type[Config],
-    stage: Callable[[Config], Outcome],
-    arguments: Sequence[str] | None = None,
-) -> None:
-    """Do what `run` does, or print the methods table where the options say `--method list`."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if "--method=list" in given or ("--method", "list") in itertools.pairwise(given):
-        print(methods_table())
-        sys.exit(EXIT_DONE)
-    run(config_type, stage, given)
+def asks_for_methods(arguments: Sequence[str]) -> bool:
+    """Return whether a command line says `--method list`."""
+    return "--method=list" in arguments or ("--method", "list") in itertools.pairwise(arguments)
 
 
 def methods_table() -> str:

@@ -10,9 +10,8 @@ import torch
 
 from dtrak_stream.data import Images, ImageShape
 from dtrak_stream.features.maker import FeatureMaker
-from dtrak_stream.featurizing.calibration import choose_execution
-from dtrak_stream.featurizing.execution import ExecutionOptions
-from dtrak_stream.support.device import peak_memory_on
+from dtrak_stream.featurizing.execution import ExecutionOptions, choose_execution
+from dtrak_stream.support.memory import peak_memory
 
 _MATRIX = 1024
 _SHARE_TRIED = 4  # the choice of a batch tries at most a quarter of the images
@@ -102,7 +101,7 @@ def measure_featurizing(
     images
         At least 1.
     """
-    before = peak_memory_on(device)
+    before = _peak(device)
     source = RandomImages(_SHARE_TRIED * images, shape)
     execution = choose_execution(maker, source, options)
     execution.apply(maker)
@@ -117,7 +116,7 @@ def measure_featurizing(
     maker.close()
     engine = "" if execution.engine == "none" else f"engine {execution.engine}, "
     how = f"{engine}batches of {execution.batch_size}"
-    return FeaturizingSpeed(count / seconds, how, max(0, peak_memory_on(device) - before))
+    return FeaturizingSpeed(count / seconds, how, max(0, _peak(device) - before))
 
 
 def measure_arithmetic() -> ArithmeticSpeed:
@@ -131,3 +130,9 @@ def _products(dtype: type[np.floating]) -> float:
     start = time.perf_counter()
     matrix @ matrix
     return 2 * _MATRIX**3 / (time.perf_counter() - start)
+
+
+def _peak(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return peak_memory()

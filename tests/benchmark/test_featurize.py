@@ -14,7 +14,7 @@ from dtrak_stream.benchmark.featurize.subject import make_subject
 from dtrak_stream.benchmark.featurize.ways import make_way, vmap_gradients, way_names
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.gradients import TimestepBatchedEngine
-from tests.benchmark.tools_here import run_bench
+from tests.commands_here import run_bench
 
 CPU = torch.device("cpu")
 

@@ -1,4 +1,4 @@
-"""The main-job benchmark: real tools in this process, so that their imports are paid once."""
+"""The main-job benchmark: commands run in this process, so that their imports are paid once."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import dataclasses
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -20,13 +20,12 @@ from dtrak_stream.benchmark.main_job.stages import (
     features_for,
     imports_command,
     stages_of,
-    tool_path,
 )
 from dtrak_stream.errors import ConfigurationError, InputError
 from dtrak_stream.features.gradient_features import FeatureOptions
 from dtrak_stream.scoring import ScoreOptions
 from dtrak_stream.support.memory import format_size
-from tests.benchmark.tools_here import run_tool
+from tests.commands_here import run_command
 
 STAGES = ["train features", "query features", "Gram matrix", "scores", "report"]
 MIB = 2**20
@@ -64,7 +63,8 @@ class InThisProcess:
         if command[1] == "-c":
             return Cost(1.0, 100 * MIB)
         begin = time.perf_counter()
-        assert run_tool(*command[1:]).code == 0
+        assert command[1:3] == ["-m", "dtrak_stream"]
+        assert run_command(*command[3:]).code == 0
         return Cost(1.0 + time.perf_counter() - begin, (200 + len(self.commands)) * MIB)
 
 
@@ -80,16 +80,13 @@ def measured(tmp_path_factory, model_folder):
     return json.loads(out.with_name("main-job.json").read_text()), result.path.read_text(), runner
 
 
-def test_every_stage_is_one_run_of_its_tool_beside_its_imports(measured):
-    commands = measured[2].commands
-    tools = [
-        ("imports " if c[1] == "-c" else "") + Path(c[3 if c[1] == "-c" else 1]).name
-        for c in commands
-    ]
-    once = ["imports featurize.py", "featurize.py", "featurize.py"]
-    for tool in ("gram.py", "score.py", "report.py"):
-        once += [f"imports {tool}", tool]
-    assert tools == 2 * once
+def test_every_stage_is_one_run_of_its_command_beside_its_imports(measured):
+    given = measured[2].commands
+    commands = [("imports " if words[1] == "-c" else "") + words[3] for words in given]
+    once = ["imports featurize", "featurize", "featurize"]
+    for command in ("gram", "score", "report"):
+        once += [f"imports {command}", command]
+    assert commands == 2 * once
 
 
 def test_stages_have_times_rates_and_memory(measured):
@@ -168,19 +165,22 @@ def test_a_stage_runs_as_a_process_of_its_own(model_folder, tmp_path):
     assert whole.peak_bytes > 100 * MIB
 
 
-def test_imports_alone_import_the_tool_and_do_no_work(tmp_path):
-    tool = tmp_path / "tool.py"
-    tool.write_text(
-        "from pathlib import Path\n"
-        "Path(__file__).with_name('imported').touch()\n"
-        "if __name__ == '__main__':\n"
-        "    Path(__file__).with_name('worked').touch()\n"
+@pytest.mark.parametrize(
+    ("command", "module"),
+    [("gram", "dtrak_stream.gram.run"), ("featurize", "dtrak_stream.featurizing.run")],
+)
+def test_imports_alone_import_the_function_of_the_command(command, module):
+    arguments = imports_command(command)
+    told = "; print(*sorted(sys.modules))"
+    ran = subprocess.run(
+        [*arguments[:2], arguments[2] + told, *arguments[3:]],
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    command = imports_command("featurize.py")
-    assert command[3] == str(tool_path("featurize.py"))
-    measure_command([*command[:3], str(tool)])
-    assert (tmp_path / "imported").exists()
-    assert not (tmp_path / "worked").exists()
+    imported = ran.stdout.split()
+    assert module in imported
+    assert ("diffusers" in imported) == (command == "featurize")
 
 
 def test_memory_of_a_command_is_its_own():
@@ -247,8 +247,3 @@ def test_an_output_function_that_the_method_does_not_take_is_refused(model_folde
 def test_too_few_are_refused(option, value):
     with pytest.raises(ConfigurationError, match=f"--{option.replace('_', '-')} {value}: must"):
         MainJobConfig(**{option: value})
-
-
-def test_a_missing_tool_is_refused():
-    with pytest.raises(InputError, match="run the benchmark from a checkout"):
-        tool_path("nothing.py")

@@ -14,7 +14,7 @@ from dtrak_stream.benchmark.projectors.options import ProjectorKind
 from dtrak_stream.benchmark.projectors.theory import error_variance, pair_products
 from dtrak_stream.benchmark.projectors.vectors import UnitVectors, make_vectors
 from dtrak_stream.errors import ConfigurationError, InputError, MemoryLimitError
-from tests.benchmark.tools_here import run_bench
+from tests.commands_here import run_bench
 
 PROJECTORS: list[ProjectorKind] = ["sketch", "rademacher", "normal"]
 SMALL = {

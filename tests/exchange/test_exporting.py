@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from dtrak_stream.cli.command_line import EXIT_DONE, EXIT_QUARANTINED, parse
+from dtrak_stream.cli.command_line import EXIT_DONE, EXIT_QUARANTINED
 from dtrak_stream.errors import DtrakStreamError, InputError, InterruptedRunError
 from dtrak_stream.exchange import ExportConfig, ExportResult, ImportConfig, export, import_features
 from dtrak_stream.store import FeatureStore
+from dtrak_stream.support.configuration import parse
 from tests.conftest import store_of
 from tests.crashing import finishes_before_step
 from tests.exchange.conftest import features_in, ids_in, random_features

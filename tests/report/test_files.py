@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dtrak_stream.cli.command_line import parse
 from dtrak_stream.errors import (
     ConfigurationError,
     CorruptFileError,
@@ -20,6 +19,7 @@ from dtrak_stream.errors import (
 )
 from dtrak_stream.report import ReportConfig, ReportOptions, write_report
 from dtrak_stream.report.grids import grid_size
+from dtrak_stream.support.configuration import parse
 from tests.report.conftest import Run, decode_uri, make_run
 
 

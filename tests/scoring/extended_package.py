@@ -17,7 +17,7 @@ import dtrak_stream
 from tests.scoring.conftest import Attribution, attributes, read
 
 _HELP = """
-from dtrak_stream.cli.command_line import parse
+from dtrak_stream.support.configuration import parse
 from dtrak_stream.scoring import ScoreConfig
 parse(ScoreConfig, ["--help"])
 """

@@ -14,10 +14,10 @@ import pytest
 import torch
 import yaml
 
-from dtrak_stream.cli.command_line import parse
 from dtrak_stream.gram import GramConfig, GramOptions
 from dtrak_stream.scoring import ScoreConfig, ScoreOptions
 from dtrak_stream.support import provenance as module
+from dtrak_stream.support.configuration import parse
 from dtrak_stream.support.provenance import flat_options, git_revision, provenance, record_run
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from dtrak_stream.cli.command_line import EXIT_QUARANTINED, parse, run
+from dtrak_stream.cli.command_line import EXIT_QUARANTINED, run
 from dtrak_stream.data import Images, ImageShape, open_images
 from dtrak_stream.errors import (
     ConfigurationError,
@@ -29,6 +29,7 @@ from dtrak_stream.errors import (
 )
 from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.model.schedule import DDPMSchedule
+from dtrak_stream.support.configuration import parse
 from dtrak_stream.training import (
     ArchitectureOptions,
     NoiseScheduleOptions,

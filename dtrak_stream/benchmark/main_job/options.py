@@ -18,8 +18,8 @@ from dtrak_stream.scoring import ScoreOptions
 class MainJobConfig:
     """Measure time and memory of every stage of the main job, and check it on known answers.
 
-    Each stage is one run of its tool in a process of its own, in a fresh temporary folder. Start
-    and imports are measured apart, by running the imports of the same tool alone. Then the first
+    Each stage is one run of its command in a process of its own, in a fresh temporary folder. Start
+    and imports are measured apart, by running the imports of the same command alone. Then the first
     training images are attributed as queries: their strongest proponent should be themselves.
     """
 

@@ -31,7 +31,7 @@ class StageRun:
     whole
         Cost of the process.
     imports
-        Cost of a process that only starts and imports what the stage's tool imports.
+        Cost of a process that only starts and imports what the stage's command imports.
     """
 
     stage: Stage
@@ -50,7 +50,7 @@ def measure_main_job(config: MainJobConfig) -> BenchmarkResult:
     Raises
     ------
     InputError
-        If a stage fails, or the tools are not there.
+        If a stage fails.
     DtrakStreamError
         If an option or a source is refused.
     """

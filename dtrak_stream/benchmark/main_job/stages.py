@@ -1,4 +1,4 @@
-"""The stages of the main job as commands of the real tools."""
+"""The stages of the main job as commands of their own."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import dtrak_stream
 from dtrak_stream.benchmark.main_job.options import MainJobConfig
 from dtrak_stream.data import open_images
-from dtrak_stream.errors import InputError
 from dtrak_stream.features.gradient_features import FeatureOptions
 from dtrak_stream.featurizing.options import FeaturizeConfig
 from dtrak_stream.gram import GramConfig
@@ -20,9 +18,11 @@ from dtrak_stream.report import ReportConfig
 from dtrak_stream.scoring import ScoreConfig
 from dtrak_stream.support.provenance import record_run
 
-TOOLS = Path(dtrak_stream.__file__).resolve().parents[1] / "tools"
-_IMPORTS_ALONE = "import runpy, sys; runpy.run_path(sys.argv[1])"  # not as __main__: no work
-_LOADS_A_MODEL = "featurize.py"
+_IMPORTS_ALONE = (
+    "import sys; from dtrak_stream.cli.commands import COMMANDS; command = COMMANDS[sys.argv[1]]; "
+    "command.options(); command.stage()"
+)
+_LOADS_A_MODEL = "featurize"
 _MODEL_IMPORTS = "; from diffusers import DDPMScheduler, UNet2DModel"  # on first use
 
 
@@ -35,7 +35,7 @@ class Stage:
     name
         What the reader calls it.
     tool
-        File in tools/.
+        Name of its command.
     config
         Its configuration dataclass.
     images
@@ -50,30 +50,13 @@ class Stage:
     def command(self, options_file: Path) -> list[str]:
         """Return the command that runs it, having written its options to a YAML file."""
         record_run(options_file, self.config)
-        return [sys.executable, str(tool_path(self.tool)), "--config", str(options_file)]
+        return [sys.executable, "-m", "dtrak_stream", self.tool, "--config", str(options_file)]
 
 
 def imports_command(tool: str) -> list[str]:
-    """Return the command that starts Python and imports what a tool imports, and no more."""
+    """Return the command that starts Python and imports what a command imports, and no more."""
     code = _IMPORTS_ALONE + (_MODEL_IMPORTS if tool == _LOADS_A_MODEL else "")
-    return [sys.executable, "-c", code, str(tool_path(tool))]
-
-
-def tool_path(tool: str) -> Path:
-    """Return the path of a tool.
-
-    Raises
-    ------
-    InputError
-        If this package was installed without its tools.
-    """
-    if not (TOOLS / tool).is_file():
-        raise InputError(
-            "this tool is not there",
-            where=TOOLS / tool,
-            remedy="run the benchmark from a checkout of the repository",
-        )
-    return TOOLS / tool
+    return [sys.executable, "-c", code, tool]
 
 
 def stages_of(config: MainJobConfig, folder: Path) -> tuple[Stage, ...]:
@@ -87,16 +70,16 @@ def stages_of(config: MainJobConfig, folder: Path) -> tuple[Stage, ...]:
     shown = min(num_query, report.report.max_queries or num_query)
     score = ScoreConfig(train, query, gram, scores, config.score_options)
     return (
-        Stage("train features", "featurize.py", featurize_config(config, train), num_train),
+        Stage("train features", "featurize", featurize_config(config, train), num_train),
         Stage(
             "query features",
-            "featurize.py",
+            "featurize",
             featurize_config(config, query, images=config.query),
             num_query,
         ),
-        Stage("Gram matrix", "gram.py", GramConfig(train, gram), num_train),
-        Stage("scores", "score.py", score, num_train),
-        Stage("report", "report.py", report, shown),
+        Stage("Gram matrix", "gram", GramConfig(train, gram), num_train),
+        Stage("scores", "score", score, num_train),
+        Stage("report", "report", report, shown),
     )
 
 

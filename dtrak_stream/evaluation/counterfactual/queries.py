@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from dtrak_stream.cli.command_line import parse
 from dtrak_stream.data import ImageShape, open_images
 from dtrak_stream.errors import FingerprintMismatchError, InputError, ModelError
 from dtrak_stream.evaluation.losses import LossMeter, LossOptions
 from dtrak_stream.generation import GenerationConfig, Sampler
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.parameters import weights_hash
+from dtrak_stream.support.configuration import parse
 from dtrak_stream.training.fingerprint import read_fingerprint
 
 _LEVELS = 2  # that regenerating alone may be off, where a batch rounds otherwise

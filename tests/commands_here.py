@@ -1,32 +1,28 @@
-"""Runs the real tools in this process: a process of their own would import torch each time."""
+"""Runs commands in this process: a process of their own would import torch each time."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import runpy
 import signal
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
-BENCH = Path(__file__).resolve().parents[2] / "tools" / "bench.py"
+from dtrak_stream.cli.main import main
 
 
 @dataclass(frozen=True)
 class Told:
-    """What a tool printed, and how it ended."""
+    """What a command printed, and how it ended."""
 
     stdout: str
     stderr: str
     code: int
 
 
-def run_tool(path: str, *arguments: str) -> Told:
-    before, handler = sys.argv, signal.getsignal(signal.SIGTERM)
-    sys.argv = [path, *arguments]
+def run_command(*arguments: str) -> Told:
+    handler = signal.getsignal(signal.SIGTERM)
     stdout, stderr = io.StringIO(), io.StringIO()
     try:
         with (
@@ -34,12 +30,16 @@ def run_tool(path: str, *arguments: str) -> Told:
             contextlib.redirect_stderr(stderr),
             pytest.raises(SystemExit) as stop,
         ):
-            runpy.run_path(path, run_name="__main__")
+            main(arguments)
     finally:
-        sys.argv = before
         signal.signal(signal.SIGTERM, handler)
     return Told(stdout.getvalue(), stderr.getvalue(), int(str(stop.value.code or 0)))
 
 
 def run_bench(*arguments: str) -> Told:
-    return run_tool(str(BENCH), *arguments)
+    return run_command("bench", *arguments)
+
+
+def squeezed(text: str | None) -> str:
+    """Drop frames and white space, which depend on the width of the screen."""
+    return "".join((text or "").split()).translate(dict.fromkeys(map(ord, "│╭╮╰╯─")))

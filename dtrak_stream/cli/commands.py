@@ -1,0 +1,162 @@
+"""The table of commands: what each is for, and where its options and its function are.
+
+A line is all that a command needs to be there as `dtrak-stream NAME`; modules are named, not
+imported, so that one command does not wait for the libraries of the others.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from dtrak_stream.cli.command_line import Outcome
+
+
+class Command(NamedTuple):
+    """One command: a stage of the package with its options."""
+
+    summary: str
+    """What it is for, in one line."""
+    configuration: str
+    """Where the dataclass of its options is: `module:name`, below this package."""
+    function: str
+    """Where the function is that takes it: `module:name`, below this package."""
+    lists_methods: bool = False
+    """Whether `--method list` prints the methods instead of running."""
+
+    def options(self) -> type[Any]:
+        """Import the dataclass of its options."""
+        options: type[Any] = _named(self.configuration)
+        return options
+
+    def stage(self) -> Callable[[Any], Outcome]:
+        """Import its function."""
+        stage: Callable[[Any], Outcome] = _named(self.function)
+        return stage
+
+
+@dataclass(frozen=True)
+class CommandGroup:
+    """Several commands under one name.
+
+    Attributes
+    ----------
+    summary
+        What they are for, in one line.
+    commands
+        Each by its name.
+    """
+
+    summary: str
+    commands: Mapping[str, Command | CommandGroup]
+
+
+def _named(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(f"dtrak_stream.{module}"), name)
+
+
+BENCHMARKS = {
+    "featurize": Command(
+        "Measure per-sample featurizing next to a plain training step and other ways.",
+        "benchmark.featurize.options:FeaturizeBenchConfig",
+        "benchmark.featurize.run:measure_featurize",
+    ),
+    "lds": Command(
+        "Measure how well scores predict retrained models.",
+        "benchmark.lds.options:LdsBenchConfig",
+        "benchmark.lds.run:measure_lds",
+    ),
+    "main-job": Command(
+        "Measure time and memory of the main job, stage by stage.",
+        "benchmark.main_job.options:MainJobConfig",
+        "benchmark.main_job.run:measure_main_job",
+    ),
+    "projectors": Command(
+        "Measure the error and the speed of random projections.",
+        "benchmark.projectors.options:ProjectorsConfig",
+        "benchmark.projectors.run:measure_projectors",
+    ),
+}
+
+COMMANDS: Mapping[str, Command | CommandGroup] = {
+    "attribute": Command(
+        "The main job: attribute a model's outputs to its training images, end to end.",
+        "attribution.configuration:AttributeConfig",
+        "attribution.run:attribute",
+        lists_methods=True,
+    ),
+    "plan": Command(
+        "Say what a run would take, before it is begun.",
+        "planning.options:PlanConfig",
+        "planning.run:plan",
+        lists_methods=True,
+    ),
+    "featurize": Command(
+        "Compute the features of images and store them.",
+        "featurizing.options:FeaturizeConfig",
+        "featurizing.run:featurize",
+    ),
+    "gram": Command(
+        "Compute the Gram matrix of a feature store.",
+        "gram.run:GramConfig",
+        "gram.run:compute_gram",
+    ),
+    "score": Command(
+        "Score training samples for queries from stored features.",
+        "scoring.configuration:ScoreConfig",
+        "evaluation.any_method:score_by_any_method",
+        lists_methods=True,
+    ),
+    "report": Command(
+        "Write the page that shows each query with its strongest proponents and opponents.",
+        "report.options:ReportConfig",
+        "report.write:write_report",
+    ),
+    "verify": Command(
+        "Check that everything in a run folder is whole and belongs together.",
+        "verification.run:VerifyConfig",
+        "verification.run:verify",
+    ),
+    "import-features": Command(
+        "Bring features that another program computed into a store.",
+        "exchange.importing:ImportConfig",
+        "exchange.importing:import_features",
+    ),
+    "export": Command(
+        "Write features or scores for other programs.",
+        "exchange.exporting:ExportConfig",
+        "exchange.exporting:export",
+    ),
+    "train": Command(
+        "Train an unconditional diffusion model from scratch.",
+        "training.configuration:TrainingConfig",
+        "training.run:train",
+    ),
+    "generate": Command(
+        "Generate images from a trained diffusion model.",
+        "generation.configuration:GenerationConfig",
+        "generation.run:generate",
+    ),
+    "retrain-subsets": Command(
+        "Retrain a model on random subsets of its images and measure the loss of each query.",
+        "evaluation.retraining.configuration:RetrainConfig",
+        "evaluation.retraining.run:retrain_subsets",
+    ),
+    "lds": Command(
+        "Judge scores by retrained models: the linear datamodeling score.",
+        "evaluation.lds.configuration:LdsConfig",
+        "evaluation.lds.run:lds",
+    ),
+    "counterfactual": Command(
+        "Remove the proponents of generated images, retrain, and generate the images again.",
+        "evaluation.counterfactual.configuration:CounterfactualConfig",
+        "evaluation.counterfactual.run:counterfactual",
+    ),
+    "bench": CommandGroup(
+        "Measure this package on this machine; each subcommand writes OUT.json and OUT.md.",
+        BENCHMARKS,
+    ),
+}
