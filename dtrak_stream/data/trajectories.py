@@ -1,6 +1,6 @@
 """Sampling paths of generated images, one file an image, and what features are made of from them.
 
-OUT/trajectory/00000.npz  the path of image OUT/00000.png:
+OUT/trajectory/00000.npz  the path of image OUT/00000.png (from 10,000 on in subfolders):
     timesteps  (S,) int64, in the order they were passed: T - 1 or so first
     noisy      (S, C, H, W) float32: x_t, as it went into the model at each timestep
     predicted  (S, C, H, W) float32: the x_0 that the model's answer stands for, cut to [-1, 1]
@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dtrak_stream.data.images import Images
+from dtrak_stream.data.numbered_files import numbered_path, remove_numbered_partials
 from dtrak_stream.data.options import ImageShape
 from dtrak_stream.errors import BadImageError, InputError
-from dtrak_stream.support.durable import durable_path, remove_partials
+from dtrak_stream.support.durable import durable_path
 from dtrak_stream.support.progress import progress
 
 FOLDER_NAME = "trajectory"
@@ -80,7 +81,7 @@ class TrajectoryFolder:
 
     def remove_partials(self) -> None:
         """Remove what interrupted writes left behind."""
-        remove_partials(self.folder)
+        remove_numbered_partials(self.folder)
 
     def has(self, number: int) -> bool:
         """Return whether the path of image `number` is there."""
@@ -130,7 +131,7 @@ class TrajectoryFolder:
         return timesteps, torch.from_numpy(predicted)
 
     def _path(self, number: int) -> Path:
-        return self.folder / f"{number:05d}.npz"
+        return numbered_path(self.folder, number, ".npz")
 
 
 def number_of(sample_id: str) -> int:

@@ -2,7 +2,7 @@
 
 OUT/fingerprint.json  model, sampler, seed and number of images; written first
 OUT/generation.yaml   the resolved options, versions and git revision
-OUT/00000.png ...     the images, 8 bits a channel
+OUT/00000.png ...     the images, 8 bits a channel; from 10,000 on in subfolders
 OUT/images.npy        the same before rounding, if asked for
 OUT/float_images/     its parts, until all images are made
 OUT/trajectory/       the way to each image, if asked for; see dtrak_stream.data.trajectories
@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from dtrak_stream.data.numbered_files import numbered_path, remove_numbered_partials
 from dtrak_stream.data.trajectories import Trajectory, TrajectoryFolder
 from dtrak_stream.errors import FingerprintMismatchError, InputError
-from dtrak_stream.support.durable import durable_path, remove_partials
+from dtrak_stream.support.durable import durable_path
 from dtrak_stream.training.fingerprint import (
     Fingerprint,
     read_fingerprint,
@@ -65,8 +66,8 @@ class ImageFolder:
                 where=out,
                 remedy="give --out a folder that you may write to",
             ) from error
-        remove_partials(out)
-        remove_partials(self._parts)
+        remove_numbered_partials(out)
+        remove_numbered_partials(self._parts)
         self._paths.remove_partials()
 
     def claim(self, fingerprint: Fingerprint, count: int) -> None:
@@ -147,7 +148,7 @@ class ImageFolder:
         return cast(NDArray[np.float32], np.load(self._joined, mmap_mode="r"))
 
     def _png(self, number: int) -> Path:
-        return self._out / f"{number:05d}.png"
+        return numbered_path(self._out, number, ".png")
 
     def _part(self, number: int) -> Path:
-        return self._parts / f"{number:05d}.npy"
+        return numbered_path(self._parts, number, ".npy")

@@ -11,7 +11,8 @@ import torch
 from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 from PIL import Image
 
-from dtrak_stream.data import open_images
+from dtrak_stream.data import ImageShape, open_images
+from dtrak_stream.data.trajectories import TrajectoryFolder
 from dtrak_stream.errors import (
     ConfigurationError,
     FingerprintMismatchError,
@@ -52,7 +53,7 @@ def config_of(model: str, out: Path, **changes) -> GenerationConfig:
 def made(config: GenerationConfig) -> dict[str, bytes]:
     """Return the bytes of every image by its name."""
     generate(config, visible=False)
-    return {path.name: path.read_bytes() for path in sorted(config.out.glob("*.png"))}
+    return {path.name: path.read_bytes() for path in sorted(config.out.rglob("*.png"))}
 
 
 SAMPLERS: list[dict[str, Any]] = [
@@ -177,6 +178,44 @@ def test_rgb_images_that_are_not_square(tmp_path):
         pixels = np.asarray(image)
     floats = np.load(config.out / "images.npy")[0]  # (H, W, C)
     assert np.abs(pixels / 127.5 - 1 - floats).max() <= 1 / 255 + 1e-6
+
+
+@pytest.fixture
+def small_folders(monkeypatch):
+    monkeypatch.setattr("dtrak_stream.data.numbered_files.FILES_PER_FOLDER", 2)
+
+
+def test_many_images_lie_in_subfolders_in_the_order_of_their_numbers(
+    model, tmp_path, small_folders
+):
+    config = config_of(model, tmp_path, count=5, save_trajectory=True, float_images=True)
+    generate(config, visible=False)
+    expected = ["00000.png", "00001.png", "00002/00002.png", "00002/00003.png", "00004/00004.png"]
+    images = open_images(str(tmp_path), ImageShape(1, 8, 8), visible=False)
+    assert images.sample_ids(0, len(images)) == expected
+    floats = np.load(tmp_path / "images.npy")  # (5, 8, 8, 1)
+    for number, sample_id in enumerate(expected):
+        image = images.image(number)
+        assert np.abs(image[0].numpy() - floats[number, ..., 0]).max() <= 1 / 255 + 1e-6
+        timesteps, predicted = TrajectoryFolder(tmp_path).predictions(sample_id, image)
+        assert len(timesteps) == len(predicted) == 4
+
+
+def test_subfolders_go_on_where_they_were_interrupted(model, tmp_path, small_folders):
+    config = config_of(model, tmp_path / "one", count=5)
+    whole = made(config)
+    for number in (0, 3):
+        next(config.out.rglob(f"{number:05d}.png")).unlink()
+    assert made(config) == whole
+    assert made(dataclasses.replace(config, count=6)).keys() > whole.keys()
+
+
+def test_a_folder_begun_flat_stays_flat(model, tmp_path, monkeypatch):
+    config = config_of(model, tmp_path / "one", count=5)
+    whole = made(config)
+    monkeypatch.setattr("dtrak_stream.data.numbered_files.FILES_PER_FOLDER", 2)
+    next(config.out.rglob("00004.png")).unlink()
+    assert made(config) == whole
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from dtrak_stream.data import ImageShape, open_images
+from dtrak_stream.data.numbered_files import numbered_path
 from dtrak_stream.errors import FingerprintMismatchError, InputError, ModelError
 from dtrak_stream.evaluation.losses import LossMeter, LossOptions
 from dtrak_stream.generation import GenerationConfig, Sampler
@@ -46,11 +47,11 @@ class GeneratedQueries:
     @cached_property
     def ids(self) -> list[str]:
         """Return the sample id of each query, as a source of images names it."""
-        return [f"{number:05d}.png" for number in self.numbers]
+        return [self._id(number) for number in self.numbers]
 
     def original(self, number: int) -> Pixels:
         """Return an image as it is on disk, (H, W, C) uint8."""
-        with Image.open(self.folder / f"{number:05d}.png") as picture:
+        with Image.open(self.folder / self._id(number)) as picture:
             pixels = np.asarray(picture, np.uint8)
         return pixels if pixels.ndim == 3 else pixels[:, :, None]
 
@@ -65,8 +66,12 @@ class GeneratedQueries:
     def loss(self, denoiser: Denoiser, number: int, options: LossOptions) -> float:
         """Return the loss of the image on disk under this model."""
         images = open_images(str(self.folder), denoiser.image_shape, visible=False)
-        place = images.sample_ids(0, len(images)).index(f"{number:05d}.png")
+        place = images.sample_ids(0, len(images)).index(self._id(number))
         return float(LossMeter(denoiser, options).of_batch(images.image(place)[None])[0])
+
+    def _id(self, number: int) -> str:
+        path = numbered_path(self.folder, number, ".png")
+        return path.relative_to(self.folder).as_posix()
 
     def refuse_other_model(self, denoiser: Denoiser) -> None:
         """Refuse images that this model did not make.
@@ -116,7 +121,7 @@ def read_generated(folder: Path, count: int, shape: ImageShape) -> GeneratedQuer
         )
     config = parse(GenerationConfig, ["--config", str(record)])
     numbers = tuple(range(count))
-    missing = [n for n in numbers if not (folder / f"{n:05d}.png").is_file()]
+    missing = [n for n in numbers if not numbered_path(folder, n, ".png").is_file()]
     if missing:
         raise InputError(
             f"holds no image {missing[0]:05d}.png",
