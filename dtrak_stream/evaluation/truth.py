@@ -2,8 +2,9 @@
 
 An npz of `mask` (M, N) bool, `loss` (M, Q) float64, with more than one seed `loss_seeds`
 (S, M, Q), `query_id` (Q,), `train_id` (N,) and `attributes`, a JSON string. Further sets of queries
-are `loss_NAME`, `loss_NAME_seeds` and `query_id_NAME`. A file with `mask` and `loss` alone is read
-as well.
+are `loss_NAME`, `loss_NAME_seeds` and `query_id_NAME`. A file of another program is read as well:
+`mask` and losses (M, Q) under any KEY that is asked for are enough; `KEY_seeds` and `query_id_KEY`
+go with it where they are there.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ def loss_key(name: str | None) -> str:
     return LOSS_KEY if name is None else f"{LOSS_KEY}_{name}"
 
 
+def _is_ours(key: str) -> bool:
+    return key == LOSS_KEY or key.startswith(f"{LOSS_KEY}_")
+
+
 def seeds_key(key: str) -> str:
     """Return the key of the losses of every seed."""
     return f"{key}_seeds"
@@ -36,7 +41,7 @@ def seeds_key(key: str) -> str:
 
 def query_id_key(key: str) -> str:
     """Return the key of the sample ids of the queries whose losses are under `key`."""
-    return "query_id" + key.removeprefix(LOSS_KEY)
+    return f"query_id_{key}" if not _is_ours(key) else "query_id" + key.removeprefix(LOSS_KEY)
 
 
 def encoded_ids(ids: Iterable[str]) -> NDArray[np.bytes_]:
@@ -83,9 +88,8 @@ class TruthFile:
 
     @property
     def loss_keys(self) -> tuple[str, ...]:
-        """Return the keys of the losses of each set of queries."""
-        ours = (key for key in self.keys if key == LOSS_KEY or key.startswith(f"{LOSS_KEY}_"))
-        return tuple(key for key in ours if not key.endswith("_seeds"))
+        """Return the keys of the losses of each set of queries, as this package names them."""
+        return tuple(key for key in self.keys if _is_ours(key) and not key.endswith("_seeds"))
 
     def loss(self, key: str) -> NDArray[np.float64]:
         """Return the losses (M, Q) float64; NaN is a query that could not be read.
@@ -97,17 +101,20 @@ class TruthFile:
         CorruptFileError
             If they do not fit the mask, or are infinite.
         """
-        if key not in self.loss_keys:
+        if key not in self.keys:
+            there = ", ".join(filter(self._fits, self.keys)) or "none"
             raise InputError(
-                f"holds no losses {key!r}, but {', '.join(self.loss_keys) or 'none'}",
+                f"holds no losses {key!r}, but {there}",
                 where=self.path,
                 remedy="choose one of those with --loss-key",
             )
-        loss = np.asarray(self._member(key), dtype=np.float64)
-        if loss.ndim != 2 or len(loss) != len(self.mask):
+        member = self._member(key)
+        if not self._fits(key):
             raise self._corrupt(
-                f"{key} of shape {loss.shape} does not fit {len(self.mask)} subsets"
+                f"{key} is {member.dtype} of shape {member.shape}, no losses of "
+                f"{len(self.mask)} subsets"
             )
+        loss = np.asarray(member, dtype=np.float64)
         if np.isinf(loss).any():
             raise self._corrupt(f"{key} holds infinite numbers")
         return loss
@@ -130,6 +137,14 @@ class TruthFile:
     def train_ids(self) -> NDArray[np.bytes_] | None:
         """Return the sample ids (N,) of the training images, mapped; None if not named."""
         return self._member("train_id") if "train_id" in self.keys else None
+
+    def _fits(self, key: str) -> bool:
+        """Return whether an array can be losses (M, Q)."""
+        if key in ("mask", "attributes"):
+            return False
+        member = self._member(key)
+        numbers = member.dtype.kind in "fiu"
+        return numbers and member.ndim == 2 and len(member) == len(self.mask)
 
     def _member(self, key: str) -> NDArray[Any]:
         return map_npz(self.path, key)[0]

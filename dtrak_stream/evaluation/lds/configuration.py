@@ -25,7 +25,8 @@ class LdsConfig:
     truth: Path
     """Truth file (.npz) of tools/retrain_subsets.py."""
     loss_key: str = LOSS_KEY
-    """Which set of queries: the key of its losses, or the name it was given."""
+    """Which set of queries: the key of its losses, which is any array (M, Q) of the truth file, or
+    the name the set was given."""
     subsets: str = ":"
     """Judge by these subsets only, such as 32:64. Scores that were themselves fitted to subsets
     must be judged by others."""

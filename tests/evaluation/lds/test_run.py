@@ -211,6 +211,21 @@ def test_plot_needs_files_that_differ(tmp_path, truth, scores):
         lds(LdsConfig(scores=(path,), truth=truth, plot=tmp_path / "a.png", quiet=True))
 
 
+@pytest.mark.parametrize("key", ["margins", "loss_of_mine", "e-0-val"])
+def test_losses_are_any_array_of_the_file_that_is_asked_for(tmp_path, mask, scores, key):
+    losses = linear_losses(mask, scores)
+    path = tmp_path / "theirs.npz"
+    np.savez(
+        path, mask=mask, other=np.zeros((len(mask), 3)), names=np.array(["a"]), **{key: losses}
+    )
+    assert value(scores_of(tmp_path / "s.h5", scores), path, loss_key=key) > 0.99
+    with pytest.raises(InputError, match=f"no losses 'mine', but other, {key};"):
+        value(scores_of(tmp_path / "s.h5", scores), path, loss_key="mine")
+    for wrong in ("mask", "names"):
+        with pytest.raises(CorruptFileError, match=f"{wrong} is .* no losses of"):
+            value(scores_of(tmp_path / "s.h5", scores), path, loss_key=wrong)
+
+
 def test_note_when_losses_share_the_noise_of_the_features(tmp_path, mask, scores, capsys):
     facts = {"queries": {"loss": {"name": "val", "loss-seed": 4}}}
     losses = linear_losses(mask, scores)
