@@ -1,6 +1,6 @@
 """The Gram matrix of a store of features: plan, products, run, file."""
 
-from dtrak_stream.gram.file import Gram, gram_size, read_gram, refuse_other_gram
+from dtrak_stream.gram.file import Gram, read_gram, refuse_other_gram
 from dtrak_stream.gram.plan import GramForm, GramPlan, plan_gram
 from dtrak_stream.gram.rows import GramRows
 from dtrak_stream.gram.run import GramConfig, GramOptions, GramResult, compute_gram
@@ -14,7 +14,6 @@ __all__ = [
     "GramResult",
     "GramRows",
     "compute_gram",
-    "gram_size",
     "plan_gram",
     "read_gram",
     "refuse_other_gram",

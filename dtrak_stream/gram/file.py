@@ -82,12 +82,6 @@ def read_gram(path: Path) -> Gram:
     return gram
 
 
-def gram_size(path: Path) -> int:
-    """Return d of the (d, d) matrix in `path` without reading it; raises as `read_gram`."""
-    with opened_gram(path) as file:
-        return int(file["gram"].shape[0])
-
-
 def refuse_other_gram(path: Path, fingerprint: str, form: GramForm | None = None) -> None:
     """Refuse a Gram matrix that is not that of the store with this fingerprint.
 
