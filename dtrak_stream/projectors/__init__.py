@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.projectors.dense import NormalProjector, RademacherProjector
-from dtrak_stream.projectors.identity import IdentityProjector
 from dtrak_stream.projectors.projector import (
     MAX_PROJ_DIM,
     MIN_PROJ_DIM,
     PROJ_DIM_STEP,
+    IdentityProjector,
     Projector,
+    SideBySideProjector,
 )
-from dtrak_stream.projectors.side_by_side import SideBySideProjector
-from dtrak_stream.projectors.sketch import SketchProjector, fold
+from dtrak_stream.projectors.sketch import SketchProjector
 
 __all__ = [
     "IdentityProjector",
@@ -21,7 +21,6 @@ __all__ = [
     "RademacherProjector",
     "SideBySideProjector",
     "SketchProjector",
-    "fold",
     "make_projector",
 ]
 

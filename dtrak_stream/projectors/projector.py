@@ -1,7 +1,11 @@
-"""What a projector is: a linear map applied to a gradient slice by slice as it arrives."""
+"""What a projector is: a linear map applied to a gradient slice by slice as it arrives.
+
+With those that are not random themselves: the identity, and one map for several gradients.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
@@ -43,3 +47,65 @@ class Projector(Protocol):
         out
             (rows, k) float32 on the device of `block`, added to in place.
         """
+
+
+@dataclass(frozen=True)
+class IdentityProjector:
+    """Copies gradients into features: exact, for small models and for checks.
+
+    Attributes
+    ----------
+    proj_dim
+        p, the number of parameters.
+    """
+
+    proj_dim: int
+    name: str = "identity"
+    version: int = 1
+
+    def add(self, block: Tensor, offset: int, out: Tensor) -> None:
+        """Add `block` (rows, length) to its place in `out` (rows, p); see `Projector.add`."""
+        out[:, offset : offset + block.shape[1]] += block
+
+
+@dataclass(frozen=True)
+class SideBySideProjector:
+    """Projects J gradients, given as one of J * p parameters, each by the same map.
+
+    Attributes
+    ----------
+    each
+        The map of one gradient.
+    count
+        J.
+    num_parameters
+        p.
+    """
+
+    each: Projector
+    count: int
+    num_parameters: int
+
+    @property
+    def name(self) -> str:
+        """Return the name of the map."""
+        return self.each.name
+
+    @property
+    def version(self) -> int:
+        """Return the version of the map."""
+        return self.each.version
+
+    @property
+    def proj_dim(self) -> int:
+        """Return J * k."""
+        return self.count * self.each.proj_dim
+
+    def add(self, block: Tensor, offset: int, out: Tensor) -> None:
+        """Add the projection of a slice to its gradient's columns; see `Projector.add`.
+
+        A slice lies within one gradient.
+        """
+        gradient, within = divmod(offset, self.num_parameters)
+        k = self.each.proj_dim
+        self.each.add(block, within, out[:, gradient * k : (gradient + 1) * k])

@@ -1,9 +1,11 @@
 """The rotation sketch: signs, a hashed rotation of each row, and a sum.
 
-The gradient is cut into rows of `row_length` entries. Every entry gets a hashed sign, row j is
+The gradient is cut into rows of k entries. Every entry gets a hashed sign, row j is
 rotated by a hashed shift, and the rows are summed modulo k. It is a count sketch (Charikar, Chen
 and Farach-Colton 2002) whose buckets are rotations: every entry is read once and contiguously,
 nothing is stored, and the variance of an inner product is that of a dense matrix of signs.
+
+Rotations are modulo k, so the sum of the two halves of a feature is a rotation sketch of k / 2.
 """
 
 from __future__ import annotations
@@ -32,14 +34,10 @@ class SketchProjector:
         k, the length of a feature.
     seed
         The user's seed.
-    row_length
-        Entries that share one rotation; k unless the sketch is a folded one. Must be a multiple
-        of k.
     """
 
     proj_dim: int
     seed: int
-    row_length: int = 0
     name: str = "sketch"
     version: int = 1
     _kept_signs: dict[tuple[int, int, torch.device], Tensor] = field(
@@ -53,14 +51,6 @@ class SketchProjector:
         default_factory=dict, init=False, repr=False, compare=False
     )
 
-    def __post_init__(self) -> None:
-        if self.row_length == 0:
-            object.__setattr__(self, "row_length", self.proj_dim)
-
-    def folded(self) -> SketchProjector:
-        """Return the sketch of half the dimension whose features `fold` gives."""
-        return SketchProjector(self.proj_dim // 2, self.seed, self.row_length)
-
     def add(self, block: Tensor, offset: int, out: Tensor) -> None:
         """Add the sketch of `block` (rows, length) to `out` (rows, k); see `Projector.add`."""
         block = block.to(torch.float32)
@@ -73,11 +63,11 @@ class SketchProjector:
             target.addcmul_(block[:, start:stop], signs[start:stop])
 
     def add_fused(self, block: Tensor, offset: int, out: Tensor) -> None:
-        """Do what `add` does by one GPU kernel, to the same bits."""
+        """Do what `add` does by one GPU kernel, to the same bits or, for long slices, nearly so."""
         from dtrak_stream.projectors.sketch_triton import add_sketch
 
         length = block.shape[1]
-        first_row = offset // self.row_length
+        first_row = offset // self.proj_dim
         first_word = offset // _SIGNS_PER_BLOCK * WORDS_PER_BLOCK
         place = (offset, length, block.device)
         if place not in self._kept_words:
@@ -93,7 +83,6 @@ class SketchProjector:
             first_word=first_word,
             shifts=rotations,
             first_row=first_row,
-            row_length=self.row_length,
         )
 
     def signs(self, offset: int, length: int, device: torch.device) -> Tensor:
@@ -139,31 +128,21 @@ class SketchProjector:
                 start, column = end, column + end - start
 
     def _shifts(self, offset: int, length: int) -> list[int]:
-        first = offset // self.row_length
-        last = -(-(offset + length) // self.row_length) if length else first
+        first = offset // self.proj_dim
+        last = -(-(offset + length) // self.proj_dim) if length else first
         key = StreamKey("projector/sketch/shift", self.seed)
         words = random_words(key, (torch.arange(first, last), 0, 0, 0))[:, 0]
-        shifts: list[int] = (words % self.row_length).tolist()
+        shifts: list[int] = (words % self.proj_dim).tolist()
         return shifts
 
     def _row_parts(self, offset: int, length: int) -> Iterator[tuple[int, int, int]]:
         """Yield (start, stop, column of start) of each piece of a slice that lies in one row."""
         start = 0
         while start < length:
-            column = (offset + start) % self.row_length
-            stop = min(length, start + self.row_length - column)
+            column = (offset + start) % self.proj_dim
+            stop = min(length, start + self.proj_dim - column)
             yield start, stop, column
             start = stop
-
-
-def fold(features: Tensor) -> Tensor:
-    """Halve the dimension of sketched features without the gradients: (..., k) -> (..., k / 2).
-
-    Rotations are modulo k, so adding the two halves of a feature gives what
-    `SketchProjector.folded` would have given.
-    """
-    first, second = features.chunk(2, dim=-1)
-    return first + second
 
 
 @cache

@@ -29,7 +29,6 @@ def _add_sketch(  # type: ignore[no-untyped-def] # noqa: ANN202
     first_row,  # noqa: ANN001
     num_rows,  # noqa: ANN001
     proj_dim,  # noqa: ANN001
-    row_length,  # noqa: ANN001
     columns: tl.constexpr,
 ):
     sample = tl.program_id(1).to(tl.int64)
@@ -39,16 +38,15 @@ def _add_sketch(  # type: ignore[no-untyped-def] # noqa: ANN202
     total = tl.load(place, mask=here, other=0.0)
     for row in range(num_rows):
         shift = tl.load(shift_ptr + row)
-        for fold in range(row_length // proj_dim):
-            within = (column - shift + row_length) % proj_dim + fold * proj_dim
-            index = (first_row + row).to(tl.int64) * row_length + within
-            inside = here & (index >= offset) & (index < offset + length)
-            value = tl.load(
-                block_ptr + sample * block_stride + (index - offset), mask=inside, other=0.0
-            )
-            word = tl.load(sign_ptr + (index // 32 - first_word), mask=inside, other=0)
-            negative = (word >> (index % 32).to(tl.int32)) & 1
-            total += tl.where(negative == 1, -value, value)
+        within = (column - shift + proj_dim) % proj_dim
+        index = (first_row + row).to(tl.int64) * proj_dim + within
+        inside = here & (index >= offset) & (index < offset + length)
+        value = tl.load(
+            block_ptr + sample * block_stride + (index - offset), mask=inside, other=0.0
+        )
+        word = tl.load(sign_ptr + (index // 32 - first_word), mask=inside, other=0)
+        negative = (word >> (index % 32).to(tl.int32)) & 1
+        total += tl.where(negative == 1, -value, value)
     tl.store(place, total, mask=here)
 
 
@@ -61,7 +59,6 @@ def add_sketch(
     first_word: int,
     shifts: Tensor,
     first_row: int,
-    row_length: int,
 ) -> None:
     """Add the sketch of `block` to `out`.
 
@@ -77,8 +74,6 @@ def add_sketch(
         int32: 32 sign bits each, lowest first; the first one is word `first_word` of the vector.
     shifts
         (sketch rows that the slice reaches,) int32 rotations; the first one is of `first_row`.
-    row_length
-        Entries that share one rotation, a multiple of k.
     """
     rows, proj_dim = out.shape
     grid = (triton.cdiv(proj_dim, _COLUMNS), rows)
@@ -96,6 +91,5 @@ def add_sketch(
             first_row,
             len(shifts),
             proj_dim,
-            row_length,
             columns=_COLUMNS,
         )
