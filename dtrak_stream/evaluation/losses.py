@@ -17,6 +17,7 @@ from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
 from dtrak_stream.objective.timesteps import choose_timesteps
+from dtrak_stream.support.arithmetic import repeatable
 from dtrak_stream.support.device import on_device
 
 Losses = NDArray[np.float64]
@@ -100,8 +101,9 @@ class LossMeter:
         together = max(1, self.options.loss_batch // len(images))
         images = images.to(self.denoiser.device)
         total = torch.zeros(len(images), dtype=torch.float64, device=images.device)
-        for first in range(0, len(pairs), together):
-            total += self._sum_over(pairs[first : first + together], images)
+        with repeatable(images.device):
+            for first in range(0, len(pairs), together):
+                total += self._sum_over(pairs[first : first + together], images)
         losses = (total / len(pairs)).cpu().numpy()
         if not np.isfinite(losses).all():
             raise ModelError(

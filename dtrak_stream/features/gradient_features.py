@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import xxhash
 
+from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.gradient_featurizer import Featurizer
 from dtrak_stream.features.options import DEFAULT_PROJ_DIM, FeatureOptions, check_options, own_or
 from dtrak_stream.gradients import GradientTask, LossScale, TimestepBatchedEngine
@@ -41,6 +42,7 @@ def make_task(model: str, options: FeatureOptions) -> GradientTask:
     """Load the model and say what of it is differentiated; raises as `make_featurizer`."""
     check_options(options)
     device = choose_device(options.device)
+    _refuse_precision(options.precision, device)
     denoiser = load_denoiser(model, device=device)
     parameters = choose_parameters(denoiser.network, options.parameters)
     first, *others = _output_functions(options, denoiser.schedule)
@@ -57,10 +59,21 @@ def make_task(model: str, options: FeatureOptions) -> GradientTask:
         options.noise_draws,
         tuple(others),
         unit_gradients=options.timestep_weights == "unit-gradient",
-        autocast=None if options.precision == "float32" else _HALF[options.precision],
+        autocast=_HALF.get(options.precision),
+        # the numbers of half-precision types pass through TF32 unchanged
+        tf32=options.precision != "float32",
         scale=LossScale.for_precision(options.precision, denoiser.image_shape),
         timer=StageTimer(clock_of(device)),
     )
+
+
+def _refuse_precision(precision: str, device: torch.device) -> None:
+    if precision == "tf32" and device.type != "cuda":
+        raise ConfigurationError(
+            f"there is no TF32 on {device.type}",
+            where=f"--precision {precision}",
+            remedy="use float32, or --device cuda on a machine with an NVIDIA GPU",
+        )
 
 
 def featurizer_of(task: GradientTask, options: FeatureOptions) -> Featurizer:

@@ -15,6 +15,7 @@ from dtrak_stream.features.encoder import ImageEncoder
 from dtrak_stream.features.maker import fingerprint, in_fitting_batches
 from dtrak_stream.projectors import Projector
 from dtrak_stream.store import Fingerprint
+from dtrak_stream.support.arithmetic import repeatable
 from dtrak_stream.support.timing import StageTimer
 
 
@@ -62,7 +63,8 @@ class ImageFeaturizer:
         MemoryLimitError
             If the device has no room for one image.
         """
-        return in_fitting_batches(self, self._batch, images, sample_ids)
+        with repeatable(self.device):
+            return in_fitting_batches(self, self._batch, images, sample_ids)
 
     def residuals(self, _images: Tensor, _sample_ids: Sequence[str], /) -> None:
         """Return None: there is no model that could be wrong."""

@@ -45,8 +45,10 @@ own (4,096 for most)."""
     """Seed of the noise, the projector and the probes."""
     dtype: Literal["float16", "float32"] = "float16"
     """How features are stored; float16 has a scale for each row."""
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """What the model computes in (autocast); gradients and features are float32 in any case."""
+    precision: Literal["float32", "tf32", "bfloat16", "float16"] = "float32"
+    """What the model computes in: float32; tf32, on a GPU: float32 with factors cut to 11 bits, \
+faster; bfloat16 or float16 (autocast, and tf32 for the rest on a GPU). Gradients and features \
+are float32 in any case."""
     rows_per_shard: int = 1024
     """Images in one file of the store; a crash costs at most one shard of work."""
     device: str = "auto"

@@ -13,6 +13,7 @@ from torch import Tensor
 from dtrak_stream.data.trajectories import Trajectory, image_hash
 from dtrak_stream.errors import ConfigurationError, ModelError
 from dtrak_stream.model.denoiser import Denoiser
+from dtrak_stream.support.arithmetic import repeatable
 from dtrak_stream.support.random_bits import StreamKey
 
 SamplerKind = Literal["ddim", "ddpm"]
@@ -116,7 +117,8 @@ class Sampler:
         images = first.to(self._denoiser.device) * self._scheduler.init_noise_sigma
         for timestep in self._scheduler.timesteps:
             times = timestep.to(images.device).expand(len(images))
-            answer = self._denoiser.predict(images, times)
+            with repeatable(images.device):
+                answer = self._denoiser.predict(images, times)
             step = self._scheduler.step(
                 answer, timestep, images, generator=generators, **self._options
             )

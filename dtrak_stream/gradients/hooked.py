@@ -71,10 +71,11 @@ class HookedEngine:
         """Hand on each layer's block during the backward pass; see `GradientEngine.stream`."""
         samples = max(1, self.pairs_per_pass // len(self.task.pairs))
         unscaled = self.task.unscaled(receive)
-        for first in range(0, len(images), samples):
-            rows = slice(first, first + samples)
-            for some in self.task.passes(self.pairs_per_pass):
-                self._one_pass(images[rows], sample_ids[rows], some, first, unscaled)
+        with self.task.arithmetic():
+            for first in range(0, len(images), samples):
+                rows = slice(first, first + samples)
+                for some in self.task.passes(self.pairs_per_pass):
+                    self._one_pass(images[rows], sample_ids[rows], some, first, unscaled)
         if self.others is not None:
             self.others.stream(images, sample_ids, receive)
 

@@ -37,7 +37,8 @@ def residuals(
     """
     samples = max(1, pairs_per_pass // len(task.pairs))
     groups = [slice(first, first + samples) for first in range(0, len(images), samples)]
-    parts = [_errors(task, images[rows], sample_ids[rows], pairs_per_pass) for rows in groups]
+    with task.arithmetic():
+        parts = [_errors(task, images[rows], sample_ids[rows], pairs_per_pass) for rows in groups]
     errors = torch.cat(parts)  # (B, pairs)
     length = torch.linalg.vector_norm(errors, dim=1)
     return torch.where(length == 0, 0.0, errors.mean(dim=1) / length).float().cpu()

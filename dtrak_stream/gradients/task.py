@@ -16,6 +16,7 @@ from dtrak_stream.gradients.stream import GradientSlice, Receiver
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
+from dtrak_stream.support.arithmetic import repeatable
 from dtrak_stream.support.device import on_device
 from dtrak_stream.support.timing import StageTimer
 
@@ -88,6 +89,8 @@ class GradientTask:
         before the average over pairs.
     autocast
         Half-precision type the network runs in under autocast; None for the network's own.
+    tf32
+        Whether a GPU may cut the factors of float32 products to 11 bits.
     scale
         Loss scale, other than 1 for float16 only.
     timer
@@ -103,6 +106,7 @@ class GradientTask:
     more_functions: tuple[OutputFunction, ...] = ()
     unit_gradients: bool = False
     autocast: torch.dtype | None = None
+    tf32: bool = False
     scale: LossScale = field(default_factory=LossScale)
     timer: StageTimer = field(default_factory=StageTimer, repr=False)
     _shared_noise: dict[Pairs, Tensor] = field(default_factory=dict, init=False, repr=False)
@@ -187,6 +191,10 @@ class GradientTask:
             receive(replace(piece, block=piece.block * factor))
 
         return receive_scaled
+
+    def arithmetic(self) -> AbstractContextManager[None]:
+        """Return within what all of it is computed, so that a GPU gives the same bits each time."""
+        return repeatable(self.denoiser.device, tf32=self.tf32)
 
     def _precision(self) -> AbstractContextManager[object]:
         if self.autocast is None:

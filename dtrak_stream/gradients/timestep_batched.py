@@ -99,15 +99,20 @@ class TimestepBatchedEngine:
         width = sum(parameter.numel() for parameter in self._parameters.values())
         rows = max(1, min(self.gather_bytes // (4 * functions * width), len(images)))
         gathered = torch.empty(rows, functions, width, device=self.task.denoiser.device)
-        for first in range(0, len(images), rows):
-            group = range(first, min(first + rows, len(images)))
-            for row, index in enumerate(group):
-                self._gradients_into(gathered[row], images[index : index + 1], sample_ids[index])
-            for function in range(functions):
-                start = function * self.task.num_parameters
-                for offset, columns in self._runs:
-                    block = gathered[: len(group), function, columns]
-                    receive(GradientSlice(first, start + offset, block))
+        with self.task.arithmetic():
+            for first in range(0, len(images), rows):
+                group = range(first, min(first + rows, len(images)))
+                for row, index in enumerate(group):
+                    image = images[index : index + 1]
+                    self._gradients_into(gathered[row], image, sample_ids[index])
+                self._hand_on(gathered[: len(group)], first, receive)
+
+    def _hand_on(self, gathered: Tensor, first: int, receive: Receiver) -> None:
+        """Hand on the gradients (rows, J, p) of some samples, the first of which is `first`."""
+        for function in range(gathered.shape[1]):
+            start = function * self.task.num_parameters
+            for offset, columns in self._runs:
+                receive(GradientSlice(first, start + offset, gathered[:, function, columns]))
 
     def _gradients_into(self, out: Tensor, image: Tensor, sample_id: str) -> None:
         """Write the gradients of one sample into `out` (J, p)."""

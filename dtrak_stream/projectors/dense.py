@@ -7,8 +7,6 @@ every k, up to the scale 1 / sqrt(k).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import ClassVar
@@ -53,11 +51,10 @@ class _DenseProjector:
         block = block.to(torch.float32) * (1 / math.sqrt(self.proj_dim))
         tile_entries = self.tile_entries or _TILE_ENTRIES.get(block.device.type, 2**20)
         tile_rows = max(1, tile_entries // self.proj_dim)
-        with _reduced_precision(block.device):
-            for start in range(0, block.shape[1], tile_rows):
-                part = block[:, start : start + tile_rows]
-                entries = self._entries(offset + start, part.shape[1], block.device)
-                out.addmm_(part, entries)  # (rows, m) @ (m, k) -> (rows, k)
+        for start in range(0, block.shape[1], tile_rows):
+            part = block[:, start : start + tile_rows]
+            entries = self._entries(offset + start, part.shape[1], block.device)
+            out.addmm_(part, entries)  # (rows, m) @ (m, k) -> (rows, k)
 
     def matrix(self, offset: int, length: int, device: torch.device) -> Tensor:
         """Return rows [offset, offset + length) of the matrix: (length, k) float32."""
@@ -103,24 +100,6 @@ class NormalProjector(_DenseProjector):
 
     def _table(self, device: torch.device) -> Tensor:
         return _normal_quantiles(device)
-
-
-@contextmanager
-def _reduced_precision(device: torch.device) -> Iterator[None]:
-    """Let a GPU multiply at the 11 bits of a half-precision number, and add in float32.
-
-    Signs are exact, and gradients lose far less than projecting costs. Their range stays that of
-    float32. Nothing changes on CPUs.
-    """
-    if device.type != "cuda":
-        yield
-        return
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 @cache

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from dtrak_stream.errors import ModelError
 from dtrak_stream.model.schedule import NoiseSchedule
+from dtrak_stream.support.arithmetic import repeatable
 from dtrak_stream.training.configuration import OptimisationOptions
 
 
@@ -74,19 +75,9 @@ class Optimisation:
             If the loss or its gradient is not finite; the weights are then as they were.
         """
         torch.manual_seed(seed)
-        noisy, target, timesteps = self._draw(images, flip)
-        answer = self.network(noisy, timesteps, return_dict=False)[0]
-        loss = F.mse_loss(answer, target)
-        self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
-        self._check_finite(loss.item(), norm.item())
-        self.optimiser.step()
-        if self.average is not None:
-            self.average.step(self.network.parameters())
-        self.learning_rate.step()
-        self.losses.append(loss.item())
-        return self.losses[-1]
+        # TF32 is accurate enough to learn with, and what torch trains with unless told otherwise
+        with repeatable(self.network.device, tf32=True):
+            return self._step(images, flip)
 
     def skip(self) -> None:
         """Count a step that has no usable image; nothing moves."""
@@ -116,6 +107,21 @@ class Optimisation:
             self.average.load_state_dict(state["average"])
             self.average.to(self.network.device)
         self.losses = state["losses"].tolist()
+
+    def _step(self, images: Tensor, flip: bool) -> float:
+        noisy, target, timesteps = self._draw(images, flip)
+        answer = self.network(noisy, timesteps, return_dict=False)[0]
+        loss = F.mse_loss(answer, target)
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
+        self._check_finite(loss.item(), norm.item())
+        self.optimiser.step()
+        if self.average is not None:
+            self.average.step(self.network.parameters())
+        self.learning_rate.step()
+        self.losses.append(loss.item())
+        return self.losses[-1]
 
     def _draw(self, images: Tensor, flip: bool) -> tuple[Tensor, Tensor, Tensor]:
         if flip:

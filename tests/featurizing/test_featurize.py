@@ -276,6 +276,7 @@ def test_the_plan_tells_what_the_features_depend_on(model_folder, images, tmp_pa
         ({"proj_dim": 0}, r"^--proj-dim 0: "),
         ({"proj_dim": 65_600}, r"^--proj-dim 65600: "),
         ({"device": "cuda:99"}, r"^--device cuda:99: no such device here"),
+        ({"precision": "tf32"}, r"^--precision tf32: there is no TF32 on cpu"),
         ({"device": "toaster"}, r"^--device toaster: no such device here"),
         ({"noise_draws": 0}, r"^--noise-draws 0: must be from 1"),
         ({"rows_per_shard": 0}, r"^--rows-per-shard 0: must be from 1"),
