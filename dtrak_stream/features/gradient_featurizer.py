@@ -11,8 +11,16 @@ from torch import Tensor
 
 from dtrak_stream.data import ImageShape
 from dtrak_stream.data.samples import Samples
-from dtrak_stream.features.maker import fingerprint, in_fitting_batches
-from dtrak_stream.gradients import GradientEngine, GradientSlice, GradientTask, residuals
+from dtrak_stream.features.maker import EngineName, fingerprint, in_fitting_batches
+from dtrak_stream.gradients import (
+    GradientEngine,
+    GradientSlice,
+    GradientTask,
+    HookedEngine,
+    TimestepBatchedEngine,
+    residuals,
+    served_parameters,
+)
 from dtrak_stream.projectors import Projector
 from dtrak_stream.store import Fingerprint
 from dtrak_stream.support.timing import StageTimer
@@ -51,6 +59,48 @@ class Featurizer:
     engine: GradientEngine
     batch_size: int = 64
     smallest_batch: ClassVar[str] = "one image at one timestep"
+
+    @property
+    def wanted_shape(self) -> ImageShape:
+        """Return the shape of the images that the model takes."""
+        return self.image_shape
+
+    @property
+    def weight_bytes(self) -> int:
+        """Return how many bytes of memory the weights of the whole model take."""
+        weights = self.task.denoiser.network.parameters()
+        return sum(each.numel() * each.element_size() for each in weights)
+
+    @property
+    def engines(self) -> tuple[EngineName, ...]:
+        """Return both engines; a model whose layers have no rules leaves the second one."""
+        return ("hooked", "timestep-batched")
+
+    @property
+    def pairs(self) -> int:
+        """Return how many (timestep, draw) pairs gradients are averaged over."""
+        return len(self.task.pairs)
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """Return the names of the parameters whose gradients are taken."""
+        return tuple(self.task.parameters)
+
+    def served_parameters(self) -> frozenset[str]:
+        """Return those of them that layer rules serve, found by trying."""
+        return served_parameters(self.task)
+
+    def use_engine(
+        self, name: EngineName, *, pairs_per_pass: int, served: frozenset[str], compiled: bool
+    ) -> None:
+        """Take gradients by the engine called `name`; see `FeatureMaker.use_engine`."""
+        self.engine.close()
+        if name == "hooked":
+            self.engine = HookedEngine(self.task, served, pairs_per_pass)
+        else:
+            self.engine = TimestepBatchedEngine(
+                self.task, pairs_per_pass=pairs_per_pass, compiled=compiled
+            )
 
     @property
     def timer(self) -> StageTimer:

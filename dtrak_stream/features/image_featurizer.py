@@ -12,7 +12,7 @@ from torch import Tensor
 from dtrak_stream.data import ImageShape
 from dtrak_stream.data.samples import Samples
 from dtrak_stream.features.encoder import ImageEncoder
-from dtrak_stream.features.maker import fingerprint, in_fitting_batches
+from dtrak_stream.features.maker import EngineName, fingerprint, in_fitting_batches
 from dtrak_stream.projectors import Projector
 from dtrak_stream.store import Fingerprint
 from dtrak_stream.support.arithmetic import repeatable
@@ -49,6 +49,39 @@ class ImageFeaturizer:
     timer: StageTimer = field(repr=False)
     batch_size: int = 64
     smallest_batch: ClassVar[str] = "one image"
+
+    @property
+    def wanted_shape(self) -> None:
+        """Return None: it was set up for the shape that the images have."""
+
+    @property
+    def weight_bytes(self) -> int:
+        """Return how many bytes of memory the weights of the encoder take."""
+        return self.encoder.weight_bytes
+
+    @property
+    def engines(self) -> tuple[EngineName, ...]:
+        """Return none: there are no gradients."""
+        return ("none",)
+
+    @property
+    def pairs(self) -> int:
+        """Return 1: an image goes through the encoder once."""
+        return 1
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """Return none: no parameter is differentiated."""
+        return ()
+
+    def served_parameters(self) -> frozenset[str]:
+        """Return none; see `FeatureMaker.served_parameters`."""
+        return frozenset()
+
+    def use_engine(
+        self, name: EngineName, *, pairs_per_pass: int, served: frozenset[str], compiled: bool
+    ) -> None:
+        """Do nothing: there is one way to compute them."""
 
     @property
     def width(self) -> int:

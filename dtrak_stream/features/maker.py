@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
+from dtrak_stream.data import ImageShape
 from dtrak_stream.data.samples import Samples
 from dtrak_stream.errors import MemoryLimitError
 from dtrak_stream.store import Fingerprint
 from dtrak_stream.support.memory import is_out_of_memory
 from dtrak_stream.support.progress import say
 from dtrak_stream.support.timing import StageTimer
+
+EngineName: TypeAlias = Literal["hooked", "timestep-batched", "none"]
 
 
 class FeatureMaker(Protocol):
@@ -26,6 +29,53 @@ class FeatureMaker(Protocol):
     """
 
     batch_size: int
+
+    @property
+    def device(self) -> torch.device:
+        """Return where it computes."""
+
+    @property
+    def wanted_shape(self) -> ImageShape | None:
+        """Return the shape of the only samples it takes; None if it takes any."""
+
+    @property
+    def weight_bytes(self) -> int:
+        """Return how many bytes of memory its weights take."""
+
+    @property
+    def engines(self) -> tuple[EngineName, ...]:
+        """Return the gradient engines that may compute it, only `none` where it has no gradients.
+
+        In the order in which they are worth a try.
+        """
+
+    @property
+    def pairs(self) -> int:
+        """Return how many (timestep, draw) pairs a sample goes through the model at."""
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """Return the names of the parameters whose gradients are taken."""
+
+    def served_parameters(self) -> frozenset[str]:
+        """Return those of them that the layer rules of the hooked engine serve, found by trying."""
+
+    def use_engine(
+        self, name: EngineName, *, pairs_per_pass: int, served: frozenset[str], compiled: bool
+    ) -> None:
+        """Compute by one of `engines` from now on.
+
+        Parameters
+        ----------
+        name
+            Which.
+        pairs_per_pass
+            (sample, timestep, draw) triples in one pass of the model.
+        served
+            Parameters whose gradients layer rules give.
+        compiled
+            Whether the model runs through `torch.compile`.
+        """
 
     @property
     def timer(self) -> StageTimer:

@@ -8,7 +8,8 @@ from dtrak_stream.data import Images, ImageShape, open_images
 from dtrak_stream.data.samples import Samples
 from dtrak_stream.features.kinds import open_features
 from dtrak_stream.features.maker import FeatureMaker
-from dtrak_stream.featurizing.execution import Execution, ExecutionOptions, choose_execution
+from dtrak_stream.featurizing.calibration import choose_execution
+from dtrak_stream.featurizing.execution import Execution, ExecutionOptions
 from dtrak_stream.featurizing.options import FeaturizeConfig, FeaturizeResult
 from dtrak_stream.featurizing.shard_run import ShardRun
 from dtrak_stream.store import write_joined_view
@@ -112,10 +113,12 @@ def _compute(
 def _execution(
     maker: FeatureMaker, samples: Samples, config: FeaturizeConfig, run_record: dict[str, Any]
 ) -> Execution:
-    """Return what the store was begun with, unless the user asks for something else."""
+    """Return what the store was begun with, if it suits this machine and nothing else is asked."""
     options = config.execution
     if "execution" in run_record and options == ExecutionOptions():
-        return Execution.recorded(run_record["execution"])
+        begun_with = Execution.recorded(run_record["execution"])
+        if begun_with.suits(maker):
+            return begun_with
     execution = choose_execution(maker, samples, options)
     say(f"engine {execution.engine}, batches of {execution.batch_size}: {execution.reason}")
     return execution

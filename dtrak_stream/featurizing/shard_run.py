@@ -116,7 +116,7 @@ class ShardRun:
 
     @cached_property
     def _unfinished(self) -> UnfinishedShards:
-        return UnfinishedShards(self.stores.layouts[0], self.execution.record())
+        return UnfinishedShards(self.stores.layouts[0], self.execution.numerics())
 
     def _begin(self, shard: int) -> ComputedRows:
         """Return the rows of a shard, empty or as an interrupted run left them."""

@@ -10,8 +10,9 @@ import torch
 
 from dtrak_stream.data import Images, ImageShape
 from dtrak_stream.features.maker import FeatureMaker
-from dtrak_stream.featurizing.execution import ExecutionOptions, choose_execution
-from dtrak_stream.support.memory import peak_memory
+from dtrak_stream.featurizing.calibration import choose_execution
+from dtrak_stream.featurizing.execution import ExecutionOptions
+from dtrak_stream.support.device import peak_memory_on
 
 _MATRIX = 1024
 _SHARE_TRIED = 4  # the choice of a batch tries at most a quarter of the images
@@ -101,7 +102,7 @@ def measure_featurizing(
     images
         At least 1.
     """
-    before = _peak(device)
+    before = peak_memory_on(device)
     source = RandomImages(_SHARE_TRIED * images, shape)
     execution = choose_execution(maker, source, options)
     execution.apply(maker)
@@ -116,7 +117,7 @@ def measure_featurizing(
     maker.close()
     engine = "" if execution.engine == "none" else f"engine {execution.engine}, "
     how = f"{engine}batches of {execution.batch_size}"
-    return FeaturizingSpeed(count / seconds, how, max(0, _peak(device) - before))
+    return FeaturizingSpeed(count / seconds, how, max(0, peak_memory_on(device) - before))
 
 
 def measure_arithmetic() -> ArithmeticSpeed:
@@ -130,9 +131,3 @@ def _products(dtype: type[np.floating]) -> float:
     start = time.perf_counter()
     matrix @ matrix
     return 2 * _MATRIX**3 / (time.perf_counter() - start)
-
-
-def _peak(device: torch.device) -> int:
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    return peak_memory()

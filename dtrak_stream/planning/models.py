@@ -6,14 +6,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from dtrak_stream.attribution import AttributeConfig
 from dtrak_stream.data import Images, ImageShape
 from dtrak_stream.data.samples import Samples
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.features.gradient_featurizer import Featurizer
-from dtrak_stream.features.image_featurizer import ImageFeaturizer
 from dtrak_stream.features.kinds import open_features
 from dtrak_stream.features.maker import FeatureMaker
 from dtrak_stream.planning.calibration import (
@@ -79,14 +75,13 @@ def plan_model(config: PlanConfig, job: AttributeConfig, model: str, folder: Pat
         return RandomImages(config.train_samples, shape or _shape_of_images(config, job))
 
     maker, train = open_features(model, job.features, None, images, visible=False)
-    if isinstance(maker, Featurizer):
-        _refuse_other_shape(config, maker)
+    _refuse_other_shape(config, maker.wanted_shape)
     query = RandomImages(config.query_samples, train.shape)
     return PlannedModel(
         "" if folder == job.run else f" of {folder.relative_to(job.run).as_posix()}",
         _stores(job, maker, folder / "train", train),
         _stores(job, maker, folder / "query", query),
-        _weight_bytes(maker),
+        maker.weight_bytes,
         _speed(config, job, maker, train.shape),
     )
 
@@ -109,15 +104,6 @@ def _speed(
     return measure_featurizing(maker, shape, device, job.execution, images=config.measured_images)
 
 
-def _weight_bytes(maker: FeatureMaker) -> int:
-    if isinstance(maker, ImageFeaturizer):
-        return maker.encoder.weight_bytes
-    if not isinstance(maker, Featurizer):
-        return 0
-    parameters: list[torch.nn.Parameter] = list(maker.task.denoiser.network.parameters())
-    return sum(each.numel() * each.element_size() for each in parameters)
-
-
 def _shape_of_images(config: PlanConfig, job: AttributeConfig) -> ImageShape:
     """Return what the user says, where no model says it."""
     if config.image_shape is None:
@@ -137,9 +123,8 @@ def _shape_of_images(config: PlanConfig, job: AttributeConfig) -> ImageShape:
     return ImageShape(*map(int, match.groups()))
 
 
-def _refuse_other_shape(config: PlanConfig, featurizer: Featurizer) -> None:
-    wanted = str(featurizer.image_shape)
-    if config.image_shape is not None and config.image_shape != wanted:
+def _refuse_other_shape(config: PlanConfig, wanted: ImageShape | None) -> None:
+    if config.image_shape is not None and config.image_shape != str(wanted or config.image_shape):
         raise ConfigurationError(
             f"the model wants {wanted}",
             where=f"--image-shape {config.image_shape}",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.support.memory import peak_memory, usable_memory
 
 
 def choose_device(name: str) -> torch.device:
@@ -46,3 +47,25 @@ def moved(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type == "cuda" and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=tensor.device.type == "cpu")
+
+
+def device_name(device: torch.device) -> str:
+    """Return what a device is, for records: `cpu`, or a GPU by the name its maker gave it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return device.type
+
+
+def free_memory(device: torch.device) -> int:
+    """Return how many bytes a stage may plan with on a device."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free)
+    return usable_memory()
+
+
+def peak_memory_on(device: torch.device) -> int:
+    """Return the most bytes that this process ever had on a device."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return peak_memory()

@@ -11,30 +11,12 @@ import torch
 
 from dtrak_stream.data import open_images
 from dtrak_stream.errors import ConfigurationError, InterruptedRunError, MemoryLimitError
-from dtrak_stream.features.gradient_features import FeatureOptions, make_featurizer
+from dtrak_stream.features.gradient_features import make_featurizer
 from dtrak_stream.features.gradient_featurizer import Featurizer
-from dtrak_stream.featurizing.execution import Execution, ExecutionOptions, choose_execution
-from dtrak_stream.featurizing.options import FeaturizeConfig
+from dtrak_stream.featurizing.execution import Execution, ExecutionOptions
 from dtrak_stream.featurizing.run import featurize
-from dtrak_stream.store import FeatureStore
 from tests.crashing import contents
-
-OPTIONS = FeatureOptions(timesteps="2", proj_dim=64, dtype="float32", rows_per_shard=8)
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    path = tmp_path_factory.mktemp("images") / "images.npy"
-    np.save(path, np.random.default_rng(0).integers(0, 256, (20, 8, 8), np.uint8))
-    return str(path)
-
-
-def config_of(images, model, store, **options):
-    return FeaturizeConfig(images, store, model, features=OPTIONS, quiet=True, **options)
-
-
-def features_of(store):
-    return FeatureStore.open(store).rows(range(20))
+from tests.featurizing.small_runs import OPTIONS, choose, config_of, features_of
 
 
 def record_ids(monkeypatch):
@@ -48,60 +30,6 @@ def record_ids(monkeypatch):
 
     monkeypatch.setattr(Featurizer, "features", recording)
     return seen
-
-
-def choose(model, images, options=None, feature_options=OPTIONS):
-    featurizer = make_featurizer(model, feature_options)
-    source = open_images(images, featurizer.image_shape, visible=False)
-    return featurizer, choose_execution(featurizer, source, options or ExecutionOptions())
-
-
-def test_asking_for_engine_and_batch_is_obeyed(model_folder, images):
-    for name in ("hooked", "timestep-batched"):
-        _, execution = choose(model_folder, images, ExecutionOptions(name, 5))
-        assert (execution.engine, execution.batch_size) == (name, 5)
-        assert execution.pairs_per_pass == 10
-
-
-@pytest.mark.parametrize("timesteps", [2, 4])  # too few for any batch, and for all but one
-def test_few_images_are_not_measured_and_take_a_batch_of_some_size(model_folder, images, timesteps):
-    options = dataclasses.replace(OPTIONS, timesteps=str(timesteps))
-    _, execution = choose(model_folder, images, feature_options=options)
-    assert execution.engine == "hooked"
-    assert "too few" in execution.reason
-    assert execution.batch_size == 64 // timesteps
-
-
-def test_the_fastest_of_several_is_taken_and_the_reason_says_so(model_folder, images, monkeypatch):
-    monkeypatch.setattr("dtrak_stream.featurizing.execution._PAIRS", (2, 8, 16))
-    monkeypatch.setattr("dtrak_stream.featurizing.execution._SHARE_OF_IMAGES", 1.0)
-    monkeypatch.setattr("dtrak_stream.featurizing.execution._WORTH", 0.0)
-    _, execution = choose(model_folder, images)
-    rates = {}
-    for part in execution.reason.partition("the fastest of: ")[2].partition(";")[0].split(", "):
-        engine, _, size, rate, _ = part.split()
-        rates[engine, int(size)] = float(rate)
-    assert set(rates) == {("hooked", 1), ("hooked", 4), ("hooked", 8), ("timestep-batched", 64)}
-    assert rates[execution.engine, execution.batch_size] == max(rates.values())
-
-
-def test_a_batch_that_would_not_fit_is_not_tried(model_folder, images, monkeypatch):
-    monkeypatch.setattr("dtrak_stream.featurizing.execution._PAIRS", (2, 8, 16))
-    monkeypatch.setattr("dtrak_stream.featurizing.execution._SHARE_OF_IMAGES", 1.0)
-    monkeypatch.setattr("dtrak_stream.featurizing.execution.usable_memory", lambda: -1)
-    _, execution = choose(model_folder, images)
-    assert "hooked x 4" not in execution.reason
-    assert "hooked x 1" in execution.reason
-
-
-def test_a_model_without_rules_takes_the_exact_engine(model_folder, images, monkeypatch):
-    monkeypatch.setattr(
-        "dtrak_stream.featurizing.execution.served_parameters", lambda _: frozenset()
-    )
-    _, execution = choose(model_folder, images)
-    assert execution.engine == "timestep-batched"
-    with pytest.raises(ConfigurationError, match=r"--engine hooked.*timestep-batched"):
-        choose(model_folder, images, ExecutionOptions("hooked"))
 
 
 def test_compiling_changes_no_feature(model_folder, images, tmp_path, monkeypatch):

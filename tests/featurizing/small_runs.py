@@ -1,0 +1,26 @@
+"""Runs over twenty small images, for tests of how they are executed."""
+
+from __future__ import annotations
+
+from dtrak_stream.data import open_images
+from dtrak_stream.features.gradient_features import FeatureOptions, make_featurizer
+from dtrak_stream.featurizing.calibration import choose_execution
+from dtrak_stream.featurizing.execution import ExecutionOptions
+from dtrak_stream.featurizing.options import FeaturizeConfig
+from dtrak_stream.store import FeatureStore
+
+OPTIONS = FeatureOptions(timesteps="2", proj_dim=64, dtype="float32", rows_per_shard=8)
+
+
+def config_of(images, model, store, **options):
+    return FeaturizeConfig(images, store, model, features=OPTIONS, quiet=True, **options)
+
+
+def features_of(store):
+    return FeatureStore.open(store).rows(range(20))
+
+
+def choose(model, images, options=None, feature_options=OPTIONS):
+    featurizer = make_featurizer(model, feature_options)
+    source = open_images(images, featurizer.image_shape, visible=False)
+    return featurizer, choose_execution(featurizer, source, options or ExecutionOptions())
