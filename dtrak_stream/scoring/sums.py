@@ -18,6 +18,8 @@ from dtrak_stream.support.checkpoints import Checkpoints
 
 Part = dict[str, NDArray[Any]]
 
+_AFTER = "-after-"
+
 
 @dataclass(frozen=True)
 class PartSums:
@@ -39,15 +41,19 @@ class PartSums:
 
     def done(self, names: list[str]) -> dict[str, int]:
         """Return for each block how many members are in it, by what is kept whole."""
-        kept = self.checkpoints.names()
-        return {name: self._done(name, kept) for name in names}
+        kept: dict[str, list[int]] = {}
+        for name in self.checkpoints.names():
+            block, _, count = name.partition(_AFTER)
+            kept.setdefault(block, []).append(int(count) if count else self.members)
+        return {name: self._done(name, sorted(kept.get(name, ()))) for name in names}
 
-    def _done(self, name: str, kept: set[str]) -> int:
-        if name in kept and self.checkpoints.load(name) is not None:
-            return self.members
-        for count in range(self.members - 1, 0, -1):
-            sums = _after(name, count)
-            if sums in kept and self.checkpoints.load(sums) is not None:
+    def _done(self, name: str, counts: list[int]) -> int:
+        """Return the largest count that is whole; drop the smaller, which a crash left behind."""
+        while counts:
+            count = counts.pop()
+            if self.checkpoints.load(self._name(name, count)) is not None:
+                for smaller in counts:
+                    self.checkpoints.drop(self._name(name, smaller))
                 return count
         return 0
 
@@ -64,7 +70,7 @@ class PartSums:
         if done == 0:
             sums = np.zeros((self.variants, *scores.shape), np.float32)
         else:
-            kept = self.checkpoints.load(_after(name, done))
+            kept = self.checkpoints.load(self._name(name, done))
             if kept is None:
                 raise damaged_part(self.checkpoints, name)
             sums = kept["sums"]
@@ -73,17 +79,19 @@ class PartSums:
 
     def keep_sums(self, name: str, done: int, sums: FloatArray) -> None:
         """Keep a block in which `done` members are summed, in place of what was kept of it."""
-        self.checkpoints.save(_after(name, done), sums=sums)
-        self._drop_before(name, done)
+        self._keep(name, done, {"sums": sums})
 
     def keep_finished(self, name: str, part: Part) -> None:
         """Keep a finished block, in place of its sums."""
-        self.checkpoints.save(name, **part)
-        self._drop_before(name, self.members)
+        self._keep(name, self.members, part)
 
-    def _drop_before(self, name: str, done: int) -> None:
-        for count in range(1, done):
-            self.checkpoints.drop(_after(name, count))
+    def _keep(self, name: str, done: int, part: Part) -> None:
+        self.checkpoints.save(self._name(name, done), **part)
+        if done > 1:
+            self.checkpoints.drop(self._name(name, done - 1))
+
+    def _name(self, name: str, done: int) -> str:
+        return name if done == self.members else f"{name}{_AFTER}{done:05d}"
 
 
 def damaged_part(checkpoints: Checkpoints, name: str) -> CorruptFileError:
@@ -93,7 +101,3 @@ def damaged_part(checkpoints: Checkpoints, name: str) -> CorruptFileError:
         where=checkpoints.folder,
         remedy="run the same command again; it scores that block anew",
     )
-
-
-def _after(name: str, count: int) -> str:
-    return f"{name}-after-{count:05d}"

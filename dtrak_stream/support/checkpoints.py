@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ class Checkpoints:
     """A scratch folder beside a result that is not finished yet.
 
     A checkpoint is a file whose name carries the checksum of its contents, so a damaged one is
-    never used. All checkpoints belong to one plan; those of another plan are thrown away.
+    never used. All checkpoints belong to one plan; those of another plan are thrown away. One
+    object knows what lay there when it first looked, and what it kept and dropped since.
 
     Attributes
     ----------
@@ -64,32 +66,48 @@ class Checkpoints:
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **arrays)
         content = buffer.getbuffer()
-        checksum = xxhash.xxh3_128_hexdigest(content)
-        write_bytes(self.folder / f"{name}.{checksum}.npz", content)
+        path = self.folder / f"{name}.{xxhash.xxh3_128_hexdigest(content)}.npz"
+        write_bytes(path, content)
+        self._paths.setdefault(name, set()).add(path)
 
     def load(self, name: str) -> dict[str, NDArray[Any]] | None:
         """Return the arrays kept under `name`; None if there are none, or they are damaged."""
-        for path in self.folder.glob(f"{name}.*.npz"):
+        for path in sorted(self._paths.get(name, ())):
             content = path.read_bytes()
             if path.name == f"{name}.{xxhash.xxh3_128_hexdigest(content)}.npz":
                 with np.load(io.BytesIO(content)) as arrays:
                     return dict(arrays)
             say(f"{path}: damaged, computing it again")
-            path.unlink()
+            self._remove(name, path)
         return None
 
     def names(self) -> set[str]:
         """Return the names under which something is kept."""
-        return {path.name.split(".")[0] for path in self.folder.glob("*.npz")}
+        return set(self._paths)
 
     def drop(self, name: str) -> None:
         """Remove what is kept under `name`."""
-        for path in self.folder.glob(f"{name}.*.npz"):
-            path.unlink()
+        for path in sorted(self._paths.get(name, ())):
+            self._remove(name, path)
 
     def discard(self) -> None:
         """Remove all of them, once the result is finished."""
         shutil.rmtree(self.folder)
+        self._paths.clear()
+
+    def _remove(self, name: str, path: Path) -> None:
+        path.unlink()
+        self._paths[name].discard(path)
+        if not self._paths[name]:
+            del self._paths[name]
+
+    @cached_property
+    def _paths(self) -> dict[str, set[Path]]:
+        """Return the files by the name they are kept under: the folder is looked through once."""
+        paths: dict[str, set[Path]] = {}
+        for path in self.folder.glob("*.npz"):
+            paths.setdefault(path.name.split(".")[0], set()).add(path)
+        return paths
 
     @property
     def _plan_path(self) -> Path:
