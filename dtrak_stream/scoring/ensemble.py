@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -48,16 +49,16 @@ class Ensemble:
 
     @property
     def first(self) -> Model:
-        """Return the model that sample ids and layout are taken from."""
+        """Return the model that sample ids are taken from."""
         return self.models[0]
 
-    @property
+    @cached_property
     def train_usable(self) -> NDArray[np.bool_]:
         """Return which training samples have a feature in every model: (N,)."""
         usable: NDArray[np.bool_] = np.all([one.train.usable() for one in self.models], axis=0)
         return usable
 
-    @property
+    @cached_property
     def query_usable(self) -> NDArray[np.bool_]:
         """Return which queries have a feature in every model: (Q,)."""
         usable: NDArray[np.bool_] = np.all([one.query.usable() for one in self.models], axis=0)
