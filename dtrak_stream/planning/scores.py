@@ -77,7 +77,7 @@ def plan_score_stage(
     options, method = config.score_options, find_method(config.score_options.method)
     limit = parse_size(config.gram_options.memory_limit, flag="--memory-limit")
     dampings = parse_dampings(options.damping) if method.uses_kernel else None
-    work = score_work(method, options, dampings, grams, stores=len(pairs))
+    work = score_work(method, options, dampings, grams, [train for train, _ in pairs])
     train, query = max(pairs, key=lambda pair: pair[0].proj_dim)
     plan = plan_scores(train, query, options, work, memory_limit=limit)
     planned = PlannedScores(train, query, len(pairs), config, work, plan)

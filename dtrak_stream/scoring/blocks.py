@@ -1,4 +1,4 @@
-"""Scores of a block of queries against training samples, shard by shard."""
+"""Scores of a block of queries against training samples, in blocks of consecutive rows."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from dtrak_stream.store.shard import FloatArray
 class ScoreBlocks(Protocol):
     """Scores of a block of queries, for each lambda."""
 
-    def of_shards(self, shards: range) -> FloatArray:
-        """Return the scores (L, Q, rows) float32 against the rows of consecutive shards."""
+    def of_rows(self, rows: range) -> FloatArray:
+        """Return the scores (L, Q, rows) float32 against consecutive training rows."""
 
 
 class DotProducts:
@@ -33,9 +33,9 @@ class DotProducts:
     def __init__(self, queries: FloatArray, train: FeatureStore) -> None:
         self._queries, self._train = queries, train
 
-    def of_shards(self, shards: range) -> FloatArray:
-        """Return the scores (1, Q, rows) float32 against the rows of consecutive shards."""
-        return dot_products(self._queries, self._train, shards)[None]
+    def of_rows(self, rows: range) -> FloatArray:
+        """Return the scores (1, Q, rows) float32 against consecutive training rows."""
+        return dot_products(self._queries, self._train, rows)[None]
 
 
 class PrimalScores:
@@ -57,9 +57,9 @@ class PrimalScores:
         self._preconditioned = solved.reshape(-1, queries.shape[1])  # (L Q, k)
         self._train = train
 
-    def of_shards(self, shards: range) -> FloatArray:
-        """Return the scores (L, Q, rows) float32 against the rows of consecutive shards."""
-        return dot_products(self._preconditioned, self._train, shards).reshape(self._shape)
+    def of_rows(self, rows: range) -> FloatArray:
+        """Return the scores (L, Q, rows) float32 against consecutive training rows."""
+        return dot_products(self._preconditioned, self._train, rows).reshape(self._shape)
 
 
 class DualScores:
@@ -70,23 +70,17 @@ class DualScores:
     """
 
     def __init__(self, queries: FloatArray, kernel: DampedKernel, train: FeatureStore) -> None:
-        layout = train.layout
-        self._rows_of = layout.shard_rows
-        products = dot_products(queries, train, range(layout.num_shards))  # (Q, N)
+        products = dot_products(queries, train, range(len(train)))  # (Q, N)
         self._scores: NDArray[np.float64] = kernel.solve(products)  # (L, Q, N)
 
-    def of_shards(self, shards: range) -> FloatArray:
-        """Return the scores (L, Q, rows) float32 against the rows of consecutive shards."""
-        first, last = self._rows_of(shards[0]), self._rows_of(shards[-1])
-        return self._scores[:, :, first.start : last.stop].astype(np.float32)
+    def of_rows(self, rows: range) -> FloatArray:
+        """Return the scores (L, Q, rows) float32 against consecutive training rows."""
+        return self._scores[:, :, rows.start : rows.stop].astype(np.float32)
 
 
-def dot_products(queries: FloatArray, train: FeatureStore, shards: range) -> FloatArray:
-    """Return queries Phi^T for the rows of consecutive shards: (Q, k) @ (k, rows) -> (Q, rows)."""
-    first = train.layout.shard_rows(shards[0]).start
-    last = train.layout.shard_rows(shards[-1]).stop
-    out = np.empty((len(queries), last - first), np.float32)
-    for shard in shards:
-        for rows, features in train.blocks(shard):
-            out[:, rows.start - first : rows.stop - first] = queries @ features.T
+def dot_products(queries: FloatArray, train: FeatureStore, rows: range) -> FloatArray:
+    """Return queries Phi^T for consecutive training rows: (Q, k) @ (k, n) -> (Q, n)."""
+    out = np.empty((len(queries), len(rows)), np.float32)
+    for part, features in train.blocks_of(rows):
+        out[:, part.start - rows.start : part.stop - rows.start] = queries @ features.T
     return out

@@ -59,10 +59,10 @@ class HalfSketch(FeatureStore):
         self._whole = store
         self._sign = np.float32(HALVES[half])
 
-    def blocks(self, shard: int) -> Iterator[tuple[range, FloatArray]]:
-        """Yield (rows, features) of a shard in order: features are (len(rows), k / 2) float32."""
-        for rows, features in self._whole.blocks(shard):
-            yield rows, self._folded(features)
+    def blocks_of(self, rows: range) -> Iterator[tuple[range, FloatArray]]:
+        """Yield (rows, features) of consecutive rows: features are (len(rows), k / 2) float32."""
+        for part, features in self._whole.blocks_of(rows):
+            yield part, self._folded(features)
 
     def rows(self, rows: range) -> FloatArray:
         """Return the features of consecutive rows: (len(rows), k / 2) float32."""

@@ -32,8 +32,8 @@ class ScorePlan:
     ----------
     queries
         Blocks of queries that are scored together: each is one pass over the training store.
-    shards
-        Blocks of training shards: what is scored for one block of queries in one step.
+    rows
+        Blocks of training rows: what is scored for one block of queries in one step.
     save_scores
         Whether all scores are kept, or the strongest only.
     solver
@@ -41,15 +41,20 @@ class ScorePlan:
     """
 
     queries: tuple[range, ...]
-    shards: tuple[range, ...]
+    rows: tuple[range, ...]
     save_scores: bool
     solver: Solver = "none"
 
     def parts(self) -> Iterator[tuple[int, int, str]]:
-        """Yield (query block, shard block, name) of each step."""
+        """Yield (query block, row block, name) of each step."""
         for q in range(len(self.queries)):
-            for s in range(len(self.shards)):
-                yield q, s, f"part-{q:06d}-{s:06d}"
+            for r in range(len(self.rows)):
+                yield q, r, _part_name(q, r)
+
+    def parts_of(self, query_block: int) -> Iterator[tuple[range, str]]:
+        """Yield (training rows, name) of each step of a block of queries."""
+        for r, rows in enumerate(self.rows):
+            yield rows, _part_name(query_block, r)
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,8 @@ class ScoreWork:
         What scores are divided by.
     sums
         Sums over models that are kept side by side: none for a single model, 3 with error bars.
+    block_bytes
+        Of the largest block of features that a store gives at a time.
     """
 
     dampings: DampingChoices | None
@@ -75,6 +82,7 @@ class ScoreWork:
     form: GramForm = "primal"
     normalisation: Normalisation = NORMALISATIONS["none"]
     sums: int = 0
+    block_bytes: int = BLOCK_BYTES
 
     @property
     def lambdas(self) -> int:
@@ -98,8 +106,7 @@ def score_work(
     options: ScoreOptions,
     dampings: DampingChoices | None,
     grams: Sequence[GramRows | GramPlan],
-    *,
-    stores: int,
+    stores: Sequence[FeatureStore],
 ) -> ScoreWork:
     """Return what decides how much memory scoring takes.
 
@@ -112,7 +119,7 @@ def score_work(
     grams
         The Gram matrices, of every training store; none for a method without a kernel.
     stores
-        How many training stores there are: of several models, or of probes.
+        The training stores: of several models, or of probes.
     """
     variants = 3 if options.error_bars else 1
     return ScoreWork(
@@ -120,7 +127,8 @@ def score_work(
         gram_size=max((gram.size for gram in grams), default=0),
         form=grams[0].form if grams else "primal",
         normalisation=NORMALISATIONS[method.normalisation],
-        sums=variants if variants * stores > 1 else 0,
+        sums=variants if variants * len(stores) > 1 else 0,
+        block_bytes=max(map(_block_bytes, stores)),
     )
 
 
@@ -154,8 +162,7 @@ def plan_scores(
         If the kernel and one query do not fit.
     """
     shard_rows = train.fingerprint.rows_per_shard
-    step = max(1, _ROWS_PER_PART // shard_rows)
-    part_rows = min(step * shard_rows, len(train))
+    part_rows = min(max(1, _ROWS_PER_PART // shard_rows) * shard_rows, len(train))
     needs = []
     for solver in work.solvers():
         shared = _shared_bytes(train, work, solver, part_rows) + group_bytes[0]
@@ -167,7 +174,7 @@ def plan_scores(
             kept = {"yes": True, "no": False, "auto": fits}
             return ScorePlan(
                 queries=_cut(len(query), fitting),
-                shards=_cut(train.layout.num_shards, step),
+                rows=_cut(len(train), part_rows),
                 save_scores=kept[options.save_scores],
                 solver=solver,
             )
@@ -188,13 +195,20 @@ def _too_small(work: ScoreWork, needed: int, memory_limit: int) -> MemoryLimitEr
 
 
 def _shared_bytes(train: FeatureStore, work: ScoreWork, solver: Solver, part_rows: int) -> int:
-    blocks = 2 * min(BLOCK_BYTES, 4 * train.proj_dim * train.fingerprint.rows_per_shard)
     factors = 2 * 8 * work.lambdas * part_rows if work.normalisation.of_training else 0
     if work.normalisation.needs_solves:
         length = train.proj_dim if work.form == "primal" else work.gram_size
         rows = min(ROWS_AT_A_TIME, part_rows)
         factors += 8 * rows * length * (4 + 3 * work.lambdas)  # right sides, solutions, products
-    return _kernel_bytes(work.gram_size, solver) + blocks + factors
+    return _kernel_bytes(work.gram_size, solver) + 2 * work.block_bytes + factors
+
+
+def _part_name(query_block: int, row_block: int) -> str:
+    return f"part-{query_block:06d}-{row_block:06d}"
+
+
+def _block_bytes(store: FeatureStore) -> int:
+    return min(BLOCK_BYTES, 4 * store.proj_dim * store.fingerprint.rows_per_shard)
 
 
 def _kernel_bytes(size: int, solver: Solver) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 
 from dtrak_stream.scoring.sums import Part
@@ -57,30 +55,34 @@ def ranked_part(
     return part
 
 
-def joined_lists(parts: Iterable[Part], each: int) -> Part:
-    """Return the lists of one lambda over blocks that come in the order of their rows.
+class JoinedLists:
+    """The lists of one lambda over blocks that come in the order of their rows."""
 
-    Returns
-    -------
-    dict
-        `top_index` (Q, top_k) int64 and the others of `ranked_part`; -1 and NaN where there are
-        no more samples.
-    """
-    lists: dict[str, RunningTop] = {}
-    with_errors = False
-    for part in parts:
-        with_errors = "top_score_error" in part
+    def __init__(self) -> None:
+        self._lists: dict[str, RunningTop] = {}
+        self._with_errors = False
+
+    def add(self, part: Part, each: int) -> None:
+        """Take in what `ranked_part` returned, for one of its lambdas."""
+        self._with_errors = "top_score_error" in part
         for end in ENDS:
             scores, error = part[f"{end}_score"][each], part.get(f"{end}_score_error")
-            top = lists.setdefault(end, RunningTop(*scores.shape))
+            top = self._lists.setdefault(end, RunningTop(*scores.shape))
             top.update(scores, part[f"{end}_index"][each], None if error is None else error[each])
-    joined: Part = {}
-    for end, sign in ENDS.items():
-        joined[f"{end}_index"], scores = lists[end].listed()
-        joined[f"{end}_score"] = sign * scores
-        if with_errors:
-            joined[f"{end}_score_error"] = lists[end].errors
-    return joined
+
+    def arrays(self) -> Part:
+        """Return the lists: `top_index` (Q, top_k) int64 and the others of `ranked_part`.
+
+        They hold -1 and NaN where there are no more samples.
+        """
+        joined: Part = {}
+        for end, sign in ENDS.items():
+            top = self._lists[end]
+            joined[f"{end}_index"], scores = top.listed()
+            joined[f"{end}_score"] = sign * scores
+            if self._with_errors:
+                joined[f"{end}_score_error"] = top.errors
+        return joined
 
 
 def _lists(end: str, tops: list[RunningTop], *, with_errors: bool) -> Part:

@@ -52,4 +52,4 @@ def score_room(
     lists = (32 if bars else 24) * lambdas * queries * top_k
     variants = 3 if bars else 1
     sums = every * variants if variants * stores > 1 else 0
-    return ScoreRoom(kept + lists, max(kept + lists * len(plan.shards), sums))
+    return ScoreRoom(kept + lists, max(kept + lists * len(plan.rows), sums))

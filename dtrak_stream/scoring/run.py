@@ -83,7 +83,7 @@ class ScoreRun:
         forms = [model.gram.form for model in self.ensemble.models if model.gram]
         return {
             "queries": len(self.plan.queries[0]),
-            "shards": len(self.plan.shards[0]),
+            "rows": len(self.plan.rows[0]),
             "gram_form": ",".join(forms),
             "solver": self.plan.solver,
         }
@@ -230,7 +230,9 @@ def _plan(
     memory_limit: int,
 ) -> ScorePlan:
     grams = [model.gram for model in ensemble.models if model.gram]
-    work = score_work(method, config.options, dampings, grams, stores=len(ensemble.models))
+    work = score_work(
+        method, config.options, dampings, grams, [one.train for one in ensemble.models]
+    )
     model = max(ensemble.models, key=lambda one: one.train.proj_dim)
     return plan_scores(
         model.train,

@@ -60,7 +60,7 @@ class Scorer:
 
     @property
     def train(self) -> FeatureStore:
-        """Return the training store that ids and layout are taken from."""
+        """Return the training store that ids are taken from."""
         return self.ensemble.first.train
 
     @property
@@ -82,12 +82,6 @@ class Scorer:
     def variants(self) -> int:
         """Return V, the number of averages: 1, or 3 with error bars."""
         return 1 + max(member.variant for member in self.members)
-
-    def columns(self, shard_block: int) -> range:
-        """Return the training rows of a block of shards."""
-        shards = self.plan.shards[shard_block]
-        layout = self.train.layout
-        return range(layout.shard_rows(shards[0]).start, layout.shard_rows(shards[-1]).stop)
 
     def score_missing(self, checkpoints: Checkpoints, *, visible: bool) -> int:
         """Score every block that is not kept yet, whole; return how many those were.
@@ -117,12 +111,12 @@ class Scorer:
         member = self.members[number]
         scores = self._scores_of(member, sums.checkpoints, visible=visible)
         blocks: dict[int, ScoreBlocks] = {}
-        for q, s, name in missing:
+        for q, r, name in missing:
             if q not in blocks:
                 blocks.clear()  # before the next is made: only one has room
                 blocks[q] = scores.blocks(self.plan.queries[q])
-            tau = self._weighted(member, scores, blocks[q], s, sums.checkpoints)
-            self._keep(sums, name, number, tau, q, s)
+            tau = self._weighted(member, scores, blocks[q], r, sums.checkpoints)
+            self._keep(sums, name, number, tau, q, r)
             yield name
 
     def _is_told(self, member: Member, checkpoints: Checkpoints) -> bool:
@@ -147,13 +141,14 @@ class Scorer:
         member: Member,
         scores: MemberScores,
         blocks: ScoreBlocks,
-        s: int,
+        r: int,
         checkpoints: Checkpoints,
     ) -> FloatArray:
         """Return the scores (L, Q, n) of a block by one member, as they enter the average."""
-        tau = blocks.of_shards(self.plan.shards[s])
-        name = f"factors-{member.variant}-{member.number:05d}-{s:06d}"
-        factors = scores.factors(self.columns(s), name, checkpoints)
+        rows = self.plan.rows[r]
+        tau = blocks.of_rows(rows)
+        name = f"factors-{member.variant}-{member.number:05d}-{r:06d}"
+        factors = scores.factors(rows, name, checkpoints)
         if factors is not None:
             tau *= factors[:, None]
         tau = self.transform.each(tau)
@@ -161,21 +156,19 @@ class Scorer:
             tau *= np.float32(member.model.weight)
         return tau
 
-    def _keep(self, sums: PartSums, name: str, done: int, tau: FloatArray, q: int, s: int) -> None:
+    def _keep(self, sums: PartSums, name: str, done: int, tau: FloatArray, q: int, r: int) -> None:
         total = sums.add(name, done, self.members[done].variant, tau)
         if done + 1 < len(self.members):
             sums.keep_sums(name, done + 1, total)
         else:
-            sums.keep_finished(name, self._finished(total, q, s))
+            sums.keep_finished(name, self._finished(total, q, r))
 
-    def _finished(self, averages: FloatArray, q: int, s: int) -> Part:
+    def _finished(self, averages: FloatArray, q: int, r: int) -> Part:
         """Transform averages (V, L, Q, n), drop quarantined samples, and rank."""
-        queries, columns = self.plan.queries[q], self.columns(s)
+        queries, rows = self.plan.queries[q], self.plan.rows[r]
         scores = self.transform.mean(averages)
         scores[:, :, ~self.ensemble.query_usable[queries.start : queries.stop]] = np.nan
-        scores[..., ~self.ensemble.train_usable[columns.start : columns.stop]] = np.nan
+        scores[..., ~self.ensemble.train_usable[rows.start : rows.stop]] = np.nan
         errors = np.abs(scores[1] - scores[2]) / 2 if len(scores) > 1 else None  # (L, Q, n)
-        ranked = ranked_part(
-            scores[0], errors, columns, self.top_k, save_scores=self.plan.save_scores
-        )
-        return ranked | self.groups.part(scores[0], columns)
+        ranked = ranked_part(scores[0], errors, rows, self.top_k, save_scores=self.plan.save_scores)
+        return ranked | self.groups.part(scores[0], rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,11 @@ import numpy as np
 
 from dtrak_stream.errors import DiskFullError
 from dtrak_stream.scoring.ensemble import Ensemble
-from dtrak_stream.scoring.rankings import ENDS, joined_lists
+from dtrak_stream.scoring.rankings import ENDS, JoinedLists
 from dtrak_stream.scoring.room import score_room
 from dtrak_stream.scoring.scorer import Scorer
 from dtrak_stream.scoring.scores_file import damping_group
-from dtrak_stream.scoring.sums import Part, damaged_part
+from dtrak_stream.scoring.sums import damaged_part
 from dtrak_stream.support.checkpoints import Checkpoints
 from dtrak_stream.support.durable import durable_path
 from dtrak_stream.support.memory import format_size
@@ -95,12 +95,14 @@ def write_scores(
         file["query_id"] = scorer.query.sample_ids()
         file["train_id"] = scorer.train.sample_ids()
         file.attrs.update(attributes)
+        groups = []
         for each, attributes_of_lambda in enumerate(of_lambda):
             group = file.create_group(damping_group(each)) if scorer.several else file
             group.attrs.update(attributes_of_lambda)
             _create_datasets(group, scorer)
-            for q in range(len(scorer.plan.queries)):
-                _write_query_block(group, q, each, scorer, checkpoints)
+            groups.append(group)
+        for q, rows in enumerate(scorer.plan.queries):
+            _write_query_block(groups, q, rows, scorer, checkpoints)
 
 
 def _create_datasets(group: Any, scorer: Scorer) -> None:
@@ -117,28 +119,25 @@ def _create_datasets(group: Any, scorer: Scorer) -> None:
 
 
 def _write_query_block(
-    group: Any, q: int, each: int, scorer: Scorer, checkpoints: Checkpoints
+    groups: Sequence[Any], q: int, queries: range, scorer: Scorer, checkpoints: Checkpoints
 ) -> None:
-    queries = scorer.plan.queries[q]
+    """Write what all lambdas say of a block of queries; each of its parts is read once."""
     rows = slice(queries.start, queries.stop)
-
-    totals = scorer.groups.totals(len(queries))
-
-    def parts() -> Iterator[Part]:
-        for block, s, name in scorer.plan.parts():
-            if block == q:
-                part = checkpoints.load(name)
-                if part is None:
-                    raise damaged_part(checkpoints, name)
-                columns = scorer.columns(s)
-                for cells in {"scores", "score_error"} & part.keys():
-                    group[cells][rows, columns.start : columns.stop] = part[cells][each]
-                totals.add(part, each)
-                yield part
-
-    for name, array in joined_lists(parts(), each).items():
-        group[name][rows] = array
-    totals.write(group, rows)
+    lists = [JoinedLists() for _ in groups]
+    totals = [scorer.groups.totals(len(queries)) for _ in groups]
+    for columns, name in scorer.plan.parts_of(q):
+        part = checkpoints.load(name)
+        if part is None:
+            raise damaged_part(checkpoints, name)
+        for each, group in enumerate(groups):
+            for cells in {"scores", "score_error"} & part.keys():
+                group[cells][rows, columns.start : columns.stop] = part[cells][each]
+            totals[each].add(part, each)
+            lists[each].add(part, each)
+    for group, joined, sums in zip(groups, lists, totals, strict=True):
+        for name, array in joined.arrays().items():
+            group[name][rows] = array
+        sums.write(group, rows)
 
 
 def refuse_without_room(path: Path, scorer: Scorer, checkpoints: Checkpoints) -> None:
@@ -160,7 +159,7 @@ def refuse_without_room(path: Path, scorer: Scorer, checkpoints: Checkpoints) ->
     names = [name for _, _, name in scorer.plan.parts()]
     missing = len(set(names) - checkpoints.names()) / len(names)
     needed = room.file + int(room.parts * missing)
-    needed += scorer.lambdas * scorer.groups.disk_bytes(len(scorer.plan.shards))
+    needed += scorer.lambdas * scorer.groups.disk_bytes(len(scorer.plan.rows))
     free = shutil.disk_usage(path.parent).free
     if needed > free:
         raise DiskFullError(

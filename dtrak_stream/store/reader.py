@@ -211,11 +211,17 @@ class FeatureStore:
 
     def blocks(self, shard: int) -> Iterator[tuple[range, FloatArray]]:
         """Yield (rows, features) of a shard in order: features are (len(rows), k) float32."""
-        contents = self.shard(shard)
-        rows = self.layout.shard_rows(shard)
-        for start in range(0, len(rows), self.block_rows):
-            stop = min(start + self.block_rows, len(rows))
-            yield rows[start:stop], contents.dequantised(start, stop)
+        yield from self.blocks_of(self.layout.shard_rows(shard))
+
+    def blocks_of(self, rows: range) -> Iterator[tuple[range, FloatArray]]:
+        """Yield (rows, features) of consecutive rows in order, from one shard at a time."""
+        size = self.fingerprint.rows_per_shard
+        for shard in range(rows.start // size, -(-rows.stop // size)):
+            contents, held = self.shard(shard), self.layout.shard_rows(shard)
+            first, last = max(rows.start, held.start), min(rows.stop, held.stop)
+            for start in range(first, last, self.block_rows):
+                part = range(start, min(start + self.block_rows, last))
+                yield part, contents.dequantised(part.start - held.start, part.stop - held.start)
 
     def rows(self, rows: range) -> FloatArray:
         """Return the features of consecutive rows: (len(rows), k) float32."""

@@ -63,12 +63,15 @@ class Models:
         return [run.scores(**options) for run in self.each]
 
 
-def models_of(folder, trains=TRAINS, queries=QUERIES, **options) -> Models:
-    pairs = enumerate(zip(trains, queries))
-    return Models(
-        folder,
-        [attribution_of(folder / str(n), train, query, **options) for n, (train, query) in pairs],
-    )
+def models_of(
+    folder, trains=TRAINS, queries=QUERIES, rows_per_shard=(7, 7, 7), **options
+) -> Models:
+    numbered = enumerate(zip(trains, queries, rows_per_shard))
+    each = [
+        attribution_of(folder / str(number), train, query, rows_per_shard=rows, **options)
+        for number, (train, query, rows) in numbered
+    ]
+    return Models(folder, each)
 
 
 @pytest.fixture
@@ -87,6 +90,25 @@ def test_scores_are_the_mean_of_single_runs(models, method, damping):
         else:
             found = read(models.out)["scores"]
         assert close(found, np.mean(singles, axis=0))
+
+
+@pytest.mark.parametrize(("rows_per_shard", "rows_per_part"), [((7, 5, 24), 10), ((3, 1, 2), 1)])
+@pytest.mark.parametrize("form", ["primal", "dual"])
+def test_stores_may_be_cut_into_shards_of_other_sizes(
+    tmp_path, monkeypatch, rows_per_shard, rows_per_part, form
+):
+    monkeypatch.setattr(plan_module, "_ROWS_PER_PART", rows_per_part)
+    options: dict[str, Any] = {"method": "trak", "damping": "0.1", "error_bars": True}
+    trains = [train.copy() for train in TRAINS]
+    trains[2][16] = np.nan
+    stores: dict[str, Any] = {"output_function": "simple", "form": form}
+    same = models_of(tmp_path / "same", trains, **stores).score(**options).path
+    other = models_of(tmp_path / "other", trains, rows_per_shard=rows_per_shard, **stores)
+    other.score(**options)
+    expected, found = read(same), read(other.out)
+    assert np.isnan(found["scores"][:, 16]).all()
+    assert np.allclose(found["scores"], expected["scores"], rtol=1e-4, equal_nan=True)
+    assert np.allclose(found["score_error"], expected["score_error"], rtol=1e-3, equal_nan=True)
 
 
 def test_each_model_has_its_own_damping(models):
