@@ -23,28 +23,64 @@ def outcome(proj_dim, length, offset, rows):
     plain, fused = start.clone(), start.clone()
     projector.add(block.clone(), offset, plain)
     projector.add_fused(block, offset, fused)
-    if torch.equal(plain, start):
-        return "nothing was added"
-    return "same" if torch.equal(plain, fused) else str((plain - fused).abs().max())
+    alone = start[:1].clone()
+    projector.add_fused(block[:1].contiguous(), offset, alone)
+    exact = start.double()
+    for first, last, column in projector._pieces(offset, length):
+        signs = projector.signs(offset, length, block.device)[first:last]
+        exact[:, column : column + last - first] += block[:, first:last].double() * signs
+    return {
+        "changed": not torch.equal(plain, start),
+        "same": torch.equal(plain, fused),
+        "alone": torch.equal(alone, fused[:1]),
+        "error": float((fused - exact).norm() / exact.norm()),
+    }
+
+class Recorder:
+    # takes the place of a kernel, and notes how many programs it is started with
+
+    def __init__(self):
+        self.programs = []
+
+    def __getitem__(self, grid):
+        self.programs.append(grid[0] * grid[1])
+        return lambda *_, **options: None
+
+def programs(proj_dim, length):
+    import dtrak_stream.projectors.sketch_triton as kernels
+
+    kernels._add_parts = parts = Recorder()
+    kernels._add_up = sums = Recorder()
+    SketchProjector(proj_dim, 3).add_fused(torch.zeros(1, length), 0, torch.zeros(1, proj_dim))
+    return parts.programs + sums.programs
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    print(json.dumps([outcome(*case) for case in json.loads(sys.argv[1])]))
+    cases, large = json.loads(sys.argv[1])
+    print(json.dumps([[outcome(*case) for case in cases], programs(*large)]))
 """
-CASES = [
+SHORT = [
     (64, 1, 0, 1),
     (64, 500, 0, 3),
     (64, 333, 77, 2),
     (192, 700, 1000, 1),
     (512, 300, 400, 2),
+    (64, 32 * 64, 64, 2),
 ]
+LONG = [
+    (64, 32 * 64, 65, 2),  # one row more than a part, for the sake of a single entry
+    (64, 5000, 77, 3),
+    (320, 30_000, 0, 2),
+]
+LARGE = (4096, 2_000_000)
+MULTIPROCESSORS = 132  # of an H100
 
 
 @pytest.fixture(scope="module")
-def outcomes():
+def found():
     """All cases in one process: the interpreter must be asked for before Triton is imported."""
     done = subprocess.run(
-        [sys.executable, "-c", COMPARE, json.dumps(CASES)],
+        [sys.executable, "-c", COMPARE, json.dumps([SHORT + LONG, LARGE])],
         env={**os.environ, "TRITON_INTERPRET": "1"},
         capture_output=True,
         text=True,
@@ -54,6 +90,20 @@ def outcomes():
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("number", range(len(CASES)))
-def test_the_kernel_gives_the_bits_of_the_torch_path(outcomes, number):
-    assert outcomes[number] == "same", CASES[number]
+@pytest.mark.parametrize("number", range(len(SHORT)))
+def test_the_kernel_gives_the_bits_of_the_torch_path(found, number):
+    outcome = found[0][number]
+    assert (outcome["changed"], outcome["same"]) == (True, True), SHORT[number]
+
+
+@pytest.mark.parametrize("number", range(len(SHORT + LONG)))
+def test_a_slice_in_parts_is_the_same_to_rounding_and_no_matter_with_how_many(found, number):
+    outcome = found[0][number]
+    assert outcome["changed"]
+    assert outcome["error"] < 1e-6
+    assert outcome["alone"]
+
+
+def test_a_single_sample_of_a_large_model_keeps_all_of_a_gpu_busy(found):
+    assert min(found[1]) >= 128
+    assert max(found[1]) >= MULTIPROCESSORS
