@@ -19,9 +19,9 @@ import xxhash
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dtrak_stream.data.images import Images
 from dtrak_stream.data.numbered_files import numbered_path, remove_numbered_partials
 from dtrak_stream.data.options import ImageShape
+from dtrak_stream.data.samples import Samples
 from dtrak_stream.errors import BadImageError, InputError
 from dtrak_stream.support.durable import durable_path
 from dtrak_stream.support.progress import progress
@@ -170,7 +170,7 @@ class TrajectorySamples:
 
     def __init__(
         self,
-        images: Images,
+        images: Samples,
         folder: TrajectoryFolder,
         timesteps: tuple[int, ...],
         *,

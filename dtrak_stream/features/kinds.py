@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from dtrak_stream.data import Images, ImageShape
+from dtrak_stream.data import ImageShape
 from dtrak_stream.data.samples import Samples
 from dtrak_stream.data.trajectories import TrajectoryFolder, TrajectorySamples
 from dtrak_stream.errors import ConfigurationError
@@ -20,7 +20,7 @@ from dtrak_stream.features.path_features import (
     require_trajectory,
 )
 
-OpenImages = Callable[[ImageShape | None], Images]
+OpenImages = Callable[[ImageShape | None], Samples]
 """Opens the images in a shape; None for the shape of the first one."""
 
 
@@ -76,7 +76,7 @@ def _refuse_trajectory(trajectory: Path | None) -> None:
         )
 
 
-def _images_of_their_own_shape(size: int | None, open_images: OpenImages) -> Images:
+def _images_of_their_own_shape(size: int | None, open_images: OpenImages) -> Samples:
     images = open_images(None)
     if size is None:
         return images

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from dtrak_stream.data import Images, ImageShape
+from dtrak_stream.data import ImageShape
 from dtrak_stream.features.maker import FeatureMaker
 from dtrak_stream.featurizing.calibration import choose_execution
 from dtrak_stream.featurizing.execution import ExecutionOptions
@@ -45,10 +45,11 @@ class ArithmeticSpeed:
     double: float
 
 
-class RandomImages(Images):
-    """Random pixels, in place of images that nobody has to have yet.
+@dataclass(frozen=True)
+class RandomImages:
+    """Random pixels, in place of images that nobody has to have yet; `Samples`.
 
-    Parameters
+    Attributes
     ----------
     count
         How many.
@@ -56,17 +57,19 @@ class RandomImages(Images):
         Their shape.
     """
 
-    def __init__(self, count: int, shape: ImageShape) -> None:
-        self.spec = "random images"
-        self.shape = shape
-        self._count = count
+    count: int
+    shape: ImageShape
 
     def __len__(self) -> int:
-        return self._count
+        return self.count
 
     def sample_id(self, index: int) -> str:
         """Return the number of an image."""
         return str(index)
+
+    def sample_ids(self, start: int, stop: int) -> list[str]:
+        """Return the numbers of images [start, stop)."""
+        return [self.sample_id(index) for index in range(start, min(stop, self.count))]
 
     def identity(self) -> str:
         """Return a name instead of a hash: these stand for images that nobody has read."""
@@ -82,7 +85,6 @@ class RandomImages(Images):
 def measure_featurizing(
     maker: FeatureMaker,
     shape: ImageShape,
-    device: torch.device,
     options: ExecutionOptions,
     *,
     images: int,
@@ -95,14 +97,12 @@ def measure_featurizing(
         What computes features, and residuals where they have some.
     shape
         Shape of the images it takes.
-    device
-        Where it computes.
     options
         What a run would be told of engine and batch.
     images
         At least 1.
     """
-    before = peak_memory_on(device)
+    before = peak_memory_on(maker.device)
     source = RandomImages(_SHARE_TRIED * images, shape)
     execution = choose_execution(maker, source, options)
     execution.apply(maker)
@@ -117,7 +117,7 @@ def measure_featurizing(
     maker.close()
     engine = "" if execution.engine == "none" else f"engine {execution.engine}, "
     how = f"{engine}batches of {execution.batch_size}"
-    return FeaturizingSpeed(count / seconds, how, max(0, peak_memory_on(device) - before))
+    return FeaturizingSpeed(count / seconds, how, max(0, peak_memory_on(maker.device) - before))
 
 
 def measure_arithmetic() -> ArithmeticSpeed:

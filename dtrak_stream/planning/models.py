@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dtrak_stream.attribution import AttributeConfig
-from dtrak_stream.data import Images, ImageShape
+from dtrak_stream.data import ImageShape
 from dtrak_stream.data.samples import Samples
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.kinds import open_features
@@ -20,7 +20,6 @@ from dtrak_stream.planning.calibration import (
 from dtrak_stream.planning.options import PlanConfig
 from dtrak_stream.store import FeatureStore
 from dtrak_stream.store.store_set import StoreSet
-from dtrak_stream.support.device import choose_device
 
 _SHAPE = re.compile(r"([1-9]\d*)x([1-9]\d*)x([1-9]\d*)")
 
@@ -71,7 +70,7 @@ def plan_model(config: PlanConfig, job: AttributeConfig, model: str, folder: Pat
         If an option has no such value, or images of this shape are not what the model takes.
     """
 
-    def images(shape: ImageShape | None) -> Images:
+    def images(shape: ImageShape | None) -> RandomImages:
         return RandomImages(config.train_samples, shape or _shape_of_images(config, job))
 
     maker, train = open_features(model, job.features, None, images, visible=False)
@@ -100,8 +99,7 @@ def _speed(
 ) -> FeaturizingSpeed | None:
     if not config.measured_images:
         return None
-    device = choose_device(job.features.device)
-    return measure_featurizing(maker, shape, device, job.execution, images=config.measured_images)
+    return measure_featurizing(maker, shape, job.execution, images=config.measured_images)
 
 
 def _shape_of_images(config: PlanConfig, job: AttributeConfig) -> ImageShape:

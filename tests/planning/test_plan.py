@@ -84,6 +84,7 @@ def test_the_memory_of_scoring_is_the_least_that_cuts_it_alike(model_folder, tmp
 
 def test_random_images_are_those_of_their_numbers():
     images = RandomImages(5, ImageShape(3, 4, 6))
+    assert images.sample_ids(1, 9) == ["1", "2", "3", "4"]
     assert images.image(2).shape == (3, 4, 6)
     assert np.array_equal(images.image(2), images.image(2))
     assert not np.array_equal(images.image(2), images.image(3))
