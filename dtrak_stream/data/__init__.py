@@ -10,7 +10,7 @@ source                          what it holds                                   
 ``FILE.npy``                    array (N, H, W) or (N, H, W, C), see below            row number
 ``FILE.npz:KEY``                the same, member KEY (may be left out if only one)    row number
 ``FILE.h5:KEY``                 the same, HDF5 data set KEY (also ``.hdf5``)          row number
-``sklearn:digits``              the 1,797 8x8 digits that come with scikit-learn      row number
+``sklearn:digits``              scikit-learn's 1,797 8x8 digits, kept in the package  row number
 ``DIR``                         a Hugging Face data set saved with ``save_to_disk``   row number
 ``FILE.parquet``                a data set with an image column                       row number
 ``FILE.tar``                    a webdataset                                          ``__key__``

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,9 @@ from dtrak_stream.support.progress import progress
 
 _SCAN_BLOCK_BYTES = 16 * 2**20
 _LARGE_SCAN_BYTES = 256 * 2**20
-_HALF_OF_LARGEST = 8  # scikit-learn counts the ink from 0 to 16
+_HALF_OF_LARGEST = 8  # ink is counted from 0 to 16
+DIGITS_FILE = Path(__file__).parents[1] / "embedded" / "digits.npz"
+"""`images` and `target` of scikit-learn's `load_digits`, as whole numbers."""
 
 
 class Rows(Protocol):
@@ -127,12 +130,18 @@ class ArraySource:
 
 def open_digits() -> ArraySource:
     """Open the 1,797 digits, 8x8 grayscale, ink 0 to 16 brought to [-1, 1]."""
-    # Importing scikit-learn takes a second, which only its users should wait for.
-    from sklearn.datasets import load_digits
-
-    ink = load_digits().images  # (1797, 8, 8)
-    images = (ink / _HALF_OF_LARGEST - 1).astype(np.float32)
+    images = (_read_digits("ink") / _HALF_OF_LARGEST - 1).astype(np.float32)  # (1797, 8, 8)
     return ArraySource(images, where="sklearn:digits", key="digits")
+
+
+def digits_written() -> NDArray[np.uint8]:
+    """Return which digit each of the 1,797 images shows, (1797,)."""
+    return _read_digits("target")
+
+
+def _read_digits(name: Literal["ink", "target"]) -> NDArray[np.uint8]:
+    with np.load(DIGITS_FILE) as arrays:
+        return np.asarray(arrays[name], np.uint8)
 
 
 def _first_out_of_range(block: NDArray[np.floating[Any]]) -> tuple[int, float] | None:

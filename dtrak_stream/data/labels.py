@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from dtrak_stream.data.array_files import map_hdf5, map_npz
+from dtrak_stream.data.arrays import digits_written
 from dtrak_stream.data.folder import FolderSource
 from dtrak_stream.data.kinds import open_source
 from dtrak_stream.data.options import ImageOptions
@@ -129,9 +130,7 @@ def as_label(value: Any) -> str | None:
 
 def _values(source: Source, body: str, column: str) -> Values:
     if body == "sklearn:digits" and column == "target":
-        from sklearn.datasets import load_digits
-
-        return _array_values(load_digits().target, source, column)
+        return _array_values(digits_written(), source, column)
     match = array_file(body)
     if match is not None and match[1] != "npy":
         mapped = _beside(*match, column)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from importlib import metadata
 
+from dtrak_stream.data.arrays import DIGITS_FILE
 from dtrak_stream.data.folder import is_wanted
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.places import Place, locate
@@ -34,7 +34,7 @@ def stamp_source(spec: str, options: ImageOptions, stamping: Stamping) -> bool:
     place = locate(parse_spec(spec).body)
     stamping.text(place.kind)
     if place.kind == "digits":
-        stamping.text(metadata.version("scikit-learn"))
+        stamping.file(DIGITS_FILE)
         return True
     if place.kind == "hub":
         return _stamp_copy(place, options, stamping)

@@ -2,6 +2,8 @@
 
 import errno
 import io
+import subprocess
+import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -224,9 +226,23 @@ def test_array_file_without_permission_is_refused(as_nobody, name):
 
 
 def test_digits_are_the_images_of_scikit_learn():
-    from sklearn.datasets import load_digits
+    datasets = pytest.importorskip("sklearn.datasets")
 
+    digits = datasets.load_digits()
     images = opened("sklearn:digits")
     assert (len(images), str(images.shape), images.sample_id(1796)) == (1797, "1x8x8", "1796")
-    expected = torch.from_numpy(load_digits().images[5] / 8 - 1).float()
-    assert torch.equal(images.image(5), expected[None])
+    expected = torch.from_numpy((digits.images / 8 - 1).astype(np.float32))
+    assert torch.equal(torch.stack([images.image(i) for i in range(1797)])[:, 0], expected)
+    assert np.array_equal(arrays.digits_written(), digits.target)
+
+
+def test_digits_are_read_without_scikit_learn():
+    script = """
+import sys
+sys.modules["sklearn"] = None
+from dtrak_stream.data import ImageOptions, open_images
+from dtrak_stream.data.labels import open_labels
+assert open_images("sklearn:digits", visible=False).image(1796).shape == (1, 8, 8)
+open_labels("sklearn:digits", "target", ImageOptions(), visible=False)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import datasets
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dtrak_stream.data import ImageOptions, open_images
+from dtrak_stream.data import ImageOptions, arrays, open_images, source_stamp
 from dtrak_stream.data.source_stamp import stamp_source
 from dtrak_stream.errors import InputError
 from dtrak_stream.support.stamps import Stamp, Stamping
@@ -103,10 +104,13 @@ def test_a_folder_that_became_a_data_set_shows(folder):
     assert stamp_of(folder) != before
 
 
-def test_digits_are_those_of_a_version(monkeypatch):
+def test_other_digits_in_the_package_show(tmp_path, monkeypatch):
     before = stamp_of("sklearn:digits[:5]")
-    monkeypatch.setattr("importlib.metadata.version", lambda _name: "another")
-    assert stamp_of("sklearn:digits[:5]") != before
+    copy = Path(shutil.copyfile(arrays.DIGITS_FILE, tmp_path / "digits.npz"))
+    monkeypatch.setattr(source_stamp, "DIGITS_FILE", copy)
+    first = stamp_of("sklearn:digits[:5]")
+    with_other_bytes(copy)
+    assert len({before, first, stamp_of("sklearn:digits[:5]")}) == 3
 
 
 def test_a_data_set_of_the_hub_is_looked_at_in_the_cache(tmp_path, folder, monkeypatch):
