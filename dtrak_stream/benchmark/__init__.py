@@ -1,6 +1,6 @@
 """Measurements of this package on this machine: one module or folder for each subcommand."""
 
-from dtrak_stream.benchmark.featurize import FeaturizeBenchConfig, measure_featurize
+from dtrak_stream.benchmark.featurizing import FeaturizeBenchConfig, measure_featurize
 from dtrak_stream.benchmark.lds import LdsBenchConfig, measure_lds
 from dtrak_stream.benchmark.main_job import MainJobConfig, measure_main_job
 from dtrak_stream.benchmark.projectors import ProjectorsConfig, measure_projectors

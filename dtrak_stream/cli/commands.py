@@ -61,8 +61,8 @@ def _named(place: str) -> Any:
 BENCHMARKS = {
     "featurize": Command(
         "Measure per-sample featurizing next to a plain training step and other ways.",
-        "benchmark.featurize.options:FeaturizeBenchConfig",
-        "benchmark.featurize.run:measure_featurize",
+        "benchmark.featurizing.options:FeaturizeBenchConfig",
+        "benchmark.featurizing.run:measure_featurize",
     ),
     "lds": Command(
         "Measure how well scores predict retrained models.",

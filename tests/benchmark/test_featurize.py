@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from dtrak_stream.benchmark import FeaturizeBenchConfig
-from dtrak_stream.benchmark.featurize.options import ModelName
-from dtrak_stream.benchmark.featurize.projecting import measure_projecting
-from dtrak_stream.benchmark.featurize.subject import make_subject
-from dtrak_stream.benchmark.featurize.ways import make_way, vmap_gradients, way_names
+from dtrak_stream.benchmark.featurizing.options import ModelName
+from dtrak_stream.benchmark.featurizing.projecting import measure_projecting
+from dtrak_stream.benchmark.featurizing.subject import make_subject
+from dtrak_stream.benchmark.featurizing.ways import make_way, vmap_gradients, way_names
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.gradients import TimestepBatchedEngine
 from tests.commands_here import run_bench

@@ -15,10 +15,11 @@ import pytest
 
 from dtrak_stream.benchmark import MainJobConfig, measure_main_job
 from dtrak_stream.benchmark.main_job import run as main_job
-from dtrak_stream.benchmark.main_job.commands import Cost, measure_command
 from dtrak_stream.benchmark.main_job.stages import (
+    Cost,
     features_for,
     imports_command,
+    measure_command,
     stages_of,
 )
 from dtrak_stream.errors import ConfigurationError, InputError

@@ -4,31 +4,45 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import torch
 import xxhash
 
 from dtrak_stream.benchmark.lds.options import LdsBenchConfig
 from dtrak_stream.benchmark.lds.recipes import FeatureSet, Scoring
-from dtrak_stream.benchmark.lds.rows import Judged, Numbers, Row
-from dtrak_stream.benchmark.lds.subjects import QUERY_SETS, Subject, work_folder, write_paths
-from dtrak_stream.evaluation.lds import LdsConfig
+from dtrak_stream.benchmark.lds.subjects import (
+    QUERY_SETS,
+    Judged,
+    Numbers,
+    Row,
+    Subject,
+    work_folder,
+    write_paths,
+)
+from dtrak_stream.evaluation.lds import LdsConfig, lds
 from dtrak_stream.evaluation.lds.comparison import damping_groups, relative_damping
+from dtrak_stream.evaluation.lds.estimate import LdsEstimate
 from dtrak_stream.evaluation.lds.judge import Judgement, open_judge
 from dtrak_stream.evaluation.lds.tables import estimate_numbers
+from dtrak_stream.evaluation.subset_scores import SubsetScoreConfig, score_from_subsets
+from dtrak_stream.evaluation.truth import TruthFile
 from dtrak_stream.featurizing.options import FeaturizeConfig
 from dtrak_stream.featurizing.run import featurize
 from dtrak_stream.gram import GramConfig, compute_gram
 from dtrak_stream.methods import find_method
 from dtrak_stream.scoring import ScoreConfig, ScoreOptions, score
 from dtrak_stream.support.durable import write_json
-from dtrak_stream.support.progress import untold
+from dtrak_stream.support.progress import say, untold
 
 _FORMAT = 2
+Method = Literal["datamodel", "empirical-influence"]
+_FEWEST_MODELS = 10  # two for each fold of the cross-validation
+_METHODS: tuple[Method, ...] = ("datamodel", "empirical-influence")
 
 
 @dataclass(frozen=True)
@@ -170,3 +184,41 @@ def _row(job: JudgingJob, method: str, queries: str, transform: str, judged: Jud
         "transform": transform,
         **judged,
     }
+
+
+def fitted_rows(config: LdsBenchConfig, subject: Subject) -> list[Row]:
+    """Fit to the first half of the subsets and judge by the second; nothing if that is too few."""
+    half = len(TruthFile(subject.truth).mask) // 2
+    if half < _FEWEST_MODELS:
+        say(f"{subject.truth}: too few subsets to fit datamodels to half of them")
+        return []
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="lds-") as folder:
+        for method in _METHODS:
+            for queries in QUERY_SETS:
+                out = Path(folder) / f"{method}-{queries}.h5"
+                estimate = _fitted_and_judged(config, subject.truth, method, queries, half, out)
+                rows.append(
+                    {
+                        "data": subject.name,
+                        "queries": queries,
+                        "method": method,
+                        "output_function": f"loss of {half} models",
+                        "timesteps": 0,
+                        "noise": "shared",
+                        "proj_dim": 0,
+                        "transform": "none",
+                        "plain": estimate_numbers(estimate),
+                    }
+                )
+    return rows
+
+
+def _fitted_and_judged(
+    config: LdsBenchConfig, truth: Path, method: Method, queries: str, half: int, out: Path
+) -> LdsEstimate:
+    fit = SubsetScoreConfig(truth, out, method, queries, f":{half}", top_k=1, quiet=True)
+    score_from_subsets(fit)
+    judge = LdsConfig((out,), truth, queries, f"{half}:", config.queries, quiet=True)
+    (estimate,) = lds(judge).estimates
+    return estimate

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from dtrak_stream.benchmark.lds.fitted import fitted_rows
-from dtrak_stream.benchmark.lds.judging import JudgingJob, run_judging_job
+import numpy as np
+
+from dtrak_stream.benchmark.lds.judging import JudgingJob, fitted_rows, run_judging_job
 from dtrak_stream.benchmark.lds.options import LdsBenchConfig
 from dtrak_stream.benchmark.lds.recipes import feature_sets
-from dtrak_stream.benchmark.lds.rows import Row
 from dtrak_stream.benchmark.lds.subjects import (
     QUERY_SETS,
+    Numbers,
+    Row,
     Subject,
     digits,
     fashion_mnist,
     prepare_fashion_mnist,
 )
-from dtrak_stream.benchmark.lds.tables import as_markdown
-from dtrak_stream.benchmark.results import BenchmarkResult, machine, write_results
+from dtrak_stream.benchmark.results import BenchmarkResult, machine, table, write_results
 from dtrak_stream.errors import ConfigurationError, InterruptedRunError
 from dtrak_stream.evaluation.lds import LdsConfig
 from dtrak_stream.evaluation.lds.judge import open_judge
+from dtrak_stream.kernel import RULES
+from dtrak_stream.methods import METHODS
 from dtrak_stream.support.progress import progress, say
 from dtrak_stream.support.workers import run_jobs
+
+_CORE = ("trak", "d-trak")
+_TRANSFORMS = {"none": "s", "signed-square": r"s\|s\|", "square": "s²"}
+_NOTHING = "–"
 
 
 def measure_lds(config: LdsBenchConfig) -> BenchmarkResult:
@@ -110,3 +118,107 @@ def _truth_numbers(config: LdsBenchConfig, subject: Subject) -> dict[str, Any]:
             "noise_ceiling": ceiling and ceiling.ceiling,
         }
     return found
+
+
+def as_markdown(numbers: dict[str, Any]) -> str:
+    """Return title and, for each data set, the tables of recipes, baselines and damping rules."""
+    parts = [
+        "# Linear datamodeling score",
+        "LDS x 100. `rule` is the damping that `--damping auto` chooses without any truth; "
+        "`oracle` is the best of a list on the very truth that judges it, an upper bound. "
+        r"s: the score; s\|s\|: its square with its sign (signed-square); s²: its square.",
+    ]
+    for data, truth in numbers["truth"].items():
+        rows: list[Row] = [row for row in numbers["rows"] if row["data"] == data]
+        parts += [f"## {data}", _truth_line(truth), _recipes(rows)]
+        baselines = [row for row in rows if row["method"] not in _CORE]
+        if baselines:
+            parts += ["### Other methods", _baselines(baselines)]
+        parts += ["### Damping rules against the oracle", _rules(rows)]
+    return "\n\n".join(parts)
+
+
+def _truth_line(truth: dict[str, Any]) -> str:
+    words = []
+    for queries, facts in truth.items():
+        text = f"{queries}: {facts['queries']} queries, {facts['subsets']} subsets"
+        if facts["noise_ceiling"] is not None:
+            text += (
+                f", {facts['seeds']} seeds that agree with a Spearman of "
+                f"{facts['seed_agreement']:.3f}: noise ceiling {100 * facts['noise_ceiling']:.1f}"
+            )
+        words.append(text)
+    errors = "; standard errors are in the JSON file"
+    return "; ".join(words) + errors + "."
+
+
+def _recipes(rows: Sequence[Row]) -> str:
+    """Return f x K x noise, each with val, gen, every transform, rule and oracle."""
+    headings = ["f", "K", "noise"]
+    for queries in QUERY_SETS:
+        for sign in _TRANSFORMS.values():
+            headings += [f"{queries} {sign}, rule", f"{queries} {sign}, oracle"]
+    lines: dict[tuple[str, int, str], list[str]] = {}
+    core = [row for row in rows if row["method"] in _CORE]
+    for row in core:
+        key = (row["output_function"], row["timesteps"], row["noise"])
+        lines.setdefault(key, [_cell(core, key, *column) for column in _columns()])
+    return table(headings, [[f, str(k), noise, *cells] for (f, k, noise), cells in lines.items()])
+
+
+def _columns() -> list[tuple[str, str, str]]:
+    return [
+        (queries, transform, kind)
+        for queries in QUERY_SETS
+        for transform in _TRANSFORMS
+        for kind in ("rule", "oracle")
+    ]
+
+
+def _cell(
+    rows: Iterable[Row], key: tuple[str, int, str], queries: str, transform: str, kind: str
+) -> str:
+    for row in rows:
+        at = (row["output_function"], row["timesteps"], row["noise"])
+        if at == key and (row["queries"], row["transform"]) == (queries, transform):
+            return _lds(row["rules"][RULES[0]] if kind == "rule" else row["oracle"])
+    return _NOTHING
+
+
+def _baselines(rows: Sequence[Row]) -> str:
+    """Return a line for each method and transform, with val and gen."""
+    headings = ["method", "f", "K"]
+    headings += [f"{queries}, {kind}" for queries in QUERY_SETS for kind in ("rule", "oracle")]
+    lines: dict[tuple[str, str, int], list[str]] = {}
+    for row in rows:
+        sign = "" if METHODS[row["method"]].transform != "none" else _TRANSFORMS[row["transform"]]
+        name = row["method"] + (f", {sign}" if sign not in ("", "s") else "")
+        key = (name, row["output_function"], row["timesteps"])
+        cells = lines.setdefault(key, [_NOTHING] * (2 * len(QUERY_SETS)))
+        at = 2 * QUERY_SETS.index(row["queries"])
+        cells[at : at + 2] = _rule_and_oracle(row)
+    return table(headings, [[n, f, str(k or _NOTHING), *c] for (n, f, k), c in lines.items()])
+
+
+def _rule_and_oracle(row: Row) -> list[str]:
+    if "plain" in row:
+        return [_lds(row["plain"]), "no damping"]
+    return [_lds(row["rules"][RULES[0]]), _lds(row["oracle"])]
+
+
+def _rules(rows: Sequence[Row]) -> str:
+    """Return how much each rule loses against the oracle, over all recipes."""
+    lines = []
+    for transform in _TRANSFORMS:
+        damped = [row for row in rows if "rules" in row and row["transform"] == transform]
+        for rule in RULES:
+            lost = [row["oracle"]["lds"] - row["rules"][rule]["lds"] for row in damped]
+            if lost:
+                points = 100 * np.array(lost)
+                cells = [f"{points.mean():.2f}", f"{np.median(points):.2f}", f"{points.max():.2f}"]
+                lines.append([f"`{rule}`, {_TRANSFORMS[transform]}", str(len(lost)), *cells])
+    return table(("rule", "recipes", "mean loss", "median loss", "largest loss"), lines)
+
+
+def _lds(numbers: Numbers) -> str:
+    return f"{100 * numbers['lds']:.1f}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NotRequired, TypedDict
 
 from dtrak_stream.benchmark.lds.fashion_mnist import write_fashion_mnist
 from dtrak_stream.benchmark.lds.options import DataName, LdsBenchConfig
@@ -21,6 +22,7 @@ QUERY_SETS = ("val", "gen")
 GENERATED = 200
 _TRUTH_OF_DIGITS, _GENERATED_DIGITS = "digits_truth.npz", "digits_generated"
 _VALIDATION_DIGITS = "sklearn:digits[1000:1200]"
+Numbers = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -144,3 +146,31 @@ def write_paths(subject: Subject, device: str) -> Path:
 def work_folder(config: LdsBenchConfig, name: str) -> Path:
     """Return where models, truth and finished rows of a data set are kept."""
     return config.out.with_name(config.out.name + ".work") / name
+
+
+"""An LDS, as `estimate_numbers` gives it; with some damping, also `damping_relative`, lambda / mean
+eigenvalue, and `effective_dimension`, its effective degrees of freedom."""
+
+
+class Judged(TypedDict):
+    """What came out: with damping, `rules` (by name) and `oracle`; without, `plain`.
+
+    The oracle's damping is the best on the very truth that judges it: an upper bound.
+    """
+
+    rules: NotRequired[dict[str, Numbers]]
+    oracle: NotRequired[Numbers]
+    plain: NotRequired[Numbers]
+
+
+class Row(Judged):
+    """What was judged, and what came out. `timesteps` is 0 for image features."""
+
+    data: str
+    queries: str
+    method: str
+    output_function: str
+    timesteps: int
+    noise: str
+    proj_dim: int
+    transform: str

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import subprocess
 import sys
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dtrak_stream.benchmark.main_job.options import MainJobConfig
+from dtrak_stream.cli.command_line import EXIT_DONE, EXIT_QUARANTINED
 from dtrak_stream.data import open_images
+from dtrak_stream.errors import InputError
 from dtrak_stream.features.gradient_features import FeatureOptions
 from dtrak_stream.featurizing.options import FeaturizeConfig
 from dtrak_stream.gram import GramConfig
@@ -24,6 +30,7 @@ _IMPORTS_ALONE = (
 )
 _LOADS_A_MODEL = "featurize"
 _MODEL_IMPORTS = "; from diffusers import DDPMScheduler, UNet2DModel"  # on first use
+_LAUNCHER = Path(__file__).with_name("launcher.py")
 
 
 @dataclass(frozen=True)
@@ -118,3 +125,57 @@ def features_for(config: MainJobConfig, method_name: str) -> FeatureOptions:
 def count_images(config: MainJobConfig, source: str) -> int:
     """Return how many images a source names."""
     return len(open_images(source, None, config.image_options, visible=False))
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one process cost.
+
+    Attributes
+    ----------
+    seconds
+        From its start to its end.
+    peak_bytes
+        The most memory it held at any time.
+    """
+
+    seconds: float
+    peak_bytes: int
+
+
+def measure_command(command: Sequence[str]) -> Cost:
+    """Run a command to its end.
+
+    Raises
+    ------
+    InputError
+        If it fails, with the last line it printed.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        cost, log = Path(scratch) / "cost.json", Path(scratch) / "log"
+        code = _run([sys.executable, "-I", "-S", str(_LAUNCHER), str(cost), *command], log)
+        if code not in (EXIT_DONE, EXIT_QUARANTINED):
+            raise _failed(command, code, log.read_text(errors="replace"))
+        return Cost(**json.loads(cost.read_text()))
+
+
+def _run(command: Sequence[str], log: Path) -> int:
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as process,
+    ):
+        try:
+            return process.wait()
+        except BaseException:
+            process.terminate()  # the launcher hands it on to the command
+            process.wait()
+            raise
+
+
+def _failed(command: Sequence[str], code: int, log: str) -> InputError:
+    last = ([line for line in log.splitlines() if line.strip()] or ["it printed nothing"])[-1]
+    return InputError(
+        f"ended with exit code {code} ({last.strip()})",
+        where=" ".join(command[1:]),
+        remedy="change what it says, or run that tool by itself to see more",
+    )

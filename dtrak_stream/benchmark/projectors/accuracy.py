@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from dtrak_stream.benchmark.projectors.options import ProjectorKind, ProjectorsConfig
-from dtrak_stream.benchmark.projectors.theory import error_variance, pair_products
 from dtrak_stream.benchmark.projectors.vectors import UnitVectors
 from dtrak_stream.projectors import make_projector
 from dtrak_stream.support.progress import progress, say
+
+_COLUMNS_AT_A_TIME = 65_536
 
 
 @dataclass(frozen=True)
@@ -147,3 +148,59 @@ def _mean_and_error(values: Sequence[float]) -> tuple[float, float]:
     """Return the mean of independent values and its standard error."""
     found = torch.tensor(values, dtype=torch.float64)
     return float(found.mean()), float(found.std()) / math.sqrt(len(values))
+
+
+def pair_products(vectors: Tensor) -> Tensor:
+    """Return <x, y> of all pairs of different rows of (rows, length): (pairs,) float64, CPU."""
+    return _pairs(_products(vectors))
+
+
+def error_variance(projector: ProjectorKind, vectors: Tensor, proj_dim: int) -> Tensor:
+    """Return the variance of the error of each pair of unit vectors (rows, p): (pairs,) float64."""
+    products = _products(vectors)
+    absent = {
+        "normal": lambda: torch.zeros_like(products),
+        "rademacher": lambda: 2 * _sum_of_squared_products(vectors),
+        "sketch": lambda: _within_runs(vectors, proj_dim),
+    }[projector]()
+    return _pairs((1 + products.square() - absent) / proj_dim)
+
+
+def _products(vectors: Tensor) -> Tensor:
+    """Return x_a . x_b of all rows, summed in float64: (rows, rows)."""
+    total = torch.zeros(len(vectors), len(vectors), dtype=torch.float64)
+    for columns in _pieces(vectors, _COLUMNS_AT_A_TIME):
+        part = columns.double()
+        total += (part @ part.T).cpu()
+    return total
+
+
+def _sum_of_squared_products(vectors: Tensor) -> Tensor:
+    """Return sum_i x_i^2 y_i^2 of all pairs of rows: (rows, rows) float64."""
+    total = torch.zeros(len(vectors), len(vectors), dtype=torch.float64)
+    for columns in _pieces(vectors, _COLUMNS_AT_A_TIME):
+        part = columns.double().square()
+        total += (part @ part.T).cpu()
+    return total
+
+
+def _within_runs(vectors: Tensor, length: int) -> Tensor:
+    """Return sum_r (|x_r|^2 |y_r|^2 + <x_r, y_r>^2) over runs of entries: (rows, rows) float64."""
+    total = torch.zeros(len(vectors), len(vectors), dtype=torch.float64)
+    for columns in _pieces(vectors, length):
+        products = _products(columns)
+        squares = products.diagonal()
+        total += torch.outer(squares, squares) + products.square()
+    return total
+
+
+def _pairs(matrix: Tensor) -> Tensor:
+    """Return the entries above the diagonal of (rows, rows): (pairs,)."""
+    rows, columns = matrix.shape
+    first, second = torch.triu_indices(rows, columns, offset=1)
+    return matrix[first, second]
+
+
+def _pieces(vectors: Tensor, length: int) -> Iterator[Tensor]:
+    for start in range(0, vectors.shape[1], length):
+        yield vectors[:, start : start + length]

@@ -8,9 +8,9 @@ import sys
 
 import torch
 
-from dtrak_stream.benchmark.featurize.options import ModelName
-from dtrak_stream.benchmark.featurize.subject import make_subject
-from dtrak_stream.benchmark.featurize.ways import make_way
+from dtrak_stream.benchmark.featurizing.options import ModelName
+from dtrak_stream.benchmark.featurizing.subject import make_subject
+from dtrak_stream.benchmark.featurizing.ways import make_way
 from dtrak_stream.errors import DtrakStreamError
 from dtrak_stream.support.memory import peak_memory
 

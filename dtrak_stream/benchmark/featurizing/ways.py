@@ -12,7 +12,7 @@ from diffusers.models.attention_processor import Attention, AttnProcessor
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from dtrak_stream.benchmark.featurize.subject import Subject
+from dtrak_stream.benchmark.featurizing.subject import Subject
 from dtrak_stream.gradients import (
     GradientEngine,
     GradientSlice,

@@ -10,7 +10,7 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from torch import Tensor
 
-from dtrak_stream.benchmark.featurize.options import ModelName
+from dtrak_stream.benchmark.featurizing.options import ModelName
 from dtrak_stream.gradients import GradientTask
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.loading import EMBEDDED_MODEL, load_denoiser

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dtrak_stream.benchmark.featurize.options import FeaturizeBenchConfig
+from dtrak_stream.benchmark.featurizing.options import FeaturizeBenchConfig
 from dtrak_stream.projectors import Projector, make_projector
 from dtrak_stream.support.progress import progress, say
 

@@ -1,19 +1,37 @@
-"""Timing of all ways on one subject, in turns, each at its best size of a pass."""
+"""Measuring featurizing: models one after the other, then projectors, then files."""
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 import torch
 
-from dtrak_stream.benchmark.featurize.options import FeaturizeBenchConfig, ModelName
-from dtrak_stream.benchmark.featurize.peak import peak_of
-from dtrak_stream.benchmark.featurize.subject import Subject, make_subject
-from dtrak_stream.benchmark.featurize.ways import TRAINING, Way, make_way, way_names
+from dtrak_stream.benchmark.featurizing.options import FeaturizeBenchConfig, ModelName
+from dtrak_stream.benchmark.featurizing.peak import peak_of
+from dtrak_stream.benchmark.featurizing.projecting import measure_projecting
+from dtrak_stream.benchmark.featurizing.subject import Subject, make_subject
+from dtrak_stream.benchmark.featurizing.ways import TRAINING, Way, make_way, way_names
+from dtrak_stream.benchmark.results import BenchmarkResult, machine, table, write_results
+from dtrak_stream.report.numbers import unsigned
+from dtrak_stream.support.device import choose_device
+from dtrak_stream.support.memory import format_size
 from dtrak_stream.support.progress import progress, say
+
+_WAYS = (
+    "model and way",
+    "K",
+    "images",
+    "pairs a pass",
+    "ms an image",
+    "time / training step",
+    "peak memory",
+)
+_PROJECTING = ("projector", "ms a gradient", "time / our sketch")
 
 
 @dataclass(frozen=True)
@@ -114,4 +132,80 @@ def _result(
         seconds=seconds,
         ratio=ratio,
         peak_bytes=peak,
+    )
+
+
+def measure_featurize(config: FeaturizeBenchConfig) -> BenchmarkResult:
+    """Measure featurizing side by side with other ways; see `FeaturizeBenchConfig`.
+
+    Raises
+    ------
+    DtrakStreamError
+        If an option is refused, or a process whose memory is measured fails.
+    """
+    measured_on = machine()
+    device = choose_device(config.device)
+    ways = [
+        dataclasses.asdict(found)
+        for model in config.models
+        for timesteps in config.timesteps
+        for found in measure_ways(config, model, timesteps, device)
+    ]
+    projecting, missing = measure_projecting(config, device)
+    numbers: dict[str, Any] = {
+        "benchmark": "featurize",
+        "repeats": config.repeats,
+        "ways": ways,
+        "projecting": [dataclasses.asdict(found) for found in projecting],
+        "missing": missing,
+    }
+    return write_results(config.out, config, measured_on, numbers, as_markdown(numbers))
+
+
+def as_markdown(numbers: dict[str, Any]) -> str:
+    """Return title and tables."""
+    parts = [
+        "# Featurizing",
+        "Per-sample gradients of K timesteps an image, next to one plain forward and backward pass "
+        "over the same (image, timestep) pairs; medians of "
+        f"{numbers['repeats']} turns. Peak memory is that of the whole process.",
+        table(_WAYS, [_way_row(each) for each in numbers["ways"]]),
+    ]
+    if numbers["projecting"]:
+        parts += [_projecting_title(numbers["projecting"][0]), _projecting(numbers["projecting"])]
+    parts += [f"- {line}" for line in numbers["missing"]]
+    return "\n\n".join(parts)
+
+
+def _way_row(found: dict[str, Any]) -> list[str]:
+    return [
+        f"{found['model']} ({found['num_parameters']:,}), {found['way']}",
+        str(found["timesteps"]),
+        str(found["images"]),
+        str(found["size"]),
+        unsigned(1e3 * found["seconds"] / found["images"]),
+        f"{found['ratio']:.2f}",
+        format_size(found["peak_bytes"]) if found["peak_bytes"] else "",
+    ]
+
+
+def _projecting_title(first: dict[str, Any]) -> str:
+    return (
+        f"Projecting a batch of {first['rows']:,} gradients of length "
+        f"{first['num_parameters']:,} to k = {first['proj_dim']:,}, dense matrices generated anew."
+    )
+
+
+def _projecting(results: list[dict[str, Any]]) -> str:
+    sketch = results[0]["seconds"]
+    return table(
+        _PROJECTING,
+        [
+            [
+                each["projector"],
+                unsigned(1e3 * each["seconds"] / each["rows"]),
+                f"{each['seconds'] / sketch:,.1f}",
+            ]
+            for each in results
+        ],
     )
