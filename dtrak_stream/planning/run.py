@@ -17,11 +17,16 @@ from dtrak_stream.errors import (
 from dtrak_stream.gram.plan import GramPlan
 from dtrak_stream.methods import find_method
 from dtrak_stream.planning.calibration import ArithmeticSpeed, measure_arithmetic
-from dtrak_stream.planning.grams import plan_gram_stage, plan_half_grams
 from dtrak_stream.planning.models import PlannedModel, plan_model
 from dtrak_stream.planning.options import PlanConfig
 from dtrak_stream.planning.scores import plan_score_stage
-from dtrak_stream.planning.stages import StagePlan, duration, plan_features
+from dtrak_stream.planning.stages import (
+    StagePlan,
+    duration,
+    plan_features,
+    plan_gram_stage,
+    plan_half_grams,
+)
 from dtrak_stream.support.device import choose_device
 from dtrak_stream.support.memory import format_size, usable_memory
 from dtrak_stream.support.progress import say

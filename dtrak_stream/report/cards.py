@@ -11,8 +11,13 @@ from numpy.typing import NDArray
 
 from dtrak_stream.errors import CorruptFileError
 from dtrak_stream.report.groups import GroupRow
-from dtrak_stream.report.histograms import QUERY_FRAME, count_scores, draw_histogram
-from dtrak_stream.report.numbers import signed, unsigned
+from dtrak_stream.report.histograms import (
+    QUERY_FRAME,
+    count_scores,
+    draw_histogram,
+    signed,
+    unsigned,
+)
 from dtrak_stream.report.tiles import Gallery, Tile
 from dtrak_stream.scoring.scores_file import Ranked, ScoresFile
 

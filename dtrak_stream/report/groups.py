@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dtrak_stream.groups.lists import GroupLists, RankedGroup
-from dtrak_stream.report.numbers import signed, unsigned
+from dtrak_stream.report.histograms import signed, unsigned
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +16,6 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
-
-from dtrak_stream.report.numbers import short
 
 _BINS = 60
 _POINTS_PER_INCH = 72
@@ -31,6 +30,8 @@ _PROPERTIES = {
     **{stand_in: f"var(--{kind})" for kind, stand_in in _MARKS.items()},
 }
 _NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+_MINUS = "\N{MINUS SIGN}"
+_DIGITS = 3
 
 
 @dataclass(frozen=True)
@@ -183,3 +184,28 @@ def _inline(document: str) -> Markup:
     for stand_in, custom_property in _PROPERTIES.items():
         text = text.replace(stand_in, custom_property)
     return Markup(text)
+
+
+def signed(value: float) -> str:
+    """Return a score such as `+0.0123`, `−45.6` or `+1.23e−7`."""
+    text = unsigned(value)
+    return text if value <= 0 or not math.isfinite(value) else f"+{text}"
+
+
+def unsigned(value: float) -> str:
+    """Return a number such as `0.0123`, `12,345` or `1.23e−7`; NaN and infinity are a dash."""
+    if not math.isfinite(value):
+        return "–"
+    if value == 0:
+        return "0"
+    exponent = int(f"{value:.{_DIGITS - 1}e}".partition("e")[2])
+    if -4 <= exponent < 6:
+        return f"{value:,.{max(0, _DIGITS - 1 - exponent)}f}".replace("-", _MINUS)
+    mantissa = f"{value:.{_DIGITS - 1}e}".partition("e")[0]
+    return f"{mantissa}e{exponent}".replace("-", _MINUS)
+
+
+def short(value: float) -> str:
+    """Return a number with no digits it does not need, for the ticks of an axis."""
+    text = f"{value:,.6g}".replace("e+0", "e").replace("e-0", "e-").replace("e+", "e")
+    return text.replace("-", _MINUS)

@@ -14,7 +14,7 @@ from dtrak_stream.data import ImageShape
 from dtrak_stream.groups.lists import GroupLists
 from dtrak_stream.report.cards import Card
 from dtrak_stream.report.groups import GroupBars
-from dtrak_stream.report.numbers import unsigned
+from dtrak_stream.report.histograms import unsigned
 from dtrak_stream.report.options import ReportOptions
 from dtrak_stream.report.overall import Overall
 from dtrak_stream.scoring.scores_file import ScoresFile

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 import statistics
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
 
 import torch
 import xxhash
@@ -24,9 +28,7 @@ from dtrak_stream.training.batches import ImageBatches, positions_to_train_on, s
 from dtrak_stream.training.configuration import MIB, TrainingConfig
 from dtrak_stream.training.fingerprint import Fingerprint
 from dtrak_stream.training.folder import TrainingFolder
-from dtrak_stream.training.interruption import DeferredInterrupt
-from dtrak_stream.training.network import build_network, build_scheduler
-from dtrak_stream.training.optimisation import Optimisation
+from dtrak_stream.training.optimisation import Optimisation, build_network, build_scheduler
 
 # What may change between a run and its continuation without changing its result. The images and
 # the subset are in the fingerprint by their contents.
@@ -40,6 +42,7 @@ _FREE_OPTIONS = {
     "image-cache-mib",
 }
 _RECENT_STEPS = 100
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -218,3 +221,36 @@ def _own_random_state(device: torch.device) -> Iterator[None]:
     """Leave torch's default generators as they were found."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         yield
+
+
+class DeferredInterrupt:
+    """Context in which Ctrl-C (or SIGTERM) sets `requested`; a second one interrupts at once.
+
+    Outside the main thread Python delivers no signals, and nothing is changed.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._handlers: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> DeferredInterrupt:
+        if threading.current_thread() is threading.main_thread():
+            self._handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+            for number in _SIGNALS:
+                signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _note(self, _signal: int, _frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+        say("interrupted: saving a checkpoint after this step (again to stop at once)")

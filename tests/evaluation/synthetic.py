@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dtrak_stream.evaluation.subset_scores.file import ScoreColumns, write_score_columns
+from dtrak_stream.evaluation.subset_scores.run import ScoreColumns, write_score_columns
 from dtrak_stream.evaluation.subsets import draw_subset
 from dtrak_stream.evaluation.truth import encoded_ids, write_truth
 

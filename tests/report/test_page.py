@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dtrak_stream.report.numbers import signed, unsigned
+from dtrak_stream.report.histograms import signed, unsigned
 from tests.report.conftest import Node, Run, decode_uri, make_run
 
 

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dtrak_stream.report.histograms import count_scores
-from dtrak_stream.report.numbers import short, signed, unsigned
+from dtrak_stream.report.histograms import count_scores, short, signed, unsigned
 from dtrak_stream.report.tiles import enlarge, shrink, to_picture
 
 sides = st.integers(1, 300)

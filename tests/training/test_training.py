@@ -38,8 +38,7 @@ from dtrak_stream.training import (
     train,
 )
 from dtrak_stream.training.batches import ImageBatches
-from dtrak_stream.training.network import build_network
-from dtrak_stream.training.optimisation import Optimisation
+from dtrak_stream.training.optimisation import Optimisation, build_network
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 TINY = ArchitectureOptions(

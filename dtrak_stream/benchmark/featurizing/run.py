@@ -17,7 +17,7 @@ from dtrak_stream.benchmark.featurizing.projecting import measure_projecting
 from dtrak_stream.benchmark.featurizing.subject import Subject, make_subject
 from dtrak_stream.benchmark.featurizing.ways import TRAINING, Way, make_way, way_names
 from dtrak_stream.benchmark.results import BenchmarkResult, machine, table, write_results
-from dtrak_stream.report.numbers import unsigned
+from dtrak_stream.report.histograms import unsigned
 from dtrak_stream.support.device import choose_device
 from dtrak_stream.support.memory import format_size
 from dtrak_stream.support.progress import progress, say

@@ -20,7 +20,7 @@ from dtrak_stream.benchmark.main_job.stages import (
     stages_of,
 )
 from dtrak_stream.benchmark.results import BenchmarkResult, machine, table, write_results
-from dtrak_stream.report.numbers import unsigned
+from dtrak_stream.report.histograms import unsigned
 from dtrak_stream.store import read_layout
 from dtrak_stream.support.memory import format_size
 from dtrak_stream.support.progress import progress, say

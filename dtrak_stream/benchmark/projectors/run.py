@@ -10,7 +10,7 @@ from dtrak_stream.benchmark.projectors.options import ProjectorsConfig
 from dtrak_stream.benchmark.projectors.speed import measure_speed
 from dtrak_stream.benchmark.projectors.vectors import make_vectors
 from dtrak_stream.benchmark.results import BenchmarkResult, machine, table, write_results
-from dtrak_stream.report.numbers import signed, unsigned
+from dtrak_stream.report.histograms import signed, unsigned
 from dtrak_stream.support.progress import say
 
 _ACCURACY_HEADINGS = (

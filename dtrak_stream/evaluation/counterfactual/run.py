@@ -8,12 +8,19 @@ from pathlib import Path
 
 from dtrak_stream.errors import InterruptedRunError
 from dtrak_stream.evaluation.counterfactual.configuration import CounterfactualConfig
-from dtrak_stream.evaluation.counterfactual.figures import draw_boxes, draw_strips
 from dtrak_stream.evaluation.counterfactual.job import run_counterfactual_job
-from dtrak_stream.evaluation.counterfactual.measures import clip_features
 from dtrak_stream.evaluation.counterfactual.plan import CounterfactualPlan, plan_counterfactual
-from dtrak_stream.evaluation.counterfactual.results import CounterfactualResults, collect_results
-from dtrak_stream.evaluation.counterfactual.summary import markdown, write_page
+from dtrak_stream.evaluation.counterfactual.results import (
+    CounterfactualResults,
+    clip_features,
+    collect_results,
+)
+from dtrak_stream.evaluation.counterfactual.summary import (
+    draw_boxes,
+    draw_strips,
+    markdown,
+    write_page,
+)
 from dtrak_stream.support.durable import write_bytes, write_json
 from dtrak_stream.support.progress import progress, say
 from dtrak_stream.support.provenance import record_run

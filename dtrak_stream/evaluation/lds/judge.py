@@ -10,11 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrak_stream.errors import ConfigurationError, InputError
-from dtrak_stream.evaluation.lds.ceiling import NoiseCeiling, noise_ceiling
 from dtrak_stream.evaluation.lds.configuration import LdsConfig, chosen_range
-from dtrak_stream.evaluation.lds.estimate import LdsEstimate, estimate_lds
+from dtrak_stream.evaluation.lds.estimate import (
+    LdsEstimate,
+    NoiseCeiling,
+    estimate_lds,
+    is_constant,
+    noise_ceiling,
+)
 from dtrak_stream.evaluation.lds.predictions import sum_scores
-from dtrak_stream.evaluation.lds.spearman import is_constant
 from dtrak_stream.evaluation.truth import TruthFile
 from dtrak_stream.kernel import parse_dampings
 from dtrak_stream.scoring import ScoresFile

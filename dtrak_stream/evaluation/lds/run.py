@@ -9,8 +9,7 @@ from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.evaluation.lds.configuration import LdsConfig
 from dtrak_stream.evaluation.lds.estimate import LdsEstimate
 from dtrak_stream.evaluation.lds.judge import Judge, Judgement, open_judge
-from dtrak_stream.evaluation.lds.plot import draw_plot
-from dtrak_stream.evaluation.lds.tables import numbers, per_query_table, report
+from dtrak_stream.evaluation.lds.tables import draw_plot, numbers, per_query_table, report
 from dtrak_stream.support.durable import write_bytes, write_json
 from dtrak_stream.support.progress import say
 

@@ -13,10 +13,14 @@ from numpy.typing import NDArray
 from dtrak_stream.errors import CorruptFileError, InterruptedRunError
 from dtrak_stream.evaluation.retraining.configuration import RetrainConfig
 from dtrak_stream.evaluation.retraining.job import JobTimes, run_retrain_job
-from dtrak_stream.evaluation.retraining.plan import RetrainPlan, plan_retraining
+from dtrak_stream.evaluation.retraining.plan import (
+    RetrainPlan,
+    keep_stored_rows,
+    plan_retraining,
+    stored_truth,
+)
 from dtrak_stream.evaluation.retraining.queries import QuerySet
 from dtrak_stream.evaluation.retraining.rows import ModelName, ModelRow
-from dtrak_stream.evaluation.retraining.stored import keep_stored_rows, stored_truth
 from dtrak_stream.evaluation.truth import (
     TruthFile,
     encoded_ids,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
@@ -15,7 +16,6 @@ from dtrak_stream.errors import ConfigurationError, InputError
 from dtrak_stream.evaluation.lds.configuration import chosen_range
 from dtrak_stream.evaluation.lds.judge import resolved_key, truth_name
 from dtrak_stream.evaluation.subset_scores.configuration import SubsetScoreConfig
-from dtrak_stream.evaluation.subset_scores.file import ScoreColumns, write_score_columns
 from dtrak_stream.evaluation.subset_scores.regressions import (
     ColumnScores,
     column_blocks,
@@ -23,7 +23,9 @@ from dtrak_stream.evaluation.subset_scores.regressions import (
 )
 from dtrak_stream.evaluation.truth import TruthFile, encoded_ids
 from dtrak_stream.scoring.scores_file import FITTED_SUBSETS, FITTED_TO
+from dtrak_stream.scoring.top import RunningTop
 from dtrak_stream.scoring.writer import SIGN_CONVENTION, is_scored
+from dtrak_stream.support.durable import durable_path
 from dtrak_stream.support.progress import progress, say
 from dtrak_stream.support.provenance import record_run
 
@@ -175,3 +177,54 @@ def _refuse_too_few(config: SubsetScoreConfig, subsets: int) -> None:
             where=f"--folds {config.folds}",
             remedy=f"retrain on at least {needed} subsets, or give fewer folds",
         )
+
+
+@dataclass(frozen=True)
+class ScoreColumns:
+    """A block of columns of the score matrix."""
+
+    columns: slice
+    """Which training images."""
+    scores: NDArray[np.float32]
+    """(Q, n); NaN where there is no score."""
+
+
+def write_score_columns(
+    path: Path,
+    blocks: Iterator[ScoreColumns],
+    *,
+    query_ids: NDArray[np.bytes_],
+    train_ids: NDArray[np.bytes_],
+    top_k: int,
+    attributes: dict[str, Any],
+) -> None:
+    """Write `scores`, rankings, ids and attributes, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        The scores.h5.
+    blocks
+        All columns, in order.
+    query_ids, train_ids
+        (Q,) and (N,) sample ids.
+    top_k
+        Length of the rankings; at most N are kept.
+    attributes
+        Attributes of the file.
+    """
+    shape = (len(query_ids), len(train_ids))
+    top = RunningTop(shape[0], min(top_k, shape[1]))
+    bottom = RunningTop(shape[0], min(top_k, shape[1]))
+    with durable_path(path) as partial, h5py.File(partial, "w", libver="latest") as file:
+        file["query_id"], file["train_id"] = query_ids, train_ids
+        scores = file.create_dataset("scores", shape, np.float32)
+        for block in blocks:
+            scores[:, block.columns] = block.scores
+            index = np.arange(block.columns.start, block.columns.stop)
+            top.update(block.scores, index)
+            bottom.update(-block.scores, index)
+        for name, running, sign in (("top", top, 1), ("bottom", bottom, -1)):
+            index, listed = running.listed()
+            file[f"{name}_index"], file[f"{name}_score"] = index, sign * listed
+        file.attrs.update(attributes)

@@ -20,9 +20,9 @@ from dtrak_stream.errors import (
 )
 from dtrak_stream.evaluation.counterfactual import CounterfactualConfig, counterfactual
 from dtrak_stream.evaluation.counterfactual.configuration import removal_count
-from dtrak_stream.evaluation.counterfactual.measures import clip_features, cosine
 from dtrak_stream.evaluation.counterfactual.plan import plan_counterfactual
 from dtrak_stream.evaluation.counterfactual.queries import GeneratedQueries
+from dtrak_stream.evaluation.counterfactual.results import clip_features, cosine
 from dtrak_stream.evaluation.losses import LossOptions
 from dtrak_stream.evaluation.retraining.configuration import WorkerOptions
 from dtrak_stream.generation import GenerationConfig, generate

@@ -7,9 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from dtrak_stream.evaluation.lds.ceiling import noise_ceiling
-from dtrak_stream.evaluation.lds.estimate import estimate_lds
-from dtrak_stream.evaluation.lds.spearman import RankedColumns, plain_spearman, spearman
+from dtrak_stream.evaluation.lds.estimate import (
+    RankedColumns,
+    estimate_lds,
+    noise_ceiling,
+    plain_spearman,
+    spearman,
+)
 
 
 def slow_spearman(first: np.ndarray, second: np.ndarray) -> float:
