@@ -1,10 +1,13 @@
-"""What maps an image to numbers without looking at any diffusion model."""
+"""What maps an image to numbers without looking at any diffusion model, such as its pixels."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
 
 from torch import Tensor
+
+from dtrak_stream.data import ImageShape
 
 
 class ImageEncoder(Protocol):
@@ -43,3 +46,29 @@ class ImageEncoder(Protocol):
         Tensor
             (B, length) float32.
         """
+
+
+@dataclass(frozen=True)
+class PixelEncoder:
+    """Flattens an image in the order channel, row, column.
+
+    Attributes
+    ----------
+    shape
+        Shape of the images.
+    """
+
+    shape: ImageShape
+    name: ClassVar[str] = "pixels"
+    model: ClassVar[str] = "pixels in [-1, 1]"
+    weights: ClassVar[str] = "none"
+    weight_bytes: ClassVar[int] = 0
+
+    @property
+    def length(self) -> int:
+        """Return how many numbers an image has."""
+        return self.shape.channels * self.shape.height * self.shape.width
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Return the numbers of images (B, C, H, W) as (B, C * H * W)."""
+        return images.flatten(1)

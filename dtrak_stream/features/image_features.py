@@ -17,10 +17,9 @@ from __future__ import annotations
 from dtrak_stream.data import ImageShape
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.clip import ClipEncoder
-from dtrak_stream.features.encoder import ImageEncoder
+from dtrak_stream.features.encoder import ImageEncoder, PixelEncoder
 from dtrak_stream.features.image_featurizer import ImageFeaturizer
 from dtrak_stream.features.options import DEFAULT_PROJ_DIM, FeatureOptions, own_or
-from dtrak_stream.features.pixel_encoder import PixelEncoder
 from dtrak_stream.projectors import make_projector
 from dtrak_stream.projectors.projector import MAX_PROJ_DIM
 from dtrak_stream.support.device import choose_device

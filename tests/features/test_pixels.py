@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from dtrak_stream.data import ImageOptions, ImageShape
 from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError, ModelError
-from dtrak_stream.features.pixel_encoder import PixelEncoder
+from dtrak_stream.features.encoder import PixelEncoder
 from dtrak_stream.featurizing.execution import ExecutionOptions
 from dtrak_stream.featurizing.run import featurize
 from dtrak_stream.projectors import SketchProjector
