@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
-
 from dtrak_stream.attribution.configuration import AttributeConfig
 from dtrak_stream.attribution.stages import group_options, model_folders, query_features
 from dtrak_stream.data.labels import sample_ids_of
@@ -74,7 +72,6 @@ def refuse_bad_groups(config: AttributeConfig) -> None:
     options, images = group_options(config), config.image_options
     if options.chosen:
         visible = not config.quiet
-        names = sample_ids_of(config.train, images, limit=config.limit, visible=visible)
-        ids = np.array([name.encode() for name in names], np.bytes_)
+        ids = sample_ids_of(config.train, images, limit=config.limit, visible=visible)
         limit = parse_size(config.gram_options.memory_limit, flag="--memory-limit")
         read_groups(options, ids, images=images, memory_limit=limit, visible=visible)

@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 import datasets
+import numpy as np
 import xxhash
 
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.pixels import decode
 from dtrak_stream.data.source import UNREADABLE, Pixels, brief
 from dtrak_stream.errors import BadImageError, DiskFullError, InputError
+from dtrak_stream.support.name_index import hashes_of
 
 KEY_COLUMN = "__key__"
+_KEYS_AT_A_TIME = 2**14
 
 Found = TypeVar("Found")
 
@@ -229,5 +232,11 @@ def _distinct_keys(rows: datasets.Dataset) -> datasets.Dataset | None:
     if KEY_COLUMN not in rows.features:
         return None
     keys = rows.select_columns([KEY_COLUMN])
-    distinct = keys.unique(KEY_COLUMN)
-    return keys if len(distinct) == len(keys) and None not in distinct else None
+    blocks = [hashes_of((), 0)]
+    for batch in keys.iter(_KEYS_AT_A_TIME):
+        names = batch[KEY_COLUMN]
+        if None in names:
+            return None
+        blocks.append(hashes_of(map(str.encode, names), len(names)))
+    hashes = np.sort(np.concatenate(blocks))
+    return None if (hashes[1:] == hashes[:-1]).any() else keys

@@ -19,6 +19,7 @@ from dtrak_stream.data.places import array_file
 from dtrak_stream.data.source import Source
 from dtrak_stream.data.spec import parse_spec
 from dtrak_stream.errors import InputError
+from dtrak_stream.support.names import ListedNames
 
 FOLDER_COLUMN = "folder"
 _FLAG = "--group-column"
@@ -100,11 +101,11 @@ def open_labels(spec: str, column: str, options: ImageOptions, *, visible: bool)
 
 def sample_ids_of(
     spec: str, options: ImageOptions, *, limit: int | None, visible: bool
-) -> list[str]:
+) -> ListedNames:
     """Return the sample ids of a source's images, of which none is read."""
     parsed = parse_spec(spec)
     source = open_source(parsed.body, options, visible=visible)
-    return source.sample_ids(*parsed.rows(len(source), limit))
+    return ListedNames(source.sample_ids, range(*parsed.rows(len(source), limit)))
 
 
 def as_label(value: Any) -> str | None:

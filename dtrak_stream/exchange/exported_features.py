@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import yaml
-from numpy.typing import NDArray
 
 from dtrak_stream.exchange.array_writers import Shape
 from dtrak_stream.exchange.declaration import NO_TIMESTEPS
@@ -16,6 +16,7 @@ from dtrak_stream.projectors import PROJECTORS
 from dtrak_stream.store import FeatureStore, Fingerprint
 from dtrak_stream.store.shard import FloatArray
 from dtrak_stream.support.durable import write_bytes
+from dtrak_stream.support.names import each_of
 
 
 class ExportedFeatures:
@@ -70,9 +71,9 @@ class ExportedFeatures:
 
     def write_beside(self, out: Path) -> None:
         """Write `OUT.ids.txt`, and `OUT.import.yaml` that declares what an import has to know."""
-        ids: NDArray[np.bytes_] = self._store.sample_ids()
+        ids = each_of(self._store.ids)
         names = out.with_name(out.name + ".ids.txt")
-        write_ids(names, ids[self._usable] if self._skip else ids)
+        write_ids(names, itertools.compress(ids, self._usable) if self._skip else ids)
         if out.suffix == ".npy":
             text = yaml.safe_dump(declaration(self._store.fingerprint, out, names))
             write_bytes(out.with_name(out.name + ".import.yaml"), text.encode())

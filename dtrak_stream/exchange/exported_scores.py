@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from numpy.typing import NDArray
 from dtrak_stream.errors import InputError
 from dtrak_stream.exchange.array_writers import Shape
 from dtrak_stream.exchange.sample_ids import write_ids
-from dtrak_stream.scoring.scores_file import ScoresFile
+from dtrak_stream.scoring.scores_file import ScoresFile, Side
 from dtrak_stream.store.shard import FloatArray
+from dtrak_stream.support.names import each_of
 
 _BLOCK_BYTES = 32 * 2**20
 
@@ -76,11 +78,11 @@ class ExportedScores:
 
     def write_beside(self, out: Path) -> None:
         """Write `OUT.query_ids.txt` and `OUT.train_ids.txt`, which name rows and columns."""
-        query, train = self._scores.ids("query"), self._scores.ids("train")
-        if self._skip:
-            query, train = query[self._queries], train[self._train]
-        write_ids(out.with_name(f"{out.name}.query_ids.txt"), query)
-        write_ids(out.with_name(f"{out.name}.train_ids.txt"), train)
+        sides: dict[Side, Mask] = {"query": self._queries, "train": self._train}
+        for side, usable in sides.items():
+            names = each_of(self._scores.ids(side))
+            kept = itertools.compress(names, usable) if self._skip else names
+            write_ids(out.with_name(f"{out.name}.{side}_ids.txt"), kept)
 
 
 def _usable(scores: ScoresFile) -> tuple[Mask, Mask]:

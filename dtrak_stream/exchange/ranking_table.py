@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.scoring.scores_file import Ranked, ScoresFile
 from dtrak_stream.support.durable import durable_path
+from dtrak_stream.support.names import FixedWidthNames
 from dtrak_stream.support.progress import progress
 
 COLUMNS = ("query_id", "rank", "train_id", "score", "side", "list")
@@ -71,19 +71,20 @@ def _checked(top_k: int | None, scores: ScoresFile) -> int:
     return held if top_k is None else top_k
 
 
-def _lines(scores: ScoresFile, query: int, count: int, ids: NDArray[np.bytes_]) -> Iterator[Line]:
+def _lines(scores: ScoresFile, query: int, count: int, ids: FixedWidthNames) -> Iterator[Line]:
     name = scores.query_id(query)
     signed = scores.has_sign
     for end, ranked in (
         ("top", scores.top(query, count)),
         ("bottom", scores.bottom(query, count)),
     ):
-        for entry in ranked:
+        names = ids.at(np.array([entry.index for entry in ranked], np.int64))
+        for entry, train_id in zip(ranked, names, strict=True):
             side = _side(entry) if signed else "unsigned"
             yield (
                 name,
                 entry.rank,
-                ids[entry.index].decode(errors="replace"),
+                train_id.decode(errors="replace"),
                 f"{entry.score:.9g}",
                 side,
                 end,

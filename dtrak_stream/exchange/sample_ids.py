@@ -3,8 +3,14 @@ of ids beside exported ones."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from array import array
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dtrak_stream.data import ImageOptions
 from dtrak_stream.data.kinds import open_source
@@ -12,6 +18,8 @@ from dtrak_stream.data.source import unreadable
 from dtrak_stream.data.spec import parse_spec
 from dtrak_stream.errors import ConfigurationError, InputError
 from dtrak_stream.support.durable import durable_path
+from dtrak_stream.support.name_index import NameIndex
+from dtrak_stream.support.names import name_at
 
 IdsOf = Callable[[int, int], list[str]]
 """Returns the ids of samples [start, stop)."""
@@ -45,9 +53,9 @@ def choose_sample_ids(count: int, *, ids: Path | None, images: str | None, visib
             "the ids are given twice", where="--ids and --images", remedy="give one of them"
         )
     if ids is not None:
-        names = read_ids(ids)
-        _require_count(len(names), count, ids)
-        return lambda start, stop: names[start:stop]
+        listed = read_ids(ids)
+        _require_count(len(listed), count, ids)
+        return listed.texts
     if images is not None:
         return _ids_of_images(images, count, visible)
     return lambda start, stop: [str(row) for row in range(start, stop)]
@@ -70,8 +78,37 @@ def _require_count(found: int, count: int, where: object) -> None:
         )
 
 
-def read_ids(path: Path) -> list[str]:
-    """Return the ids in a file, one a line.
+@dataclass(frozen=True)
+class ListedIds:
+    """The ids in a file, one a line, read when they are asked for.
+
+    Attributes
+    ----------
+    path
+        The file.
+    starts
+        (N + 1,) int64: where each line begins, and where the last one ends.
+    """
+
+    path: Path
+    starts: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, places: slice) -> list[bytes]:
+        rows = range(len(self))[places]
+        with self.path.open("rb") as file:
+            file.seek(self.starts[rows.start])
+            return [_name_in(file.readline()) for _ in rows]
+
+    def texts(self, start: int, stop: int) -> list[str]:
+        """Return the ids in lines [start, stop)."""
+        return [name.decode() for name in self[start:stop]]
+
+
+def read_ids(path: Path) -> ListedIds:
+    """Look through a file of ids, one a line.
 
     Raises
     ------
@@ -79,28 +116,39 @@ def read_ids(path: Path) -> list[str]:
         If it cannot be read, or an id is empty, holds a zero byte, or is there twice.
     """
     try:
-        text = path.read_bytes().decode()
+        with path.open("rb") as file:
+            ids = ListedIds(path, _line_starts(file, path))
     except OSError as error:
         raise unreadable(path, error) from error
-    except UnicodeDecodeError as error:
-        raise InputError("is not UTF-8", where=path, remedy="write one id a line") from error
-    lines = text.removesuffix("\n").replace("\r\n", "\n").split("\n")
-    problem = _problem(lines)
-    if problem:
-        raise InputError(problem, where=path, remedy="give each sample one id of its own, a line")
-    return lines
+    twins = NameIndex(ids).twins
+    if len(twins):
+        named = ", ".join(name_at(ids, int(place)) for place in twins[:_NAMED_AT_MOST])
+        raise _no_ids(f"{len(twins)} ids are there more than once ({named})", path)
+    return ids
 
 
-def _problem(lines: Sequence[str]) -> str:
-    for number, line in enumerate(lines, start=1):
-        if not line or "\0" in line:
-            return f"line {number} is {'not an id' if line else 'empty'}"
-    if len(set(lines)) == len(lines):
-        return ""
-    seen: set[str] = set()
-    twice = dict.fromkeys(line for line in lines if line in seen or seen.add(line))  # type: ignore[func-returns-value]
-    named = ", ".join(list(twice)[:_NAMED_AT_MOST])
-    return f"{len(twice)} ids are there more than once ({named})"
+def _line_starts(file: IO[bytes], path: Path) -> NDArray[np.int64]:
+    starts = array("q", [0])
+    for number, line in enumerate(file, start=1):
+        name = _name_in(line)
+        if not name or b"\0" in name:
+            raise _no_ids(f"line {number} is {'not an id' if name else 'empty'}", path)
+        try:
+            name.decode()
+        except UnicodeDecodeError as error:
+            raise InputError("is not UTF-8", where=path, remedy="write one id a line") from error
+        starts.append(starts[-1] + len(line))
+    if len(starts) == 1:
+        raise _no_ids("line 1 is empty", path)
+    return np.array(starts, np.int64)
+
+
+def _name_in(line: bytes) -> bytes:
+    return line.removesuffix(b"\n").removesuffix(b"\r")
+
+
+def _no_ids(what: str, path: Path) -> InputError:
+    return InputError(what, where=path, remedy="give each sample one id of its own, a line")
 
 
 def write_ids(path: Path, names: Iterable[bytes]) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dtrak_stream.data import ImageOptions
 from dtrak_stream.data.labels import Labels, open_labels
@@ -16,19 +15,20 @@ from dtrak_stream.data.source import unreadable
 from dtrak_stream.errors import FingerprintMismatchError, InputError
 from dtrak_stream.groups.options import GroupOptions
 from dtrak_stream.groups.table import GroupBuilder, GroupTable
+from dtrak_stream.support.name_index import NameIndex
+from dtrak_stream.support.names import Names, name_at
 from dtrak_stream.support.progress import progress
 
 _HEADERS = {"id", "sample_id", "sample id", "train_id"}
 _CHUNK = 65_536
 _NAMED_AT_MOST = 3
 
-Ids = NDArray[np.bytes_]
 Line = tuple[int, str, str]
 
 
 def read_groups(
     options: GroupOptions,
-    ids: Ids,
+    ids: Names,
     *,
     images: ImageOptions | None = None,
     memory_limit: int,
@@ -41,7 +41,7 @@ def read_groups(
     options
         Where the groups are written.
     ids
-        (N,) fixed-length UTF-8: the samples.
+        The N samples.
     images
         How the images of `--group-source` were opened.
     memory_limit
@@ -84,7 +84,7 @@ def _open(options: GroupOptions, images: ImageOptions | None, visible: bool) -> 
     return open_labels(options.group_source, options.group_column, chosen, visible=visible)
 
 
-def _fill_from_column(builder: GroupBuilder, labels: Labels, ids: Ids, *, visible: bool) -> None:
+def _fill_from_column(builder: GroupBuilder, labels: Labels, ids: Names, *, visible: bool) -> None:
     if len(labels) < len(ids):
         raise FingerprintMismatchError(
             "the number of training images",
@@ -102,27 +102,27 @@ def _fill_from_column(builder: GroupBuilder, labels: Labels, ids: Ids, *, visibl
             bar.update(stop - start)
 
 
-def _require_same(labels: Labels, ids: Ids, start: int, stop: int) -> None:
+def _require_same(labels: Labels, ids: Names, start: int, stop: int) -> None:
     found = labels.sample_ids(start, stop)
-    for place, name in enumerate(found, start=start):
-        stored = ids[place].decode()
-        if name != stored:
+    for place, (name, stored) in enumerate(zip(found, ids[start:stop], strict=True), start=start):
+        if name.encode() != stored:
             raise FingerprintMismatchError(
                 f"the training image in row {place}",
-                stored,
+                stored.decode(),
                 name,
                 where=labels.where,
                 remedy="give the training images that were featurized as --group-source",
             )
 
 
-def _fill_from_file(builder: GroupBuilder, path: Path, ids: Ids) -> None:
-    finder = _Finder(ids, path)
+def _fill_from_file(builder: GroupBuilder, path: Path, ids: Names) -> None:
+    index = NameIndex(ids)
+    _refuse_twins(ids, index, path)
     seen = np.zeros(len(ids), np.bool_)
     unknown, unknown_count = list[str](), 0
     lines = _lines(path)
     while chunk := list(itertools.islice(lines, _CHUNK)):
-        rows = finder.rows([name for _, name, _ in chunk])
+        rows = index.places((name.encode() for _, name, _ in chunk), len(chunk))
         for row, (number, name, group) in zip(rows.tolist(), chunk, strict=True):
             if row < 0:
                 unknown_count += 1
@@ -172,25 +172,10 @@ def _is_header(fields: list[str]) -> bool:
     return len(fields) == 2 and fields[0].strip().lower() in _HEADERS
 
 
-class _Finder:
-    """Finds samples by their ids."""
-
-    def __init__(self, ids: Ids, path: Path) -> None:
-        self._order = np.argsort(ids, kind="stable")
-        self._sorted = ids[self._order]
-        twice = np.flatnonzero(self._sorted[1:] == self._sorted[:-1])
-        if len(twice):
-            raise InputError(
-                f"two training samples are called {self._sorted[twice[0]].decode()}",
-                where=path,
-                remedy="use --group-column, which goes by rows",
-            )
-
-    def rows(self, names: list[str]) -> NDArray[np.int64]:
-        """Return the row of each sample, -1 if there is none."""
-        encoded = [name.encode() for name in names]
-        width = self._sorted.dtype.itemsize
-        wanted = np.array([name if len(name) <= width else b"" for name in encoded], f"S{width}")
-        places = np.minimum(np.searchsorted(self._sorted, wanted), len(self._sorted) - 1)
-        found = self._sorted[places] == wanted
-        return np.where(found, self._order[places], -1)
+def _refuse_twins(ids: Names, index: NameIndex, path: Path) -> None:
+    if len(index.twins):
+        raise InputError(
+            f"two training samples are called {name_at(ids, int(index.twins[0]))}",
+            where=path,
+            remedy="use --group-column, which goes by rows",
+        )

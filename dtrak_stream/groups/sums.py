@@ -229,7 +229,7 @@ def sum_groups(
     """
     table = None
     if options.chosen:
-        ids = train.sample_ids()
+        ids = train.ids
         table = read_groups(options, ids, images=images, memory_limit=memory_limit, visible=visible)
         if table.rest:
             say(

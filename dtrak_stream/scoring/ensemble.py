@@ -16,6 +16,7 @@ from dtrak_stream.methods import Method, refuse_other_output_function
 from dtrak_stream.scoring.configuration import Paths, ScoreConfig, as_tuple
 from dtrak_stream.store import FeatureStore
 from dtrak_stream.store.store_set import store_roots
+from dtrak_stream.support.names import first_difference, name_at
 
 WEIGHTED = ("tracincp", "gas")
 _ALONG_A_PATH = "trajectory("
@@ -165,10 +166,9 @@ def _refuse_other_queries(
 
 
 def _refuse_other_samples(first: FeatureStore, other: FeatureStore, where: Path) -> None:
-    mine, theirs = first.sample_ids(), other.sample_ids()
     for name, ours, others in (
-        ("number of samples", len(mine), len(theirs)),
-        *_different_ids(mine, theirs),
+        ("number of samples", len(first), len(other)),
+        *_different_ids(first, other),
     ):
         if ours != others:
             raise FingerprintMismatchError(
@@ -180,12 +180,11 @@ def _refuse_other_samples(first: FeatureStore, other: FeatureStore, where: Path)
             )
 
 
-def _different_ids(
-    mine: NDArray[np.bytes_], theirs: NDArray[np.bytes_]
-) -> Iterator[tuple[str, str, str]]:
-    if len(mine) == len(theirs):
-        for row in np.flatnonzero(mine != theirs)[:1]:
-            yield f"id of sample {row}", mine[row].decode(), theirs[row].decode()
+def _different_ids(first: FeatureStore, other: FeatureStore) -> Iterator[tuple[str, str, str]]:
+    if len(first) == len(other):
+        row = first_difference(first.ids, other.ids)
+        if row is not None:
+            yield f"id of sample {row}", name_at(first.ids, row), name_at(other.ids, row)
 
 
 def checkpoint_weights(method: Method, text: str, models: int) -> Sequence[float]:

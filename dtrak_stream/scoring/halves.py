@@ -25,6 +25,7 @@ from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.gram import plan_gram, refuse_other_gram
 from dtrak_stream.gram.run import GramRun
 from dtrak_stream.store import FeatureStore, StoreLayout
+from dtrak_stream.store.sample_ids import StoreIds
 from dtrak_stream.store.shard import FloatArray
 from dtrak_stream.support.cluster import connect
 from dtrak_stream.support.progress import say
@@ -71,6 +72,11 @@ class HalfSketch(FeatureStore):
     def usable(self) -> NDArray[np.bool_]:
         """Return which rows are samples with a feature: (N,)."""
         return self._whole.usable()
+
+    @property
+    def ids(self) -> StoreIds:
+        """Return the ids of all rows."""
+        return self._whole.ids
 
     def shard(self, shard: int) -> Any:
         """Map a shard of the whole features."""

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from dtrak_stream.errors import CorruptFileError, InputError
 from dtrak_stream.scoring.transforms import TRANSFORMS, Transform
+from dtrak_stream.support.names import FixedWidthNames
 
 End = Literal["top", "bottom"]
+Side = Literal["query", "train"]
 
 FITTED_TO = "fitted_to_truth"
 """Attribute of scores that were fitted to retrained models: which truth they were fitted to."""
@@ -146,10 +148,9 @@ class ScoresFile:
         """Return the sample id of a training image."""
         return _text(self._file["train_id"][index])
 
-    def ids(self, side: Literal["query", "train"]) -> NDArray[np.bytes_]:
-        """Return all sample ids of one side: (Q,) or (N,) fixed-length UTF-8."""
-        names: NDArray[np.bytes_] = self._file[f"{side}_id"][()]
-        return names
+    def ids(self, side: Side) -> FixedWidthNames:
+        """Return the Q or N sample ids of one side (UTF-8), which are read when asked for."""
+        return FixedWidthNames(self._file[f"{side}_id"])
 
     def top(self, query: int, count: int) -> list[Ranked]:
         """Return the training images with the highest scores, at most `count`, best first."""
@@ -184,10 +185,6 @@ class ScoresFile:
         """Return the scores of some queries for some training images; NaN is quarantined."""
         block: NDArray[np.float32] = self._root["scores"][queries, columns]
         return block
-
-    def train_ids(self, start: int, stop: int) -> list[str]:
-        """Return the sample ids of training images `[start, stop)`."""
-        return [_text(value) for value in self._file["train_id"][start:stop]]
 
     def query_ids(self) -> list[str]:
         """Return the sample ids of all queries."""

@@ -20,6 +20,7 @@ from dtrak_stream.scoring.sums import damaged_part
 from dtrak_stream.support.checkpoints import Checkpoints
 from dtrak_stream.support.durable import durable_path
 from dtrak_stream.support.memory import format_size
+from dtrak_stream.support.names import write_names
 from dtrak_stream.support.progress import say
 
 SIGN_CONVENTION = (
@@ -92,8 +93,8 @@ def write_scores(
         If there is no room.
     """
     with durable_path(path) as partial, h5py.File(partial, "w", libver="latest") as file:
-        file["query_id"] = scorer.query.sample_ids()
-        file["train_id"] = scorer.train.sample_ids()
+        write_names(file, "query_id", scorer.query.ids, scorer.query.ids.width)
+        write_names(file, "train_id", scorer.train.ids, scorer.train.ids.width)
         file.attrs.update(attributes)
         groups = []
         for each, attributes_of_lambda in enumerate(of_lambda):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dtrak_stream.errors import CorruptFileError, InputError
 from dtrak_stream.store.fingerprint import Fingerprint
+from dtrak_stream.store.sample_ids import StoreIds
 from dtrak_stream.store.shard import (
     FloatArray,
     ShardRows,
@@ -244,10 +245,10 @@ class FeatureStore:
         """Return which rows are samples with a feature: (N,)."""
         return self.scales() > 0
 
-    def sample_ids(self) -> NDArray[np.bytes_]:
-        """Return the ids of all rows: (N,) fixed-length UTF-8."""
-        ids: NDArray[np.bytes_] = self._joined("sample_id")
-        return ids
+    @property
+    def ids(self) -> StoreIds:
+        """Return the ids of all rows, which are read when they are asked for."""
+        return StoreIds(self.layout)
 
     def residuals(self) -> FloatArray:
         """Return the residual of every row: (N,) float32, 0 for quarantined samples.

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import NDArray
 
 from dtrak_stream.errors import CorruptFileError
 from dtrak_stream.groups.lists import GroupLists
-from dtrak_stream.scoring.scores_file import Ranked, ScoresFile
+from dtrak_stream.scoring.scores_file import Ranked, ScoresFile, Side
 
 SCORE_AGAIN = "remove it and run tools/score.py again"
 """What to do about a scores file that is not whole."""
 
-Side = Literal["train", "query"]
 Usable = dict[Side, NDArray[np.bool_]]
 """Which samples of each side must have scores: (N,) and (Q,)."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -12,10 +11,17 @@ from numpy.typing import NDArray
 from dtrak_stream.errors import CorruptFileError, FingerprintMismatchError
 from dtrak_stream.groups.lists import GroupLists
 from dtrak_stream.kernel import parse_dampings
-from dtrak_stream.scoring.scores_file import FITTED_TO, ScoresFile, damping_group, damping_names
+from dtrak_stream.scoring.scores_file import (
+    FITTED_TO,
+    ScoresFile,
+    Side,
+    damping_group,
+    damping_names,
+)
 from dtrak_stream.store import FeatureStore
+from dtrak_stream.support.names import FixedWidthNames, first_difference
 from dtrak_stream.support.progress import progress
-from dtrak_stream.verification.rankings import SCORE_AGAIN, Side, Usable, verify_query
+from dtrak_stream.verification.rankings import SCORE_AGAIN, Usable, verify_query
 from dtrak_stream.verification.run_stores import RunStores
 
 _SIDES: tuple[Side, ...] = ("train", "query")
@@ -101,9 +107,9 @@ def _usable_side(
 
 
 def _refuse_other_samples(
-    scores: ScoresFile, side: Side, ids: NDArray[Any], store: FeatureStore
+    scores: ScoresFile, side: Side, ids: FixedWidthNames, store: FeatureStore
 ) -> None:
-    if len(ids) != len(store) or (ids != store.sample_ids()).any():
+    if len(ids) != len(store) or first_difference(ids, store.ids) is not None:
         raise FingerprintMismatchError(
             f"{side}_id",
             f"{len(ids)} ids",

@@ -13,6 +13,7 @@ import pytest
 from dtrak_stream.data import ImageOptions
 from dtrak_stream.data.labels import as_label, open_labels, sample_ids_of
 from dtrak_stream.errors import InputError
+from dtrak_stream.support.names import each_of
 from tests.data.test_hugging_face import cells, made, png, write_tar
 from tests.small_jobs import random_pixels, save_images
 
@@ -84,7 +85,7 @@ def test_digits_are_labelled():
 def test_ids_of_a_source_are_had_without_its_images(tmp_path):
     save_images(tmp_path / "images", random_pixels(3))
     ids = sample_ids_of(f"{tmp_path}/images", ImageOptions(), limit=2, visible=False)
-    assert ids == ["000.png", "001.png"]
+    assert list(each_of(ids)) == [b"000.png", b"001.png"]
 
 
 def test_a_missing_column_is_refused_with_those_there_are(tmp_path, encoded):

@@ -16,6 +16,7 @@ from dtrak_stream.exchange import (
     import_features,
 )
 from dtrak_stream.store import FeatureStore
+from dtrak_stream.support.names import each_of
 
 DECLARED = {
     "source": "a model",
@@ -65,4 +66,4 @@ def features_in(store: Path) -> np.ndarray:
 
 
 def ids_in(store: Path) -> list[str]:
-    return [name.decode() for name in FeatureStore.open(store).sample_ids()]
+    return [name.decode() for name in each_of(FeatureStore.open(store).ids)]

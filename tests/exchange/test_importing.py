@@ -214,6 +214,14 @@ def test_a_missing_file_is_refused(tmp_path):
         imported(tmp_path / "none.npy", tmp_path / "store")
 
 
+@pytest.mark.parametrize("text", ["a\r\nb\r\nc\r\n", "a\r\nb\r\nc", "a\nb\nc"])
+def test_ids_end_where_their_lines_do(tmp_path, text):
+    path = saved(tmp_path / "a.npy", random_features(3, 4))
+    (tmp_path / "ids").write_bytes(text.encode())
+    imported(path, tmp_path / "store", ids=tmp_path / "ids")
+    assert ids_in(tmp_path / "store") == ["a", "b", "c"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -19,6 +19,7 @@ from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
 from dtrak_stream.projectors import make_projector
 from dtrak_stream.store import FeatureStore, read_quarantine
+from dtrak_stream.support.names import each_of
 from tests.conftest import build_unet, save_model
 from tests.small_jobs import (
     ALIKE,
@@ -48,7 +49,7 @@ def features_of(config):
 def by_name(config):
     """Run a job; return the feature of each image by its name."""
     features = features_of(config)
-    names = FeatureStore.open(config.store).sample_ids()
+    names = each_of(FeatureStore.open(config.store).ids)
     return {name.decode(): feature for name, feature in zip(names, features)}
 
 

@@ -22,7 +22,7 @@ def write_groups(path: Path, labels: Sequence[str | None], name: str = "train") 
 
 
 def table_of(path: Path, ids: Sequence[str], *, memory_limit: int = 2**30) -> GroupTable:
-    encoded = np.array([name.encode() for name in ids], np.bytes_)
+    encoded = [name.encode() for name in ids]
     options = GroupOptions(groups=path)
     return read_groups(options, encoded, memory_limit=memory_limit, visible=False)
 

@@ -113,7 +113,7 @@ def test_more_names_than_fit_are_refused(tmp_path):
 
 def grouped_by_folder(tmp_path, ids):
     options = GroupOptions(group_column="folder", group_source=str(tmp_path / "images"))
-    encoded = np.array([name.encode() for name in ids], np.bytes_)
+    encoded = [name.encode() for name in ids]
     return read_groups(options, encoded, memory_limit=2**30, visible=False)
 
 

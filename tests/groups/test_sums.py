@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 import dtrak_stream.scoring.plan as plan_module
 from dtrak_stream.errors import MemoryLimitError
+from dtrak_stream.gram import GramRows
 from dtrak_stream.groups import GroupOptions, GroupSums, GroupTable
 from dtrak_stream.groups.lists import GroupLists
 from dtrak_stream.kernel import parse_dampings
+from dtrak_stream.methods import find_method
 from dtrak_stream.scoring import ScoreOptions
 from tests.crashing import finishes_before_step
 from tests.groups.conftest import score_groups, write_groups
@@ -147,8 +149,14 @@ def test_more_groups_than_fit_in_memory_are_refused():
 
 def test_millions_of_groups_are_planned_with_fewer_queries_at_a_time(run):
     score_groups(run, groups_of(run))
-    work = plan_module.ScoreWork(parse_dampings("auto"), gram_size=N)
     options, limit = ScoreOptions(), 64 * 2**20
+    work = plan_module.score_work(
+        find_method("d-trak"),
+        options,
+        parse_dampings("auto"),
+        [GramRows.open(run.gram)],
+        [run.train],
+    )
     few = plan_module.plan_scores(run.train, run.query, options, work, memory_limit=limit)
     many = plan_module.plan_scores(
         run.train, run.query, options, work, memory_limit=limit, group_bytes=(0, 30 * 2**20)

@@ -112,13 +112,28 @@ def test_damage_is_found_when_a_block_is_read(make_store):
         list(reopened.blocks(2))
 
 
-@pytest.mark.parametrize("read", [FeatureStore.usable, FeatureStore.sample_ids])
+@pytest.mark.parametrize("read", [FeatureStore.usable, lambda store: store.ids[:]])
 def test_a_truncated_shard_is_found_when_small_parts_are_read(make_store, read):
     store = make_store("s", FEATURES)
     path = store.layout.shard_path(1)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(CorruptFileError, match=r"00000001\.h5"):
         read(FeatureStore.open(store.layout.root))
+
+
+@pytest.mark.parametrize("rows", [slice(0, 0), slice(3, 4), slice(2, 9), slice(None)])
+def test_ids_are_read_a_slice_at_a_time_across_shards(make_store, rows):
+    store = make_store("s", FEATURES)
+    everyone = [f"s-{row}".encode() for row in range(len(store))]
+    assert store.ids[rows] == everyone[rows]
+    assert store.ids.width == max(map(len, everyone))
+
+
+def test_ids_of_a_shard_of_another_run_are_refused(make_store):
+    store, other = make_store("s", FEATURES), make_store("t", FEATURES)
+    other.layout.shard_path(1).rename(store.layout.shard_path(1))
+    with pytest.raises(CorruptFileError, match="belongs to another run"):
+        _ = store.ids[:]
 
 
 def changed(fingerprint, name):

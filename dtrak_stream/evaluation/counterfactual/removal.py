@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from dtrak_stream.data import Images
 from dtrak_stream.errors import ConfigurationError, InputError
-from dtrak_stream.evaluation.alignment import order_by_name
 from dtrak_stream.evaluation.subsets import draw_subset
 from dtrak_stream.scoring import ScoresFile
+from dtrak_stream.support.name_index import order_by_name
+from dtrak_stream.support.names import ListedNames
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ def proponent_removals(
     """
     with ScoresFile(path) as scores:
         order = order_by_name(
-            [name.encode() for name in scores.train_ids(0, scores.train_count)],
-            [name.encode() for name in images.sample_ids(0, len(images))],
+            scores.ids("train"),
+            ListedNames(images.sample_ids, range(len(images))),
             what="training images",
             where=path,
             other=images.spec,

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrak_stream.errors import CorruptFileError, InputError
-from dtrak_stream.evaluation.alignment import order_by_name
 from dtrak_stream.evaluation.lds.estimate import Values
 from dtrak_stream.evaluation.truth import TruthFile
 from dtrak_stream.scoring import ScoresFile
+from dtrak_stream.support.name_index import order_by_name
 from dtrak_stream.support.progress import progress
 
 _BLOCK_COLUMNS = 4096
@@ -106,7 +106,7 @@ def _orders(
     columns = queries = None
     if train_ids is not None:
         columns = order_by_name(
-            _TrainNames(scores),
+            scores.ids("train"),
             train_ids,
             what="training images",
             where=scores.path,
@@ -114,30 +114,13 @@ def _orders(
         )
     if names is not None:
         queries = order_by_name(
-            _encoded(names),
-            _encoded(scores.query_ids()),
+            [name.encode() for name in names],
+            scores.ids("query"),
             what="queries",
             where=truth.path,
             other=scores.path,
         )
     return columns, queries
-
-
-@dataclass(frozen=True)
-class _TrainNames:
-    """The training ids of a scores file, read when asked for."""
-
-    scores: ScoresFile
-
-    def __len__(self) -> int:
-        return self.scores.train_count
-
-    def __getitem__(self, places: slice) -> list[bytes]:
-        return _encoded(self.scores.train_ids(places.start, places.stop))
-
-
-def _encoded(names: list[str]) -> list[bytes]:
-    return [name.encode() for name in names]
 
 
 def _blocks(count: int) -> Iterator[slice]:

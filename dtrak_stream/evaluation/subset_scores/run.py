@@ -26,6 +26,7 @@ from dtrak_stream.scoring.scores_file import FITTED_SUBSETS, FITTED_TO
 from dtrak_stream.scoring.top import RunningTop
 from dtrak_stream.scoring.writer import SIGN_CONVENTION, is_scored
 from dtrak_stream.support.durable import durable_path
+from dtrak_stream.support.names import FixedWidthNames, write_names
 from dtrak_stream.support.progress import progress, say
 from dtrak_stream.support.provenance import record_run
 
@@ -217,7 +218,8 @@ def write_score_columns(
     top = RunningTop(shape[0], min(top_k, shape[1]))
     bottom = RunningTop(shape[0], min(top_k, shape[1]))
     with durable_path(path) as partial, h5py.File(partial, "w", libver="latest") as file:
-        file["query_id"], file["train_id"] = query_ids, train_ids
+        for name, ids in (("query_id", query_ids), ("train_id", train_ids)):
+            write_names(file, name, FixedWidthNames(ids), ids.dtype.itemsize)
         scores = file.create_dataset("scores", shape, np.float32)
         for block in blocks:
             scores[:, block.columns] = block.scores
