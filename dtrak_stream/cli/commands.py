@@ -64,6 +64,11 @@ BENCHMARKS = {
         "benchmark.featurizing.options:FeaturizeBenchConfig",
         "benchmark.featurizing.run:measure_featurize",
     ),
+    "listing": Command(
+        "Measure listing and ordering a folder of very many images.",
+        "benchmark.listing.options:ListingConfig",
+        "benchmark.listing.run:measure_listing",
+    ),
     "lds": Command(
         "Measure how well scores predict retrained models.",
         "benchmark.lds.options:LdsBenchConfig",
