@@ -9,7 +9,7 @@ import pytest
 import dtrak_stream.scoring.kernel as kernel_module
 import dtrak_stream.scoring.plan as plan_module
 from dtrak_stream.errors import ConfigurationError, CorruptFileError, InputError, MemoryLimitError
-from dtrak_stream.gram import GramRows
+from dtrak_stream.gram import Gram
 from dtrak_stream.kernel import PATH, parse_dampings
 from dtrak_stream.methods import METHODS
 from dtrak_stream.scoring import ScoresFile
@@ -65,13 +65,14 @@ def test_a_list_gives_the_same_as_its_dampings_one_by_one(tmp_path, form, method
 
 def test_a_list_is_scored_in_one_pass_over_the_store(tmp_path, monkeypatch):
     run = attribution_of(tmp_path, TRAIN, QUERY, form="primal")
-    blocks, read_shards = FeatureStore.blocks, list[int]()
+    mapped, read_shards = FeatureStore.shard, list[int]()
 
     def counted(store, shard):
-        read_shards.append(shard)
-        return blocks(store, shard)
+        if store.layout.root == run.train.layout.root:
+            read_shards.append(shard)
+        return mapped(store, shard)
 
-    monkeypatch.setattr(FeatureStore, "blocks", counted)
+    monkeypatch.setattr(FeatureStore, "shard", counted)
     run.score(damping="0.01,0.1,1")
     assert read_shards == [0, 1, 2, 3]
 
@@ -129,8 +130,8 @@ def test_a_list_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
 @pytest.fixture
 def no_whole_matrix(monkeypatch):
     """Read the Gram matrix thirteen rows at a time, and never as a whole."""
-    monkeypatch.setattr("dtrak_stream.gram.rows.ROW_BLOCK_BYTES", 8 * 64 * 13)
-    monkeypatch.setattr(GramRows, "matrix", lambda _: pytest.fail("the whole matrix was read"))
+    monkeypatch.setattr("dtrak_stream.gram.file.ROW_BLOCK_BYTES", 8 * 64 * 13)
+    monkeypatch.setattr(Gram, "matrix", lambda _: pytest.fail("the whole matrix was read"))
 
 
 @pytest.mark.parametrize("damping", ["auto", "0.1", LIST])
