@@ -1,8 +1,7 @@
 """The Gram matrix of a store of features: plan, products, run, file."""
 
-from dtrak_stream.gram.file import Gram, read_gram, refuse_other_gram
+from dtrak_stream.gram.file import Gram
 from dtrak_stream.gram.plan import GramForm, GramPlan, plan_gram
-from dtrak_stream.gram.rows import GramRows
 from dtrak_stream.gram.run import GramConfig, GramOptions, GramResult, compute_gram
 
 __all__ = [
@@ -12,9 +11,6 @@ __all__ = [
     "GramOptions",
     "GramPlan",
     "GramResult",
-    "GramRows",
     "compute_gram",
     "plan_gram",
-    "read_gram",
-    "refuse_other_gram",
 ]

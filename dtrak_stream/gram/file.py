@@ -1,4 +1,4 @@
-"""The file that holds a Gram matrix."""
+"""The file that holds a Gram matrix: written tile by tile, read in blocks of rows."""
 
 from __future__ import annotations
 
@@ -17,24 +17,107 @@ from dtrak_stream.gram.products import Matrix
 from dtrak_stream.store import FeatureStore
 from dtrak_stream.support.durable import durable_path
 
+ROW_BLOCK_BYTES = 64 * 2**20
+
 
 @dataclass(frozen=True)
 class Gram:
-    """A Gram matrix as read from its file.
+    """The (d, d) matrix of a Gram file, never in memory as a whole unless asked for.
 
     Attributes
     ----------
-    matrix
-        (d, d) float64: Phi^T Phi with d = k, or Phi Phi^T with d = N.
+    path
+        The file.
+    shape
+        (d, d).
     form
-        Which of the two.
+        Primal, Phi^T Phi with d = k, or dual, Phi Phi^T with d = N.
     fingerprint
         Hash of the store it was computed from.
     """
 
-    matrix: Matrix
+    path: Path
+    shape: tuple[int, ...]
     form: GramForm
     fingerprint: str
+
+    @classmethod
+    def open(cls, path: Path) -> Gram:
+        """Look at a file.
+
+        Raises
+        ------
+        InputError
+            If there is no such file.
+        CorruptFileError
+            If it cannot be read.
+        """
+        with _opened(path) as file:
+            attributes = file.attrs
+            return cls(path, file["gram"].shape, attributes["form"], attributes["fingerprint"])
+
+    @property
+    def size(self) -> int:
+        """Return d."""
+        return self.shape[0]
+
+    @property
+    def rows_at_a_time(self) -> int:
+        """Return how many rows `blocks` gives at a time."""
+        return max(1, min(self.size, ROW_BLOCK_BYTES // (8 * max(1, self.size))))
+
+    def refuse_other(self, fingerprint: str, form: GramForm | None = None) -> None:
+        """Refuse to be the Gram matrix of the store with this fingerprint, unless it is.
+
+        Raises
+        ------
+        FingerprintMismatchError
+            If its fingerprint, or its form where one is asked for, is another.
+        """
+        for name, stored, value in (
+            ("fingerprint", self.fingerprint, fingerprint),
+            ("form", self.form, form or self.form),
+        ):
+            if stored != value:
+                raise FingerprintMismatchError(
+                    f"Gram matrix: {name}",
+                    stored,
+                    value,
+                    where=self.path,
+                    remedy="it belongs to another store or option: give another file (or --run), "
+                    "or remove it and run tools/gram.py again",
+                )
+
+    def rows(self, rows: range) -> Matrix:
+        """Return consecutive rows: (len(rows), d) float64.
+
+        Raises
+        ------
+        CorruptFileError
+            If the file cannot be read, or they hold NaN or inf.
+        """
+        with _opened(self.path) as file:
+            return self._checked(file, rows)
+
+    def blocks(self) -> Iterator[tuple[range, Matrix]]:
+        """Yield (rows, (len(rows), d) float64), in order, all rows once; raises as `rows`."""
+        with _opened(self.path) as file:
+            for start in range(0, self.size, self.rows_at_a_time):
+                rows = range(start, min(start + self.rows_at_a_time, self.size))
+                yield rows, self._checked(file, rows)
+
+    def matrix(self) -> Matrix:
+        """Return the whole matrix: (d, d) float64; no memory is needed beside it but a block."""
+        whole = np.empty(self.shape)
+        for rows, block in self.blocks():
+            whole[rows.start : rows.stop] = block
+        return whole
+
+    def _checked(self, file: Any, rows: range) -> Matrix:
+        block: Matrix = file["gram"][rows.start : rows.stop]
+        if not np.isfinite(block).all():
+            raise _damaged(self.path, "holds NaN or inf")
+        return block
 
 
 def write_gram(
@@ -65,58 +148,16 @@ def write_gram(
         file.attrs["proj_dim"] = store.proj_dim
 
 
-def read_gram(path: Path) -> Gram:
-    """Read a Gram matrix into memory.
-
-    Raises
-    ------
-    InputError
-        If there is no such file.
-    CorruptFileError
-        If it cannot be read, or holds NaN or inf.
-    """
-    with opened_gram(path) as file:
-        gram = Gram(file["gram"][()], file.attrs["form"], file.attrs["fingerprint"])
-    if not np.isfinite(gram.matrix).all():
-        raise damaged_gram(path, "holds NaN or inf")
-    return gram
-
-
-def refuse_other_gram(path: Path, fingerprint: str, form: GramForm | None = None) -> None:
-    """Refuse a Gram matrix that is not that of the store with this fingerprint.
-
-    Raises
-    ------
-    FingerprintMismatchError
-        If its fingerprint, or its form where one is asked for, is another.
-    """
-    with opened_gram(path) as file:
-        stored = {name: file.attrs[name] for name in ("fingerprint", "form")}
-    wanted = {"fingerprint": fingerprint, "form": form or stored["form"]}
-    for name, value in wanted.items():
-        if stored[name] != value:
-            raise FingerprintMismatchError(
-                f"Gram matrix: {name}",
-                stored[name],
-                value,
-                where=path,
-                remedy="it belongs to another store or option: give another file (or --run), "
-                "or remove it and run tools/gram.py again",
-            )
-
-
 @contextmanager
-def opened_gram(path: Path) -> Iterator[Any]:
-    """Open a Gram file for reading; raises as `read_gram`."""
+def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise InputError("no such file", where=path, remedy="run tools/gram.py first")
     try:
         with h5py.File(path, "r") as file:
             yield file
     except (OSError, KeyError, RuntimeError) as error:
-        raise damaged_gram(path, f"cannot be read ({error})") from error
+        raise _damaged(path, f"cannot be read ({error})") from error
 
 
-def damaged_gram(path: Path, what: str) -> CorruptFileError:
-    """Return the refusal of a file that is not what it was when it was written."""
+def _damaged(path: Path, what: str) -> CorruptFileError:
     return CorruptFileError(what, where=path, remedy="remove it and run tools/gram.py again")

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import tyro
 
 from dtrak_stream.errors import CorruptFileError, InterruptedRunError
-from dtrak_stream.gram.file import refuse_other_gram, write_gram
+from dtrak_stream.gram.file import Gram, write_gram
 from dtrak_stream.gram.plan import GramPlan, Tile, plan_gram
 from dtrak_stream.gram.products import Matrix, partial_product
 from dtrak_stream.store import FeatureStore
@@ -86,7 +86,7 @@ def compute_gram(config: GramConfig) -> GramResult:
             store, config.options.gram_form, memory_limit=limit, workers=cluster.workers
         )
         if config.out.exists():
-            refuse_other_gram(config.out, store.fingerprint.hash(), plan.form)
+            Gram.open(config.out).refuse_other(store.fingerprint.hash(), plan.form)
             identity = {"fingerprint": store.fingerprint.hash(), "form": plan.form}
             Checkpoints.discard_leftovers(config.out, identity)
             say(f"{config.out}: already complete")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError
-from dtrak_stream.gram import GramRows, refuse_other_gram
+from dtrak_stream.gram import Gram
 from dtrak_stream.methods import Method, refuse_other_output_function
 from dtrak_stream.scoring.configuration import Paths, ScoreConfig, as_tuple
 from dtrak_stream.store import FeatureStore
@@ -38,7 +38,7 @@ class Model:
 
     train: FeatureStore
     query: FeatureStore
-    gram: GramRows | None
+    gram: Gram | None
     weight: float
 
 
@@ -139,8 +139,8 @@ def _open_model(
     _refuse_other_queries(method, train, query, query_path)
     gram = None
     if gram_path is not None:
-        refuse_other_gram(gram_path, train.fingerprint.hash())
-        gram = GramRows.open(gram_path)
+        gram = Gram.open(gram_path)
+        gram.refuse_other(train.fingerprint.hash())
     return Model(train, query, gram, weight)
 
 

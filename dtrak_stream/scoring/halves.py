@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.gram import plan_gram, refuse_other_gram
+from dtrak_stream.gram import Gram, plan_gram
 from dtrak_stream.gram.run import GramRun
 from dtrak_stream.store import FeatureStore, StoreLayout
 from dtrak_stream.store.sample_ids import StoreIds
@@ -109,8 +109,8 @@ def refuse_without_halves(projector: str, dim: int) -> None:
 
 def half_gram(
     store: HalfSketch, half: str, whole_gram: Path, *, memory_limit: int, visible: bool
-) -> Path:
-    """Compute the Gram matrix of a half beside that of the whole, unless it is there; resumably.
+) -> Gram:
+    """Return the Gram matrix of a half, beside that of the whole; compute it, resumably.
 
     Raises
     ------
@@ -119,10 +119,11 @@ def half_gram(
     """
     out = whole_gram.with_name(f"{whole_gram.stem}.half-{half}.h5")
     if out.exists():
-        refuse_other_gram(out, store.fingerprint.hash())
-        return out
+        gram = Gram.open(out)
+        gram.refuse_other(store.fingerprint.hash())
+        return gram
     say(f"{out}: Gram matrix for error bars")
     with connect(None) as cluster:
         plan = plan_gram(store, "auto", memory_limit=memory_limit, workers=cluster.workers)
         GramRun(store, plan, cluster, out, visible).run()
-    return out
+    return Gram.open(out)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dtrak_stream.gram import GramRows
+from dtrak_stream.gram import Gram
 from dtrak_stream.kernel import (
     EXACT_SIZE,
     ROUNDING,
@@ -120,7 +120,7 @@ class KernelMaker:
     """
 
     def __init__(
-        self, gram: GramRows, train: FeatureStore, transform: Transform, *, visible: bool
+        self, gram: Gram, train: FeatureStore, transform: Transform, *, visible: bool
     ) -> None:
         self._gram, self._visible = gram, visible
         self._samples = int(train.usable().sum())

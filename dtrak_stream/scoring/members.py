@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dtrak_stream.errors import CorruptFileError
-from dtrak_stream.gram import GramForm, GramRows
+from dtrak_stream.gram import GramForm
 from dtrak_stream.kernel import DampedKernel, DampingChoice
 from dtrak_stream.methods import Method
 from dtrak_stream.scoring.blocks import DotProducts, DualScores, PrimalScores, ScoreBlocks
@@ -66,10 +66,10 @@ def members_of(
             train, query = HalfSketch(model.train, half), HalfSketch(model.query, half)
             halved = replace(model, train=train, query=query)
             if model.gram is not None:
-                path = half_gram(
+                gram = half_gram(
                     train, half, model.gram.path, memory_limit=memory_limit, visible=visible
                 )
-                halved = replace(halved, gram=GramRows.open(path))
+                halved = replace(halved, gram=gram)
             yield Member(halved, number, variant)
 
 

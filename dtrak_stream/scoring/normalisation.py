@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.gram import GramRows
+from dtrak_stream.gram import Gram
 from dtrak_stream.kernel import DampedKernel, Matrix
 from dtrak_stream.store import FeatureStore
 from dtrak_stream.store.shard import FloatArray
@@ -40,7 +40,7 @@ class TrainingSide:
 
     features: FeatureStore
     kernel: DampedKernel | None
-    gram: GramRows | None
+    gram: Gram | None
 
     def lengths(self, rows: range) -> Matrix:
         """Return ||phi_n|| of consecutive rows: (1, n)."""
@@ -73,7 +73,7 @@ class TrainingSide:
         """Return r_n of every row, the root mean squared error of the prediction: (N,)."""
         return self.features.residuals()
 
-    def _kernel_and_gram(self) -> tuple[DampedKernel, GramRows]:
+    def _kernel_and_gram(self) -> tuple[DampedKernel, Gram]:
         if self.kernel is None or self.gram is None:
             raise TypeError("a solve for each sample is of methods with a kernel")
         return self.kernel, self.gram

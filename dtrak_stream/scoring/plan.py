@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dtrak_stream.errors import MemoryLimitError
-from dtrak_stream.gram import GramForm, GramPlan, GramRows
-from dtrak_stream.gram.rows import ROW_BLOCK_BYTES
+from dtrak_stream.gram import Gram, GramForm, GramPlan
+from dtrak_stream.gram.file import ROW_BLOCK_BYTES
 from dtrak_stream.kernel import EXACT_SIZE, PROBES, DampingChoices
 from dtrak_stream.methods import Method
 from dtrak_stream.scoring.normalisation import NORMALISATIONS, ROWS_AT_A_TIME, Normalisation
@@ -105,7 +105,7 @@ def score_work(
     method: Method,
     options: ScoreOptions,
     dampings: DampingChoices | None,
-    grams: Sequence[GramRows | GramPlan],
+    grams: Sequence[Gram | GramPlan],
     stores: Sequence[FeatureStore],
 ) -> ScoreWork:
     """Return what decides how much memory scoring takes.

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrak_stream.errors import CorruptFileError
-from dtrak_stream.gram import read_gram
+from dtrak_stream.gram import Gram
 from dtrak_stream.verification.run_stores import RunStores
 
 _ASYMMETRY = 1e-9  # of the largest entry; both halves of the matrix are one number written twice
@@ -24,15 +24,16 @@ def verify_gram(path: Path, stores: RunStores) -> str:
     CorruptFileError
         If it is damaged, or no Gram matrix of its store.
     """
-    gram = read_gram(path)
+    gram = Gram.open(path)
+    matrix = gram.matrix()
     store = stores.of_gram(gram.fingerprint, path)
     size = store.proj_dim if gram.form == "primal" else len(store)
     problem = ""
-    if gram.matrix.shape != (size, size):
-        problem = f"has shape {gram.matrix.shape}, {gram.form} wants ({size}, {size})"
-    elif (gram.matrix.diagonal() < 0).any():
+    if gram.shape != (size, size):
+        problem = f"has shape {gram.shape}, {gram.form} wants ({size}, {size})"
+    elif (matrix.diagonal() < 0).any():
         problem = "has a negative number on its diagonal"
-    elif not _symmetric(gram.matrix):
+    elif not _symmetric(matrix):
         problem = "is not symmetric"
     if problem:
         raise CorruptFileError(problem, where=path, remedy="remove it and run tools/gram.py again")

@@ -22,7 +22,7 @@ from dtrak_stream.cli.command_line import (
     EXIT_REFUSED,
 )
 from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError, InputError
-from dtrak_stream.gram import read_gram
+from dtrak_stream.gram import Gram
 from tests.crashing import finishes_before_step
 from tests.small_jobs import (
     ALIKE,
@@ -255,7 +255,7 @@ def test_scores_equal_the_formula_in_both_forms(stores, tmp_path, damping):
 
 
 def test_damping_is_a_multiple_of_the_mean_eigenvalue(finished):
-    gram = read_gram(finished.config.run / "gram.h5").matrix
+    gram = Gram.open(finished.config.run / "gram.h5").matrix()
     told = attributes(finished.config.run / "scores.h5")
     assert np.isclose(told["damping_absolute"], 0.1 * np.trace(gram) / TRAIN, rtol=1e-6)
     assert np.isclose(told["damping_relative"], 0.1)
@@ -354,7 +354,7 @@ def test_quarantined_images_give_exit_code_3(spoilt, capsys):
 
 
 def test_quarantined_images_are_absent_from_the_gram_matrix(spoilt):
-    bad, good = (read_gram(config.run / "gram.h5").matrix for config in spoilt)
+    bad, good = (Gram.open(config.run / "gram.h5").matrix() for config in spoilt)
     assert np.allclose(bad, good, rtol=1e-5, atol=1e-6 * np.abs(good).max())
 
 

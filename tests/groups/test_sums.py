@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import dtrak_stream.scoring.plan as plan_module
 from dtrak_stream.errors import MemoryLimitError
-from dtrak_stream.gram import GramRows
+from dtrak_stream.gram import Gram
 from dtrak_stream.groups import GroupOptions, GroupSums, GroupTable
 from dtrak_stream.groups.lists import GroupLists
 from dtrak_stream.kernel import parse_dampings
@@ -154,7 +154,7 @@ def test_millions_of_groups_are_planned_with_fewer_queries_at_a_time(run):
         find_method("d-trak"),
         options,
         parse_dampings("auto"),
-        [GramRows.open(run.gram)],
+        [Gram.open(run.gram)],
         [run.train],
     )
     few = plan_module.plan_scores(run.train, run.query, options, work, memory_limit=limit)

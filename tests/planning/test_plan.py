@@ -18,7 +18,7 @@ from dtrak_stream.errors import (
     DtrakStreamError,
     MemoryLimitError,
 )
-from dtrak_stream.gram import GramOptions, read_gram
+from dtrak_stream.gram import Gram, GramOptions
 from dtrak_stream.planning import plan
 from dtrak_stream.planning.calibration import RandomImages, measure_arithmetic
 from dtrak_stream.planning.stages import StagePlan, duration
@@ -42,8 +42,8 @@ def test_the_room_on_disk_is_what_a_run_takes(finished):
 
 def test_the_form_of_the_gram_matrix_is_that_of_a_run(finished):
     planned, run = finished
-    gram = read_gram(run / "gram.h5")
-    size = len(gram.matrix)
+    gram = Gram.open(run / "gram.h5")
+    size = gram.size
     assert f"{gram.form}, {size} x {size}, 1 tile" in stages_of(plan(planned))["Gram matrix"].note
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dtrak_stream.gram import GramRows
+from dtrak_stream.gram import Gram
 from dtrak_stream.kernel import CholeskyKernel, Damping, exact_spectrum
 from dtrak_stream.model.schedule import DDPMSchedule
 from dtrak_stream.objective.output_functions import OutputFunction
@@ -66,7 +66,7 @@ def test_interpolation_has_both_methods_at_its_ends():
 def in_float64(folder, form, damping):
     """The factors of one form with an exact Gram matrix, which whole numbers have."""
     run = attribution_of(folder, TRAIN, QUERY, form=form)
-    gram = GramRows.open(run.gram)
+    gram = Gram.open(run.gram)
     matrix = gram.matrix()
     kernel = CholeskyKernel(matrix.copy(), Damping(damping, damping, 1.0), exact_spectrum(matrix))
     return TrainingSide(run.train, kernel, gram)
