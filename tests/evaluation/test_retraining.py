@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pickle
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import torch
 from distributed import LocalCluster
 
+from dtrak_stream.cli.command_line import EXIT_DONE
 from dtrak_stream.data import open_images
 from dtrak_stream.errors import (
     ConfigurationError,
@@ -22,8 +24,8 @@ from dtrak_stream.errors import (
     InterruptedRunError,
 )
 from dtrak_stream.evaluation.losses import LossMeter, LossOptions
-from dtrak_stream.evaluation.model_jobs import train_model
 from dtrak_stream.evaluation.recipe import read_recipe
+from dtrak_stream.evaluation.retrained_models import train_model
 from dtrak_stream.evaluation.retraining import retrain_subsets
 from dtrak_stream.evaluation.retraining.configuration import WorkerOptions
 from dtrak_stream.evaluation.subsets import draw_subset
@@ -115,6 +117,18 @@ def test_kill_9_of_two_workers_and_finishing_with_one_give_the_same_bytes(
     assert not alive
     retrain_subsets(retraining(full_model, out, seeds=2, query=SETS, workers=1))
     assert out.read_bytes() == whole.read_bytes()
+
+
+def test_two_commands_at_once_share_the_models(full_model, tmp_path, whole):
+    out = tmp_path / "truth.npz"
+    command = listed(retraining(full_model, out, seeds=2, query=SETS))
+    both = [start_tool("retrain_subsets", command) for _ in range(2)]
+    errors = [process.communicate(timeout=300)[1] for process in both]
+    assert [process.returncode for process in both] == [EXIT_DONE] * 2, errors
+    assert out.read_bytes() == whole.read_bytes()
+    made = [re.search(r"(\d+) models: training", text) for text in errors]
+    assert sum(int(found[1]) for found in made if found) == 4, errors
+    assert not list(tmp_path.rglob("*.claim"))
 
 
 def test_interrupted_run_says_what_is_kept(full_model, tmp_path, monkeypatch):

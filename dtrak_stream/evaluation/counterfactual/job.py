@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +10,9 @@ import numpy as np
 
 from dtrak_stream.evaluation.counterfactual.queries import GeneratedQueries, Pixels
 from dtrak_stream.evaluation.losses import LossOptions
-from dtrak_stream.evaluation.model_jobs import alone_with, train_model
+from dtrak_stream.evaluation.retrained_models import ModelJob, TrainedModel
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.support.checkpoints import Checkpoints
-from dtrak_stream.training import TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -45,56 +44,35 @@ class OutcomeFolder:
 
 
 @dataclass(frozen=True)
-class CounterfactualJob:
-    """What a worker needs to know to make one model.
+class CounterfactualJob(ModelJob):
+    """A model without some of its images, and the queries that are made again with it.
 
     Attributes
     ----------
     model
         Its name.
-    training
-        How it is trained, and where.
     queries
-        What is made again: the numbers in it are those still missing.
+        What is made again.
     loss
         What the loss is.
     folder
         Where outcomes are kept.
-    threads
-        CPU threads.
-    keep_model
-        Whether the model stays.
     """
 
     model: str
-    training: TrainingConfig
     queries: GeneratedQueries
     loss: LossOptions
     folder: OutcomeFolder
-    threads: int
-    keep_model: bool
 
+    def missing(self) -> Sequence[int]:
+        """Return the numbers of the queries whose outcomes are not kept yet."""
+        return [n for n in self.queries.numbers if self.folder.load(self.model, n) is None]
 
-def run_counterfactual_job(job: CounterfactualJob) -> int:
-    """Make one model and keep what the queries are under it; return their number.
-
-    Raises
-    ------
-    DtrakStreamError
-        If the training or the sampler refuses.
-    InterruptedRunError
-        On Ctrl-C, with a checkpoint of the training saved.
-    """
-    with alone_with(job.folder.path / "locks" / job.model, job.threads):
-        missing = [n for n in job.queries.numbers if job.folder.load(job.model, n) is None]
-        if missing:
-            denoiser = train_model(job.training).denoiser
-            for number in missing:
-                outcome = measure(denoiser, job.queries, number, job.loss)
-                job.folder.save(job.model, number, outcome)
-        if not job.keep_model:
-            shutil.rmtree(job.training.out, ignore_errors=True)
-    return len(missing)
+    def keep(self, what: object, model: TrainedModel) -> None:
+        """Make a query again, measure its loss, and keep both."""
+        assert isinstance(what, int)
+        outcome = measure(model.denoiser, self.queries, what, self.loss)
+        self.folder.save(self.model, what, outcome)
 
 
 def measure(

@@ -106,6 +106,7 @@ class CounterfactualPlan:
         out, seed = self.config.out / "models" / name, self.recipe.config.seed
         return CounterfactualJob(
             model=name,
+            claim=self.config.out / "claims" / name,
             training=self.recipe.on_subset(subset, out, seed),
             queries=dataclasses.replace(self.queries, numbers=numbers),
             loss=self.config.loss,

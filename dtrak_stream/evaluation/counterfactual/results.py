@@ -14,7 +14,7 @@ from dtrak_stream.errors import CorruptFileError
 from dtrak_stream.evaluation.counterfactual.job import Outcome
 from dtrak_stream.evaluation.counterfactual.plan import CounterfactualPlan
 from dtrak_stream.evaluation.counterfactual.queries import Pixels
-from dtrak_stream.evaluation.model_jobs import cpu_threads
+from dtrak_stream.evaluation.retrained_models import cpu_threads
 from dtrak_stream.features.clip import ClipEncoder
 
 PIXELS, CLIP, LOSS = "pixel L2", "CLIP cosine", "loss change"

@@ -6,10 +6,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from dtrak_stream.errors import InterruptedRunError
 from dtrak_stream.evaluation.counterfactual.configuration import CounterfactualConfig
-from dtrak_stream.evaluation.counterfactual.job import run_counterfactual_job
-from dtrak_stream.evaluation.counterfactual.plan import CounterfactualPlan, plan_counterfactual
+from dtrak_stream.evaluation.counterfactual.plan import plan_counterfactual
 from dtrak_stream.evaluation.counterfactual.results import (
     CounterfactualResults,
     clip_features,
@@ -21,10 +19,10 @@ from dtrak_stream.evaluation.counterfactual.summary import (
     markdown,
     write_page,
 )
+from dtrak_stream.evaluation.retrained_models import make_missing
 from dtrak_stream.support.durable import write_bytes, write_json
-from dtrak_stream.support.progress import progress, say
+from dtrak_stream.support.progress import say
 from dtrak_stream.support.provenance import record_run
-from dtrak_stream.support.workers import run_jobs
 
 
 @dataclass(frozen=True)
@@ -68,37 +66,20 @@ def counterfactual(config: CounterfactualConfig) -> CounterfactualResult:
         clip_features(config.clip)
     plan.claim()
     record_run(config.out / "config.yaml", config)
-    made = _train_missing(plan)
+    made = make_missing(
+        plan.missing(),
+        len(plan.models()),
+        config.where,
+        kept_in=config.out,
+        visible=not config.quiet,
+    )
     results = collect_results(plan)
     _write(config.out, results)
-    unwanted = ["subsets", "locks"] + ([] if config.keep_models else ["models"])
+    unwanted = ["subsets", "claims"] + ([] if config.keep_models else ["models"])
     for name in unwanted:
         shutil.rmtree(config.out / name, ignore_errors=True)
     say(markdown(results))
-    return CounterfactualResult(config.out / "index.html", made, results)
-
-
-def _train_missing(plan: CounterfactualPlan) -> int:
-    config, jobs = plan.config, plan.missing()
-    total = len(plan.models())
-    done = total - len(jobs)
-    with progress(
-        total, description="retraining", unit="model", done=done, visible=not config.quiet
-    ) as bar:
-        try:
-            for _ in run_jobs(
-                run_counterfactual_job,
-                jobs,
-                workers=config.where.workers,
-                scheduler=config.where.scheduler,
-            ):
-                done += 1
-                bar.update()
-        except KeyboardInterrupt as interrupt:
-            raise InterruptedRunError(
-                f"{done} of {total} models are kept in {config.out}"
-            ) from interrupt
-    return len(jobs)
+    return CounterfactualResult(config.out / "index.html", len(made), results)
 
 
 def _write(out: Path, results: CounterfactualResults) -> None:

@@ -1,83 +1,43 @@
-"""One retrained model: trained, its losses measured and kept, itself removed."""
+"""One retrained model: trained, its losses measured and kept."""
 
 from __future__ import annotations
 
-import shutil
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dtrak_stream.evaluation.losses import LossMeter, LossOptions
-from dtrak_stream.evaluation.model_jobs import TrainedModel, alone_with, train_model
+from dtrak_stream.evaluation.retrained_models import ModelJob, TrainedModel
 from dtrak_stream.evaluation.retraining.queries import QuerySet
 from dtrak_stream.evaluation.retraining.rows import ModelName, ModelRow, WorkFolder
-from dtrak_stream.training import TrainingConfig
 
 
 @dataclass(frozen=True)
-class RetrainJob:
-    """What a worker needs to know to make one model.
+class RetrainJob(ModelJob):
+    """A model trained on a subset, and the queries whose losses are measured under it.
 
     Attributes
     ----------
     name
         Which model.
-    training
-        How it is trained, and where.
     queries
         What losses are measured on.
     loss
         What the loss is.
     work
         Where losses are kept.
-    threads
-        CPU threads.
-    keep_model
-        Whether the model stays.
     """
 
     name: ModelName
-    training: TrainingConfig
     queries: tuple[QuerySet, ...]
     loss: LossOptions
     work: WorkFolder
-    threads: int
-    keep_model: bool
 
+    def missing(self) -> Sequence[QuerySet]:
+        """Return the sets of queries whose losses are not kept yet."""
+        return [query for query in self.queries if not self.work.has_row(query.key, self.name)]
 
-@dataclass(frozen=True)
-class JobTimes:
-    """How long the parts of a job took, in seconds."""
-
-    training: float
-    """Training the model."""
-    losses: float
-    """Measuring the losses."""
-
-
-def run_retrain_job(job: RetrainJob) -> JobTimes:
-    """Make one model and keep its losses; what is there already is not made again.
-
-    Raises
-    ------
-    DtrakStreamError
-        If the training, or a source of queries, refuses.
-    InterruptedRunError
-        On Ctrl-C, with a checkpoint of the training saved.
-    """
-    with alone_with(job.work.lock_file(job.name), job.threads):
-        missing = [q for q in job.queries if not job.work.has_row(q.key, job.name)]
-        if not missing:
-            return JobTimes(0.0, 0.0)
-        model = train_model(job.training)
-        begin = time.perf_counter()
-        for query in missing:
-            _keep_losses(job, query, model)
-        times = JobTimes(model.seconds, time.perf_counter() - begin)
-        if not job.keep_model:
-            shutil.rmtree(job.training.out)
-    return times
-
-
-def _keep_losses(job: RetrainJob, query: QuerySet, model: TrainedModel) -> None:
-    losses = LossMeter(model.denoiser, job.loss).of_images(query.open())
-    job.work.save_row(query.key, job.name, ModelRow(losses, model.left_out))
+    def keep(self, what: object, model: TrainedModel) -> None:
+        """Measure the losses of a set of queries and keep them."""
+        assert isinstance(what, QuerySet)
+        losses = LossMeter(model.denoiser, self.loss).of_images(what.open())
+        self.work.save_row(what.key, self.name, ModelRow(losses, model.left_out))

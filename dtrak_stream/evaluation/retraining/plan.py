@@ -90,7 +90,7 @@ class RetrainPlan:
 
     def remove_what_is_not_kept(self) -> None:
         """Remove files that only unfinished models need."""
-        unwanted = ["subsets", "locks"] + ([] if self.config.keep_models else ["models"])
+        unwanted = ["subsets", "claims"] + ([] if self.config.keep_models else ["models"])
         for name in unwanted:
             shutil.rmtree(self.work.path / name, ignore_errors=True)
 
@@ -105,6 +105,7 @@ class RetrainPlan:
         subset = self.work.subset_file(name.subset, self.mask(name.subset))
         return RetrainJob(
             name=name,
+            claim=self.work.claim_file(name),
             training=self.recipe.on_subset(subset, self.work.model_folder(name), name.seed),
             queries=self.queries,
             loss=self.config.loss,

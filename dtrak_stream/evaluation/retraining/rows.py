@@ -119,9 +119,9 @@ class WorkFolder:
         """Return where a model is trained."""
         return self.models / str(name)
 
-    def lock_file(self, name: ModelName) -> Path:
-        """Return the file that is locked while a model is worked on."""
-        return self.path / "locks" / str(name)
+    def claim_file(self, name: ModelName) -> Path:
+        """Return the file whose claim says that a model is worked on."""
+        return self.path / "claims" / str(name)
 
     @property
     def models(self) -> Path:

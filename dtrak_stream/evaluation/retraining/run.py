@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrak_stream.errors import CorruptFileError, InterruptedRunError
+from dtrak_stream.errors import CorruptFileError
+from dtrak_stream.evaluation.retrained_models import make_missing
 from dtrak_stream.evaluation.retraining.configuration import RetrainConfig
-from dtrak_stream.evaluation.retraining.job import JobTimes, run_retrain_job
 from dtrak_stream.evaluation.retraining.plan import (
     RetrainPlan,
     keep_stored_rows,
@@ -29,9 +29,8 @@ from dtrak_stream.evaluation.truth import (
     write_truth,
 )
 from dtrak_stream.objective.timesteps import choose_timesteps
-from dtrak_stream.support.progress import progress, say
+from dtrak_stream.support.progress import say
 from dtrak_stream.support.provenance import record_run
-from dtrak_stream.support.workers import run_jobs
 
 _FORMAT = 1
 
@@ -84,10 +83,16 @@ def retrain_subsets(config: RetrainConfig) -> RetrainResult:
     if stored is not None:
         keep_stored_rows(plan, stored)
     record_run(config.out.with_suffix(".config.yaml"), config)
-    times = _train_missing(plan)
+    times = make_missing(
+        plan.missing(),
+        len(plan.models()),
+        config.where,
+        kept_in=plan.work.path,
+        visible=not config.quiet,
+    )
     quarantined = _write(plan)
     plan.remove_what_is_not_kept()
-    training, losses = sum(t.training for t in times), sum(t.losses for t in times)
+    training, losses = sum(t.training for t in times), sum(t.measuring for t in times)
     if training:
         say(
             f"{len(times)} models: training {training:,.0f} s, losses {losses:,.0f} s "
@@ -105,34 +110,6 @@ def _finished(plan: RetrainPlan, truth: TruthFile) -> RetrainResult | None:
         return None
     unread = sum(int(np.isnan(truth.loss(q.key)).any(axis=0).sum()) for q in plan.queries)
     return RetrainResult(config.out, 0, 0.0, 0.0, len(left_out) + unread)
-
-
-def _train_missing(plan: RetrainPlan) -> list[JobTimes]:
-    config, jobs = plan.config, plan.missing()
-    total = len(plan.models())
-    times: list[JobTimes] = []
-    with progress(
-        total,
-        description="retraining",
-        unit="model",
-        done=total - len(jobs),
-        visible=not config.quiet,
-    ) as bar:
-        try:
-            for spent in run_jobs(
-                run_retrain_job,
-                jobs,
-                workers=config.where.workers,
-                scheduler=config.where.scheduler,
-            ):
-                times.append(spent)
-                bar.update()
-        except KeyboardInterrupt as interrupt:
-            done = total - len(jobs) + len(times)
-            raise InterruptedRunError(
-                f"{done} of {total} models are kept in {plan.work.path}"
-            ) from interrupt
-    return times
 
 
 def _write(plan: RetrainPlan) -> int:

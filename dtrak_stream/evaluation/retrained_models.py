@@ -1,0 +1,231 @@
+"""Models retrained for a measurement: the missing ones, each made and measured by one process.
+
+Several commands at once, on one machine or on several that share the folder, share the models by
+claims; what is kept of a model is the same whoever made it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dtrak_stream.errors import InterruptedRunError
+from dtrak_stream.evaluation.retraining.configuration import WorkerOptions
+from dtrak_stream.model.denoiser import Denoiser
+from dtrak_stream.model.loading import load_denoiser
+from dtrak_stream.store import read_quarantine
+from dtrak_stream.support.claims import Claims
+from dtrak_stream.support.device import choose_device
+from dtrak_stream.support.progress import progress
+from dtrak_stream.support.workers import interruptible, run_jobs
+from dtrak_stream.training import TrainingConfig, train
+
+_POLL_SECONDS = 1.0
+# training seeds torch's default generator, which all threads of a process share
+_ONE_MODEL_AT_A_TIME = threading.Lock()
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model that was just trained, or was already there.
+
+    Attributes
+    ----------
+    denoiser
+        The model, in evaluation mode on its device.
+    left_out
+        (n,) int64, training images that could not be used.
+    seconds
+        Time the training took in this call.
+    """
+
+    denoiser: Denoiser
+    left_out: NDArray[np.int64]
+    seconds: float
+
+
+def train_model(config: TrainingConfig) -> TrainedModel:
+    """Train a model, or finish what an interrupted call began, and load it.
+
+    Raises
+    ------
+    DtrakStreamError
+        See `train`.
+    InterruptedRunError
+        On Ctrl-C, with a checkpoint saved.
+    """
+    begin = time.perf_counter()
+    trained = train(config, visible=False)
+    seconds = time.perf_counter() - begin
+    bad = [sample.row for sample in read_quarantine(trained.path / "quarantine.jsonl")]
+    denoiser = load_denoiser(str(trained.path), device=choose_device(config.device))
+    return TrainedModel(denoiser, np.array(bad, np.int64), seconds)
+
+
+@dataclass(frozen=True)
+class ModelTimes:
+    """How long the parts of a model took, in seconds."""
+
+    training: float
+    """Training it."""
+    measuring: float
+    """Measuring what is wanted of it."""
+
+
+@dataclass(frozen=True)
+class ModelJob(ABC):
+    """What a worker needs to know to make one model and to measure it.
+
+    Attributes
+    ----------
+    training
+        How it is trained, and where.
+    claim
+        The file whose claim says that a process is at this model.
+    threads
+        CPU threads.
+    keep_model
+        Whether the model stays.
+    """
+
+    training: TrainingConfig
+    claim: Path
+    threads: int
+    keep_model: bool
+
+    @abstractmethod
+    def missing(self) -> Sequence[object]:
+        """Return what is still to be measured; nothing of it means that the model is not needed."""
+
+    @abstractmethod
+    def keep(self, what: object, model: TrainedModel) -> None:
+        """Measure one of `missing` and keep it, on disk before this returns."""
+
+
+def run_model_job(job: ModelJob) -> ModelTimes | None:
+    """Make one model and keep what is wanted of it; what is there already is not made again.
+
+    Returns
+    -------
+    ModelTimes or None
+        None if another process is at this model.
+
+    Raises
+    ------
+    DtrakStreamError
+        If the training, or what is measured, refuses.
+    InterruptedRunError
+        On Ctrl-C, with a checkpoint of the training saved.
+    """
+    job.claim.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        interruptible(),
+        _ONE_MODEL_AT_A_TIME,
+        Claims(job.claim.parent) as claims,
+        cpu_threads(job.threads),
+    ):
+        if not claims.take(job.claim.name):
+            return None
+        missing = job.missing()
+        if not missing:
+            return ModelTimes(0.0, 0.0)
+        model = train_model(job.training)
+        begin = time.perf_counter()
+        for what in missing:
+            job.keep(what, model)
+        times = ModelTimes(model.seconds, time.perf_counter() - begin)
+        if not job.keep_model:
+            shutil.rmtree(job.training.out, ignore_errors=True)
+    return times
+
+
+def make_missing(
+    jobs: Sequence[ModelJob], total: int, where: WorkerOptions, *, kept_in: Path, visible: bool
+) -> list[ModelTimes]:
+    """Make all missing models, those that other processes are at by waiting for them.
+
+    Parameters
+    ----------
+    jobs
+        The models that are missing.
+    total
+        Number of all models, for the progress bar.
+    where
+        Where models are trained.
+    kept_in
+        What to tell the user after Ctrl-C.
+    visible
+        Whether to draw a progress bar.
+
+    Returns
+    -------
+    list of ModelTimes
+        One for each model this call made.
+
+    Raises
+    ------
+    InterruptedRunError
+        On Ctrl-C. What is finished is kept.
+    """
+    made: list[ModelTimes] = []
+    done = total - len(jobs)
+    with progress(total, description="retraining", unit="model", done=done, visible=visible) as bar:
+        try:
+            for times in _shared(jobs, where):
+                done += 1
+                bar.update()
+                if times.training or times.measuring:
+                    made.append(times)
+        except KeyboardInterrupt as interrupt:
+            raise InterruptedRunError(
+                f"{done} of {total} models are kept in {kept_in}"
+            ) from interrupt
+    return made
+
+
+def _shared(jobs: Sequence[ModelJob], where: WorkerOptions) -> Iterator[ModelTimes]:
+    """Yield the times of each model once it is made; zero for those that others made."""
+    left = list(jobs)
+    while left:
+        here = 0
+        free = _free(left)
+        for times in run_jobs(
+            run_model_job, free, workers=where.workers, scheduler=where.scheduler
+        ):
+            if times is not None:
+                here += 1
+                yield times
+        still = [job for job in left if job.missing()]
+        yield from [ModelTimes(0.0, 0.0)] * (len(left) - len(still) - here)
+        left = still
+        if left:
+            time.sleep(_POLL_SECONDS)
+
+
+def _free(jobs: Sequence[ModelJob]) -> list[ModelJob]:
+    """Return the jobs that no living process is at."""
+    folder = jobs[0].claim.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with Claims(folder) as claims:
+        return [job for job in jobs if claims.take(job.claim.name)]
+
+
+@contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """Compute on so many threads inside: other numbers add in another order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
