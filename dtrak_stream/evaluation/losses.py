@@ -18,7 +18,7 @@ from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
 from dtrak_stream.objective.timesteps import choose_timesteps
 from dtrak_stream.support.arithmetic import repeatable
-from dtrak_stream.support.device import on_device
+from dtrak_stream.support.device import moved, on_device
 
 Losses = NDArray[np.float64]
 
@@ -99,7 +99,7 @@ class LossMeter:
         timesteps = choose_timesteps(self.options.loss_timesteps, schedule.num_timesteps)
         pairs = [(t, draw) for t in timesteps for draw in range(self.options.loss_draws)]
         together = max(1, self.options.loss_batch // len(images))
-        images = images.to(self.denoiser.device)
+        images = moved(images, self.denoiser.device)
         total = torch.zeros(len(images), dtype=torch.float64, device=images.device)
         with repeatable(images.device):
             for first in range(0, len(pairs), together):

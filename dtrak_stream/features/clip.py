@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from dtrak_stream.errors import ConfigurationError, DtrakStreamError, InputError, ModelError
 from dtrak_stream.model.parameters import weights_hash
+from dtrak_stream.support.device import moved
 
 _DECIDES_EMBEDDING = ("hidden_act", "layer_norm_eps", "num_attention_heads", "patch_size")
 _DECIDES_PREPARATION = (
@@ -85,10 +86,10 @@ class ClipEncoder:
     def encode(self, images: Tensor) -> Tensor:
         """Return the embeddings of images (B, C, H, W) in [-1, 1], C 1 or 3: (B, length)."""
         pixels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-        pixels = pixels.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).cpu()  # (B, H, W, 3)
+        pixels = pixels.expand(-1, 3, -1, -1).permute(0, 2, 3, 1)  # (B, H, W, 3)
         pictures = [Image.fromarray(each.numpy()) for each in pixels]
         prepared = self._processor(images=pictures, return_tensors="pt")["pixel_values"]
-        pooled = self._parts["vision"](pixel_values=prepared.to(self._device)).pooler_output
+        pooled = self._parts["vision"](pixel_values=moved(prepared, self._device)).pooler_output
         return cast(Tensor, self._parts["projection"](pooled)).float()  # (B, D) -> (B, length)
 
 

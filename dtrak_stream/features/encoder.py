@@ -39,12 +39,12 @@ class ImageEncoder(Protocol):
         Parameters
         ----------
         images
-            (B, C, H, W) float32 in [-1, 1].
+            (B, C, H, W) float32 in [-1, 1], on the host.
 
         Returns
         -------
         Tensor
-            (B, length) float32.
+            (B, length) float32, wherever it was computed.
         """
 
 

@@ -23,6 +23,7 @@ from dtrak_stream.gradients import (
 )
 from dtrak_stream.projectors import Projector
 from dtrak_stream.store import Fingerprint
+from dtrak_stream.support.device import moved
 from dtrak_stream.support.timing import StageTimer
 
 _SCALE_STEP = 16.0
@@ -170,7 +171,7 @@ class Featurizer:
                 self.projector.add(piece.block, piece.offset, out[rows])
 
         with timer.stage("copy"):
-            images = images.to(self.device)
+            images = moved(images, self.device)
         self.engine.stream(images, sample_ids, receive)
         with timer.stage("copy"):
             return out.cpu()

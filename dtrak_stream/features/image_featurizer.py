@@ -16,6 +16,7 @@ from dtrak_stream.features.maker import EngineName, fingerprint, in_fitting_batc
 from dtrak_stream.projectors import Projector
 from dtrak_stream.store import Fingerprint
 from dtrak_stream.support.arithmetic import repeatable
+from dtrak_stream.support.device import moved
 from dtrak_stream.support.timing import StageTimer
 
 
@@ -129,10 +130,8 @@ class ImageFeaturizer:
         """Do nothing: there is nothing to leave as it was."""
 
     def _batch(self, images: Tensor, _: Sequence[str]) -> Tensor:
-        with self.timer.stage("copy"):
-            images = images.to(self.device)
         with self.timer.stage("forward"):
-            encoded = self.encoder.encode(images)  # (B, C, H, W) -> (B, length)
+            encoded = moved(self.encoder.encode(images), self.device)  # (B, C, H, W) -> (B, length)
         with self.timer.stage("projection"):
             out = torch.zeros(len(images), self.projector.proj_dim, device=self.device)
             self.projector.add(encoded, 0, out)  # (B, length) -> (B, k)

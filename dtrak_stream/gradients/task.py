@@ -17,7 +17,7 @@ from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
 from dtrak_stream.support.arithmetic import repeatable
-from dtrak_stream.support.device import on_device
+from dtrak_stream.support.device import moved, on_device
 from dtrak_stream.support.timing import StageTimer
 
 Pairs = tuple[tuple[int, int], ...]
@@ -156,7 +156,7 @@ class GradientTask:
         device, dtype = reference.device, reference.dtype
         with self.timer.stage("noise"):
             timesteps = on_device([t for t, _ in pairs], device).repeat(len(images))
-            repeated = self.at_pairs(images.to(device=device, dtype=dtype), pairs)
+            repeated = self.at_pairs(moved(images, device).to(dtype), pairs)
             noise = self._noise(repeated, sample_ids, pairs).to(dtype)  # (B * pairs, C, H, W)
             noisy, target = self.denoiser.schedule.noisy_and_target(repeated, noise, timesteps)
         return NoisedBatch(noisy, target, timesteps, len(images))

@@ -153,6 +153,8 @@ class DDPMSchedule:
         """Return abar_t and beta_t (B,), looked up where `timesteps` (B,) are."""
         device = timesteps.device
         if device not in self._elsewhere:
-            self._elsewhere[device] = moved(self.alphas_cumprod, device), moved(self.betas, device)
+            with torch.inference_mode(False):  # what is kept must serve gradients too
+                kept_there = moved(self.alphas_cumprod, device), moved(self.betas, device)
+            self._elsewhere[device] = kept_there
         kept, beta = self._elsewhere[device]
         return kept[timesteps], beta[timesteps]

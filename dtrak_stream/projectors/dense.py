@@ -16,6 +16,7 @@ import scipy.special
 import torch
 from torch import Tensor
 
+from dtrak_stream.support.device import moved
 from dtrak_stream.support.random_bits import StreamKey, mixed_words
 
 _TILE_ENTRIES = {"cpu": 2**20, "cuda": 2**25}
@@ -106,7 +107,7 @@ class NormalProjector(_DenseProjector):
 def _signs_of_bytes(device: torch.device) -> Tensor:
     """Return the eight signs that a byte stands for, lowest bit first: (256, 8) float32."""
     bits = torch.arange(256)[:, None] >> torch.arange(8) & 1
-    return (1 - 2 * bits).to(device, torch.float32)
+    return moved((1 - 2 * bits).to(torch.float32), device)
 
 
 @cache
@@ -120,4 +121,4 @@ def _normal_quantiles(device: torch.device) -> Tensor:
     density = np.exp(-np.square(edges) / 2) / math.sqrt(2 * math.pi)
     means = (density[:-1] - density[1:]) * _QUANTILES
     means /= math.sqrt(np.mean(np.square(means)))
-    return torch.from_numpy(means).to(device, torch.float32)[:, None]
+    return moved(torch.from_numpy(means).to(torch.float32), device)[:, None]

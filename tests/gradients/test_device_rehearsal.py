@@ -1,0 +1,152 @@
+"""One batch on a device that holds no numbers: the host waits only for the features.
+
+See `tests.rehearsal`: a number that the host wants to know, a copy that waits or a mix of devices
+inside a batch fails these tests, as it would slow down or stop a run on a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DDPMScheduler
+
+from dtrak_stream.evaluation.losses import LossMeter, LossOptions
+from dtrak_stream.features.gradient_featurizer import Featurizer
+from dtrak_stream.gradients import (
+    GradientTask,
+    HookedEngine,
+    LossScale,
+    TimestepBatchedEngine,
+    TrajectoryTask,
+    residuals,
+)
+from dtrak_stream.gradients import task as task_module
+from dtrak_stream.model.schedule import DDPMSchedule
+from dtrak_stream.objective.noise import ImageNoise
+from dtrak_stream.objective.output_functions import OutputFunction
+from dtrak_stream.projectors import make_projector
+from tests.conftest import build_unet
+from tests.gradients.networks import task_of
+from tests.rehearsal import META, Rehearsal
+
+IDS = ["a", "b", "c"]
+TIMESTEPS = (0, 400, 999)
+
+
+def schedule_of(prediction_type):
+    return DDPMSchedule.of(DDPMScheduler(prediction_type=prediction_type))
+
+
+def task_on_meta(*, name="square", others=(), prediction_type="epsilon", along=False, **options):
+    """Return a task of a denoiser of the real class, and a batch for it, still on the host."""
+    schedule = schedule_of(prediction_type)
+    more = tuple(OutputFunction(other, schedule) for other in others)
+    plain = task_of(
+        build_unet().to(META),
+        name=name,
+        timesteps=TIMESTEPS,
+        schedule=schedule,
+        more_functions=more,
+        **options,
+    )
+    channels = len(TIMESTEPS) if along else 1
+    task = TrajectoryTask(**own_fields(plain)) if along else plain
+    return task, torch.zeros(len(IDS), channels, 8, 8)
+
+
+def own_fields(task: GradientTask) -> dict[str, Any]:
+    return {name: value for name, value in vars(task).items() if not name.startswith("_")}
+
+
+def featurizer(engine, projector="identity"):
+    """Return what makes features; identity has the fewest operations, which take long here."""
+    task = engine.task
+    each = make_projector(projector, proj_dim=4096, seed=0, num_parameters=task.num_gradients)
+    return Featurizer(task, each, task.denoiser.image_shape, META, {}, engine)
+
+
+def exact(task):
+    return TimestepBatchedEngine(task, pairs_per_pass=2)
+
+
+def hooked(task):
+    return HookedEngine(task, frozenset(task.parameters), pairs_per_pass=6)
+
+
+TASKS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "per-sample noise": {"noise": ImageNoise(0, "per-sample"), "noise_draws": 2},
+    "several functions": {"name": "simple", "others": ("square", "l2", "interpolation(0.5)")},
+    "probes": {"name": "probe(0/2)", "others": ("probe(1/2)",)},
+    "elbo": {"name": "elbo"},
+    "elbo of v": {"name": "elbo", "prediction_type": "v_prediction"},
+    "elbo of x": {"name": "elbo", "prediction_type": "sample"},
+    "unit gradients": {"unit_gradients": True},
+    "loss scale": {"scale": LossScale(1024.0)},
+    "trajectory": {"along": True},
+}
+
+
+@pytest.mark.parametrize("engine", [exact, hooked])
+@pytest.mark.parametrize("kind", TASKS)
+def test_a_batch_goes_through_an_engine_without_waiting(engine, kind):
+    task, images = task_on_meta(**TASKS[kind])
+    maker = featurizer(engine(task))
+    with Rehearsal() as rehearsal:
+        features = maker.features(images, IDS)
+    assert features.shape == (len(IDS), task.num_gradients)
+    assert rehearsal.brought_back == [tuple(features.shape)], "only the features come back"
+
+
+@pytest.mark.parametrize("projector", ["sketch", "rademacher", "normal"])
+def test_a_batch_goes_through_a_projector_without_waiting(projector):
+    task, images = task_on_meta()
+    maker = featurizer(exact(task), projector)
+    with Rehearsal() as rehearsal:
+        maker.features(images, IDS)
+    assert rehearsal.brought_back == [(len(IDS), 4096)]
+
+
+def test_residuals_of_a_batch_come_back_without_waiting():
+    task, images = task_on_meta(unit_gradients=True)
+    with Rehearsal() as rehearsal:
+        residuals(task, images, IDS, pairs_per_pass=2)
+    assert rehearsal.brought_back == [(len(IDS),)]
+
+
+def test_the_loss_of_a_batch_comes_back_without_waiting():
+    task, images = task_on_meta()
+    meter = LossMeter(task.denoiser, LossOptions(loss_timesteps="2"))
+    with Rehearsal() as rehearsal:
+        meter.of_batch(images)
+    assert rehearsal.brought_back == [(len(IDS),)]
+
+
+@pytest.mark.parametrize("engine", [exact, hooked])
+def test_all_of_a_batch_is_computed_in_the_arithmetic_of_its_task(engine, monkeypatch):
+    inside = []
+
+    @contextmanager
+    def noted(device: torch.device, *, tf32: bool) -> Iterator[None]:
+        inside.append((device, tf32))
+        yield
+        inside.pop()
+
+    monkeypatch.setattr(task_module, "repeatable", noted)
+    task = task_of(build_unet(), timesteps=TIMESTEPS, tf32=True)
+    seen = []
+    engine(task).stream(torch.zeros(3, 1, 8, 8), IDS, lambda _: seen.append(list(inside)))
+    assert seen
+    assert all(each == [(torch.device("cpu"), True)] for each in seen)
+
+
+def test_a_schedule_that_measured_losses_serves_gradients():
+    schedule, images = schedule_of("epsilon"), torch.zeros(1, 1, 2, 2, device=META)
+    timesteps = torch.zeros(1, dtype=torch.int64, device=META)
+    with torch.inference_mode():
+        schedule.noisy_and_target(images, images, timesteps)
+    assert not any(kept.is_inference() for kept in schedule._at(timesteps))
