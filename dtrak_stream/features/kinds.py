@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from dtrak_stream.features.path_features import (
     make_trajectory_featurizer,
     require_trajectory,
 )
+from dtrak_stream.model.loading import model_root
+from dtrak_stream.objective.probes import probe_names
+from dtrak_stream.support.stamps import Stamping
 
 OpenImages = Callable[[ImageShape | None], Samples]
 """Opens the images in a shape; None for the shape of the first one."""
@@ -65,6 +69,61 @@ def open_features(
         return make_image_featurizer(images.shape, options), images
     featurizer = make_featurizer(model, options)
     return featurizer, open_images(featurizer.image_shape)
+
+
+def number_of_stores(options: FeatureOptions) -> int:
+    """Return how many stores the features go to: one for each probe.
+
+    Raises
+    ------
+    ConfigurationError
+        If there are no such probes.
+    """
+    return len(probe_names(options.output_function or "") or (None,))
+
+
+def stamp_features(
+    model: str, options: FeatureOptions, trajectory: Path | None, stamping: Stamping
+) -> bool:
+    """Add the files to a stamp that decide the features, besides the images.
+
+    Parameters
+    ----------
+    model, options, trajectory
+        As for `open_features`; the model is not loaded.
+    stamping
+        What the files are added to.
+
+    Returns
+    -------
+    bool
+        False if there are no files by which a change would show.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such function along a path.
+    OSError
+        If a file or folder cannot be looked at.
+    """
+    if options.output_function == "pixels":
+        return True
+    if options.output_function == "clip":
+        return _stamp_folder(Path(options.clip), stamping)
+    if is_trajectory(options.output_function) and trajectory is not None:
+        stamping.tree(TrajectoryFolder(trajectory).folder, _is_visible, "trajectory/")
+    return _stamp_folder(model_root(model), stamping)
+
+
+def _stamp_folder(folder: Path, stamping: Stamping) -> bool:
+    if not folder.is_dir():
+        return False
+    stamping.tree(folder, _is_visible, "model/")
+    return True
+
+
+def _is_visible(entry: os.DirEntry[str]) -> bool:
+    return not entry.name.startswith(".")
 
 
 def _refuse_trajectory(trajectory: Path | None) -> None:

@@ -37,6 +37,8 @@ features (--output-function pixels, clip) need none."""
 tools/generate.py --save-trajectory wrote."""
     redo_corrupt: bool = False
     """Compute shards again that are truncated or fail their checksum, instead of refusing."""
+    rehash: bool = False
+    """Read images, model and shards again even where no file changed since they were checked."""
     features: tyro.conf.OmitArgPrefixes[FeatureOptions] = field(default_factory=FeatureOptions)
     execution: tyro.conf.OmitArgPrefixes[ExecutionOptions] = field(default_factory=ExecutionOptions)
     image_options: tyro.conf.OmitArgPrefixes[ImageOptions] = field(default_factory=ImageOptions)

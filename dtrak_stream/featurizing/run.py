@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from dtrak_stream.data import Images, ImageShape, open_images
+from dtrak_stream.data import ImageShape
 from dtrak_stream.data.samples import Samples
-from dtrak_stream.features.kinds import open_features
 from dtrak_stream.features.maker import FeatureMaker
 from dtrak_stream.featurizing.calibration import choose_execution
 from dtrak_stream.featurizing.execution import Execution, ExecutionOptions
 from dtrak_stream.featurizing.options import FeaturizeConfig, FeaturizeResult
+from dtrak_stream.featurizing.preparation import Identities, Prepared, prepare
 from dtrak_stream.featurizing.shard_run import ShardRun
 from dtrak_stream.store import write_joined_view
-from dtrak_stream.store.room import refuse_what_cannot_fit, shard_memory
 from dtrak_stream.store.store_set import StoreSet
 from dtrak_stream.store.unfinished import drop_what_is_finished
 from dtrak_stream.store.upkeep import (
     begin_store,
-    continue_store,
     forget_quarantine_of,
-    refuse_foreign_folder,
     settle_quarantine,
 )
 from dtrak_stream.support.progress import say
@@ -28,8 +25,20 @@ from dtrak_stream.support.provenance import record_run
 from dtrak_stream.support.timing import bottleneck, describe
 
 
-def featurize(config: FeaturizeConfig) -> FeaturizeResult:
+def featurize(
+    config: FeaturizeConfig,
+    *,
+    like: ImageShape | None = None,
+    identities: Identities | None = None,
+) -> FeaturizeResult:
     """Bring the store to completion, from wherever it is.
+
+    Parameters
+    ----------
+    config
+        The job.
+    like, identities
+        What other jobs of this process know; see `prepare`.
 
     Raises
     ------
@@ -42,69 +51,39 @@ def featurize(config: FeaturizeConfig) -> FeaturizeResult:
     InterruptedRunError
         On Ctrl-C. What is finished is kept.
     """
-    maker, samples = _open(config)
-    features = config.features
-    fingerprints = maker.fingerprints(samples, features.dtype, features.rows_per_shard)
-    stores = StoreSet.of(config.store, fingerprints)
-    _take_up(stores, config)
-    missing = stores.missing_shards()
-    if missing:
-        needed = shard_memory(stores.layouts[0].fingerprint, len(stores.layouts))
-        refuse_what_cannot_fit(stores.layouts, config.store, shard_bytes=needed)
-    _begin(stores, config)
-    for layout in stores.layouts:
-        forget_quarantine_of(layout, layout.missing_shards())
-    computed = _compute(maker, samples, stores, config, missing) if missing else 0
-    quarantined = _settle(stores, complete_before=not missing)
+    prepared = prepare(config, like=like, identities=identities)
+    stores = prepared.stores
+    if prepared.opened is not None:
+        _begin(prepared)
+    computed = _compute(*prepared.opened, prepared) if prepared.opened and prepared.missing else 0
+    prepared.close()
+    quarantined = _settle(stores, complete_before=not prepared.missing)
+    prepared.note()
     _say_outcome(stores, computed, quarantined)
     return FeaturizeResult(config.store, quarantined, computed)
 
 
-def _open(config: FeaturizeConfig) -> tuple[FeatureMaker, Samples]:
-    visible = not config.quiet
-
-    def open_at(shape: ImageShape | None) -> Images:
-        options = config.image_options
-        return open_images(config.images, shape, options, limit=config.limit, visible=visible)
-
-    trajectory = config.trajectory
-    return open_features(config.model, config.features, trajectory, open_at, visible=visible)
-
-
-def _take_up(stores: StoreSet, config: FeaturizeConfig) -> None:
-    """Refuse what was begun otherwise, is damaged, or is no store."""
-    for layout in stores.layouts:
-        if layout.plan_path.exists():
-            continue_store(layout, redo_corrupt=config.redo_corrupt, visible=not config.quiet)
-        else:
-            refuse_foreign_folder(layout)
-    stores.refuse_foreign_root()
-
-
-def _begin(stores: StoreSet, config: FeaturizeConfig) -> None:
-    for layout in stores.layouts:
+def _begin(prepared: Prepared) -> None:
+    for layout in prepared.stores.layouts:
         begin_store(layout)
         record = layout.root / "config.yaml"
         if not record.exists():
-            record_run(record, config)
+            record_run(record, prepared.config)
+        forget_quarantine_of(layout, layout.missing_shards())
+    prepared.note()
 
 
-def _compute(
-    maker: FeatureMaker,
-    samples: Samples,
-    stores: StoreSet,
-    config: FeaturizeConfig,
-    missing: list[int],
-) -> int:
+def _compute(maker: FeatureMaker, samples: Samples, prepared: Prepared) -> int:
     """Compute the missing shards and note in store.json how, and where the time went."""
+    config, stores = prepared.config, prepared.stores
     run_record = stores.run_record()
     execution = _execution(maker, samples, config, run_record)
     execution.apply(maker)
     stores.write_run_record({**run_record, "execution": execution.record()})
     try:
-        return ShardRun(maker, samples, stores, execution, not config.quiet).run(missing)
+        return ShardRun(maker, samples, stores, execution, not config.quiet).run(prepared.missing)
     finally:
-        maker.close()
+        prepared.close()
         for layout in stores.layouts:
             drop_what_is_finished(layout)
         _record_times(stores, maker.timer.seconds())

@@ -34,9 +34,7 @@ class StoreSet:
 
         The store is `root` itself if there is only one, else `root/probe-000` and so on.
         """
-        if len(fingerprints) == 1:
-            return cls(root, (StoreLayout(root, fingerprints[0]),))
-        folders = [root / f"probe-{number:03d}" for number in range(len(fingerprints))]
+        folders = store_folders(root, len(fingerprints))
         return cls(root, tuple(map(StoreLayout, folders, fingerprints)))
 
     def refuse_foreign_root(self) -> None:
@@ -93,6 +91,13 @@ class StoreSet:
         """Keep that in all of them."""
         for layout in self.layouts:
             layout.write_run_record(record)
+
+
+def store_folders(root: Path, count: int) -> tuple[Path, ...]:
+    """Return where the stores of a set are that `root` names."""
+    if count == 1:
+        return (root,)
+    return tuple(root / f"probe-{number:03d}" for number in range(count))
 
 
 def store_roots(root: Path) -> tuple[Path, ...]:

@@ -17,8 +17,21 @@ from dtrak_stream.support.durable import PARTIAL_SUFFIX, remove_partials, write_
 from dtrak_stream.support.progress import progress, say
 
 
-def continue_store(layout: StoreLayout, *, redo_corrupt: bool, visible: bool) -> None:
+def continue_store(
+    layout: StoreLayout, *, redo_corrupt: bool, verified: bool = False, visible: bool
+) -> None:
     """Take up a store where it is, if it is the one asked for and nothing in it is damaged.
+
+    Parameters
+    ----------
+    layout
+        The store as it is asked for.
+    redo_corrupt
+        Whether damaged shards are removed, to be computed again, instead of refused.
+    verified
+        Whether it is known that its shards are whole: they are not read then.
+    visible
+        Whether to draw a progress bar.
 
     Raises
     ------
@@ -32,7 +45,8 @@ def continue_store(layout: StoreLayout, *, redo_corrupt: bool, visible: bool) ->
     remove_partials(layout.root)
     remove_partials(layout.shards_folder)
     drop_what_is_finished(layout)
-    _check_finished_shards(layout, redo_corrupt=redo_corrupt, visible=visible)
+    if not verified:
+        _check_finished_shards(layout, redo_corrupt=redo_corrupt, visible=visible)
 
 
 def refuse_foreign_folder(layout: StoreLayout) -> None:

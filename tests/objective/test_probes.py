@@ -206,7 +206,7 @@ def test_stores_of_other_probes_are_refused(model_folder, images, tmp_path):
     with pytest.raises(InputError, match="not empty and not a feature store"):
         featurize(probe_job(model_folder, images, tmp_path / "s", "square"))
     featurize(probe_job(model_folder, images, tmp_path / "plain", "square"))
-    with pytest.raises(InputError, match=r"plain: holds config\.yaml, which is none of its 2"):
+    with pytest.raises(InputError, match=r"plain: holds checked\.json, which is none of its 2"):
         featurize(probe_job(model_folder, images, tmp_path / "plain", "probe(2)"))
     (tmp_path / "file").write_text("precious")
     with pytest.raises(InputError, match="not a folder"):

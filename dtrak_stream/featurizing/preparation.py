@@ -1,0 +1,227 @@
+"""Featurizing before it begins: what can be refused is refused, and nothing is computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from dtrak_stream.data import ImageOptions, Images, ImageShape, open_images
+from dtrak_stream.data.samples import Samples
+from dtrak_stream.features.kinds import number_of_stores, open_features
+from dtrak_stream.features.maker import FeatureMaker
+from dtrak_stream.features.path_features import is_trajectory
+from dtrak_stream.featurizing.checked import (
+    Inputs,
+    inputs_of,
+    keep_checked,
+    read_checked,
+    stamp_shards,
+)
+from dtrak_stream.featurizing.options import FeaturizeConfig
+from dtrak_stream.store import StoreLayout, read_layout
+from dtrak_stream.store.room import refuse_what_cannot_fit, shard_memory
+from dtrak_stream.store.store_set import StoreSet, store_folders
+from dtrak_stream.store.upkeep import continue_store, refuse_foreign_folder
+from dtrak_stream.support.destinations import require_folder
+from dtrak_stream.support.stamps import Stamp
+
+Asked: TypeAlias = tuple[str, int | None, ImageOptions, ImageShape | None, Stamp | None]
+"""Source, limit, options and shape of images, and what their files look like."""
+
+Identities: TypeAlias = dict[Asked, str]
+"""What images are, for jobs of one process that read the same ones: they are hashed once."""
+
+
+@dataclass
+class Prepared:
+    """A featurizing job that nothing speaks against.
+
+    Attributes
+    ----------
+    config
+        What was asked for.
+    stores
+        The stores as they will be.
+    missing
+        Shards to compute; none if the stores are finished.
+    inputs
+        What they are made from; None where a change of it would not show.
+    opened
+        What computes features, and of what; None where nothing is missing, or once it was let go.
+    """
+
+    config: FeaturizeConfig
+    stores: StoreSet
+    missing: list[int]
+    inputs: Inputs | None
+    opened: tuple[FeatureMaker, Samples] | None
+
+    def close(self) -> None:
+        """Let go of the model."""
+        if self.opened is not None:
+            self.opened[0].close()
+            self.opened = None
+
+    def note(self) -> None:
+        """Keep with the stores what they are made from and that their shards are whole."""
+        if self.inputs is not None:
+            for layout in self.stores.layouts:
+                keep_checked(layout, self.inputs)
+
+
+def prepare(
+    config: FeaturizeConfig,
+    *,
+    like: ImageShape | None = None,
+    identities: Identities | None = None,
+) -> Prepared:
+    """Open and check everything, and write nothing but what is kept with stores that are there.
+
+    A finished store is taken as it is if no file changed since it was checked: no image and no
+    model is opened for it.
+
+    Parameters
+    ----------
+    config
+        The job.
+    like
+        The shape of images whose features are compared with these, where no model says it.
+    identities
+        What is known of the images, and what will be known.
+
+    Raises
+    ------
+    DtrakStreamError
+        Whatever `featurize` is refused with before it computes anything.
+    """
+    inputs = inputs_of(config)
+    finished = None if config.rehash else _finished(config, inputs)
+    if finished is not None:
+        return Prepared(config, finished, [], inputs, None)
+    if not (config.store / "store.json").exists():
+        require_folder(config.store, flag="--store")
+    if inputs is not None and not inputs.settle():
+        inputs = None
+    opening = _Opening(config, like, {} if identities is None else identities, inputs)
+    maker, samples = opening.features()
+    features = config.features
+    fingerprints = maker.fingerprints(samples, features.dtype, features.rows_per_shard)
+    prepared = Prepared(
+        config,
+        StoreSet.of(config.store, fingerprints),
+        [],
+        opening.inputs_found(),
+        (maker, samples),
+    )
+    _take_up(prepared)
+    return prepared
+
+
+@dataclass
+class _Opening:
+    """Opens images and features, and finds out whether what was read is all in the stamp."""
+
+    config: FeaturizeConfig
+    like: ImageShape | None
+    identities: Identities
+    inputs: Inputs | None
+    images: list[tuple[ImageShape | None, Images]] = field(default_factory=list)
+
+    def features(self) -> tuple[FeatureMaker, Samples]:
+        config = self.config
+        return open_features(
+            config.model,
+            config.features,
+            config.trajectory,
+            self._open_images,
+            visible=not config.quiet,
+        )
+
+    def inputs_found(self) -> Inputs | None:
+        """Return the inputs if all that was hashed is in them and nothing changed meanwhile."""
+        shape, images = self.images[-1]
+        if images.reaches_outside() or inputs_of(self.config) != self.inputs:
+            return None
+        if self.inputs is not None:
+            self.identities[self._key(shape)] = images.identity()
+        return self.inputs
+
+    def _key(self, shape: ImageShape | None) -> Asked:
+        config, source = self.config, self.inputs.source if self.inputs else None
+        return config.images, config.limit, config.image_options, shape, source
+
+    def _open_images(self, shape: ImageShape | None) -> Images:
+        config, shape = self.config, shape or self.like
+        known = self.identities.get(self._key(shape)) or self._kept_identity()
+        images = open_images(
+            config.images,
+            shape,
+            config.image_options,
+            limit=config.limit,
+            identity=known,
+            visible=not config.quiet,
+        )
+        self.images.append((shape, images))
+        return images
+
+    def _kept_identity(self) -> str | None:
+        """Return what a store that was begun from the same inputs tells of the images."""
+        config, inputs = self.config, self.inputs
+        if config.rehash or inputs is None or is_trajectory(config.features.output_function):
+            return None  # along a path, the samples are not the images
+        root = store_folders(config.store, number_of_stores(config.features))[0]
+        if not (root / "store.json").is_file():
+            return None
+        layout, checked = read_layout(root), read_checked(root)
+        is_known = checked is not None and checked.is_of(inputs, layout)
+        return layout.fingerprint.images if is_known else None
+
+
+def _finished(config: FeaturizeConfig, inputs: Inputs | None) -> StoreSet | None:
+    """Return the stores if they are finished and nothing changed since they were checked."""
+    if inputs is None:
+        return None
+    folders = store_folders(config.store, number_of_stores(config.features))
+    if not all((folder / "store.json").is_file() for folder in folders):
+        return None
+    layouts = tuple(map(read_layout, folders))
+    if all(_is_whole(layout, inputs) for layout in layouts):
+        return StoreSet(config.store, layouts)
+    return None
+
+
+def _is_whole(layout: StoreLayout, inputs: Inputs) -> bool:
+    return not layout.missing_shards() and _is_verified(layout, inputs)
+
+
+def _is_verified(layout: StoreLayout, inputs: Inputs | None) -> bool:
+    """Return whether the shards that are there were found whole and did not change since."""
+    checked = read_checked(layout.root)
+    if inputs is None or checked is None or not checked.is_of(inputs, layout):
+        return False
+    return checked.shards == stamp_shards(layout)
+
+
+def _take_up(prepared: Prepared) -> None:
+    """Refuse what was begun otherwise, is damaged, is no store, or has no room."""
+    config, stores = prepared.config, prepared.stores
+    for layout in stores.layouts:
+        if layout.plan_path.exists():
+            verified = not config.rehash and _is_verified(layout, prepared.inputs)
+            continue_store(
+                layout,
+                redo_corrupt=config.redo_corrupt,
+                verified=verified,
+                visible=not config.quiet,
+            )
+        else:
+            refuse_foreign_folder(layout)
+    stores.refuse_foreign_root()
+    prepared.missing = stores.missing_shards()
+    if prepared.missing:
+        require_folder(config.store, flag="--store")
+        needed = shard_memory(stores.layouts[0].fingerprint, len(stores.layouts))
+        refuse_what_cannot_fit(stores.layouts, config.store, shard_bytes=needed)
+    begun = [layout for layout in stores.layouts if layout.plan_path.exists()]
+    if len(begun) == len(stores.layouts):
+        prepared.note()
