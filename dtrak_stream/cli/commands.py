@@ -111,7 +111,7 @@ COMMANDS: Mapping[str, Command | CommandGroup] = {
     ),
     "score": Command(
         "Score training samples for queries from stored features.",
-        "scoring.configuration:ScoreConfig",
+        "scoring.options:ScoreConfig",
         "evaluation.any_method:score_by_any_method",
         lists_methods=True,
     ),

@@ -1,18 +1,23 @@
 """The damped kernel (G + lambda I)^-1: choosing lambda, factoring, solving. All float64."""
 
-from dtrak_stream.kernel.conjugate_gradients import IterativeKernel
 from dtrak_stream.kernel.damping import (
     PATH,
     RULES,
     Damping,
     DampingChoice,
     DampingChoices,
+    GramFacts,
+    choose_damping,
     parse_dampings,
 )
 from dtrak_stream.kernel.lanczos import PROBES, EstimatedSpectrum
 from dtrak_stream.kernel.matrix import BlockedMatrix, Matrix, MatrixInMemory, Moments, moments_of
-from dtrak_stream.kernel.rules import GramFacts, choose_damping
-from dtrak_stream.kernel.solvers import CholeskyKernel, DampedKernel, Eigendecomposition
+from dtrak_stream.kernel.solvers import (
+    CholeskyKernel,
+    DampedKernel,
+    Eigendecomposition,
+    IterativeKernel,
+)
 from dtrak_stream.kernel.spectrum import (
     EXACT_SIZE,
     ROUNDING,

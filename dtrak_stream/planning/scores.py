@@ -13,8 +13,7 @@ from dtrak_stream.methods import find_method
 from dtrak_stream.planning.calibration import ArithmeticSpeed
 from dtrak_stream.planning.options import PlanConfig
 from dtrak_stream.planning.stages import StagePlan, counted
-from dtrak_stream.scoring.plan import ScorePlan, ScoreWork, plan_scores, score_work
-from dtrak_stream.scoring.room import score_room
+from dtrak_stream.scoring.plan import ScorePlan, ScoreWork, plan_scores, score_room, score_work
 from dtrak_stream.store import FeatureStore
 from dtrak_stream.store.size import bytes_on_disk
 from dtrak_stream.support.memory import parse_size

@@ -1,7 +1,6 @@
 """Scores from stored features: kernel, blocks, rankings, file."""
 
-from dtrak_stream.scoring.configuration import ScoreConfig, ScoreResult
-from dtrak_stream.scoring.options import ScoreOptions
+from dtrak_stream.scoring.options import ScoreConfig, ScoreOptions, ScoreResult
 from dtrak_stream.scoring.run import score
 from dtrak_stream.scoring.scores_file import ScoresFile
 

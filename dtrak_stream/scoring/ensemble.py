@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError
 from dtrak_stream.gram import Gram
 from dtrak_stream.methods import Method, refuse_other_output_function
-from dtrak_stream.scoring.configuration import Paths, ScoreConfig, as_tuple
+from dtrak_stream.scoring.options import Paths, ScoreConfig, as_tuple
 from dtrak_stream.store import FeatureStore
 from dtrak_stream.store.store_set import store_roots
 from dtrak_stream.support.names import first_difference, name_at

@@ -1,12 +1,14 @@
-"""How features become scores: what the user may choose."""
+"""What a scoring run is given, and what it gives back."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
+from dtrak_stream.groups import GroupOptions
 from dtrak_stream.scoring.transforms import TransformName, transforms_in_words
 
 
@@ -29,3 +31,64 @@ mean eigenvalue such as 0.1, abs:500, several of these as 0.01,0.1,abs:500, or p
     """Weights of the checkpoints of tracincp and gas, such as 1,0.5,0.25 (learning rates)."""
     error_bars: bool = False
     """Also give the standard error of each score that the random projection causes."""
+
+
+Paths = Path | tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """Score every training sample for every query, from stored features, resumably.
+
+    Several training stores, with as many query stores and Gram matrices, are several models (or
+    checkpoints of one): their scores are averaged.
+    """
+
+    train: Paths = ()
+    """Feature store of the training images; one for each model."""
+    query: Paths = ()
+    """Feature store of the queries; one for each model."""
+    gram: Paths | None = None
+    """Gram matrix of the training store (tools/gram.py), for methods with a kernel; one for each \
+model."""
+    out: Path = Path("scores.h5")
+    """HDF5 file to write."""
+    options: tyro.conf.OmitArgPrefixes[ScoreOptions] = field(default_factory=ScoreOptions)
+    memory_limit: str = "4GiB"
+    """Memory for arrays."""
+    truth: Path | None = None
+    """Losses of models retrained on subsets (npz), for empirical-influence and datamodel, which \
+need no features."""
+    loss_key: str = "loss"
+    """Which set of queries in --truth: the key of its losses, or the name it was given."""
+    subsets: str = ":"
+    """Which subsets of --truth are used, such as 0:32: judge scores by others than these."""
+    quiet: bool = False
+    """Draw no progress bars."""
+    groups: tyro.conf.OmitArgPrefixes[GroupOptions] = field(default_factory=GroupOptions)
+
+
+@dataclass(frozen=True)
+class ScoreResult:
+    """What scoring did.
+
+    Attributes
+    ----------
+    path
+        The HDF5 file.
+    computed
+        Number of blocks scored by this call; 0 if the file was already there.
+    quarantined
+        Samples of either set that have no scores.
+    """
+
+    path: Path
+    computed: int
+    quarantined: int
+
+
+def as_tuple(paths: Paths | None) -> tuple[Path, ...]:
+    """Return one path, several, or none as a tuple."""
+    if paths is None:
+        return ()
+    return (paths,) if isinstance(paths, Path) else paths

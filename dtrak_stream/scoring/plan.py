@@ -1,4 +1,4 @@
-"""How scoring is cut so that it stays under a memory limit, and so that it can be resumed."""
+"""How scoring is cut to stay under a memory limit and to be resumable, and its room on disk."""
 
 from __future__ import annotations
 
@@ -238,3 +238,50 @@ def _bytes_per_query(
 
 def _cut(total: int, step: int) -> tuple[range, ...]:
     return tuple(range(start, min(start + step, total)) for start in range(0, total, step))
+
+
+@dataclass(frozen=True)
+class ScoreRoom:
+    """Bytes on disk, besides ids and headers.
+
+    Attributes
+    ----------
+    file
+        Of the scores file.
+    parts
+        Of all scored blocks, which are kept until the file is written.
+    """
+
+    file: int
+    parts: int
+
+
+def score_room(
+    plan: ScorePlan,
+    options: ScoreOptions,
+    *,
+    queries: int,
+    samples: int,
+    lambdas: int,
+    stores: int,
+) -> ScoreRoom:
+    """Return how much room scoring takes.
+
+    Parameters
+    ----------
+    plan, options
+        How it is cut, and what is kept.
+    queries, samples
+        Q and N.
+    lambdas
+        L, 1 without a kernel.
+    stores
+        How many training stores are averaged over.
+    """
+    bars, top_k = options.error_bars, min(options.top_k, samples)
+    every = 4 * lambdas * queries * samples
+    kept = every * (1 + bars) if plan.save_scores else 0
+    lists = (32 if bars else 24) * lambdas * queries * top_k
+    variants = 3 if bars else 1
+    sums = every * variants if variants * stores > 1 else 0
+    return ScoreRoom(kept + lists, max(kept + lists * len(plan.rows), sums))

@@ -12,11 +12,11 @@ from dtrak_stream.errors import ConfigurationError, InterruptedRunError
 from dtrak_stream.groups import GroupSums, sum_groups
 from dtrak_stream.kernel import DampingChoices, parse_dampings
 from dtrak_stream.methods import Method, find_method
-from dtrak_stream.scoring.configuration import ScoreConfig, ScoreResult
 from dtrak_stream.scoring.ensemble import Ensemble, open_ensemble
 from dtrak_stream.scoring.halves import refuse_without_halves
 from dtrak_stream.scoring.members import kernel_facts, members_of
 from dtrak_stream.scoring.normalisation import NORMALISATIONS
+from dtrak_stream.scoring.options import ScoreConfig, ScoreResult
 from dtrak_stream.scoring.plan import ScorePlan, plan_scores, score_work
 from dtrak_stream.scoring.scorer import Scorer
 from dtrak_stream.scoring.transforms import Transform, transform_of

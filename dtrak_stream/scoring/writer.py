@@ -12,8 +12,8 @@ import numpy as np
 
 from dtrak_stream.errors import DiskFullError
 from dtrak_stream.scoring.ensemble import Ensemble
+from dtrak_stream.scoring.plan import score_room
 from dtrak_stream.scoring.rankings import ENDS, JoinedLists
-from dtrak_stream.scoring.room import score_room
 from dtrak_stream.scoring.scorer import Scorer
 from dtrak_stream.scoring.scores_file import damping_group
 from dtrak_stream.scoring.sums import damaged_part

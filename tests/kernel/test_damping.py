@@ -7,7 +7,7 @@ import pytest
 
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.kernel import PATH, GramFacts, MatrixInMemory, moments_of, parse_dampings
-from dtrak_stream.kernel.rules import shrinkage_damping
+from dtrak_stream.kernel.damping import shrinkage_damping
 
 
 def test_a_list_has_its_dampings_in_order():

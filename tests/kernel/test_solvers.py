@@ -72,7 +72,7 @@ def test_the_cholesky_factor_takes_the_place_of_the_matrix():
 
 
 def test_conjugate_gradients_that_do_not_converge_are_refused(monkeypatch):
-    monkeypatch.setattr("dtrak_stream.kernel.conjugate_gradients.MAX_ITERATIONS", 3)
+    monkeypatch.setattr("dtrak_stream.kernel.solvers.MAX_ITERATIONS", 3)
     gram, rows = gram_of(50, 1.0, 50), np.ones((2, 50))
     with pytest.raises(ConfigurationError, match="2 of 2 solutions did not converge in 3"):
         IterativeKernel(MatrixInMemory(gram), dampings([1e-6])).solve(rows)

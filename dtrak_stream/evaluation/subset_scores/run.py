@@ -22,8 +22,8 @@ from dtrak_stream.evaluation.subset_scores.regressions import (
     fitted_scores,
 )
 from dtrak_stream.evaluation.truth import TruthFile, encoded_ids
+from dtrak_stream.scoring.rankings import RunningTop
 from dtrak_stream.scoring.scores_file import FITTED_SUBSETS, FITTED_TO
-from dtrak_stream.scoring.top import RunningTop
 from dtrak_stream.scoring.writer import SIGN_CONVENTION, is_scored
 from dtrak_stream.support.durable import durable_path
 from dtrak_stream.support.names import FixedWidthNames, write_names
