@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.kernel import PATH, GramFacts, MatrixInMemory, moments_of, parse_dampings
+from dtrak_stream.kernel import (
+    PATH,
+    ROUNDING,
+    GramFacts,
+    MatrixInMemory,
+    choose_damping,
+    exact_spectrum,
+    moments_of,
+    parse_dampings,
+)
 from dtrak_stream.kernel.damping import shrinkage_damping
 
 
@@ -73,3 +82,15 @@ def test_shrinkage_falls_with_more_samples_of_few_directions():
 
 def test_features_without_a_direction_are_shrunk_as_far_as_it_goes():
     assert 0 < shrinkage_damping(facts(np.eye(8))) < float("inf")
+
+
+def test_shrinkage_stays_above_the_rounding_of_float32():
+    """Where samples are many beside the dimensions, the rule by itself gives next to nothing."""
+    gram = np.diag([1.0, 2.0, 5.0])
+    spectrum = exact_spectrum(gram)
+    many = GramFacts(10**12, 3, 0.15, 0.45, moments_of(MatrixInMemory(gram)))
+    (choice,) = parse_dampings("auto-oas").each
+    assert 0 < shrinkage_damping(many) < ROUNDING * 5
+    assert choose_damping(choice, spectrum, many).absolute == ROUNDING * 5
+    few = GramFacts(10, 3, 0.15, 0.45, moments_of(MatrixInMemory(gram)))
+    assert choose_damping(choice, spectrum, few).absolute == shrinkage_damping(few) > ROUNDING * 5

@@ -282,6 +282,38 @@ def test_quarantined_samples_have_no_scores_and_are_never_listed(tmp_path, form)
     assert again == replace(result, computed=0)
 
 
+@pytest.mark.parametrize("proj_dim", [16, 24, 64])
+@pytest.mark.parametrize("damping", ["auto", "auto-oas", "0.1"])
+def test_lambda_is_that_of_the_samples_that_have_features(tmp_path, damping, proj_dim):
+    train, query = whole_numbers(40, proj_dim), whole_numbers(5, proj_dim, 1)
+    gone = range(3, 19)
+    spoilt = train.copy()
+    spoilt[gone] = np.nan
+    found = {}
+    for name, features in {"spoilt": spoilt, "clean": np.delete(train, gone, axis=0)}.items():
+        run = attribution_of(tmp_path / name, features, query)
+        run.score(damping=damping)
+        found[name] = attributes(run.out)
+    for fact in ("damping_absolute", "damping_relative", "effective_dimension"):
+        assert found["spoilt"][fact] == pytest.approx(found["clean"][fact], rel=1e-6)
+
+
+@pytest.mark.parametrize("damping", ["auto", "auto-oas", "0.1"])
+def test_as_many_samples_as_dimensions_give_one_lambda_in_both_forms(tmp_path, damping):
+    train, query = whole_numbers(24, 24), whole_numbers(5, 24, 1)
+    found = {}
+    for form in ("auto", "primal", "dual"):
+        run = attribution_of(tmp_path / form, train, query, form=form)
+        run.score(damping=damping)
+        found[form] = attributes(run.out)
+    assert found["auto"]["gram_form"] == "dual"
+    for form in ("auto", "primal"):
+        for fact in ("damping_absolute", "mean_eigenvalue", "effective_dimension"):
+            assert found[form][fact] == pytest.approx(found["dual"][fact], rel=1e-6)
+    if damping == "auto":
+        assert found["dual"]["effective_dimension"] == pytest.approx(0.15 * 24, rel=1e-6)
+
+
 def test_a_run_records_its_options_beside_the_file(small):
     small.score(damping="0.1")
     record = (small.folder / "scores.config.yaml").read_text()
