@@ -26,7 +26,11 @@ class Images:
         The source as the user named it.
     shape
         The shape of every image: channels, height, width.
+    path
+        None: a sample is one image.
     """
+
+    path: None = None
 
     def __init__(
         self,
@@ -59,6 +63,9 @@ class Images:
         """Return the names of images `[start, stop)`."""
         rows = self._rows[start:stop]
         return self._source.sample_ids(rows.start, rows.stop) if rows else []
+
+    def conditions(self, _start: int, _stop: int, /) -> None:
+        """Return None: sources are read without what their images are of."""
 
     def image(self, index: int) -> torch.Tensor:
         """Decode image `index` and bring it to the model's shape.

@@ -1,12 +1,63 @@
-"""What features are computed of, one sample after the other."""
+"""What features are computed of, and some of it at a time on its way to the model."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeAlias
 
+import torch
 from torch import Tensor
 
-from dtrak_stream.data import ImageShape
+from dtrak_stream.data.options import ImageShape
+from dtrak_stream.errors import BadImageError
+from dtrak_stream.support.device import moved
+
+Condition: TypeAlias = int | str
+"""What one sample is of, before anything is made of it: a class label or a caption."""
+
+
+@dataclass(frozen=True)
+class SampleBatch:
+    """Some samples in their order: what travels from decoding to the model.
+
+    Attributes
+    ----------
+    ids
+        Their names.
+    tensors
+        (B, C, H, W) float32 in [-1, 1]; of sampling paths (B, T, C, H, W).
+    conditions
+        What each of them is of; None if samples are of nothing in particular.
+    path
+        The T timesteps of sampling paths, in the order of the second axis; None for images.
+    """
+
+    ids: tuple[str, ...]
+    tensors: Tensor
+    conditions: tuple[Condition, ...] | None = None
+    path: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        parts = (self.ids, self.tensors, self.ids if self.conditions is None else self.conditions)
+        axes = () if self.path is None else (len(self.path),)
+        if len({len(part) for part in parts}) > 1 or self.tensors.shape[1:-3] != axes:
+            raise ValueError(
+                f"{len(self.ids)} ids, tensors {tuple(self.tensors.shape)}, "
+                f"conditions {self.conditions} and path {self.path} are not of one batch"
+            )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, rows: slice) -> SampleBatch:
+        """Return some of the samples; their tensors are a view."""
+        conditions = None if self.conditions is None else self.conditions[rows]
+        return replace(self, ids=self.ids[rows], tensors=self.tensors[rows], conditions=conditions)
+
+    def to(self, device: torch.device) -> SampleBatch:
+        """Return the same samples on a device, without waiting for it."""
+        return replace(self, tensors=moved(self.tensors, device))
 
 
 class Samples(Protocol):
@@ -14,7 +65,11 @@ class Samples(Protocol):
 
     @property
     def shape(self) -> ImageShape:
-        """Return the shape of what `image` gives."""
+        """Return the shape of an image."""
+
+    @property
+    def path(self) -> tuple[int, ...] | None:
+        """Return the timesteps of the images that a sample has; None if it is one image."""
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -26,7 +81,47 @@ class Samples(Protocol):
         """Return the names of samples [start, stop)."""
 
     def image(self, index: int) -> Tensor:
-        """Return sample `index`, float32 of `shape`; raise `BadImageError` if it is unusable."""
+        """Return sample `index`; raise `BadImageError` if it is unusable.
+
+        (C, H, W) float32 in [-1, 1], or (T, C, H, W) where there is a path.
+        """
+
+    def conditions(self, start: int, stop: int) -> Sequence[Condition] | None:
+        """Return what samples [start, stop) are of; None if of nothing in particular."""
 
     def identity(self) -> str:
         """Return a hash of everything that decides the samples and their order."""
+
+
+def read_batch(samples: Samples, rows: range) -> tuple[SampleBatch, dict[int, str]]:
+    """Read consecutive samples.
+
+    Returns
+    -------
+    batch, reasons
+        Those that are usable, and why each of the other rows is not.
+    """
+    tensors: list[Tensor] = []
+    reasons: dict[int, str] = {}
+    for row in rows:
+        try:
+            tensors.append(samples.image(row))
+        except BadImageError as error:
+            reasons[row] = error.reason
+    usable = [row - rows.start for row in rows if row not in reasons]
+    ids = samples.sample_ids(rows.start, rows.stop)
+    conditions = samples.conditions(rows.start, rows.stop)
+    batch = SampleBatch(
+        tuple(ids[place] for place in usable),
+        torch.stack(tensors) if tensors else torch.empty(0, *size_of(samples)),
+        None if conditions is None else tuple(conditions[place] for place in usable),
+        samples.path,
+    )
+    return batch, reasons
+
+
+def size_of(samples: Samples) -> tuple[int, ...]:
+    """Return the size of one sample: (C, H, W), or (T, C, H, W) where there is a path."""
+    shape = samples.shape
+    image = (shape.channels, shape.height, shape.width)
+    return image if samples.path is None else (len(samples.path), *image)

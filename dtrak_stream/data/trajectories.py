@@ -10,6 +10,7 @@ OUT/trajectory/00000.npz  the path of image OUT/00000.png (from 10,000 on in sub
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from dtrak_stream.data.numbered_files import numbered_path, remove_numbered_partials
 from dtrak_stream.data.options import ImageShape
-from dtrak_stream.data.samples import Samples
+from dtrak_stream.data.samples import Condition, Samples
 from dtrak_stream.errors import BadImageError, InputError
 from dtrak_stream.support.durable import durable_path
 from dtrak_stream.support.progress import progress
@@ -149,7 +150,7 @@ def number_of(sample_id: str) -> int:
 
 
 class TrajectorySamples:
-    """Each sample is the predictions of x_0 at some timesteps, stacked along the channels.
+    """Each sample is the predictions of x_0 at some timesteps of the path to an image.
 
     Parameters
     ----------
@@ -185,9 +186,13 @@ class TrajectorySamples:
 
     @property
     def shape(self) -> ImageShape:
-        """Return (timesteps * channels) x height x width."""
-        shape = self._images.shape
-        return ImageShape(len(self._timesteps) * shape.channels, shape.height, shape.width)
+        """Return the shape of a prediction, which is that of the image."""
+        return self._images.shape
+
+    @property
+    def path(self) -> tuple[int, ...]:
+        """Return the timesteps of the predictions that make a sample."""
+        return self._timesteps
 
     def __len__(self) -> int:
         return len(self._images)
@@ -200,8 +205,12 @@ class TrajectorySamples:
         """Return the names of images [start, stop)."""
         return self._images.sample_ids(start, stop)
 
+    def conditions(self, start: int, stop: int) -> Sequence[Condition] | None:
+        """Return what images [start, stop) are of."""
+        return self._images.conditions(start, stop)
+
     def image(self, index: int) -> Tensor:
-        """Return the predictions on the way to image `index`: (timesteps * C, H, W) float32.
+        """Return the predictions on the way to image `index`: (timesteps, C, H, W) float32.
 
         Raises
         ------
@@ -216,7 +225,7 @@ class TrajectorySamples:
         chosen = predicted[[int(place[0]) for place in places]]  # (timesteps, C, H, W)
         if not bool(chosen.isfinite().all()):
             raise BadImageError("its trajectory holds NaN or inf")
-        return chosen.flatten(0, 1).to(torch.float32)
+        return chosen.to(torch.float32)
 
     def identity(self) -> str:
         """Return a hash of the images and of all predictions; reads all paths once."""

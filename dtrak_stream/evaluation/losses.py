@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dtrak_stream.data import Images
-from dtrak_stream.errors import BadImageError, ConfigurationError, ModelError
+from dtrak_stream.data.samples import SampleBatch, read_batch
+from dtrak_stream.errors import ConfigurationError, ModelError
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
 from dtrak_stream.objective.timesteps import choose_timesteps
 from dtrak_stream.support.arithmetic import repeatable
-from dtrak_stream.support.device import moved, on_device
+from dtrak_stream.support.device import on_device
 
 Losses = NDArray[np.float64]
 
@@ -85,25 +85,30 @@ class LossMeter:
             If the model gives a loss that is not finite.
         """
         losses = np.full(len(images), np.nan)
-        for places, block in _decoded_blocks(images, self.options.loss_batch):
-            losses[places] = self.of_batch(block)
+        for first in range(0, len(images), self.options.loss_batch):
+            rows = range(first, min(first + self.options.loss_batch, len(images)))
+            samples, reasons = read_batch(images, rows)
+            if len(samples):
+                places = [row for row in rows if row not in reasons]
+                losses[places] = self.of_batch(samples)
         return losses
 
     @torch.inference_mode()
-    def of_batch(self, images: Tensor) -> Losses:
-        """Return the loss of each of `images` (B, C, H, W) in [-1, 1], (B,) float64.
+    def of_batch(self, samples: SampleBatch) -> Losses:
+        """Return the loss of each of B images, (B,) float64.
 
         L(x) = mean over t and draws of mean_D (output - target)^2: `simple`, the training loss.
         """
         schedule = self.denoiser.schedule
         timesteps = choose_timesteps(self.options.loss_timesteps, schedule.num_timesteps)
         pairs = [(t, draw) for t in timesteps for draw in range(self.options.loss_draws)]
-        together = max(1, self.options.loss_batch // len(images))
-        images = moved(images, self.denoiser.device)
-        total = torch.zeros(len(images), dtype=torch.float64, device=images.device)
-        with repeatable(images.device):
+        together = max(1, self.options.loss_batch // len(samples))
+        device = self.denoiser.device
+        samples = samples.to(device)
+        total = torch.zeros(len(samples), dtype=torch.float64, device=device)
+        with repeatable(device):
             for first in range(0, len(pairs), together):
-                total += self._sum_over(pairs[first : first + together], images)
+                total += self._sum_over(pairs[first : first + together], samples)
         losses = (total / len(pairs)).cpu().numpy()
         if not np.isfinite(losses).all():
             raise ModelError(
@@ -113,7 +118,8 @@ class LossMeter:
             )
         return np.asarray(losses, dtype=np.float64)
 
-    def _sum_over(self, pairs: list[tuple[int, int]], images: Tensor) -> Tensor:
+    def _sum_over(self, pairs: list[tuple[int, int]], samples: SampleBatch) -> Tensor:
+        images = samples.tensors
         shape = (images.shape[1], images.shape[2], images.shape[3])
         noise = ImageNoise(self.options.loss_seed).draw(
             shape, sample_id="", pairs=pairs, device=images.device
@@ -124,19 +130,6 @@ class LossMeter:
         schedule = self.denoiser.schedule
         noisy, target = schedule.noisy_and_target(images.repeat(count, 1, 1, 1), rows, times)
         simple = OutputFunction("simple", schedule)
-        losses = simple(self.denoiser.predict(noisy, times), target, times)
+        conditions = None if samples.conditions is None else samples.conditions * count
+        losses = simple(self.denoiser.predict(noisy, times, conditions), target, times)
         return losses.double().reshape(count, -1).sum(dim=0)  # (P * B,) -> (B,)
-
-
-def _decoded_blocks(images: Images, size: int) -> Iterator[tuple[list[int], Tensor]]:
-    """Yield the places and pixels (B, C, H, W) of the images that can be read, in blocks."""
-    for first in range(0, len(images), size):
-        places, block = [], []
-        for place in range(first, min(first + size, len(images))):
-            try:
-                block.append(torch.as_tensor(images.image(place)))
-            except BadImageError:
-                continue
-            places.append(place)
-        if block:
-            yield places, torch.stack(block)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dtrak_stream.data import ImageShape
-from dtrak_stream.data.samples import Samples
+from dtrak_stream.data.samples import SampleBatch, Samples
 from dtrak_stream.features.maker import EngineName, fingerprint, in_fitting_batches
 from dtrak_stream.gradients import (
     GradientEngine,
@@ -23,7 +22,6 @@ from dtrak_stream.gradients import (
 )
 from dtrak_stream.projectors import Projector
 from dtrak_stream.store import Fingerprint
-from dtrak_stream.support.device import moved
 from dtrak_stream.support.timing import StageTimer
 
 _SCALE_STEP = 16.0
@@ -113,24 +111,24 @@ class Featurizer:
         """Return how many numbers a sample becomes, under all output functions."""
         return self.projector.proj_dim
 
-    def features(self, images: Tensor, sample_ids: Sequence[str]) -> Tensor:
-        """Return the features of images (B, C, H, W) in [-1, 1]: (B, k) float32 on the CPU.
+    def features(self, samples: SampleBatch) -> Tensor:
+        """Return the features of B samples: (B, k) float32 on the CPU.
 
         Raises
         ------
         MemoryLimitError
             If the device has no room for one image at one timestep.
         """
-        return in_fitting_batches(self, self._batch, images, sample_ids)
+        return in_fitting_batches(self, self._batch, samples)
 
-    def residuals(self, images: Tensor, sample_ids: Sequence[str], /) -> Tensor | None:
-        """Return how wrong the model is about images (B, C, H, W), if gradients are of unit length.
+    def residuals(self, samples: SampleBatch, /) -> Tensor | None:
+        """Return how wrong the model is about B samples, if gradients are of unit length.
 
         (B,) float32 on the CPU.
         """
         if not self.task.unit_gradients:
             return None
-        return in_fitting_batches(self, self._residuals, images, sample_ids)
+        return in_fitting_batches(self, self._residuals, samples)
 
     def fingerprints(
         self, samples: Samples, dtype: str, rows_per_shard: int
@@ -144,26 +142,26 @@ class Featurizer:
         """Leave the network as it was found."""
         self.engine.close()
 
-    def _residuals(self, images: Tensor, sample_ids: Sequence[str]) -> Tensor:
-        return residuals(self.task, images, sample_ids, self.engine.pairs_per_pass)
+    def _residuals(self, samples: SampleBatch) -> Tensor:
+        return residuals(self.task, samples, self.engine.pairs_per_pass)
 
-    def _batch(self, images: Tensor, sample_ids: Sequence[str]) -> Tensor:
+    def _batch(self, samples: SampleBatch) -> Tensor:
         """Compute one batch; rows that overflow in half precision again with a smaller scale."""
         scale = self.task.scale
         first_scale = scale.value
         try:
-            features = self._projected(images, sample_ids)
+            features = self._projected(samples)
             while scale.value > 1 and not bool(features.isfinite().all()):
                 scale.value = max(1.0, scale.value / _SCALE_STEP)
                 bad = ~features.isfinite().all(dim=1)
-                features[bad] = self._projected(images, sample_ids)[bad]
+                features[bad] = self._projected(samples)[bad]
             return features
         finally:
             scale.value = first_scale
 
-    def _projected(self, images: Tensor, sample_ids: Sequence[str]) -> Tensor:
+    def _projected(self, samples: SampleBatch) -> Tensor:
         timer = self.task.timer
-        out = torch.zeros(len(images), self.projector.proj_dim, device=self.device)
+        out = torch.zeros(len(samples), self.projector.proj_dim, device=self.device)
 
         def receive(piece: GradientSlice) -> None:
             rows = slice(piece.first_row, piece.first_row + len(piece.block))
@@ -171,8 +169,8 @@ class Featurizer:
                 self.projector.add(piece.block, piece.offset, out[rows])
 
         with timer.stage("copy"):
-            images = moved(images, self.device)
-        self.engine.stream(images, sample_ids, receive)
+            samples = samples.to(self.device)
+        self.engine.stream(samples, receive)
         with timer.stage("copy"):
             return out.cpu()
 

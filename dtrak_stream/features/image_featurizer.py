@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dtrak_stream.data import ImageShape
-from dtrak_stream.data.samples import Samples
+from dtrak_stream.data.samples import SampleBatch, Samples
 from dtrak_stream.features.encoder import ImageEncoder
 from dtrak_stream.features.maker import EngineName, fingerprint, in_fitting_batches
 from dtrak_stream.projectors import Projector
@@ -89,8 +88,8 @@ class ImageFeaturizer:
         """Return k, the length of a feature."""
         return self.projector.proj_dim
 
-    def features(self, images: Tensor, sample_ids: Sequence[str]) -> Tensor:
-        """Return the features of images (B, C, H, W) in [-1, 1]: (B, k) float32 on the CPU.
+    def features(self, samples: SampleBatch) -> Tensor:
+        """Return the features of B images: (B, k) float32 on the CPU.
 
         Raises
         ------
@@ -98,9 +97,9 @@ class ImageFeaturizer:
             If the device has no room for one image.
         """
         with repeatable(self.device):
-            return in_fitting_batches(self, self._batch, images, sample_ids)
+            return in_fitting_batches(self, self._batch, samples)
 
-    def residuals(self, _images: Tensor, _sample_ids: Sequence[str], /) -> None:
+    def residuals(self, _samples: SampleBatch, /) -> None:
         """Return None: there is no model that could be wrong."""
 
     def fingerprints(
@@ -129,11 +128,11 @@ class ImageFeaturizer:
     def close(self) -> None:
         """Do nothing: there is nothing to leave as it was."""
 
-    def _batch(self, images: Tensor, _: Sequence[str]) -> Tensor:
+    def _batch(self, samples: SampleBatch) -> Tensor:
         with self.timer.stage("forward"):
-            encoded = moved(self.encoder.encode(images), self.device)  # (B, C, H, W) -> (B, length)
+            encoded = moved(self.encoder.encode(samples.tensors), self.device)
         with self.timer.stage("projection"):
-            out = torch.zeros(len(images), self.projector.proj_dim, device=self.device)
+            out = torch.zeros(len(samples), self.projector.proj_dim, device=self.device)
             self.projector.add(encoded, 0, out)  # (B, length) -> (B, k)
         with self.timer.stage("copy"):
             return out.cpu()

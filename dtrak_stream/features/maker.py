@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Literal, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
 from dtrak_stream.data import ImageShape
-from dtrak_stream.data.samples import Samples
+from dtrak_stream.data.samples import SampleBatch, Samples
 from dtrak_stream.errors import MemoryLimitError
 from dtrak_stream.store import Fingerprint
 from dtrak_stream.support.memory import is_out_of_memory
@@ -85,8 +85,8 @@ class FeatureMaker(Protocol):
     def width(self) -> int:
         """Return how many numbers a sample becomes: k, times the number of stores."""
 
-    def features(self, images: Tensor, sample_ids: Sequence[str]) -> Tensor:
-        """Return the features of samples (B, C, H, W): (B, width) float32 on the CPU.
+    def features(self, samples: SampleBatch) -> Tensor:
+        """Return the features of B samples: (B, width) float32 on the CPU.
 
         Raises
         ------
@@ -94,7 +94,7 @@ class FeatureMaker(Protocol):
             If the device has no room for one sample.
         """
 
-    def residuals(self, images: Tensor, sample_ids: Sequence[str], /) -> Tensor | None:
+    def residuals(self, samples: SampleBatch, /) -> Tensor | None:
         """Return the residuals of samples whose features were just computed.
 
         (B,) float32 on the CPU; None for features that have none.
@@ -150,20 +150,19 @@ class Shrinkable(Protocol):
 
 def in_fitting_batches(
     maker: Shrinkable,
-    compute: Callable[[Tensor, Sequence[str]], Tensor],
-    images: Tensor,
-    sample_ids: Sequence[str],
+    compute: Callable[[SampleBatch], Tensor],
+    samples: SampleBatch,
 ) -> Tensor:
-    """Compute the rows of `images` (B, ...) in batches that the device has room for.
+    """Compute the rows of samples in batches that the device has room for.
 
     Parameters
     ----------
     maker
         Its batch size is looked up before every batch. It shrinks whenever one runs out of memory.
     compute
-        Returns (rows, width) for some of the images and ids.
-    images, sample_ids
-        The samples.
+        Returns (rows, width) for some of the samples.
+    samples
+        All of them.
 
     Raises
     ------
@@ -172,15 +171,15 @@ def in_fitting_batches(
     """
     done: list[Tensor] = []
     first = 0
-    while first < len(images):
-        rows = slice(first, first + maker.batch_size)
+    while first < len(samples):
+        batch = samples[first : first + maker.batch_size]
         try:
-            done.append(compute(images[rows], sample_ids[rows]))
-            first = rows.stop
+            done.append(compute(batch))
+            first += len(batch)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            _shrink(maker, len(images[rows]), error)
+            _shrink(maker, len(batch), error)
     return torch.cat(done)
 
 

@@ -6,10 +6,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-import torch
-
-from dtrak_stream.data.samples import Samples
-from dtrak_stream.errors import BadImageError, ConfigurationError
+from dtrak_stream.data.samples import Samples, read_batch
+from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.maker import EngineName, FeatureMaker
 from dtrak_stream.featurizing.execution import Execution, ExecutionOptions
 from dtrak_stream.gradients.timestep_batched import PAIRS_PER_PASS
@@ -145,28 +143,19 @@ class _Calibration:
         """Time one batch after a single image; None if it does not fit."""
         maker = self._maker
         count = execution.batch_size if execution.engine == "hooked" else _ALONE
-        batch, ids = self._first_images(count)
-        if not ids:
+        # a bad image is quarantined when its turn comes
+        batch, _ = read_batch(self._images, range(min(count, len(self._images))))
+        if not len(batch):
             return _Trial(execution, 1.0, 0)
         execution.apply(maker)
-        maker.features(batch[:1], ids[:1])
+        maker.features(batch[:1])
         before, start = peak_memory_on(maker.device), time.perf_counter()
-        maker.features(batch, ids)
+        maker.features(batch)
         seconds = time.perf_counter() - start
         if maker.batch_size < execution.batch_size:  # it ran out of memory
             return None
         grown = peak_memory_on(maker.device) - before
-        return _Trial(execution, len(ids) / seconds, grown)
-
-    def _first_images(self, count: int) -> tuple[torch.Tensor, list[str]]:
-        tensors, ids = [], []
-        for index in range(min(count, len(self._images))):
-            try:
-                tensors.append(self._images.image(index))
-                ids.append(self._images.sample_id(index))
-            except BadImageError:  # it is quarantined when its turn comes
-                continue
-        return (torch.stack(tensors) if tensors else torch.empty(0)), ids
+        return _Trial(execution, len(batch) / seconds, grown)
 
 
 def _why(trials: list[_Trial]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dtrak_stream.data.decode_ahead import DecodedBatch, decode_ahead
-from dtrak_stream.data.samples import Samples
+from dtrak_stream.data.samples import Samples, size_of
 from dtrak_stream.errors import InterruptedRunError
 from dtrak_stream.features.maker import FeatureMaker
 from dtrak_stream.featurizing.execution import Execution
@@ -106,9 +107,8 @@ class ShardRun:
 
     @cached_property
     def _batch_size(self) -> int:
-        shape = self.samples.shape
-        image_bytes = 4 * shape.channels * shape.height * shape.width
-        return max(1, min(self.execution.batch_size, _BATCH_BYTES // image_bytes))
+        sample_bytes = 4 * math.prod(size_of(self.samples))
+        return max(1, min(self.execution.batch_size, _BATCH_BYTES // sample_bytes))
 
     @property
     def _has_residuals(self) -> bool:
@@ -130,11 +130,11 @@ class ShardRun:
 
     def _fill(self, rows: ComputedRows, batch: DecodedBatch) -> None:
         first = self.stores.shard_rows(rows.shard).start
-        if batch.images is not None:
+        if len(batch.samples):
             places = [row - first for row in batch.places]
-            features = self.maker.features(batch.images, batch.sample_ids).numpy()
+            features = self.maker.features(batch.samples).numpy()
             rows.features[places] = features  # (places, width)
-            residual = self.maker.residuals(batch.images, batch.sample_ids)
+            residual = self.maker.residuals(batch.samples)
             if rows.residual is not None and residual is not None:
                 rows.residual[places] = residual.numpy()  # (places,)
         rows.reasons.update({row - first: why for row, why in batch.reasons.items()})

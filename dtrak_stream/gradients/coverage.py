@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from dtrak_stream.data.samples import SampleBatch
 from dtrak_stream.gradients.hooked import HookedEngine
 from dtrak_stream.gradients.layer_rules import rule_for
 from dtrak_stream.gradients.stream import GradientEngine, GradientSlice
@@ -87,16 +88,17 @@ def _gradients(engine: GradientEngine, task: GradientTask) -> Tensor:
         rows = slice(part.first_row, part.first_row + len(part.block))
         out[rows, part.offset : part.offset + part.block.shape[1]] += part.block
 
-    engine.stream(_made_up_images(task), [f"made up {i}" for i in range(_SAMPLES)], receive)
+    engine.stream(_made_up_samples(task), receive)
     return out
 
 
-def _made_up_images(task: GradientTask) -> Tensor:
+def _made_up_samples(task: GradientTask) -> SampleBatch:
     shape = task.denoiser.image_shape
     size = (_SAMPLES, shape.channels, shape.height, shape.width)
     counters = torch.arange(_SAMPLES * shape.channels * shape.height * shape.width)
     words = random_words(StreamKey("gradients/coverage", 0), (counters, 0, 0, 0))[:, 0]
-    return (words.float() / 2**31 - 1).clamp(-1, 1).reshape(size).to(task.denoiser.device)
+    images = (words.float() / 2**31 - 1).clamp(-1, 1).reshape(size).to(task.denoiser.device)
+    return SampleBatch(tuple(f"made up {i}" for i in range(_SAMPLES)), images)
 
 
 def _agree(name: str, fast: Tensor, exact: Tensor, task: GradientTask) -> bool:

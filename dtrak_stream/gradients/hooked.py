@@ -8,7 +8,7 @@ function takes a backward pass over the same forward pass.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
@@ -16,6 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from dtrak_stream.data.samples import SampleBatch
 from dtrak_stream.gradients.layer_rules import Part, Rule, rule_for
 from dtrak_stream.gradients.stream import GradientSlice, Receiver
 from dtrak_stream.gradients.taps import Handler, Taps
@@ -67,31 +68,24 @@ class HookedEngine:
         pairs = min(self.pairs_per_pass, PAIRS_PER_PASS)
         return TimestepBatchedEngine(self.task, names, pairs_per_pass=pairs)
 
-    def stream(self, images: Tensor, sample_ids: Sequence[str], receive: Receiver) -> None:
+    def stream(self, samples: SampleBatch, receive: Receiver) -> None:
         """Hand on each layer's block during the backward pass; see `GradientEngine.stream`."""
-        samples = max(1, self.pairs_per_pass // len(self.task.pairs))
+        together = max(1, self.pairs_per_pass // len(self.task.pairs))
         unscaled = self.task.unscaled(receive)
         with self.task.arithmetic():
-            for first in range(0, len(images), samples):
-                rows = slice(first, first + samples)
-                for some in self.task.passes(self.pairs_per_pass):
-                    self._one_pass(images[rows], sample_ids[rows], some, first, unscaled)
+            for first in range(0, len(samples), together):
+                some = samples[first : first + together]
+                for pairs in self.task.passes(self.pairs_per_pass):
+                    self._one_pass(some, pairs, first, unscaled)
         if self.others is not None:
-            self.others.stream(images, sample_ids, receive)
+            self.others.stream(samples, receive)
 
-    def _one_pass(
-        self,
-        images: Tensor,
-        sample_ids: Sequence[str],
-        pairs: Pairs,
-        first: int,
-        receive: Receiver,
-    ) -> None:
-        batch = self.task.noised(images, sample_ids, pairs)
+    def _one_pass(self, samples: SampleBatch, pairs: Pairs, first: int, receive: Receiver) -> None:
+        batch = self.task.noised(samples, pairs)
         # (J, samples * pairs)
         values = self._taps.forward(lambda: self.task.values(self.task.output(batch), batch))
         for function, value in enumerate(values):
-            handle = self._handler(len(images), first, function, receive)
+            handle = self._handler(len(samples), first, function, receive)
             with self.task.timer.stage("backward"):
                 if self.task.unit_gradients:
                     lengths = self._lengths(value)

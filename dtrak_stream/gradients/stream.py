@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from torch import Tensor
+
+from dtrak_stream.data.samples import SampleBatch
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,7 @@ class GradientSlice:
     Attributes
     ----------
     first_row
-        Row of the first sample of the block among the images that were given.
+        Row of the first sample of the block among the samples that were given.
     offset
         Position of the first parameter of the block in the flat parameter vector.
     block
@@ -54,7 +56,7 @@ class GradientEngine(Protocol):
     def close(self) -> None:
         """Leave the network as it was found."""
 
-    def stream(self, images: Tensor, sample_ids: Sequence[str], receive: Receiver) -> None:
+    def stream(self, samples: SampleBatch, receive: Receiver) -> None:
         """Hand on slices whose sum is the gradient of every sample; what never comes is zero.
 
         Slices come while the backward pass runs, so that no more than a part of the gradient
@@ -62,10 +64,8 @@ class GradientEngine(Protocol):
 
         Parameters
         ----------
-        images
-            (B, C, H, W) float32 in [-1, 1].
-        sample_ids
-            B ids, for noise that is keyed by sample.
+        samples
+            B samples: images, or sampling paths where the task is along one.
         receive
             Takes each slice.
         """

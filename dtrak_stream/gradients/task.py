@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from dtrak_stream.data import ImageShape
+from dtrak_stream.data.samples import Condition, SampleBatch
 from dtrak_stream.gradients.stream import GradientSlice, Receiver
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
 from dtrak_stream.support.arithmetic import repeatable
-from dtrak_stream.support.device import moved, on_device
+from dtrak_stream.support.device import on_device
 from dtrak_stream.support.timing import StageTimer
 
 Pairs = tuple[tuple[int, int], ...]
@@ -35,14 +36,14 @@ class NoisedBatch:
         (samples * pairs, C, H, W): x_t, and what the denoiser should answer.
     timesteps
         (samples * pairs,) int64.
-    samples
-        Number of samples.
+    conditions
+        What each row is of; None for nothing.
     """
 
     noisy: Tensor
     target: Tensor
     timesteps: Tensor
-    samples: int
+    conditions: tuple[Condition, ...] | None
 
 
 @dataclass
@@ -150,25 +151,25 @@ class GradientTask:
         for start in range(0, len(pairs), pairs_per_pass):
             yield pairs[start : start + pairs_per_pass]
 
-    def noised(self, images: Tensor, sample_ids: Sequence[str], pairs: Pairs) -> NoisedBatch:
-        """Mix images (B, C, H, W) with their noise at every pair."""
+    def noised(self, samples: SampleBatch, pairs: Pairs) -> NoisedBatch:
+        """Mix B samples with their noise at every pair."""
         reference = next(iter(self.parameters.values()))
         device, dtype = reference.device, reference.dtype
         with self.timer.stage("noise"):
-            timesteps = on_device([t for t, _ in pairs], device).repeat(len(images))
-            repeated = self.at_pairs(moved(images, device).to(dtype), pairs)
-            noise = self._noise(repeated, sample_ids, pairs).to(dtype)  # (B * pairs, C, H, W)
-            noisy, target = self.denoiser.schedule.noisy_and_target(repeated, noise, timesteps)
-        return NoisedBatch(noisy, target, timesteps, len(images))
+            timesteps = on_device([t for t, _ in pairs], device).repeat(len(samples))
+            images = self.at_pairs(samples.to(device), pairs).to(dtype)
+            noise = self._noise(images, samples.ids, pairs).to(dtype)  # (B * pairs, C, H, W)
+            noisy, target = self.denoiser.schedule.noisy_and_target(images, noise, timesteps)
+        return NoisedBatch(noisy, target, timesteps, _repeated(samples.conditions, len(pairs)))
 
-    def at_pairs(self, images: Tensor, pairs: Pairs) -> Tensor:
+    def at_pairs(self, samples: SampleBatch, pairs: Pairs) -> Tensor:
         """Return the image that is noised for each sample and pair: (B * pairs, C, H, W)."""
-        return images.repeat_interleave(len(pairs), dim=0)
+        return samples.tensors.repeat_interleave(len(pairs), dim=0)
 
     def output(self, batch: NoisedBatch) -> Tensor:
         """Return what the network answers, (samples * pairs, C, H, W), with its graph."""
         with self.timer.stage("forward"), self._precision():
-            output = self.denoiser.predict(batch.noisy, batch.timesteps)
+            output = self.denoiser.predict(batch.noisy, batch.timesteps, batch.conditions)
         return output.to(batch.target.dtype)
 
     def values(self, output: Tensor, batch: NoisedBatch) -> Tensor:
@@ -226,9 +227,7 @@ class GradientTask:
 
 @dataclass(frozen=True)
 class TrajectoryTask(GradientTask):
-    """A task whose samples have an image of their own for every timestep.
-
-    They come as (B, timesteps * C, H, W), in the order of the task's timesteps.
+    """A task whose samples are sampling paths: an image of their own for every timestep.
 
     Attributes
     ----------
@@ -244,13 +243,21 @@ class TrajectoryTask(GradientTask):
         draws = 1 if self.summed_draws else self.noise_draws
         return self.scale.value / (len(self.timesteps) * draws)
 
-    def at_pairs(self, images: Tensor, pairs: Pairs) -> Tensor:
+    def at_pairs(self, samples: SampleBatch, pairs: Pairs) -> Tensor:
         """Return the image of each sample at the timestep of each pair: (B * pairs, C, H, W)."""
-        apart = images.reshape(len(images), len(self.timesteps), -1, *images.shape[2:])
-        places = on_device([self.timesteps.index(timestep) for timestep, _ in pairs], images.device)
-        return apart.index_select(1, places).flatten(
-            0, 1
-        )  # (B, pairs, C, H, W) -> (B * pairs, C, H, W)
+        if samples.path is None:
+            raise ValueError("these samples are no sampling paths")
+        places = [samples.path.index(timestep) for timestep, _ in pairs]
+        # (B, T, C, H, W) -> (B, pairs, C, H, W) -> (B * pairs, C, H, W)
+        chosen = samples.tensors.index_select(1, on_device(places, samples.tensors.device))
+        return chosen.flatten(0, 1)
+
+
+def _repeated(conditions: tuple[Condition, ...] | None, times: int) -> tuple[Condition, ...] | None:
+    """Return the condition of each row, for so many rows a sample."""
+    if conditions is None:
+        return None
+    return tuple(condition for condition in conditions for _ in range(times))
 
 
 def inverse_length(length: Tensor, share: float) -> Tensor:

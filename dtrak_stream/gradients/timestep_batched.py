@@ -15,6 +15,7 @@ from typing import ClassVar, TypeAlias, cast
 import torch
 from torch import Tensor, nn
 
+from dtrak_stream.data.samples import SampleBatch
 from dtrak_stream.gradients.stream import GradientSlice, Receiver
 from dtrak_stream.gradients.task import GradientTask, Pairs, inverse_length
 from dtrak_stream.model.parameters import needs_input_gradient
@@ -92,19 +93,18 @@ class TimestepBatchedEngine:
             column = stop
         return runs
 
-    def stream(self, images: Tensor, sample_ids: Sequence[str], receive: Receiver) -> None:
+    def stream(self, samples: SampleBatch, receive: Receiver) -> None:
         """Hand on all gradients of a group of samples at a time; see `GradientEngine.stream`."""
         receive = self.task.unscaled(receive)
         functions = len(self.task.output_functions)
         width = sum(parameter.numel() for parameter in self._parameters.values())
-        rows = max(1, min(self.gather_bytes // (4 * functions * width), len(images)))
+        rows = max(1, min(self.gather_bytes // (4 * functions * width), len(samples)))
         gathered = torch.empty(rows, functions, width, device=self.task.denoiser.device)
         with self.task.arithmetic():
-            for first in range(0, len(images), rows):
-                group = range(first, min(first + rows, len(images)))
-                for row, index in enumerate(group):
-                    image = images[index : index + 1]
-                    self._gradients_into(gathered[row], image, sample_ids[index])
+            for first in range(0, len(samples), rows):
+                group = samples[first : first + rows]
+                for row in range(len(group)):
+                    self._gradients_into(gathered[row], group[row : row + 1])
                 self._hand_on(gathered[: len(group)], first, receive)
 
     def _hand_on(self, gathered: Tensor, first: int, receive: Receiver) -> None:
@@ -114,20 +114,20 @@ class TimestepBatchedEngine:
             for offset, columns in self._runs:
                 receive(GradientSlice(first, start + offset, gathered[:, function, columns]))
 
-    def _gradients_into(self, out: Tensor, image: Tensor, sample_id: str) -> None:
+    def _gradients_into(self, out: Tensor, sample: SampleBatch) -> None:
         """Write the gradients of one sample into `out` (J, p)."""
         parameters = list(self._parameters.values())
         unit = self._task.unit_gradients
         for number, pairs in enumerate(self._task.passes(1 if unit else self.pairs_per_pass)):
-            for place, gradients in zip(out, self._of_pairs(image, sample_id, pairs), strict=True):
+            for place, gradients in zip(out, self._of_pairs(sample, pairs), strict=True):
                 if unit:
                     gradients = _of_length(self._task.share, gradients)
                 _write_flat(place, gradients, parameters, add=number > 0)
 
-    def _of_pairs(self, image: Tensor, sample_id: str, pairs: Pairs) -> Iterator[Gradients]:
+    def _of_pairs(self, sample: SampleBatch, pairs: Pairs) -> Iterator[Gradients]:
         """Yield the gradients of each function's sum over some pairs, one of each parameter."""
         parameters = list(self._parameters.values())
-        batch = self._task.noised(image, [sample_id], pairs)
+        batch = self._task.noised(sample, pairs)
         batch.noisy.requires_grad_(self._needs_input_gradient)
         inputs = [*parameters, batch.noisy] if batch.noisy.requires_grad else parameters
         values = self._task.values(self._task.output(batch), batch)  # (J, pairs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from dtrak_stream.data import ImageShape
+from dtrak_stream.data.samples import Condition
 from dtrak_stream.model.schedule import NoiseSchedule
 
-Predict: TypeAlias = Callable[[nn.Module, Tensor, Tensor], Tensor]
-"""(network, x_t (B, C, H, W), timesteps (B,)) -> what the network answers, (B, C, H, W)."""
+Predict: TypeAlias = Callable[[nn.Module, Tensor, Tensor, Sequence[Condition] | None], Tensor]
+"""(network, x_t (B, C, H, W), timesteps (B,), B conditions) -> its answer, (B, C, H, W)."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,14 @@ class Denoiser:
         """Return the device that holds the parameters."""
         return next(self.network.parameters()).device
 
-    def predict(self, noisy: Tensor, timesteps: Tensor) -> Tensor:
-        """Return the network's output (B, C, H, W) for x_t (B, C, H, W) and t (B,)."""
-        return self.predict_by(self.network, noisy, timesteps)
+    def predict(
+        self, noisy: Tensor, timesteps: Tensor, conditions: Sequence[Condition] | None = None
+    ) -> Tensor:
+        """Return the network's output (B, C, H, W) for x_t (B, C, H, W), t (B,) and B conditions.
+
+        Raises
+        ------
+        ConfigurationError
+            If there are conditions, and the network takes none.
+        """
+        return self.predict_by(self.network, noisy, timesteps, conditions)

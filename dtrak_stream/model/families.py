@@ -9,7 +9,7 @@ family          samples                      conditioned on    schedule
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from dtrak_stream.data import ImageShape
-from dtrak_stream.errors import ModelError
+from dtrak_stream.data.samples import Condition
+from dtrak_stream.errors import ConfigurationError, ModelError
 from dtrak_stream.model.denoiser import Predict
 from dtrak_stream.model.schedule import DDPMSchedule, NoiseSchedule
 
@@ -106,8 +107,16 @@ def _unet_condition(network: nn.Module) -> ConditionKind:
     return "nothing" if cast(Any, network).class_embedding is None else "class label"
 
 
-def predict_by_unet(network: nn.Module, noisy: Tensor, timesteps: Tensor) -> Tensor:
+def predict_by_unet(
+    network: nn.Module, noisy: Tensor, timesteps: Tensor, conditions: Sequence[Condition] | None
+) -> Tensor:
     """Ask an unconditional network as diffusers calls them."""
+    if conditions is not None:
+        raise ConfigurationError(
+            f"the samples are of something ({conditions[0]!r}), and the model takes no condition",
+            where=type(network).__name__,
+            remedy="give samples without conditions",
+        )
     return cast(Tensor, network(noisy, timesteps, return_dict=False)[0])
 
 

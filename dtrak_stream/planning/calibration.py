@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 
 from dtrak_stream.data import ImageShape
+from dtrak_stream.data.samples import read_batch
 from dtrak_stream.features.maker import FeatureMaker
 from dtrak_stream.featurizing.calibration import choose_execution
 from dtrak_stream.featurizing.execution import ExecutionOptions
@@ -59,6 +61,7 @@ class RandomImages:
 
     count: int
     shape: ImageShape
+    path: ClassVar[None] = None
 
     def __len__(self) -> int:
         return self.count
@@ -74,6 +77,9 @@ class RandomImages:
     def identity(self) -> str:
         """Return a name instead of a hash: these stand for images that nobody has read."""
         return "planned"
+
+    def conditions(self, _start: int, _stop: int, /) -> None:
+        """Return None: these are images of nothing."""
 
     def image(self, index: int) -> torch.Tensor:
         """Return an image (channels, height, width) of independent numbers in [-1, 1)."""
@@ -107,12 +113,11 @@ def measure_featurizing(
     execution = choose_execution(maker, source, options)
     execution.apply(maker)
     count = min(images, execution.batch_size)
-    batch = torch.stack([source.image(index) for index in range(count)])
-    ids = [source.sample_id(index) for index in range(count)]
-    maker.features(batch[:1], ids[:1])
+    batch, _ = read_batch(source, range(count))
+    maker.features(batch[:1])
     start = time.perf_counter()
-    maker.features(batch, ids)
-    maker.residuals(batch, ids)
+    maker.features(batch)
+    maker.residuals(batch)
     seconds = time.perf_counter() - start
     maker.close()
     engine = "" if execution.engine == "none" else f"engine {execution.engine}, "

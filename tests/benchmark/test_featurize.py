@@ -45,7 +45,7 @@ def test_vmap_and_the_engines_compute_the_same_gradients(subject):
         rows = slice(piece.first_row, piece.first_row + len(piece.block))
         expected[rows, piece.offset : piece.offset + piece.block.shape[1]] += piece.block
 
-    TimestepBatchedEngine(subject.task).stream(subject.images, subject.sample_ids, receive)
+    TimestepBatchedEngine(subject.task).stream(subject.samples, receive)
     for size in (2, 16):
         torch.testing.assert_close(
             vmap_gradients(subject, size),
@@ -62,14 +62,14 @@ def test_every_way_goes_through_all_pairs(subject, name, monkeypatch):
     seen: list[tuple[str, tuple[int, int]]] = []
     noised = type(subject.task).noised
 
-    def counted(task, images, sample_ids, pairs):
-        seen.extend((sample_id, pair) for sample_id in sample_ids for pair in pairs)
-        return noised(task, images, sample_ids, pairs)
+    def counted(task, samples, pairs):
+        seen.extend((sample_id, pair) for sample_id in samples.ids for pair in pairs)
+        return noised(task, samples, pairs)
 
     monkeypatch.setattr(type(subject.task), "noised", counted)
     way.run(way.sizes[0])
     assert sorted(seen) == sorted(
-        (sample_id, pair) for sample_id in subject.sample_ids for pair in subject.task.pairs
+        (sample_id, pair) for sample_id in subject.samples.ids for pair in subject.task.pairs
     )
 
 
@@ -78,7 +78,7 @@ def test_the_large_models_are_of_the_sizes_that_are_claimed():
     for name, size in sizes.items():
         subject = make_subject(name, timesteps=1, pairs=1, device=CPU)
         assert subject.task.num_parameters == pytest.approx(size, rel=0.02)
-        assert subject.images.shape == (1, 3, 32, 32)
+        assert subject.samples.tensors.shape == (1, 3, 32, 32)
 
 
 def test_a_run_tells_every_way_next_to_the_training_step(numbers):

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from dtrak_stream.data import open_images
+from dtrak_stream.data.samples import SampleBatch
 from dtrak_stream.errors import ConfigurationError, ModelError
 from dtrak_stream.evaluation.losses import LossMeter, LossOptions
 from dtrak_stream.model.loading import load_denoiser
@@ -55,7 +56,9 @@ def test_loss_that_is_not_finite_is_refused(full_model):
     with torch.no_grad():
         next(denoiser.network.parameters()).fill_(float("nan"))
     with pytest.raises(ModelError, match="not finite"):
-        LossMeter(denoiser, LossOptions(loss_timesteps="2")).of_batch(torch.zeros(1, 1, 8, 8))
+        LossMeter(denoiser, LossOptions(loss_timesteps="2")).of_batch(
+            SampleBatch(("a",), torch.zeros(1, 1, 8, 8))
+        )
 
 
 def test_options_out_of_range_are_refused():

@@ -193,13 +193,13 @@ def test_half_a_run_goes_on_to_the_same_bytes(model_folder, made, tmp_path, monk
     whole = path_job(model_folder, made, tmp_path / "whole")
     featurize(whole)
     config = dataclasses.replace(whole, store=tmp_path / "s")
-    features, calls = Featurizer.features, list[list[str]]()
+    features, calls = Featurizer.features, list[tuple[str, ...]]()
 
-    def once(self, batch, ids):
+    def once(self, batch):
         if len(calls) == 2:
             raise KeyboardInterrupt
-        calls.append(ids)
-        return features(self, batch, ids)
+        calls.append(batch.ids)
+        return features(self, batch)
 
     with monkeypatch.context() as patch:
         patch.setattr(Featurizer, "features", once)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from dtrak_stream.data import open_images
+from dtrak_stream.data.samples import SampleBatch, read_batch
 from dtrak_stream.errors import ConfigurationError, InterruptedRunError, MemoryLimitError
 from dtrak_stream.features.gradient_features import make_featurizer
 from dtrak_stream.features.gradient_featurizer import Featurizer
@@ -24,9 +25,9 @@ def record_ids(monkeypatch):
     seen: list[str] = []
     features = Featurizer.features
 
-    def recording(self, batch, ids):
-        seen.extend(ids)
-        return features(self, batch, ids)
+    def recording(self, batch):
+        seen.extend(batch.ids)
+        return features(self, batch)
 
     monkeypatch.setattr(Featurizer, "features", recording)
     return seen
@@ -99,10 +100,10 @@ def out_of_memory_above(limit, engine):
     task = engine.task
     noised = type(task).noised
 
-    def small_only(self, images, sample_ids, pairs):
-        if len(images) * len(pairs) > limit:
+    def small_only(self, samples, pairs):
+        if len(samples) * len(pairs) > limit:
             raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`")
-        return noised(self, images, sample_ids, pairs)
+        return noised(self, samples, pairs)
 
     return small_only
 
@@ -112,16 +113,15 @@ def test_out_of_memory_halves_the_batch_and_goes_on(model_folder, images, monkey
     featurizer, execution = choose(model_folder, images, ExecutionOptions("hooked", 16))
     execution.apply(featurizer)
     source = open_images(images, featurizer.image_shape, visible=False)
-    batch = torch.stack([source.image(i) for i in range(16)])
-    ids = source.sample_ids(0, 16)
-    expected = featurizer.features(batch, ids)
+    batch, _ = read_batch(source, range(16))
+    expected = featurizer.features(batch)
     monkeypatch.setattr(
         "dtrak_stream.gradients.task.GradientTask.noised",
         out_of_memory_above(limit, featurizer.engine),
     )
-    torch.testing.assert_close(featurizer.features(batch, ids), expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(featurizer.features(batch), expected, rtol=1e-4, atol=1e-6)
     assert featurizer.batch_size <= max(1, limit // 2)
-    torch.testing.assert_close(featurizer.features(batch, ids), expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(featurizer.features(batch), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_residuals_that_do_not_fit_are_computed_in_smaller_batches(
@@ -130,13 +130,13 @@ def test_residuals_that_do_not_fit_are_computed_in_smaller_batches(
     options = dataclasses.replace(OPTIONS, timestep_weights="unit-gradient")
     featurizer = make_featurizer(model_folder, options)
     source = open_images(images, featurizer.image_shape, visible=False)
-    batch, ids = torch.stack([source.image(i) for i in range(16)]), source.sample_ids(0, 16)
-    expected = featurizer.residuals(batch, ids)
+    batch, _ = read_batch(source, range(16))
+    expected = featurizer.residuals(batch)
     monkeypatch.setattr(
         "dtrak_stream.gradients.task.GradientTask.noised",
         out_of_memory_above(3, featurizer.engine),
     )
-    torch.testing.assert_close(featurizer.residuals(batch, ids), expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(featurizer.residuals(batch), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_no_room_for_one_image_is_refused(model_folder, images, monkeypatch):
@@ -147,14 +147,14 @@ def test_no_room_for_one_image_is_refused(model_folder, images, monkeypatch):
         out_of_memory_above(0, featurizer.engine),
     )
     with pytest.raises(MemoryLimitError, match="one image at one timestep"):
-        featurizer.features(torch.zeros(4, 1, 8, 8), ["a", "b", "c", "d"])
+        featurizer.features(SampleBatch(tuple("abcd"), torch.zeros(4, 1, 8, 8)))
 
 
 def test_other_errors_are_not_taken_for_lack_of_memory(model_folder, images):
     featurizer, execution = choose(model_folder, images, ExecutionOptions("hooked", 4))
     execution.apply(featurizer)
     with pytest.raises(RuntimeError, match="channels"):
-        featurizer.features(torch.zeros(4, 3, 8, 8), ["a", "b", "c", "d"])
+        featurizer.features(SampleBatch(tuple("abcd"), torch.zeros(4, 3, 8, 8)))
 
 
 @pytest.mark.parametrize("after", [0, 1, 4, 5, 9])
@@ -163,14 +163,14 @@ def test_ctrl_c_loses_no_computed_row(model_folder, images, tmp_path, monkeypatc
     whole = config_of(images, model_folder, tmp_path / "whole", execution=execution)
     featurize(whole)
     config = dataclasses.replace(whole, store=tmp_path / "interrupted")
-    computed: list[list[str]] = []
+    computed: list[tuple[str, ...]] = []
     features = Featurizer.features
 
-    def interrupting(self, batch, ids):
+    def interrupting(self, batch):
         if len(computed) == after:
             raise KeyboardInterrupt
-        computed.append(ids)
-        return features(self, batch, ids)
+        computed.append(batch.ids)
+        return features(self, batch)
 
     with monkeypatch.context() as patch:
         patch.setattr(Featurizer, "features", interrupting)
@@ -193,11 +193,11 @@ def test_rows_kept_under_another_execution_are_not_used(
     features = Featurizer.features
     calls: list[int] = []
 
-    def once(self, batch, ids):
+    def once(self, batch):
         if calls:
             raise KeyboardInterrupt
         calls.append(1)
-        return features(self, batch, ids)
+        return features(self, batch)
 
     with monkeypatch.context() as patch:
         patch.setattr(Featurizer, "features", once)

@@ -11,6 +11,7 @@ from diffusers import DDPMScheduler
 from torch import nn
 
 from dtrak_stream.data import ImageShape
+from dtrak_stream.data.samples import SampleBatch
 from dtrak_stream.gradients import GradientTask
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.families import predict_by_unet
@@ -81,6 +82,10 @@ def images_of(task: GradientTask, count: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(count, shape.channels, shape.height, shape.width, generator=generator) * 2 - 1
 
 
+def batch_of(images: torch.Tensor, ids: list[str]) -> SampleBatch:
+    return SampleBatch(tuple(ids[: len(images)]), images)
+
+
 def slow_gradients(task: GradientTask, images: torch.Tensor, ids: list[str]) -> torch.Tensor:
     """One float64 pass for each (sample, timestep, draw): (samples, p)."""
     network = copy.deepcopy(task.denoiser.network).double()
@@ -90,7 +95,7 @@ def slow_gradients(task: GradientTask, images: torch.Tensor, ids: list[str]) -> 
     for image, sample_id in zip(images, ids):
         total = torch.zeros(task.num_parameters, dtype=torch.float64)
         for pair in task.pairs:
-            batch = task.noised(image[None], [sample_id], (pair,))
+            batch = task.noised(batch_of(image[None], [sample_id]), (pair,))
             schedule = task.denoiser.schedule
             noise = task.noise.draw(
                 image.shape, sample_id=sample_id, pairs=[pair], device=image.device
@@ -121,7 +126,7 @@ def gathered(engine, images: torch.Tensor, ids: list[str]) -> torch.Tensor:
         out[rows, piece.offset : piece.offset + piece.block.shape[1]] += piece.block
         piece.block.fill_(float("nan"))  # receivers may overwrite it
 
-    engine.stream(images, ids[: len(images)], receive)
+    engine.stream(batch_of(images, ids), receive)
     return out
 
 

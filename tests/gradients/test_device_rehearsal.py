@@ -14,6 +14,7 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
+from dtrak_stream.data.samples import SampleBatch
 from dtrak_stream.evaluation.losses import LossMeter, LossOptions
 from dtrak_stream.features.gradient_featurizer import Featurizer
 from dtrak_stream.gradients import (
@@ -33,7 +34,7 @@ from tests.conftest import build_unet
 from tests.gradients.networks import task_of
 from tests.rehearsal import META, Rehearsal
 
-IDS = ["a", "b", "c"]
+IDS = ("a", "b", "c")
 TIMESTEPS = (0, 400, 999)
 
 
@@ -53,9 +54,10 @@ def task_on_meta(*, name="square", others=(), prediction_type="epsilon", along=F
         more_functions=more,
         **options,
     )
-    channels = len(TIMESTEPS) if along else 1
-    task = TrajectoryTask(**own_fields(plain)) if along else plain
-    return task, torch.zeros(len(IDS), channels, 8, 8)
+    if along:
+        paths = torch.zeros(len(IDS), len(TIMESTEPS), 1, 8, 8)
+        return TrajectoryTask(**own_fields(plain)), SampleBatch(IDS, paths, path=TIMESTEPS)
+    return plain, SampleBatch(IDS, torch.zeros(len(IDS), 1, 8, 8))
 
 
 def own_fields(task: GradientTask) -> dict[str, Any]:
@@ -94,35 +96,35 @@ TASKS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("engine", [exact, hooked])
 @pytest.mark.parametrize("kind", TASKS)
 def test_a_batch_goes_through_an_engine_without_waiting(engine, kind):
-    task, images = task_on_meta(**TASKS[kind])
+    task, samples = task_on_meta(**TASKS[kind])
     maker = featurizer(engine(task))
     with Rehearsal() as rehearsal:
-        features = maker.features(images, IDS)
+        features = maker.features(samples)
     assert features.shape == (len(IDS), task.num_gradients)
     assert rehearsal.brought_back == [tuple(features.shape)], "only the features come back"
 
 
 @pytest.mark.parametrize("projector", ["sketch", "rademacher", "normal"])
 def test_a_batch_goes_through_a_projector_without_waiting(projector):
-    task, images = task_on_meta()
+    task, samples = task_on_meta()
     maker = featurizer(exact(task), projector)
     with Rehearsal() as rehearsal:
-        maker.features(images, IDS)
+        maker.features(samples)
     assert rehearsal.brought_back == [(len(IDS), 4096)]
 
 
 def test_residuals_of_a_batch_come_back_without_waiting():
-    task, images = task_on_meta(unit_gradients=True)
+    task, samples = task_on_meta(unit_gradients=True)
     with Rehearsal() as rehearsal:
-        residuals(task, images, IDS, pairs_per_pass=2)
+        residuals(task, samples, pairs_per_pass=2)
     assert rehearsal.brought_back == [(len(IDS),)]
 
 
 def test_the_loss_of_a_batch_comes_back_without_waiting():
-    task, images = task_on_meta()
+    task, samples = task_on_meta()
     meter = LossMeter(task.denoiser, LossOptions(loss_timesteps="2"))
     with Rehearsal() as rehearsal:
-        meter.of_batch(images)
+        meter.of_batch(samples)
     assert rehearsal.brought_back == [(len(IDS),)]
 
 
@@ -139,7 +141,8 @@ def test_all_of_a_batch_is_computed_in_the_arithmetic_of_its_task(engine, monkey
     monkeypatch.setattr(task_module, "repeatable", noted)
     task = task_of(build_unet(), timesteps=TIMESTEPS, tf32=True)
     seen = []
-    engine(task).stream(torch.zeros(3, 1, 8, 8), IDS, lambda _: seen.append(list(inside)))
+    samples = SampleBatch(IDS, torch.zeros(3, 1, 8, 8))
+    engine(task).stream(samples, lambda _: seen.append(list(inside)))
     assert seen
     assert all(each == [(torch.device("cpu"), True)] for each in seen)
 

@@ -27,6 +27,7 @@ from tests.gradients.networks import (
     Timed,
     TimedNetwork,
     assert_rows_close,
+    batch_of,
     gathered,
     images_of,
     slow_gradients,
@@ -264,7 +265,7 @@ def test_taps_keep_no_activation_that_checkpointing_drops():
     images = images_of(task, 2)
     inside: list[weakref.ref[torch.Tensor]] = []
     layers[2].register_forward_pre_hook(lambda _, given: inside.append(weakref.ref(given[0])))
-    batch = task.noised(images, IDS[:2], task.pairs)
+    batch = task.noised(batch_of(images, IDS), task.pairs)
     value = engine._taps.forward(lambda: task.values(task.output(batch), batch))
     assert len(inside) == 1
     assert inside[0]() is None

@@ -9,7 +9,7 @@ import torch
 from dtrak_stream.gradients import residuals
 from dtrak_stream.objective.noise import ImageNoise
 from tests.conftest import build_unet
-from tests.gradients.networks import Network, images_of, task_of
+from tests.gradients.networks import Network, batch_of, images_of, task_of
 
 IDS = [f"image {i}" for i in range(5)]
 
@@ -38,7 +38,7 @@ def test_residuals_are_relative_errors_averaged_over_timesteps(keying, pairs_per
     noise = ImageNoise(0, keying)
     task = task_of(build_unet(channels=2), noise=noise, noise_draws=2)
     images = images_of(task, 5)
-    found = residuals(task, images, IDS, pairs_per_pass)
+    found = residuals(task, batch_of(images, IDS), pairs_per_pass)
     assert (found.dtype, found.shape) == (torch.float32, (5,))
     np.testing.assert_allclose(found.numpy(), slow_residuals(task, images), rtol=1e-4)
 
@@ -63,7 +63,7 @@ def test_equal_errors_give_the_inverse_root_of_their_number(monkeypatch):
     task = constant_task(Zero())
     ones = torch.ones(3, 2, 6, 6)
     monkeypatch.setattr(ImageNoise, "draw", lambda *_, **__: ones)
-    found = residuals(task, images_of(task, 2), IDS[:2], 100)
+    found = residuals(task, batch_of(images_of(task, 2), IDS), 100)
     np.testing.assert_allclose(found.numpy(), 3**-0.5, rtol=1e-6)
 
 
@@ -71,9 +71,9 @@ def test_a_model_that_is_never_wrong_has_no_residual(monkeypatch):
     task = constant_task(Zero())
     zeros = torch.zeros(3, 2, 6, 6)
     monkeypatch.setattr(ImageNoise, "draw", lambda *_, **__: zeros)
-    assert residuals(task, images_of(task, 2), IDS[:2], 100).tolist() == [0, 0]
+    assert residuals(task, batch_of(images_of(task, 2), IDS), 100).tolist() == [0, 0]
 
 
 def test_an_output_that_is_not_finite_gives_no_number():
     task = constant_task(NotFinite())
-    assert not residuals(task, images_of(task, 2), IDS[:2], 100).isfinite().any()
+    assert not residuals(task, batch_of(images_of(task, 2), IDS), 100).isfinite().any()

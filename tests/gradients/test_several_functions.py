@@ -16,6 +16,7 @@ from tests.conftest import build_unet
 from tests.gradients.networks import (
     Network,
     assert_rows_close,
+    batch_of,
     gathered,
     images_of,
     task_of,
@@ -122,7 +123,7 @@ def test_a_gradient_that_is_not_finite_stays_so():
             rows = slice(part.first_row, part.first_row + len(part.block))
             out[rows, part.offset : part.offset + part.block.shape[1]] += part.block
 
-        engine.stream(images_of(task, 2), IDS[:2], receive)
+        engine.stream(batch_of(images_of(task, 2), IDS), receive)
         assert not out.isfinite().all(dim=1).any()
 
 
@@ -195,7 +196,7 @@ def test_a_pass_of_many_images_goes_back_once_for_each_function(functions, unit,
     task = dataclasses.replace(task, more_functions=tuple(more))
     forward, backward = recorded_calls(unet.conv_in, unet.conv_out)
     engine = HookedEngine(task, frozenset(task.parameters), 1000)
-    engine.stream(images_of(task, 4), IDS[:4], lambda _: None)
+    engine.stream(batch_of(images_of(task, 4), IDS), lambda _: None)
     engine.close()
     assert (len(forward), len(backward)) == (1, passes)
 
@@ -208,7 +209,7 @@ def test_the_exact_engine_goes_forward_once_a_pass_and_back_once_for_each_functi
         task = dataclasses.replace(task, more_functions=tuple(more))
         forward, backward = recorded_calls(unet.conv_in, unet.conv_out)
         engine = TimestepBatchedEngine(task, pairs_per_pass=4)  # 6 pairs: two passes an image
-        engine.stream(images_of(task, 2), IDS[:2], lambda _: None)
+        engine.stream(batch_of(images_of(task, 2), IDS), lambda _: None)
         assert (len(forward), len(backward)) == (4, 4 * functions)
 
 

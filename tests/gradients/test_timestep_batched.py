@@ -8,6 +8,7 @@ import re
 import pytest
 import torch
 
+from dtrak_stream.data.samples import SampleBatch
 from dtrak_stream.gradients import GradientTask, TimestepBatchedEngine
 from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.model.parameters import choose_parameters
@@ -40,7 +41,7 @@ def gathered(engine, images=IMAGES, ids=IDS):
         assert out[rows, columns].isnan().all()
         out[rows, columns] = piece.block
 
-    engine.stream(images, ids, receive)
+    engine.stream(SampleBatch(tuple(ids), images), receive)
     assert not out.isnan().any()
     return out
 

@@ -36,7 +36,7 @@ def test_another_row_is_all_that_another_family_takes(tmp_path, monkeypatch, mod
     row = dataclasses.replace(
         families.FAMILIES[0],
         class_name="TwiceModel",
-        predict=lambda network, noisy, t: 2 * families.predict_by_unet(network, noisy, t),
+        predict=lambda *asked: 2 * families.predict_by_unet(*asked),
     )
     monkeypatch.setattr(families, "FAMILIES", (*families.FAMILIES, row))
     noisy, timesteps = torch.randn(2, 1, 8, 8), torch.tensor([3, 900])
@@ -82,7 +82,7 @@ def test_any_module_with_a_schedule_is_differentiated(kind):
         own,
         schedule,
         ImageShape(1, 5, 7),
-        lambda network, noisy, t: network(t / 1000, image=noisy)["answer"],
+        lambda network, noisy, t, _: network(t / 1000, image=noisy)["answer"],
         "Own",
         "given from Python",
     )

@@ -147,13 +147,13 @@ def test_residuals_survive_ctrl_c_and_a_lost_shard(model_folder, images, tmp_pat
     whole = das_job(model_folder, images, tmp_path / "whole")
     featurize(whole)
     config = dataclasses.replace(whole, store=tmp_path / "interrupted")
-    features, calls = Featurizer.features, list[list[str]]()
+    features, calls = Featurizer.features, list[tuple[str, ...]]()
 
-    def once(self, batch, ids):
+    def once(self, batch):
         if calls:
             raise KeyboardInterrupt
-        calls.append(ids)
-        return features(self, batch, ids)
+        calls.append(batch.ids)
+        return features(self, batch)
 
     with monkeypatch.context() as patch:
         patch.setattr(Featurizer, "features", once)

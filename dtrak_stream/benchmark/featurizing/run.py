@@ -115,7 +115,7 @@ def _peak(config: FeaturizeBenchConfig, way: str, size: int, subject: Subject) -
         timesteps=len(subject.task.timesteps),
         pairs=config.pairs,
         proj_dim=config.proj_dim,
-        device=str(subject.images.device),
+        device=str(subject.task.denoiser.device),
     )
 
 
@@ -126,7 +126,7 @@ def _result(
         model=subject.name,
         num_parameters=subject.task.num_parameters,
         timesteps=len(subject.task.timesteps),
-        images=len(subject.images),
+        images=len(subject.samples),
         way=way,
         size=size,
         seconds=seconds,

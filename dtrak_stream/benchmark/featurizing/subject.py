@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
-from torch import Tensor
 
 from dtrak_stream.benchmark.featurizing.options import ModelName
+from dtrak_stream.data.samples import SampleBatch
 from dtrak_stream.gradients import GradientTask
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.loading import EMBEDDED_MODEL, load_denoiser
@@ -32,23 +32,18 @@ class Subject:
         Name of the model.
     task
         What is differentiated: the training loss, averaged over K timesteps.
-    images
-        (B, C, H, W) float32, random.
+    samples
+        B random images.
     """
 
     name: ModelName
     task: GradientTask
-    images: Tensor
-
-    @property
-    def sample_ids(self) -> list[str]:
-        """Return an id for each image."""
-        return [f"image {row}" for row in range(len(self.images))]
+    samples: SampleBatch
 
     @property
     def num_pairs(self) -> int:
         """Return the number of (image, timestep) pairs."""
-        return len(self.images) * len(self.task.pairs)
+        return len(self.samples) * len(self.task.pairs)
 
 
 def make_subject(
@@ -68,7 +63,8 @@ def make_subject(
     generator = torch.Generator().manual_seed(0)
     size = (count, shape.channels, shape.height, shape.width)
     images = torch.rand(size, generator=generator).mul_(2).sub_(1).to(device)
-    return Subject(name, task, images)
+    ids = tuple(f"image {row}" for row in range(count))
+    return Subject(name, task, SampleBatch(ids, images))
 
 
 def _denoiser(name: ModelName, device: torch.device) -> Denoiser:

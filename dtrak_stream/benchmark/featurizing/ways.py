@@ -74,7 +74,7 @@ def make_way(name: str, subject: Subject, proj_dim: int) -> Way:
             else HookedEngine(subject.task, served, size)
         )
         try:
-            engine.stream(subject.images, subject.sample_ids, receive)
+            engine.stream(subject.samples, receive)
         finally:
             engine.close()
 
@@ -88,10 +88,10 @@ def _discard(_piece: object) -> None:
 def _train(subject: Subject, size: int) -> None:
     """Go forward and backward as a training step does: one gradient for all pairs of a pass."""
     task, step = subject.task, max(1, size // len(subject.task.pairs))
-    for first in range(0, len(subject.images), step):
-        rows = slice(first, first + step)
+    for first in range(0, len(subject.samples), step):
+        samples = subject.samples[first : first + step]
         for pairs in task.passes(size):
-            batch = task.noised(subject.images[rows], subject.sample_ids[rows], pairs)
+            batch = task.noised(samples, pairs)
             value = task.values(task.output(batch), batch).sum()
             torch.autograd.grad(value, list(task.parameters.values()))
 
@@ -100,7 +100,7 @@ def _sketching(subject: Subject, proj_dim: int) -> Callable[[GradientSlice], Non
     projector = make_projector(
         "sketch", proj_dim=proj_dim, seed=0, num_parameters=subject.task.num_parameters
     )
-    out = torch.zeros(len(subject.images), proj_dim, device=subject.images.device)
+    out = torch.zeros(len(subject.samples), proj_dim, device=subject.task.denoiser.device)
 
     def receive(piece: GradientSlice) -> None:
         rows = slice(piece.first_row, piece.first_row + len(piece.block))
@@ -124,12 +124,11 @@ def vmap_gradients(subject: Subject, size: int) -> Tensor:
     task, kept = subject.task, []
     with _attention_for_vmap(network), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # operators without a batching rule are said to be slow
-        for first in range(0, len(subject.images), size):
-            rows = slice(first, first + size)
-            images, sample_ids = subject.images[rows], subject.sample_ids[rows]
-            total = torch.zeros(len(images), task.num_parameters, device=images.device)
+        for first in range(0, len(subject.samples), size):
+            samples = subject.samples[first : first + size]
+            total = torch.zeros(len(samples), task.num_parameters, device=task.denoiser.device)
             for pair in task.pairs:
-                batch = task.noised(images, sample_ids, (pair,))
+                batch = task.noised(samples, (pair,))
                 found = per_sample(detached, batch.noisy, batch.target, batch.timesteps)
                 total += torch.cat([each.flatten(1) for each in found.values()], dim=1)
             kept.append(total / len(task.pairs))

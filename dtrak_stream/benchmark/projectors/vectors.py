@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dtrak_stream.benchmark.projectors.options import ProjectorsConfig, VectorKind
 from dtrak_stream.data import open_images
+from dtrak_stream.data.samples import read_batch
 from dtrak_stream.errors import ConfigurationError, InputError, MemoryLimitError
 from dtrak_stream.features.gradient_features import FeatureOptions, make_featurizer
 from dtrak_stream.support.device import choose_device
@@ -85,8 +86,15 @@ def _gradients(config: ProjectorsConfig) -> Tensor:
             where=config.images,
             remedy="give more images, or a lower --rows",
         )
-    batch = torch.stack([images.image(row) for row in range(config.rows)])
-    gradients = featurizer.features(batch, images.sample_ids(0, config.rows))
+    samples, bad = read_batch(images, range(config.rows))
+    if bad:
+        row, reason = next(iter(bad.items()))
+        raise InputError(
+            f"image {row} cannot be used ({reason})",
+            where=config.images,
+            remedy="give images that can all be read",
+        )
+    gradients = featurizer.features(samples)
     return gradients[:, :num_parameters].contiguous()
 
 

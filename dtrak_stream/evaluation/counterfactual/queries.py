@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dtrak_stream.data import ImageShape, open_images
 from dtrak_stream.data.numbered_files import numbered_path
+from dtrak_stream.data.samples import SampleBatch
 from dtrak_stream.errors import FingerprintMismatchError, InputError, ModelError
 from dtrak_stream.evaluation.losses import LossMeter, LossOptions
 from dtrak_stream.generation import GenerationConfig, Sampler
@@ -66,8 +67,10 @@ class GeneratedQueries:
     def loss(self, denoiser: Denoiser, number: int, options: LossOptions) -> float:
         """Return the loss of the image on disk under this model."""
         images = open_images(str(self.folder), denoiser.image_shape, visible=False)
-        place = images.sample_ids(0, len(images)).index(self._id(number))
-        return float(LossMeter(denoiser, options).of_batch(images.image(place)[None])[0])
+        name = self._id(number)
+        place = images.sample_ids(0, len(images)).index(name)
+        query = SampleBatch((name,), images.image(place)[None])
+        return float(LossMeter(denoiser, options).of_batch(query)[0])
 
     def _id(self, number: int) -> str:
         path = numbered_path(self.folder, number, ".png")
