@@ -127,14 +127,13 @@ def run_model_job(job: ModelJob) -> ModelTimes | None:
     InterruptedRunError
         On Ctrl-C, with a checkpoint of the training saved.
     """
-    job.claim.parent.mkdir(parents=True, exist_ok=True)
     with (
         interruptible(),
         _ONE_MODEL_AT_A_TIME,
-        Claims(job.claim.parent) as claims,
+        Claims() as claims,
         cpu_threads(job.threads),
     ):
-        if not claims.take(job.claim.name):
+        if not claims.take(job.claim):
             return None
         missing = job.missing()
         if not missing:
@@ -196,28 +195,31 @@ def make_missing(
 def _shared(jobs: Sequence[ModelJob], where: WorkerOptions) -> Iterator[ModelTimes]:
     """Yield the times of each model once it is made; zero for those that others made."""
     left = list(jobs)
-    while left:
-        here = 0
-        free = _free(left)
-        for times in run_jobs(
-            run_model_job, free, workers=where.workers, scheduler=where.scheduler
-        ):
-            if times is not None:
-                here += 1
-                yield times
-        still = [job for job in left if job.missing()]
-        yield from [ModelTimes(0.0, 0.0)] * (len(left) - len(still) - here)
-        left = still
-        if left:
-            time.sleep(_POLL_SECONDS)
+    with Claims() as claims:  # one for all rounds: what stands still is seen by looking again
+        while left:
+            here = 0
+            for times in run_jobs(
+                run_model_job,
+                _free(left, claims),
+                workers=where.workers,
+                scheduler=where.scheduler,
+            ):
+                if times is not None:
+                    here += 1
+                    yield times
+            still = [job for job in left if job.missing()]
+            yield from [ModelTimes(0.0, 0.0)] * (len(left) - len(still) - here)
+            left = still
+            if left:
+                time.sleep(_POLL_SECONDS)
 
 
-def _free(jobs: Sequence[ModelJob]) -> list[ModelJob]:
-    """Return the jobs that no living process is at."""
-    folder = jobs[0].claim.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    with Claims(folder) as claims:
-        return [job for job in jobs if claims.take(job.claim.name)]
+def _free(jobs: Sequence[ModelJob], claims: Claims) -> list[ModelJob]:
+    """Return the jobs that no living process is at, free to be claimed by whoever does them."""
+    free = [job for job in jobs if claims.take(job.claim)]
+    for job in free:
+        claims.release(job.claim)
+    return free
 
 
 @contextmanager

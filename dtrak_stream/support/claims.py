@@ -9,14 +9,14 @@ which two processes can hold the same piece, and both must then be free to finis
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
 
 from dtrak_stream.support.durable import disk_full_explained
 from dtrak_stream.support.progress import say
@@ -27,7 +27,7 @@ _BEAT_SECONDS = 5.0
 _PATIENCE_SECONDS = 60.0
 _POLL_SECONDS = 0.25
 
-Piece = TypeVar("Piece")
+Waiting = Callable[[Sequence[Path]], object]
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,12 @@ class _Seen:
 
 
 class Claims:
-    """The claims of this process in one folder; leaving its `with` block releases them all.
+    """What this process holds; leaving its `with` block gives it all back.
+
+    A piece of work is called by a path: that of its result, or any other; PATH.claim claims it.
 
     Parameters
     ----------
-    folder
-        Where the files NAME.claim are; it must exist when a claim is taken.
     beat_seconds
         Time between two touches of the claims that are held.
     patience_seconds
@@ -55,16 +55,14 @@ class Claims:
 
     def __init__(
         self,
-        folder: Path,
         *,
         beat_seconds: float = _BEAT_SECONDS,
         patience_seconds: float = _PATIENCE_SECONDS,
     ) -> None:
-        self.folder = folder
         self._beat_seconds = beat_seconds
         self._patience_seconds = patience_seconds
-        self._held: dict[str, int] = {}
-        self._seen: dict[str, _Seen] = {}
+        self._held: dict[Path, int] = {}
+        self._seen: dict[Path, _Seen] = {}
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._heart: threading.Thread | None = None
@@ -79,53 +77,47 @@ class Claims:
         traceback: TracebackType | None,
     ) -> None:
         self._over.set()
-        for name in list(self._held):
-            self.release(name)
+        for piece in list(self._held):
+            self.release(piece)
 
-    def take(self, name: str) -> bool:
-        """Claim the piece called `name`; return False if another process, or this one, has it.
+    def take(self, piece: Path) -> bool:
+        """Claim a piece; return False if another process, or this one, has it.
 
         Raises
         ------
         DiskFullError
             If there is no room for the claim.
         """
-        path = self._path(name)
-        if self._create(name, path):
+        if self._create(piece):
             return True
-        if name in self._held or not self._is_abandoned(name, path):
+        if piece in self._held or not self._is_abandoned(piece):
             return False
-        path.unlink(missing_ok=True)
-        return self._create(name, path)
+        claim_of(piece).unlink(missing_ok=True)
+        return self._create(piece)
 
-    def release(self, name: str) -> None:
-        """Give up a piece that is finished, or that others shall have."""
+    def release(self, piece: Path) -> None:
+        """Give up a piece that is finished, or that others shall have, if it is held."""
         with self._lock:
-            descriptor = self._held.pop(name)
-        path = self._path(name)
+            descriptor = self._held.pop(piece, None)
+        if descriptor is None:
+            return
+        claim = claim_of(piece)
         # it may be another's by now, if this process slept for too long
         with contextlib.suppress(OSError):
-            if os.path.samestat(os.fstat(descriptor), path.stat()):
-                path.unlink()
+            if os.path.samestat(os.fstat(descriptor), claim.stat()):
+                claim.unlink()
         os.close(descriptor)
 
-    def holder(self, name: str) -> Writer | None:
-        """Return who has the piece; None if nobody has, or the claim does not say."""
-        with contextlib.suppress(OSError, UnicodeDecodeError):
-            return Writer.spelled(self._path(name).read_text())
-        return None
+    def is_free(self, piece: Path) -> bool:
+        """Return whether `take` would claim a piece, as far as can be told."""
+        return not claim_of(piece).exists() or self._is_abandoned(piece)
 
     def share(
-        self,
-        pieces: Sequence[Piece],
-        is_done: Callable[[Piece], bool],
-        *,
-        name: Callable[[Piece], str],
-        waiting: Callable[[Sequence[Piece]], object],
-    ) -> Iterator[Piece]:
+        self, pieces: Iterable[Path], is_done: Callable[[Path], bool], waiting: Waiting
+    ) -> Iterator[Path]:
         """Yield pieces claimed for the caller, one after the other, until all are done.
 
-        Pieces that others hold are passed over, and come up when they are done or given up.
+        Pieces that others hold are passed over, and come up again when they are given up.
 
         Parameters
         ----------
@@ -133,81 +125,89 @@ class Claims:
             What is to be done.
         is_done
             Whether a piece is finished, by whomever.
-        name
-            What a piece is called; see `take`.
         waiting
-            Called with what others still hold, again and again while there is nothing else to do.
+            See `wait_for_others`.
 
         Yields
         ------
-        Piece
-            One that is claimed, and not done. The caller releases it.
+        Path
+            A piece that is claimed, and not done. The caller releases it before the next one.
         """
         left = list(pieces)
         while left:
-            before = len(left)
-            others: list[Piece] = []
-            for piece in left:
-                if is_done(piece):
-                    continue
-                if not self.take(name(piece)):
-                    others.append(piece)
-                elif is_done(piece):  # its holder finished it, and let go, just before
-                    self.release(name(piece))
-                else:
-                    yield piece
-            left = [piece for piece in others if name(piece) not in self._held]
-            if left and len(left) == before:
-                waiting(left)
-                time.sleep(_POLL_SECONDS)
+            yield from self.take_free(left, is_done)
+            left = self.wait_for_others(left, is_done, waiting)
 
-    def wait_for(self, name: str) -> None:
-        """Claim the piece called `name`, once nobody else has it; raises as `take`."""
-        told = False
-        while not self.take(name):
-            if not told:
-                say(f"{self.folder / name}: waiting for {self.holder(name) or 'another process'}")
-            told = True
+    def take_free(self, pieces: Iterable[Path], is_done: Callable[[Path], bool]) -> Iterator[Path]:
+        """Yield those pieces that nobody finished or holds, each claimed as it comes."""
+        for piece in pieces:
+            if is_done(piece) or not self.take(piece):
+                continue
+            if is_done(piece):  # its holder finished it, and let go, just before
+                self.release(piece)
+            else:
+                yield piece
+
+    def wait_for_others(
+        self, pieces: Iterable[Path], is_done: Callable[[Path], bool], waiting: Waiting
+    ) -> list[Path]:
+        """Return pieces that others gave up, as soon as there are some; none if all are done.
+
+        `waiting` is called with what others still hold, each time that is looked at.
+        """
+        left = list(pieces)
+        while left := [piece for piece in left if not is_done(piece)]:
+            if free := [piece for piece in left if self.is_free(piece)]:
+                return free
+            waiting(left)
             time.sleep(_POLL_SECONDS)
+        return []
 
-    def remove_useless(self, is_done: Callable[[str], bool]) -> None:
-        """Remove claims on pieces that are done, such as those of a process that was killed."""
-        for path in self.folder.glob("*" + CLAIM_SUFFIX):
-            if is_done(path.name.removesuffix(CLAIM_SUFFIX)):
-                path.unlink(missing_ok=True)
-
-    def _path(self, name: str) -> Path:
-        return self.folder / (name + CLAIM_SUFFIX)
-
-    def _create(self, name: str, path: Path) -> bool:
+    @contextlib.contextmanager
+    def alone_with(self, piece: Path) -> Iterator[None]:
+        """Hold a piece inside, after waiting for whoever has it; raises as `take`."""
+        told = time.monotonic() + _POLL_SECONDS * 4
+        while not self.take(piece):
+            if time.monotonic() > told:
+                say(f"{piece}: waiting for {holder_of(piece) or 'another process'}")
+                told = math.inf
+            time.sleep(_POLL_SECONDS)
         try:
-            with disk_full_explained(path):
-                descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+            yield
+        finally:
+            self.release(piece)
+
+    def _create(self, piece: Path) -> bool:
+        claim = claim_of(piece)
+        claim.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with disk_full_explained(claim):
+                descriptor = os.open(claim, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
         except FileExistsError:
             return False
         with self._lock:
-            self._held[name] = descriptor
+            self._held[piece] = descriptor
         try:
-            with disk_full_explained(path):
+            with disk_full_explained(claim):
                 os.write(descriptor, Writer.here().spelling.encode())
         except BaseException:
-            self.release(name)
+            self.release(piece)
             raise
         self._beat()
         return True
 
-    def _is_abandoned(self, name: str, path: Path) -> bool:
-        holder = self.holder(name)
+    def _is_abandoned(self, piece: Path) -> bool:
+        holder = holder_of(piece)
         if holder is not None and holder.is_dead:
             return True
         try:
-            with path.open("rb") as file:  # opening asks a file server, a mere stat may not
+            with claim_of(piece).open("rb") as file:  # opening asks a file server, stat may not
                 status = os.fstat(file.fileno())
         except OSError:
             return False  # just released: free in a moment
-        now, seen = time.monotonic(), self._seen.get(name)
+        now, seen = time.monotonic(), self._seen.get(piece)
         if seen is None or (seen.file, seen.touched) != (status.st_ino, status.st_mtime_ns):
-            self._seen[name] = _Seen(status.st_ino, status.st_mtime_ns, now)
+            self._seen[piece] = _Seen(status.st_ino, status.st_mtime_ns, now)
             return False
         return now - seen.since > self._patience_seconds
 
@@ -225,10 +225,29 @@ class Claims:
                         os.utime(descriptor)
 
 
+def claim_of(piece: Path) -> Path:
+    """Return the file that claims a piece."""
+    return piece.with_name(piece.name + CLAIM_SUFFIX)
+
+
+def holder_of(piece: Path) -> Writer | None:
+    """Return who has a piece; None if nobody has, or the claim does not say."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return Writer.spelled(claim_of(piece).read_text())
+    return None
+
+
+def remove_useless_claims(folder: Path, is_done: Callable[[Path], bool]) -> None:
+    """Remove claims in `folder` on pieces that are done, and those that dead processes left."""
+    for claim in folder.glob("*" + CLAIM_SUFFIX):
+        piece = claim.with_suffix("")
+        holder = holder_of(piece)
+        if is_done(piece) or (holder is not None and holder.is_dead):
+            claim.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
-def alone(result: Path) -> Iterator[None]:
-    """Hold the claim on a whole result inside, waiting for whoever is at it."""
-    result.parent.mkdir(parents=True, exist_ok=True)
-    with Claims(result.parent) as claims:
-        claims.wait_for(result.name)
+def alone_with(result: Path) -> Iterator[None]:
+    """Hold the claim on a whole result inside, after waiting for whoever is at it."""
+    with Claims() as claims, claims.alone_with(result):
         yield

@@ -8,23 +8,23 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from dtrak_stream.support import claims as claims_module
-from dtrak_stream.support.claims import Claims, alone
+from dtrak_stream.support.claims import Claims, alone_with, holder_of, remove_useless_claims
 from dtrak_stream.support.writers import Writer
 
 _HOLD = """
 import sys, time
 from pathlib import Path
 from dtrak_stream.support.claims import Claims
-with Claims(Path(sys.argv[1])) as claims:
+with Claims() as claims:
     for name in sys.argv[2:]:
-        assert claims.take(name)
+        assert claims.take(Path(sys.argv[1], name))
     print("held", flush=True)
     time.sleep(600)
 """
@@ -47,8 +47,8 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def impatient(folder: Path) -> Claims:
-    return Claims(folder, beat_seconds=0.05, patience_seconds=1.0)
+def impatient() -> Claims:
+    return Claims(beat_seconds=0.05, patience_seconds=1.0)
 
 
 def write_claim(folder: Path, name: str, holder: str) -> Path:
@@ -58,29 +58,31 @@ def write_claim(folder: Path, name: str, holder: str) -> Path:
 
 
 def test_a_piece_has_one_holder_until_it_is_released(tmp_path):
-    with Claims(tmp_path) as mine, Claims(tmp_path) as theirs:
-        assert mine.take("a")
-        assert not mine.take("a")
-        assert not theirs.take("a")
-        assert theirs.take("b")
-        mine.release("a")
-        assert theirs.take("a")
+    with Claims() as mine, Claims() as theirs:
+        assert mine.is_free(tmp_path / "a")
+        assert mine.take(tmp_path / "a")
+        assert not mine.take(tmp_path / "a")
+        assert not theirs.is_free(tmp_path / "a")
+        assert not theirs.take(tmp_path / "a")
+        assert theirs.take(tmp_path / "b")
+        mine.release(tmp_path / "a")
+        assert theirs.take(tmp_path / "a")
 
 
 def test_a_claim_names_its_holder(tmp_path):
-    with holder(tmp_path, "a") as process, Claims(tmp_path) as claims:
-        writer = claims.holder("a")
+    with holder(tmp_path, "a") as process:
+        writer = holder_of(tmp_path / "a")
         assert writer is not None
         assert writer.process == process.pid
         assert str(writer).startswith(f"process {process.pid} on ")
-        assert claims.holder("b") is None
+        assert holder_of(tmp_path / "b") is None
 
 
 def test_leaving_releases_everything_even_on_an_error(tmp_path):
     def fail() -> None:
-        with Claims(tmp_path) as claims:
-            assert claims.take("a")
-            assert claims.take("b")
+        with Claims() as claims:
+            assert claims.take(tmp_path / "a")
+            assert claims.take(tmp_path / "b")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -89,27 +91,27 @@ def test_leaving_releases_everything_even_on_an_error(tmp_path):
 
 
 def test_the_claim_of_a_killed_process_is_taken_at_once(tmp_path):
-    with holder(tmp_path, "a") as process, Claims(tmp_path) as claims:
-        assert not claims.take("a")
+    with holder(tmp_path, "a") as process, Claims() as claims:
+        assert not claims.take(tmp_path / "a")
         process.kill()
         process.wait()
-        assert claims.take("a")
+        assert claims.take(tmp_path / "a")
 
 
 def test_a_process_with_the_number_of_a_dead_one_holds_nothing(tmp_path):
     """The number of this very process, that began at another time."""
     here = Writer.here()
     write_claim(tmp_path, "a", Writer(here.host, here.process, here.start - 1).spelling)
-    with Claims(tmp_path) as claims:
-        assert claims.take("a")
+    with Claims() as claims:
+        assert claims.take(tmp_path / "a")
 
 
 def test_a_process_that_hangs_loses_its_claims(tmp_path):
-    with holder(tmp_path, "a") as process, impatient(tmp_path) as claims:
+    with holder(tmp_path, "a") as process, impatient() as claims:
         os.kill(process.pid, signal.SIGSTOP)
-        assert not claims.take("a")
+        assert not claims.take(tmp_path / "a")
         begin = time.monotonic()
-        while not claims.take("a"):
+        while not claims.take(tmp_path / "a"):
             time.sleep(0.05)
         assert time.monotonic() - begin > 0.9
 
@@ -117,27 +119,27 @@ def test_a_process_that_hangs_loses_its_claims(tmp_path):
 def test_a_claim_of_another_host_lasts_while_it_is_touched(tmp_path):
     """Clocks are not compared: the times of its touches may be of any year."""
     path = write_claim(tmp_path, "a", "elsewhere_0123abcd-17-4")
-    with impatient(tmp_path) as claims:
+    with impatient() as claims:
         for beat in range(30):  # 1.5 s, longer than patience lasts
             os.utime(path, (beat, beat))
-            assert not claims.take("a")
+            assert not claims.take(tmp_path / "a")
             time.sleep(0.05)
         time.sleep(1.1)
-        assert claims.take("a")
-        assert claims.holder("a") == Writer.here()
+        assert claims.take(tmp_path / "a")
+        assert holder_of(tmp_path / "a") == Writer.here()
 
 
 def test_a_claim_that_does_not_say_whose_it_is_lasts_no_longer(tmp_path):
     write_claim(tmp_path, "a", "")  # killed between making the file and writing it
-    with impatient(tmp_path) as claims:
-        assert not claims.take("a")
+    with impatient() as claims:
+        assert not claims.take(tmp_path / "a")
         time.sleep(1.1)
-        assert claims.take("a")
+        assert claims.take(tmp_path / "a")
 
 
 def test_claims_that_are_held_are_touched(tmp_path):
-    with impatient(tmp_path) as claims:
-        claims.take("a")
+    with impatient() as claims:
+        claims.take(tmp_path / "a")
         path = tmp_path / "a.claim"
         before = path.stat().st_mtime_ns
         deadline = time.monotonic() + 30
@@ -147,8 +149,8 @@ def test_claims_that_are_held_are_touched(tmp_path):
 
 
 def test_who_lost_a_claim_neither_touches_nor_removes_the_new_one(tmp_path):
-    with impatient(tmp_path) as claims:
-        claims.take("a")
+    with impatient() as claims:
+        claims.take(tmp_path / "a")
         (tmp_path / "a.claim").unlink()
         path = write_claim(tmp_path, "a", "elsewhere_0123abcd-17-4")
         os.utime(path, (1, 1))
@@ -157,60 +159,59 @@ def test_who_lost_a_claim_neither_touches_nor_removes_the_new_one(tmp_path):
     assert names(tmp_path) == ["a.claim"]
 
 
-def share(claims: Claims, pieces: range, done: set[int]) -> Iterator[int]:
-    return claims.share(pieces, done.__contains__, name=str, waiting=lambda _others: None)
-
-
 def test_shared_work_is_done_once(tmp_path):
-    done: set[int] = set()
-    computed: list[int] = []
+    pieces = [tmp_path / str(number) for number in range(40)]
+    done: set[Path] = set()
+    computed: list[Path] = []
 
     def work() -> None:
-        with Claims(tmp_path) as claims:
-            for piece in share(claims, range(40), done):
+        with Claims() as claims:
+            for piece in claims.share(pieces, done.__contains__, lambda _others: None):
                 computed.append(piece)
                 time.sleep(0.002)
                 done.add(piece)
-                claims.release(str(piece))
+                claims.release(piece)
 
     threads = [threading.Thread(target=work) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(computed) == list(range(40))
+    assert sorted(computed) == sorted(pieces)
     assert names(tmp_path) == []
 
 
 def test_whoever_has_nothing_left_waits_for_the_others_and_takes_over(tmp_path, monkeypatch):
     monkeypatch.setattr(claims_module, "_POLL_SECONDS", 0.01)
-    done: set[int] = set()
-    waits: list[list[int]] = []
-    with holder(tmp_path, "0", "1") as process, Claims(tmp_path) as claims:
+    pieces = [tmp_path / str(number) for number in range(3)]
+    done: set[Path] = set()
+    waits: list[list[Path]] = []
+    with holder(tmp_path, "0", "1") as process, Claims() as claims:
 
-        def waiting(others: object) -> None:
-            waits.append(list(others))  # type: ignore[call-overload]
+        def waiting(others: Sequence[Path]) -> None:
+            waits.append(list(others))
             if len(waits) == 3:
-                done.add(0)  # the other finishes a piece
+                done.add(pieces[0])  # the other finishes a piece
             if len(waits) == 6:
                 process.kill()
                 process.wait()
 
         taken = []
-        for piece in claims.share(range(3), done.__contains__, name=str, waiting=waiting):
-            taken.append(piece)
+        for piece in claims.share(pieces, done.__contains__, waiting):
+            taken.append(piece.name)
             done.add(piece)
-            claims.release(str(piece))
-    assert taken == [2, 1]
-    assert waits == [[0, 1]] * 3 + [[1]] * 3
+            claims.release(piece)
+    assert taken == ["2", "1"]
+    assert waits == [pieces[:2]] * 3 + [pieces[1:2]] * 3
 
 
-def test_claims_on_finished_pieces_are_removed(tmp_path):
-    with Claims(tmp_path) as claims:
-        for name in ("done", "missing"):
-            write_claim(tmp_path, name, "elsewhere_0123abcd-17-4")
-        claims.remove_useless(lambda name: name == "done")
-    assert names(tmp_path) == ["missing.claim"]
+def test_claims_on_finished_pieces_and_of_dead_processes_are_removed(tmp_path):
+    here = Writer.here()
+    write_claim(tmp_path, "dead.h5", Writer(here.host, here.process, here.start - 1).spelling)
+    for name in ("done.h5", "missing.h5"):
+        write_claim(tmp_path, name, "elsewhere_0123abcd-17-4")
+    remove_useless_claims(tmp_path, lambda piece: piece.name == "done.h5")
+    assert names(tmp_path) == ["missing.h5.claim"]
 
 
 def test_one_process_at_a_time_is_alone_with_a_result(tmp_path, monkeypatch, capsys):
@@ -219,10 +220,10 @@ def test_one_process_at_a_time_is_alone_with_a_result(tmp_path, monkeypatch, cap
     inside: list[str] = []
 
     def later() -> None:
-        with alone(result):
+        with alone_with(result):
             inside.append("second")
 
-    with alone(result):
+    with alone_with(result):
         second = threading.Thread(target=later)
         second.start()
         time.sleep(0.1)
