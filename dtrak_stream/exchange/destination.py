@@ -16,9 +16,13 @@ from dtrak_stream.store import (
     write_joined_view,
     write_shard,
 )
-from dtrak_stream.store.room import RoomAdvice, refuse_what_cannot_fit
+from dtrak_stream.store.room import (
+    RoomAdvice,
+    bytes_while_written,
+    refuse_what_cannot_fit,
+    shard_rows,
+)
 from dtrak_stream.store.shard import FloatArray
-from dtrak_stream.store.size import bytes_while_written, shard_rows
 from dtrak_stream.store.upkeep import (
     begin_store,
     continue_store,

@@ -15,7 +15,7 @@ from dtrak_stream.planning.options import PlanConfig
 from dtrak_stream.planning.stages import StagePlan, counted
 from dtrak_stream.scoring.plan import ScorePlan, ScoreWork, plan_scores, score_room, score_work
 from dtrak_stream.store import FeatureStore
-from dtrak_stream.store.size import bytes_on_disk
+from dtrak_stream.store.room import bytes_on_disk
 from dtrak_stream.support.memory import parse_size
 
 _READ_RATE = 10**9  # bytes a second from the page cache or a fast disk

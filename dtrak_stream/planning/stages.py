@@ -10,8 +10,7 @@ from dtrak_stream.gram.plan import GramPlan, plan_gram, tile_bytes
 from dtrak_stream.planning.calibration import ArithmeticSpeed, FeaturizingSpeed
 from dtrak_stream.scoring.halves import HALVES, HalfSketch
 from dtrak_stream.store import FeatureStore
-from dtrak_stream.store.room import shard_memory
-from dtrak_stream.store.size import bytes_on_disk
+from dtrak_stream.store.room import bytes_on_disk, shard_memory
 from dtrak_stream.support.cluster import connect
 from dtrak_stream.support.memory import format_size, parse_size
 

@@ -1,4 +1,4 @@
-"""Whether the shards of a run fit on the disk and in memory, before it begins."""
+"""How much room a store takes, and whether that is there before a run begins."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from dtrak_stream.errors import DiskFullError, MemoryLimitError
-from dtrak_stream.store import Fingerprint, StoreLayout
-from dtrak_stream.store.size import bytes_on_disk, bytes_while_written, shard_rows
+from dtrak_stream.store.fingerprint import Fingerprint
+from dtrak_stream.store.layout import StoreLayout
+from dtrak_stream.store.shard import PAGE
 from dtrak_stream.support.memory import format_size, usable_memory
+
+_PAGES_BESIDE = 4  # of a shard: its metadata, scales, ids and norms
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,33 @@ def shard_memory(fingerprint: Fingerprint, stores: int) -> int:
     """
     numbers = shard_rows(fingerprint) * fingerprint.proj_dim
     return bytes_while_written(fingerprint) + (2 * stores - 1) * 4 * numbers
+
+
+def shard_rows(fingerprint: Fingerprint) -> int:
+    """Return the number of rows of a full shard."""
+    return min(fingerprint.rows_per_shard, fingerprint.samples)
+
+
+def row_bytes(fingerprint: Fingerprint) -> int:
+    """Return the bytes of one stored feature."""
+    return fingerprint.proj_dim * np.dtype(fingerprint.dtype).itemsize
+
+
+def bytes_on_disk(fingerprint: Fingerprint, shards: int) -> int:
+    """Return at most how many bytes so many shards take."""
+    rows = min(shards * shard_rows(fingerprint), fingerprint.samples)
+    residuals = 4 * rows if fingerprint.has_residuals else 0
+    return rows * row_bytes(fingerprint) + residuals + shards * _PAGES_BESIDE * PAGE
+
+
+def bytes_while_written(fingerprint: Fingerprint) -> int:
+    """Return the bytes of memory it takes to pack and write one shard.
+
+    Its features (float32), their clean copy, their float64 for the norm, the rows, the image of
+    the file, and what is written of it.
+    """
+    rows = shard_rows(fingerprint)
+    return rows * fingerprint.proj_dim * (4 + 4 + 8) + 3 * rows * row_bytes(fingerprint)
 
 
 def _free_bytes(layout: StoreLayout) -> int:

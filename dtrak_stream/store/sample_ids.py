@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import h5py
 
+from dtrak_stream.store.layout import StoreLayout
 from dtrak_stream.store.shard import corrupt_shard
 from dtrak_stream.support.names import fixed_width_names
-
-if TYPE_CHECKING:
-    from dtrak_stream.store.reader import StoreLayout
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from dtrak_stream.errors import InputError
-from dtrak_stream.store import Fingerprint, StoreLayout
+from dtrak_stream.store.fingerprint import Fingerprint
+from dtrak_stream.store.layout import StoreLayout
 from dtrak_stream.store.shard import FloatArray
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dtrak_stream.store import pack_rows, write_shard
+from dtrak_stream.store.room import bytes_on_disk, bytes_while_written, row_bytes, shard_rows
 from dtrak_stream.store.shard import PAGE
-from dtrak_stream.store.size import bytes_on_disk, bytes_while_written, row_bytes, shard_rows
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])

@@ -1,0 +1,43 @@
+"""`features.h5`: one virtual array over all shards of a store, for anyone with h5py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from dtrak_stream.store.layout import StoreLayout
+from dtrak_stream.store.shard import in_memory_file
+from dtrak_stream.support.durable import write_bytes
+
+
+def write_joined_view(layout: StoreLayout) -> None:
+    """Write `features.h5`: one virtual array over all shards, for anyone with h5py."""
+    shards = [_datasets(layout.shard_path(shard)) for shard in range(layout.num_shards)]
+    with in_memory_file() as file:
+        for name in shards[0]:
+            file.create_virtual_dataset(name, _virtual(layout, name, [s[name] for s in shards]))
+        file.attrs["fingerprint"] = layout.fingerprint.hash()
+        file.flush()
+        image = file.id.get_file_image()
+    write_bytes(layout.joined_view_path, image)
+
+
+def _datasets(shard: Path) -> dict[str, tuple[tuple[int, ...], Any]]:
+    with h5py.File(shard, "r") as file:
+        return {name: (file[name].shape, file[name].dtype) for name in file}
+
+
+def _virtual(layout: StoreLayout, name: str, parts: list[tuple[tuple[int, ...], Any]]) -> Any:
+    # ids are as wide as the longest in their shard; the joined array takes the widest
+    widest = max((dtype for _, dtype in parts), key=lambda dtype: dtype.itemsize)
+    shape = (layout.fingerprint.samples, *parts[0][0][1:])
+    joined = h5py.VirtualLayout(shape=shape, dtype=widest)
+    joined.dcpl.set_obj_track_times(False)  # the same store has the same bytes at any time
+    for shard, (part_shape, dtype) in enumerate(parts):
+        rows = layout.shard_rows(shard)
+        relative = layout.shard_path(shard).relative_to(layout.root)
+        source = h5py.VirtualSource(str(relative), name, shape=part_shape, dtype=dtype)
+        joined[rows.start : rows.stop] = source
+    return joined
