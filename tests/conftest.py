@@ -61,17 +61,17 @@ def other_model_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     return save_model(tmp_path_factory.mktemp("other-model"), build_unet(seed=1))
 
 
-def store_of(
-    root: Path,
-    features: np.ndarray,
+def fingerprint_of_features(
+    samples: int,
+    proj_dim: int,
     *,
     dtype: str = "float32",
     rows_per_shard: int = 7,
     output_function: str = "square",
     images: str = "images",
-) -> FeatureStore:
-    """Write features (N, k) float32 as a complete store; NaN rows become quarantined ones."""
-    fingerprint = Fingerprint(
+) -> Fingerprint:
+    """Return what a store of so many features of so many numbers depends on."""
+    return Fingerprint(
         model="model",
         weights="weights",
         parameters="parameters",
@@ -83,13 +83,32 @@ def store_of(
         seed=0,
         projector="sketch",
         projector_version=1,
-        proj_dim=features.shape[1],
+        proj_dim=proj_dim,
         image_shape="1x8x8",
         precision="float32",
         images=images,
-        samples=len(features),
+        samples=samples,
         dtype=dtype,
         rows_per_shard=rows_per_shard,
+    )
+
+
+def store_of(
+    root: Path,
+    features: np.ndarray,
+    *,
+    dtype: str = "float32",
+    rows_per_shard: int = 7,
+    output_function: str = "square",
+    images: str = "images",
+) -> FeatureStore:
+    """Write features (N, k) float32 as a complete store; NaN rows become quarantined ones."""
+    fingerprint = fingerprint_of_features(
+        *features.shape,
+        dtype=dtype,
+        rows_per_shard=rows_per_shard,
+        output_function=output_function,
+        images=images,
     )
     layout = StoreLayout(root, fingerprint)
     layout.shards_folder.mkdir(parents=True)

@@ -10,15 +10,28 @@ import tyro
 
 from dtrak_stream.errors import ConfigurationError, InterruptedRunError
 from dtrak_stream.exchange.declaration import DeclaredFeatures
-from dtrak_stream.exchange.destination import Destination
 from dtrak_stream.exchange.feature_array import ArrayOptions, open_feature_array
 from dtrak_stream.exchange.sample_ids import choose_sample_ids
 from dtrak_stream.exchange.scaled_rows import RowRules, ScaledRows
-from dtrak_stream.store import StoreLayout
+from dtrak_stream.store import Fingerprint, StoreLayout
+from dtrak_stream.store.room import (
+    RoomAdvice,
+    bytes_while_written,
+    refuse_what_cannot_fit,
+    shard_rows,
+)
+from dtrak_stream.store.store_set import StoreSet
+from dtrak_stream.store.unfinished import ComputedRows
+from dtrak_stream.store.writer import StoreWriter
 from dtrak_stream.support.progress import progress, say
 from dtrak_stream.support.provenance import record_run
 
 _MAX_ROWS_PER_SHARD = 2**31
+_ADVICE = RoomAdvice(
+    disk="lower --used-dim, or store --dtype float16",
+    memory="lower --rows-per-shard or --used-dim",
+)
+_BAD_ROW = "its imported feature holds NaN or inf"
 
 
 @dataclass(frozen=True)
@@ -96,16 +109,28 @@ def import_features(config: ImportConfig) -> ImportResult:
     fingerprint = config.features.fingerprint(
         rows.array, images=images, dtype=config.dtype, rows_per_shard=config.rows_per_shard
     )
-    layout = StoreLayout(config.store, fingerprint)
-    destination = Destination(layout, config.redo_corrupt, not config.quiet)
-    missing = destination.take_up()
-    if not (config.store / "config.yaml").exists():
-        record_run(config.store / "config.yaml", config)
-    _write(rows, destination, missing)
-    quarantined = destination.finish()
-    _say_outcome(layout, len(missing), quarantined)
-    written = sum(len(layout.shard_rows(shard)) for shard in missing)
-    return ImportResult(config.store, quarantined, written)
+    stores = StoreSet.of(config.store, (fingerprint,))
+    with StoreWriter(
+        stores, redo_corrupt=config.redo_corrupt, visible=not config.quiet, bad_row=_BAD_ROW
+    ) as writer:
+        missing = writer.take_up()
+        refuse_what_cannot_fit(
+            stores.layouts, config.store, shard_bytes=_shard_bytes(fingerprint), advice=_ADVICE
+        )
+        writer.begin()
+        if not (config.store / "config.yaml").exists():
+            record_run(config.store / "config.yaml", config)
+        written = _write(rows, writer, missing)
+        quarantined = writer.settle()
+    _say_outcome(stores.layouts[0], len(written), quarantined)
+    samples = sum(len(stores.shard_rows(shard)) for shard in written)
+    return ImportResult(config.store, quarantined, samples)
+
+
+def _shard_bytes(fingerprint: Fingerprint) -> int:
+    """Return the memory of a shard as read, and scaled, in float64, and of writing it."""
+    numbers = shard_rows(fingerprint) * fingerprint.proj_dim
+    return bytes_while_written(fingerprint) + numbers * (8 + 8)
 
 
 def _check(config: ImportConfig) -> None:
@@ -128,26 +153,36 @@ def _open(config: ImportConfig) -> ScaledRows:
     return ScaledRows(array, factor, ids, config.array.array)
 
 
-def _write(rows: ScaledRows, destination: Destination, missing: list[int]) -> None:
-    layout = destination.layout
+def _write(rows: ScaledRows, writer: StoreWriter, missing: list[int]) -> list[int]:
+    """Write the missing shards that no other process writes; return which."""
+    stores, written = writer.stores, list[int]()
     with progress(
-        layout.num_shards,
+        stores.num_shards,
         description="importing",
         unit="shard",
-        done=layout.num_shards - len(missing),
-        visible=destination.visible,
+        done=stores.num_shards - len(missing),
+        visible=writer.visible,
     ) as bar:
         try:
-            for shard in missing:
-                held = layout.shard_rows(shard)
-                features = rows.block(held.start, held.stop)
-                destination.write(shard, features, rows.ids(held.start, held.stop))
-                bar.update()
+            free = missing
+            while free:
+                for shard in writer.claim_free(free):
+                    writer.write(_rows_of(rows, stores, shard))
+                    written.append(shard)
+                    bar.update()
+                free = writer.wait_for_others(missing)
         except KeyboardInterrupt as interrupt:
-            finished = layout.num_shards - len(layout.missing_shards())
+            finished = stores.num_shards - len(stores.missing_shards())
             raise InterruptedRunError(
-                f"{finished} of {layout.num_shards} shards of {layout.root} are done and kept"
+                f"{finished} of {stores.num_shards} shards of {stores.root} are done and kept"
             ) from interrupt
+    return written
+
+
+def _rows_of(rows: ScaledRows, stores: StoreSet, shard: int) -> ComputedRows:
+    held = stores.shard_rows(shard)
+    features = rows.block(held.start, held.stop)
+    return ComputedRows(shard, features, rows.ids(held.start, held.stop))
 
 
 def _say_outcome(layout: StoreLayout, written: int, quarantined: int) -> None:

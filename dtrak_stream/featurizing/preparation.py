@@ -21,9 +21,11 @@ from dtrak_stream.featurizing.options import FeaturizeConfig
 from dtrak_stream.store import StoreLayout, read_layout
 from dtrak_stream.store.room import refuse_what_cannot_fit, shard_memory
 from dtrak_stream.store.store_set import StoreSet, store_folders
-from dtrak_stream.store.upkeep import continue_store, refuse_foreign_folder
+from dtrak_stream.store.writer import StoreWriter
 from dtrak_stream.support.destinations import require_folder
 from dtrak_stream.support.stamps import Stamp
+
+_BAD_GRADIENT = "its gradient holds NaN or inf"
 
 Asked: TypeAlias = tuple[str, int | None, ImageOptions, ImageShape | None, Stamp | None]
 """Source, limit, options and shape of images, and what their files look like."""
@@ -40,8 +42,8 @@ class Prepared:
     ----------
     config
         What was asked for.
-    stores
-        The stores as they will be.
+    writer
+        What writes the stores.
     missing
         Shards to compute; none if the stores are finished.
     inputs
@@ -51,10 +53,15 @@ class Prepared:
     """
 
     config: FeaturizeConfig
-    stores: StoreSet
+    writer: StoreWriter
     missing: list[int]
     inputs: Inputs | None
     opened: tuple[FeatureMaker, Samples] | None
+
+    @property
+    def stores(self) -> StoreSet:
+        """Return the stores as they will be."""
+        return self.writer.stores
 
     def close(self) -> None:
         """Let go of the model."""
@@ -97,7 +104,7 @@ def prepare(
     inputs = inputs_of(config)
     finished = None if config.rehash else _finished(config, inputs)
     if finished is not None:
-        return Prepared(config, finished, [], inputs, None)
+        return Prepared(config, _writer(config, finished), [], inputs, None)
     if not (config.store / "store.json").exists():
         require_folder(config.store, flag="--store")
     if inputs is not None and not inputs.settle():
@@ -108,7 +115,7 @@ def prepare(
     fingerprints = maker.fingerprints(samples, features.dtype, features.rows_per_shard)
     prepared = Prepared(
         config,
-        StoreSet.of(config.store, fingerprints),
+        _writer(config, StoreSet.of(config.store, fingerprints)),
         [],
         opening.inputs_found(),
         (maker, samples),
@@ -177,6 +184,15 @@ class _Opening:
         return layout.fingerprint.images if is_known else None
 
 
+def _writer(config: FeaturizeConfig, stores: StoreSet) -> StoreWriter:
+    return StoreWriter(
+        stores,
+        redo_corrupt=config.redo_corrupt,
+        visible=not config.quiet,
+        bad_row=_BAD_GRADIENT,
+    )
+
+
 def _finished(config: FeaturizeConfig, inputs: Inputs | None) -> StoreSet | None:
     """Return the stores if they are finished and nothing changed since they were checked."""
     if inputs is None:
@@ -205,19 +221,9 @@ def _is_verified(layout: StoreLayout, inputs: Inputs | None) -> bool:
 def _take_up(prepared: Prepared) -> None:
     """Refuse what was begun otherwise, is damaged, is no store, or has no room."""
     config, stores = prepared.config, prepared.stores
-    for layout in stores.layouts:
-        if layout.plan_path.exists():
-            verified = not config.rehash and _is_verified(layout, prepared.inputs)
-            continue_store(
-                layout,
-                redo_corrupt=config.redo_corrupt,
-                verified=verified,
-                visible=not config.quiet,
-            )
-        else:
-            refuse_foreign_folder(layout)
-    stores.refuse_foreign_root()
-    prepared.missing = stores.missing_shards()
+    prepared.missing = prepared.writer.take_up(
+        lambda layout: not config.rehash and _is_verified(layout, prepared.inputs)
+    )
     if prepared.missing:
         require_folder(config.store, flag="--store")
         needed = shard_memory(stores.layouts[0].fingerprint, len(stores.layouts))

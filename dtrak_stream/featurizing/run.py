@@ -12,14 +12,8 @@ from dtrak_stream.featurizing.execution import Execution, ExecutionOptions
 from dtrak_stream.featurizing.options import FeaturizeConfig, FeaturizeResult
 from dtrak_stream.featurizing.preparation import Identities, Prepared, prepare
 from dtrak_stream.featurizing.shard_run import ShardRun
-from dtrak_stream.store import write_joined_view
 from dtrak_stream.store.store_set import StoreSet
-from dtrak_stream.store.unfinished import drop_what_is_finished
-from dtrak_stream.store.upkeep import (
-    begin_store,
-    forget_quarantine_of,
-    settle_quarantine,
-)
+from dtrak_stream.store.writer import StoreWriter
 from dtrak_stream.support.progress import say
 from dtrak_stream.support.provenance import record_run
 from dtrak_stream.support.timing import bottleneck, describe
@@ -32,6 +26,8 @@ def featurize(
     identities: Identities | None = None,
 ) -> FeaturizeResult:
     """Bring the store to completion, from wherever it is.
+
+    Several calls at once, from as many processes or machines, share the shards between them.
 
     Parameters
     ----------
@@ -52,41 +48,40 @@ def featurize(
         On Ctrl-C. What is finished is kept.
     """
     prepared = prepare(config, like=like, identities=identities)
-    stores = prepared.stores
-    if prepared.opened is not None:
-        _begin(prepared)
-    computed = _compute(*prepared.opened, prepared) if prepared.opened and prepared.missing else 0
-    prepared.close()
-    quarantined = _settle(stores, complete_before=not prepared.missing)
+    with prepared.writer as writer:
+        if prepared.opened is not None:
+            _begin(prepared)
+        computed = 0
+        if prepared.opened is not None and prepared.missing:
+            computed = _compute(*prepared.opened, prepared)
+        prepared.close()
+        quarantined = writer.settle()
     prepared.note()
-    _say_outcome(stores, computed, quarantined)
+    _say_outcome(prepared.stores, computed, quarantined)
     return FeaturizeResult(config.store, quarantined, computed)
 
 
 def _begin(prepared: Prepared) -> None:
+    prepared.writer.begin()
     for layout in prepared.stores.layouts:
-        begin_store(layout)
         record = layout.root / "config.yaml"
         if not record.exists():
             record_run(record, prepared.config)
-        forget_quarantine_of(layout, layout.missing_shards())
     prepared.note()
 
 
 def _compute(maker: FeatureMaker, samples: Samples, prepared: Prepared) -> int:
     """Compute the missing shards and note in store.json how, and where the time went."""
-    config, stores = prepared.config, prepared.stores
-    run_record = stores.run_record()
-    execution = _execution(maker, samples, config, run_record)
+    writer = prepared.writer
+    with writer.run_record() as record:  # whoever comes second executes as the first one does
+        execution = _execution(maker, samples, prepared.config, record)
+        record["execution"] = execution.record()
     execution.apply(maker)
-    stores.write_run_record({**run_record, "execution": execution.record()})
     try:
-        return ShardRun(maker, samples, stores, execution, not config.quiet).run(prepared.missing)
+        return ShardRun(maker, samples, writer, execution).run(prepared.missing)
     finally:
         prepared.close()
-        for layout in stores.layouts:
-            drop_what_is_finished(layout)
-        _record_times(stores, maker.timer.seconds())
+        _record_times(writer, maker.timer.seconds())
 
 
 def _execution(
@@ -103,23 +98,13 @@ def _execution(
     return execution
 
 
-def _record_times(stores: StoreSet, seconds: dict[str, float]) -> None:
-    record = stores.run_record()
-    before: dict[str, float] = record.get("stage_seconds", {})
-    total = {name: before.get(name, 0.0) + value for name, value in seconds.items()}
-    stores.write_run_record({**record, "stage_seconds": {**before, **total}})
+def _record_times(writer: StoreWriter, seconds: dict[str, float]) -> None:
+    with writer.run_record() as record:
+        before: dict[str, float] = record.get("stage_seconds", {})
+        total = {name: before.get(name, 0.0) + value for name, value in seconds.items()}
+        record["stage_seconds"] = {**before, **total}
     if seconds:
         say(f"time: {describe(seconds)}; the bottleneck is {bottleneck(seconds)}")
-
-
-def _settle(stores: StoreSet, *, complete_before: bool) -> int:
-    """Leave finished stores behind; return the number of samples that some store lacks."""
-    bad: set[int] = set()
-    for layout in stores.layouts:
-        bad.update(settle_quarantine(layout))
-        if not (complete_before and (layout.root / "features.h5").exists()):
-            write_joined_view(layout)
-    return len(bad)
 
 
 def _say_outcome(stores: StoreSet, computed: int, quarantined: int) -> None:

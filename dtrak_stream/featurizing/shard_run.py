@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -14,38 +14,42 @@ from dtrak_stream.data.decode_ahead import DecodedBatch, decode_ahead
 from dtrak_stream.data.samples import Samples, size_of
 from dtrak_stream.errors import InterruptedRunError
 from dtrak_stream.features.maker import FeatureMaker
+from dtrak_stream.featurizing.background_writes import BackgroundWrites
 from dtrak_stream.featurizing.execution import Execution
-from dtrak_stream.featurizing.shard_writer import ComputedRows, ShardWriter
 from dtrak_stream.store.store_set import StoreSet
-from dtrak_stream.store.unfinished import UnfinishedShards
+from dtrak_stream.store.unfinished import ComputedRows, UnfinishedShards
+from dtrak_stream.store.writer import StoreWriter
 from dtrak_stream.support.progress import progress
 from dtrak_stream.support.timing import StageTimer, bottleneck
 
 _BATCH_BYTES = 64 * 2**20
 
 
-@dataclass(frozen=True)
+@dataclass
 class ShardRun:
-    """Computes shards.
+    """Computes shards, those that no other writer of the same store computes.
 
     Attributes
     ----------
-    maker, samples, stores
+    maker, samples, writer
         What computes, on what, into where.
     execution
         The engine and batch size the maker was set to.
-    visible
-        Whether to draw a progress bar.
     """
 
     maker: FeatureMaker
     samples: Samples
-    stores: StoreSet
+    writer: StoreWriter
     execution: Execution
-    visible: bool
+    _begun: dict[int, ComputedRows] = field(default_factory=dict)
+    _computed: int = 0
+    _finished_before: int = 0
 
     def run(self, missing: list[int]) -> int:
-        """Compute the shards in `missing`; return the number of images they hold.
+        """Compute the shards in `missing`; return the number of images this call computed.
+
+        Returns when none is missing any more, whoever computed it: those of other writers are
+        waited for, and taken over where a writer died.
 
         Raises
         ------
@@ -54,56 +58,79 @@ class ShardRun:
         DiskFullError
             If a shard cannot be written.
         """
-        begun = [self._begin(shard) for shard in missing[:1]]
         to_do = sum(len(self.stores.shard_rows(shard)) for shard in missing)
-        settled = len(self.samples) - to_do + sum(rows.done for rows in begun)
+        self._finished_before = self.stores.num_shards - len(missing)
         with (
             progress(
                 len(self.samples),
                 description="featurizing",
                 unit="img",
-                done=settled,
-                visible=self.visible,
+                done=len(self.samples) - to_do,
+                visible=self.writer.visible,
             ) as bar,
-            ShardWriter(self.stores, self.timer) as writer,
+            BackgroundWrites(self.writer, self.timer) as writes,
         ):
-            self._compute_all(missing, begun, writer, bar)
-        return to_do
+            self._compute_all(missing, writes, bar)
+        return self._computed
 
     @property
     def timer(self) -> StageTimer:
         """Return what adds up the time of all stages."""
         return self.maker.timer
 
-    def _compute_all(
-        self, missing: list[int], begun: list[ComputedRows], writer: ShardWriter, bar: tqdm[None]
-    ) -> None:
-        current = begun.pop()
-        batches = decode_ahead(self.samples, self._batches(missing, current.done), self.timer)
-        try:
-            if current.is_whole:
-                writer.submit(current)
-            for batch in batches:
-                if batch.rows.start >= self.stores.shard_rows(current.shard).stop:
-                    current = self._begin(missing[missing.index(current.shard) + 1])
-                self._fill(current, batch)
-                bar.update(len(batch.rows))
-                if current.is_whole:
-                    writer.submit(current)
-                bar.set_postfix_str(self._state(writer), refresh=False)
-            writer.wait()
-        except KeyboardInterrupt as interrupt:
-            batches.close()
-            raise self._interrupted(current, writer) from interrupt
-        bar.set_postfix_str(self._state(writer))
+    @property
+    def stores(self) -> StoreSet:
+        """Return what is filled."""
+        return self.writer.stores
 
-    def _batches(self, missing: list[int], done: int) -> Iterator[range]:
-        """Yield the rows of each batch; batches never span two shards."""
-        for shard in missing:
-            rows = self.stores.shard_rows(shard)
-            for start in range(rows.start + done, rows.stop, self._batch_size):
-                yield range(start, min(start + self._batch_size, rows.stop))
+    def _compute_all(self, missing: list[int], writes: BackgroundWrites, bar: tqdm[None]) -> None:
+        def waiting(shards: list[int]) -> None:
+            bar.n = len(self.samples) - sum(len(self.stores.shard_rows(s)) for s in shards)
+            bar.set_postfix_str(f"waiting for {len(shards)} shards of other processes")
+
+        free = missing
+        try:
+            while free:
+                self._compute_free(free, writes, bar)
+                free = self.writer.wait_for_others(missing, waiting)
+        except KeyboardInterrupt as interrupt:
+            raise self._interrupted(writes) from interrupt
+        bar.n = len(self.samples)
+        bar.set_postfix_str(self._state(writes))
+
+    def _compute_free(self, shards: list[int], writes: BackgroundWrites, bar: tqdm[None]) -> None:
+        claimed = self._claimed(shards, writes, bar)
+        batches = decode_ahead(self.samples, self._batches(claimed), self.timer)
+        try:
+            for batch in batches:
+                self._add(batch, writes)
+                bar.update(len(batch.rows))
+                bar.set_postfix_str(self._state(writes), refresh=False)
+            writes.wait()
+        finally:
+            batches.close()
+
+    def _claimed(
+        self, shards: list[int], writes: BackgroundWrites, bar: tqdm[None]
+    ) -> Iterator[range]:
+        """Yield the places still to compute of each shard that is ours, as Ctrl-C left it."""
+        for shard in self.writer.claim_free(shards):
+            places = self.stores.shard_rows(shard)
+            self._computed += len(places)
             done = 0
+            if self._unfinished.has_rows(shard):  # others need no memory before their first batch
+                rows = self._begun[shard] = self._begin(shard)
+                done = rows.done
+                bar.update(done)
+                if rows.is_whole:
+                    writes.submit(self._begun.pop(shard))
+            yield places[done:]
+
+    def _batches(self, claimed: Iterable[range]) -> Iterator[range]:
+        """Yield the places of each batch; batches never span two shards."""
+        for places in claimed:
+            for start in range(0, len(places), self._batch_size):
+                yield places[start : start + self._batch_size]
 
     @cached_property
     def _batch_size(self) -> int:
@@ -119,7 +146,6 @@ class ShardRun:
         return UnfinishedShards(self.stores.layouts[0], self.execution.numerics())
 
     def _begin(self, shard: int) -> ComputedRows:
-        """Return the rows of a shard, empty or as an interrupted run left them."""
         places = self.stores.shard_rows(shard)
         shape = (len(places), self.maker.width)
         ids = self.samples.sample_ids(places.start, places.stop)
@@ -127,6 +153,13 @@ class ShardRun:
         rows = ComputedRows(shard, np.full(shape, np.nan, np.float32), ids, residual)
         self._unfinished.restore(rows)
         return rows
+
+    def _add(self, batch: DecodedBatch, writes: BackgroundWrites) -> None:
+        shard = batch.rows.start // self.stores.layouts[0].fingerprint.rows_per_shard
+        rows = self._begun.get(shard) or self._begun.setdefault(shard, self._begin(shard))
+        self._fill(rows, batch)
+        if rows.is_whole:
+            writes.submit(self._begun.pop(shard))
 
     def _fill(self, rows: ComputedRows, batch: DecodedBatch) -> None:
         first = self.stores.shard_rows(rows.shard).start
@@ -140,18 +173,20 @@ class ShardRun:
         rows.reasons.update({row - first: why for row, why in batch.reasons.items()})
         rows.done = batch.rows.stop - first
 
-    def _state(self, writer: ShardWriter) -> str:
-        shards = f"shards {writer.finished}/{self.stores.num_shards}"
+    def _state(self, writes: BackgroundWrites) -> str:
+        shards = f"shards {self._finished_before + writes.finished}/{self.stores.num_shards}"
         slowest = bottleneck(self.timer.seconds())
         return f"{shards}, slowest: {slowest}" if slowest else shards
 
-    def _interrupted(self, current: ComputedRows, writer: ShardWriter) -> InterruptedRunError:
-        writer.wait()
-        written = not self.stores.without_shard(current.shard)
-        kept = 0 if written else current.done
-        if kept:
-            self._unfinished.keep(current)
+    def _interrupted(self, writes: BackgroundWrites) -> InterruptedRunError:
+        writes.wait()
+        kept = 0
+        for rows in self._begun.values():
+            if rows.done and self.stores.without_shard(rows.shard):
+                self._unfinished.keep(rows)
+                kept += rows.done
+        finished = self.stores.num_shards - len(self.stores.missing_shards())
         return InterruptedRunError(
-            f"{writer.finished} of {self.stores.num_shards} shards of {self.stores.root}"
+            f"{finished} of {self.stores.num_shards} shards of {self.stores.root}"
             f"{f' and {kept} rows of the next' if kept else ''} are done and kept"
         )

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+
+from dtrak_stream.store.layout import StoreLayout
+from dtrak_stream.store.shard import read_shard
 from dtrak_stream.support.durable import append_bytes, write_bytes
+
+_LOST_REASON = "bad when it was computed; why was lost"
 
 
 @dataclass(frozen=True)
@@ -31,15 +38,16 @@ class QuarantinedSample:
 def append_quarantine(path: Path, samples: list[QuarantinedSample]) -> None:
     """Add samples to the ledger, on disk before this returns."""
     if samples:
-        append_bytes(path, _lines(samples))
+        # a line torn by a crash must not swallow the first of these
+        append_bytes(path, (b"\n" if _is_torn(path) else b"") + _lines(samples))
 
 
 def read_quarantine(path: Path) -> list[QuarantinedSample]:
-    """Return the ledger's entries; a last line torn by a crash is left out."""
+    """Return the ledger's entries; lines torn by a crash are left out."""
     if not path.exists():
         return []
     whole, _, _ = path.read_bytes().rpartition(b"\n")
-    return [QuarantinedSample(**json.loads(line)) for line in whole.splitlines()]
+    return [entry for line in whole.splitlines() if (entry := _entry(line)) is not None]
 
 
 def keep_quarantine(path: Path, samples: list[QuarantinedSample]) -> None:
@@ -47,6 +55,39 @@ def keep_quarantine(path: Path, samples: list[QuarantinedSample]) -> None:
     wanted = _lines(samples)
     if wanted != (path.read_bytes() if path.exists() else b""):
         write_bytes(path, wanted)
+
+
+def settle_quarantine(layout: StoreLayout) -> None:
+    """Make the ledger of a complete store hold each bad row once, in order.
+
+    Entries of a shard that was computed twice, or was begun and then computed otherwise, go: which
+    rows are bad is what the shards say.
+    """
+    noted = {entry.row: entry for entry in read_quarantine(layout.quarantine_path)}
+    entries: list[QuarantinedSample] = []
+    for shard in range(layout.num_shards):
+        path, first = layout.shard_path(shard), layout.shard_rows(shard).start
+        contents = read_shard(path, layout.fingerprint.hash(), check=False)
+        for place in map(int, np.flatnonzero(contents.scale == 0)):
+            sample_id = contents.sample_id[place].decode()
+            lost = QuarantinedSample(first + place, sample_id, _LOST_REASON)
+            entries.append(noted.get(first + place, lost))
+    keep_quarantine(layout.quarantine_path, entries)
+
+
+def _entry(line: bytes) -> QuarantinedSample | None:
+    try:
+        return QuarantinedSample(**json.loads(line))
+    except ValueError:  # the beginning of an object is no JSON
+        return None
+
+
+def _is_torn(path: Path) -> bool:
+    if not path.exists() or path.stat().st_size == 0:
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() != b"\n"
 
 
 def _lines(samples: list[QuarantinedSample]) -> bytes:

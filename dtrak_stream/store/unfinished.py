@@ -1,17 +1,51 @@
-"""The rows of a shard that was being computed when Ctrl-C arrived."""
+"""The rows of a shard before it is whole: as they are filled in, and kept when Ctrl-C arrives."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from dtrak_stream.featurizing.shard_writer import ComputedRows
-from dtrak_stream.store import StoreLayout
+from dtrak_stream.store.layout import StoreLayout
+from dtrak_stream.store.shard import FloatArray
 from dtrak_stream.support.checkpoints import Checkpoints
 
 _NAME = "rows"
+
+
+@dataclass
+class ComputedRows:
+    """Rows of one shard as they are filled in.
+
+    Attributes
+    ----------
+    shard
+        Its number.
+    features
+        (rows, width) float32, the features of all stores side by side; NaN until computed, and
+        for samples without one.
+    sample_ids
+        Ids of all rows.
+    residual
+        (rows,) float32, for stores that keep residuals.
+    reasons
+        Why an image could not be read, by its place in the shard.
+    done
+        Rows that are settled.
+    """
+
+    shard: int
+    features: FloatArray
+    sample_ids: list[str]
+    residual: FloatArray | None = None
+    reasons: dict[int, str] = field(default_factory=dict)
+    done: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Return whether all rows are settled."""
+        return self.done == len(self.sample_ids)
 
 
 @dataclass(frozen=True)
@@ -42,7 +76,7 @@ class UnfinishedShards:
 
     def restore(self, rows: ComputedRows) -> None:
         """Fill in the rows that an interrupted run kept."""
-        if not self._folder_exists(rows.shard):
+        if not self.has_rows(rows.shard):
             return
         kept = self._checkpoints(rows.shard).load(_NAME)
         if kept is None:
@@ -57,7 +91,8 @@ class UnfinishedShards:
         plan = {"fingerprint": self.layout.fingerprint.hash(), "execution": self.execution}
         return Checkpoints.beside(self.layout.shard_path(shard), plan)
 
-    def _folder_exists(self, shard: int) -> bool:
+    def has_rows(self, shard: int) -> bool:
+        """Return whether something is kept of a shard."""
         path = self.layout.shard_path(shard)
         return path.with_name(path.name + ".parts").is_dir()
 

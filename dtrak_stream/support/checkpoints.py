@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import shutil
@@ -92,7 +93,9 @@ class Checkpoints:
 
     def discard(self) -> None:
         """Remove all of them, once the result is finished."""
-        shutil.rmtree(self.folder)
+        while self.folder.exists():
+            with contextlib.suppress(FileNotFoundError):  # another process removes them, too
+                shutil.rmtree(self.folder)
         self._paths.clear()
 
     def _remove(self, name: str, path: Path) -> None:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import json
 import os
+import time
 from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
 from typing import Any
 
 from dtrak_stream.errors import DiskFullError
+from dtrak_stream.support.writers import Writer
 
 PARTIAL_SUFFIX = ".partial"
+_FORGOTTEN_SECONDS = 24 * 3600  # so long has no write on another host been standing still
+_numbers = itertools.count()
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -21,7 +26,8 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 def durable_path(final: Path) -> Iterator[Path]:
     """Hand out a `.partial` path; on success fsync it and rename it to `final`.
 
-    After the block the file is on disk under its final name, and so is the directory entry. If
+    Its name is unique to this process and call, so that two writers of one file never meet. After
+    the block the file is on disk under its final name, and so is the directory entry. If
     the block raises, or the process dies, nothing appears under the final name; what is left of
     the partial file is removed here, or by `remove_partials` at the next start.
 
@@ -31,7 +37,7 @@ def durable_path(final: Path) -> Iterator[Path]:
         If the file system, a quota or a file-size limit leaves no room for the file.
     """
     final.parent.mkdir(parents=True, exist_ok=True)
-    partial = final.with_name(final.name + PARTIAL_SUFFIX)
+    partial = _partial_of(final)
     try:
         with disk_full_explained(final):
             yield partial
@@ -72,9 +78,33 @@ def write_json(final: Path, value: Any) -> None:
 
 
 def remove_partials(folder: Path) -> None:
-    """Remove what interrupted writes left behind in `folder`."""
+    """Remove what interrupted writes left behind in `folder`; those that go on are spared."""
     for partial in folder.glob("*" + PARTIAL_SUFFIX):
-        partial.unlink()
+        if not _goes_on(partial):
+            partial.unlink(missing_ok=True)
+
+
+def is_partial_of(path: Path, final: Path) -> bool:
+    """Return whether `path` is what an interrupted write of `final` left behind."""
+    return path.name.startswith(final.name + ".") and path.name.endswith(PARTIAL_SUFFIX)
+
+
+def _partial_of(final: Path) -> Path:
+    writer = Writer.here().spelling
+    return final.with_name(f"{final.name}.{next(_numbers)}.{writer}{PARTIAL_SUFFIX}")
+
+
+def _goes_on(partial: Path) -> bool:
+    """Return whether whoever writes this file may still be at it."""
+    writer = Writer.spelled(partial.name.removesuffix(PARTIAL_SUFFIX).rpartition(".")[2])
+    if writer is None:
+        return False
+    if writer.is_here:
+        return not writer.is_dead
+    try:
+        return time.time() - partial.stat().st_mtime < _FORGOTTEN_SECONDS
+    except FileNotFoundError:
+        return False
 
 
 def _write_all(file: FileIO, content: bytes | memoryview) -> None:

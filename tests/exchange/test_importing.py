@@ -21,8 +21,8 @@ from dtrak_stream.errors import (
     InterruptedRunError,
 )
 from dtrak_stream.exchange import ExportConfig, export, import_features, scaled_rows
-from dtrak_stream.exchange.destination import Destination
 from dtrak_stream.store import FeatureStore, read_quarantine
+from dtrak_stream.store.writer import StoreWriter
 from tests.crashing import contents, finishes_before_step
 from tests.exchange.conftest import (
     features_in,
@@ -335,15 +335,15 @@ def test_an_import_killed_at_any_step_goes_on_to_the_same_bytes(tmp_path):
 
 def test_ctrl_c_keeps_finished_shards(tmp_path, monkeypatch):
     config = import_config(saved(tmp_path / "a.npy", random_features(10, 4)), tmp_path / "store")
-    write = Destination.write
+    write = StoreWriter.write
 
-    def write_one(self, shard, features, ids):
-        if shard == 1:
+    def write_one(self, rows):
+        if rows.shard == 1:
             raise KeyboardInterrupt
-        write(self, shard, features, ids)
+        write(self, rows)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Destination, "write", write_one)
+        patch.setattr(StoreWriter, "write", write_one)
         with pytest.raises(InterruptedRunError, match="1 of 3 shards"):
             import_features(config)
     assert import_features(config).computed == 6

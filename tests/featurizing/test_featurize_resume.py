@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import os
 import random
+import re
 import resource
 import shutil
 import signal
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -473,3 +475,37 @@ def test_a_store_path_that_is_a_file_is_refused(model_folder, images, tmp_path):
     with pytest.raises(InputError, match=r"s: .*not a folder"):
         featurize(small_job(model_folder, images, tmp_path / "s"))
     assert (tmp_path / "s").read_text() == "precious"
+
+
+def test_two_runs_at_once_share_the_shards(model_folder, images, whole, tmp_path):
+    """Both end well; each image is computed by one of them; the files are those of one alone."""
+    command = flags(small_job(model_folder, images, tmp_path / "s", rows_per_shard=1))
+    alone = small_job(model_folder, images, tmp_path / "alone", rows_per_shard=1)
+    featurize(alone)
+    runs = [start_tool("featurize", command) for _ in range(2)]
+    errors = [run.communicate(timeout=300)[1] for run in runs]
+    assert [run.returncode for run in runs] == [EXIT_QUARANTINED] * 2, errors
+    assert stored(tmp_path / "s") == stored(alone.store)
+    assert not list((tmp_path / "s").rglob("*.claim*"))
+    counts = [re.search(r": (\d+) images featurized|already complete", text) for text in errors]
+    assert all(counts), errors
+    assert sum(int(found[1] or 0) for found in counts if found) == 8
+
+
+def test_the_shards_of_a_run_killed_beside_are_taken_over(model_folder, images, tmp_path):
+    config = small_job(model_folder, images, tmp_path / "s", rows_per_shard=1)
+    alone = dataclasses.replace(config, store=tmp_path / "alone")
+    featurize(alone)
+    first = start_tool("featurize", flags(config))
+    while not list(config.store.glob("shards/*.claim")):
+        time.sleep(0.01)
+    os.kill(first.pid, signal.SIGSTOP)  # it holds a claim and will never finish
+    second = start_tool("featurize", flags(config))
+    time.sleep(1.0)
+    first.kill()
+    first.communicate()
+    _, errors = second.communicate(timeout=300)
+    assert second.returncode == EXIT_QUARANTINED, errors
+    assert stored(config.store) == stored(alone.store)
+    assert not list(config.store.rglob("*.claim*"))
+    assert not list(config.store.rglob("*.partial"))

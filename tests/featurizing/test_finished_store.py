@@ -26,7 +26,7 @@ from dtrak_stream.features import gradient_features
 from dtrak_stream.featurizing import checked as checked_module
 from dtrak_stream.featurizing.run import featurize
 from dtrak_stream.store import reader as reader_module
-from dtrak_stream.store import upkeep as upkeep_module
+from dtrak_stream.store import taking_up as taking_up_module
 from tests.small_jobs import random_pixels, save_images, small_job, stored, written_at
 
 
@@ -40,7 +40,7 @@ def nothing_opens(monkeypatch):
     monkeypatch.setattr(images_module, "open_source", forbidden)
     monkeypatch.setattr(Image, "open", forbidden)
     monkeypatch.setattr(gradient_features, "load_denoiser", forbidden)
-    monkeypatch.setattr(upkeep_module, "read_shard", forbidden)
+    monkeypatch.setattr(taking_up_module, "read_shard", forbidden)
     monkeypatch.setattr(reader_module, "read_shard", forbidden)
 
 
@@ -128,7 +128,7 @@ def test_every_kind_of_feature_is_taken_as_it_is(
 
 def test_with_rehash_everything_is_read_again(job, monkeypatch):
     hashed = counted(monkeypatch, folder_module, "_file_hash")
-    checked = counted(monkeypatch, upkeep_module, "read_shard")
+    checked = counted(monkeypatch, taking_up_module, "read_shard")
     before = written_at(job.store)
     assert featurize(dataclasses.replace(job, rehash=True)).computed == 0
     assert (len(hashed), len(checked)) == (7, 3)

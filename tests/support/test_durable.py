@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import errno
+import os
 import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from dtrak_stream.errors import DiskFullError
 from dtrak_stream.support import durable
+from dtrak_stream.support.writers import Writer
 from tests.crashing import contents, finishes_before_step
 
 
@@ -88,10 +91,41 @@ def test_a_real_write_that_finds_no_room_leaves_nothing(tmp_path):
 
 
 def test_partials_of_a_crash_are_removed(tmp_path):
-    (tmp_path / "a.h5.partial").write_bytes(b"torn")
+    here = Writer.here()
+    dead = Writer(here.host, here.process, here.start - 1)
+    for name in ("a.h5", f"a.h5.0.{dead.spelling}", f"b.h5.17.{dead.spelling}"):
+        (tmp_path / f"{name}.partial").write_bytes(b"torn")
     (tmp_path / "b.h5").write_bytes(b"whole")
     durable.remove_partials(tmp_path)
     assert contents(tmp_path) == {"b.h5": b"whole"}
+
+
+def test_partials_of_writers_that_live_are_spared(tmp_path):
+    with durable.durable_path(tmp_path / "x") as mine, durable.durable_path(tmp_path / "x") as also:
+        for partial in (mine, also):
+            partial.write_bytes(b"half")
+        elsewhere = tmp_path / "x.0.elsewhere_0123abcd-1-2.partial"
+        elsewhere.write_bytes(b"half")
+        durable.remove_partials(tmp_path)
+        assert mine != also
+        assert len(contents(tmp_path)) == 3
+
+
+def test_a_partial_of_another_host_that_stood_still_for_days_is_removed(tmp_path):
+    elsewhere = tmp_path / "x.0.elsewhere_0123abcd-1-2.partial"
+    elsewhere.write_bytes(b"half")
+    days_ago = time.time() - 2 * 24 * 3600
+    os.utime(elsewhere, (days_ago, days_ago))
+    durable.remove_partials(tmp_path)
+    assert contents(tmp_path) == {}
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path):
+    with durable.durable_path(tmp_path / "x") as first:
+        first.write_bytes(b"first")
+        durable.write_bytes(tmp_path / "x", b"second")
+        assert (tmp_path / "x").read_bytes() == b"second"
+    assert contents(tmp_path) == {"x": b"first"}
 
 
 def test_folders_are_made(tmp_path):
