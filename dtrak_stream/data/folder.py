@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import xxhash
-from natsort import natsort_keygen
 
+from dtrak_stream.data.natural_order import name_of, sortable
 from dtrak_stream.data.pixels import IMAGE_SUFFIXES, decode
 from dtrak_stream.data.source import UNREADABLE, Pixels, brief, unreadable
 from dtrak_stream.errors import BadImageError, InputError
 
-_natural_key = natsort_keygen()
+# stands behind the name of a folder while names are sorted, and in no name
+_FOLDER = b"\0"
 
 
 class FolderSource:
@@ -82,8 +83,9 @@ def _walk(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Itera
     """Yield the relative paths of the image files below `folder / prefix`."""
     here = folder / prefix
     entries, inside = _listing(here, above)
-    for name, is_folder in entries:
-        if is_folder:
+    for entry in entries:
+        name = name_of(entry.removesuffix(_FOLDER))
+        if entry.endswith(_FOLDER):
             yield from _walk(folder, f"{prefix}{name}/", inside)
         else:
             yield prefix + name
@@ -91,8 +93,12 @@ def _walk(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Itera
 
 def _listing(
     here: Path, above: frozenset[tuple[int, int]]
-) -> tuple[list[tuple[str, bool]], frozenset[tuple[int, int]]]:
-    """Return the folders and images in `here` in natural order, and the folders we are in."""
+) -> tuple[list[bytes], frozenset[tuple[int, int]]]:
+    """Return the folders and images in `here` in natural order, and the folders we are in.
+
+    Each is one object of bytes, the `sortable` name and a mark if it is a folder: of a million
+    names in one folder nothing larger is kept.
+    """
     try:
         status = here.stat()
         identity = (status.st_dev, status.st_ino)
@@ -101,11 +107,15 @@ def _listing(
                 "is a symbolic link to a folder it lies in", where=here, remedy="remove the link"
             )
         with os.scandir(here) as listing:
-            entries = [(entry.name, entry.is_dir()) for entry in listing if is_wanted(entry)]
+            entries = [_sortable_entry(entry) for entry in listing if is_wanted(entry)]
     except OSError as error:
         raise unreadable(here, error) from error
-    entries.sort(key=lambda entry: (_natural_key(entry[0].rsplit(".", 1)[0]), entry[0]))
+    entries.sort()
     return entries, above | {identity}
+
+
+def _sortable_entry(entry: os.DirEntry[str]) -> bytes:
+    return sortable(entry.name) + (_FOLDER if entry.is_dir() else b"")
 
 
 def is_wanted(entry: os.DirEntry[str]) -> bool:
