@@ -79,7 +79,10 @@ def map_npz(path: Path, key: str | None) -> tuple[NDArray[Any], str]:
 
 
 def open_hdf5(path: Path, key: str | None) -> ArraySource:
-    """Open one data set of an HDF5 file; the file stays open as long as the source lives."""
+    """Open one data set of an HDF5 file; the file stays open as long as the source lives.
+
+    h5py lets one thread at a time into the library.
+    """
     rows, key = map_hdf5(path, key)
     return ArraySource(rows, where=f"{path}:{key}", key=key, outside=_lies_elsewhere(rows))
 

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import glob
 import io
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TypeVar
@@ -58,6 +59,8 @@ class DatasetSource:
             self._cells = self._cells.cast_column(self._column, datasets.Image(decode=False))
         self._keys = _distinct_keys(rows)
         self._outside = False
+        # data sets promise nothing to threads; what takes long, decoding, needs none
+        self._reading = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._cells)
@@ -98,7 +101,8 @@ class DatasetSource:
         return [Path(each["filename"]) for each in self.rows.cache_files]
 
     def _file(self, index: int) -> IO[bytes]:
-        cell = self._cells[index][self._column]
+        with self._reading:
+            cell = self._cells[index][self._column]
         content, path = (
             (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (cell, None)
         )

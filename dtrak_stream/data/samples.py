@@ -83,7 +83,8 @@ class Samples(Protocol):
     def image(self, index: int) -> Tensor:
         """Return sample `index`; raise `BadImageError` if it is unusable.
 
-        (C, H, W) float32 in [-1, 1], or (T, C, H, W) where there is a path.
+        (C, H, W) float32 in [-1, 1], or (T, C, H, W) where there is a path. Several threads
+        call it at once.
         """
 
     def conditions(self, start: int, stop: int) -> Sequence[Condition] | None:
@@ -118,6 +119,17 @@ def read_batch(samples: Samples, rows: range) -> tuple[SampleBatch, dict[int, st
         samples.path,
     )
     return batch, reasons
+
+
+def joined(batches: Sequence[SampleBatch]) -> SampleBatch:
+    """Return the samples of several batches of one source as one batch, in their order."""
+    conditions = [each.conditions for each in batches if each.conditions is not None]
+    return replace(
+        batches[0],
+        ids=tuple(name for each in batches for name in each.ids),
+        tensors=torch.cat([each.tensors for each in batches]),
+        conditions=tuple(one for each in conditions for one in each) if conditions else None,
+    )
 
 
 def size_of(samples: Samples) -> tuple[int, ...]:

@@ -30,7 +30,10 @@ class Source(Protocol):
         """Return the names of rows `[start, stop)`."""
 
     def pixels(self, index: int) -> Pixels:
-        """Return image `index`; raise `BadImageError` if it cannot be used."""
+        """Return image `index`; raise `BadImageError` if it cannot be used.
+
+        Several threads call it at once. What it reads with and cannot stand that is locked in it.
+        """
 
     def check(self, start: int, stop: int, *, visible: bool) -> None:
         """Raise `InputError` if rows `[start, stop)` break a rule of the whole source."""

@@ -123,13 +123,16 @@ class StageTimer:
             self._enter(outer)
 
     @contextmanager
-    def beside(self, name: str) -> Iterator[None]:
-        """Count the time of the block as `name`, in a thread that runs beside the others."""
+    def beside(self, name: str, *, threads: int = 1) -> Iterator[None]:
+        """Count the time of the block as `name`, in one of `threads` that run beside the others.
+
+        Each counts its share: `threads` of them that are busy for a second count one second.
+        """
         start = time.perf_counter()
         try:
             yield
         finally:
-            self.add({name: time.perf_counter() - start})
+            self.add({name: (time.perf_counter() - start) / threads})
 
     def add(self, seconds: Mapping[str, float]) -> None:
         """Add time that was measured elsewhere."""
