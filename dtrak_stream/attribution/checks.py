@@ -49,8 +49,8 @@ def refuse_options(config: AttributeConfig) -> None:
         raise ConfigurationError(
             f"{method.name} needs {NEEDS[method.needs]}, which this command does not make",
             where=f"--method {method.name}",
-            remedy="make their losses with tools/retrain_subsets.py, then score with "
-            f"tools/score.py --method {method.name} --truth truth.npz",
+            remedy="make their losses with dtrak-stream retrain-subsets, then score with "
+            f"dtrak-stream score --method {method.name} --truth truth.npz",
         )
     if options.error_bars:
         usual = "identity" if method.needs in _IMAGE_FEATURES else "sketch"

@@ -38,7 +38,7 @@ folder, parquet, tar, hf:OWNER/NAME or sklearn:digits; [a:b] at the end takes a 
     run: Path = Path("runs/attribute")
     """Folder for everything this run writes."""
     trajectory: Path | None = None
-    """Sampling paths of the queries, for journey-trak: the folder that tools/generate.py \
+    """Sampling paths of the queries, for journey-trak: the folder that dtrak-stream generate \
 --save-trajectory wrote."""
     limit: int | None = None
     """Use only the first so many training images."""

@@ -106,7 +106,7 @@ class TrajectoryFolder:
             "holds no trajectory",
             where=self.folder,
             remedy="make one by giving the command that generated the images again, with "
-            "--save-trajectory (python tools/generate.py --model MODEL --out DIR "
+            "--save-trajectory (dtrak-stream generate --model MODEL --out DIR "
             "--save-trajectory)",
         )
 

@@ -64,7 +64,7 @@ def read_recipe(
     Parameters
     ----------
     model
-        A folder that tools/train.py wrote, or the model that comes along.
+        A folder that dtrak-stream train wrote, or the model that comes along.
     images
         Where the training images are now, if not where they were; they must be the same ones.
     device
@@ -102,7 +102,7 @@ def _recorded(root: Path) -> TrainingConfig:
         raise InputError(
             f"holds no {_RECORD}: how the model was trained is not known",
             where=root,
-            remedy="give a model folder that tools/train.py wrote",
+            remedy="give a model folder that dtrak-stream train wrote",
         )
     return parse(TrainingConfig, ["--config", str(record)])
 

@@ -22,7 +22,7 @@ from dtrak_stream.errors import CorruptFileError, InputError
 from dtrak_stream.support.durable import durable_path
 
 LOSS_KEY = "loss"
-_REMEDY = "give a truth file that tools/retrain_subsets.py wrote"
+_REMEDY = "give a truth file that dtrak-stream retrain-subsets wrote"
 
 
 def loss_key(name: str | None) -> str:

@@ -80,7 +80,7 @@ class ExportedFeatures:
 
 
 def declaration(fingerprint: Fingerprint, array: Path, ids: Path) -> dict[str, object]:
-    """Return the options with which tools/import_features.py takes exported features back."""
+    """Return the options with which dtrak-stream import-features takes exported features back."""
     known = fingerprint.projector in PROJECTORS
     steps = ",".join(map(str, fingerprint.timesteps))
     return {

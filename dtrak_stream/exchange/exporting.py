@@ -33,7 +33,8 @@ class ExportConfig:
     1:].copy().view("float32"); index = faiss.IndexFlatIP(x.shape[1]); index.add(x). .csv: the
     rankings of a scores file, with query id, rank, training id, score, and whether it is a
     proponent or an opponent. The ids of rows (and columns) are written beside the file; beside
-    an npy of features, also FILE.import.yaml, with which tools/import_features.py takes them back.
+    an npy of features, also FILE.import.yaml, with which dtrak-stream import-features takes them
+    back.
     """
 
     out: Path

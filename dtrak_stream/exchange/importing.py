@@ -40,8 +40,8 @@ class ImportConfig:
 
     The array does not say what it holds, so that has to be declared; shape, type, ids and every
     number are checked before the first shard is written. Import the features of the training
-    images and of the queries with the same declarations, into two stores, and tools/gram.py and
-    tools/score.py take them as they take stores of tools/featurize.py. Features that D-TRAK
+    images and of the queries with the same declarations, into two stores, and dtrak-stream gram and
+    dtrak-stream score take them as they take stores of dtrak-stream featurize. Features that D-TRAK
     wrote: --array-shape 5000x65536 --array-dtype float32 --used-dim 32768 --projector normal
     --scale "1/sqrt(k)".
     """

@@ -59,7 +59,7 @@ def require_trajectory(trajectory: Path | None, options: FeatureOptions, model: 
         raise ConfigurationError(
             "needs the sampling paths of the images",
             where=f"--output-function {options.output_function}",
-            remedy="generate images with their paths (python tools/generate.py --model "
+            remedy="generate images with their paths (dtrak-stream generate --model "
             f"{model} --out DIR --save-trajectory) and give --images DIR --trajectory DIR",
         )
     return trajectory

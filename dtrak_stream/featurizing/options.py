@@ -34,7 +34,7 @@ features (--output-function pixels, clip) need none."""
     """Use only the first so many images."""
     trajectory: Path | None = None
     """Sampling paths of the images, for --output-function trajectory(...): the folder that \
-tools/generate.py --save-trajectory wrote."""
+dtrak-stream generate --save-trajectory wrote."""
     redo_corrupt: bool = False
     """Compute shards again that are truncated or fail their checksum, instead of refusing."""
     rehash: bool = False

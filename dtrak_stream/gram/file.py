@@ -85,7 +85,7 @@ class Gram:
                     value,
                     where=self.path,
                     remedy="it belongs to another store or option: give another file (or --run), "
-                    "or remove it and run tools/gram.py again",
+                    "or remove it and run dtrak-stream gram again",
                 )
 
     def rows(self, rows: range) -> Matrix:
@@ -151,7 +151,7 @@ def write_gram(
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
-        raise InputError("no such file", where=path, remedy="run tools/gram.py first")
+        raise InputError("no such file", where=path, remedy="run dtrak-stream gram first")
     try:
         with h5py.File(path, "r") as file:
             yield file
@@ -160,4 +160,4 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _damaged(path: Path, what: str) -> CorruptFileError:
-    return CorruptFileError(what, where=path, remedy="remove it and run tools/gram.py again")
+    return CorruptFileError(what, where=path, remedy="remove it and run dtrak-stream gram again")

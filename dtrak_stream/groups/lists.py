@@ -113,4 +113,5 @@ class GroupLists:
         return RankedGroup(rank, name, samples, total)
 
     def _corrupt(self, what: str) -> CorruptFileError:
-        return CorruptFileError(what, where=self.path, remedy="write it again with tools/score.py")
+        remedy = "write it again with dtrak-stream score"
+        return CorruptFileError(what, where=self.path, remedy=remedy)

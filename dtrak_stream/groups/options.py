@@ -20,7 +20,8 @@ class GroupOptions:
 datasets, webdataset (json.artist for an entry), another key of the npz or h5 file, folder for a \
 folder of images, target for sklearn:digits."""
     group_source: str | None = None
-    """The training images, to read --group-column from (default in tools/attribute.py: --train)."""
+    """The training images, to read --group-column from (default in dtrak-stream \
+attribute: --train)."""
     group_split: str | None = None
     """Split of a Hugging Face data set that --group-source names (default: --split, or train)."""
     top_groups: int = 20

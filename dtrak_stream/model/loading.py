@@ -73,7 +73,7 @@ def _read_index(root: Path) -> dict[str, Any]:
         raise InputError(
             "no model_index.json" if root.is_dir() else "no such folder",
             where=root,
-            remedy="give a diffusers pipeline folder, as tools/train.py or "
+            remedy="give a diffusers pipeline folder, as dtrak-stream train or "
             "DDPMPipeline.save_pretrained writes it",
         )
     try:

@@ -16,7 +16,7 @@ from dtrak_stream.scoring import ScoreOptions
 
 @dataclass(frozen=True)
 class PlanConfig:
-    """Say what a run of tools/attribute.py would take, without beginning it.
+    """Say what a run of dtrak-stream attribute would take, without beginning it.
 
     Prints a line for each stage: bytes on disk, memory, the time it would take on this machine as
     a few random images and matrix products suggest, and how it would be cut. What would be

@@ -158,7 +158,7 @@ class CardMaker:
                     f"the ranking of query {number} gives training image {ranked.index} the score "
                     f"{ranked.score:g}, but scores has {scores[ranked.index]:g}",
                     where=self._scores.path,
-                    remedy="write it again with tools/score.py",
+                    remedy="write it again with dtrak-stream score",
                 )
 
 

@@ -46,7 +46,7 @@ class ReportConfig:
     """Write an HTML page and PNG grids that show each query with its proponents and opponents."""
 
     scores: Path
-    """The scores.h5 that tools/score.py wrote."""
+    """The scores.h5 that dtrak-stream score wrote."""
     train: str
     """Source of the training images, as it was given to featurize."""
     query: str

@@ -108,7 +108,7 @@ def _histogram(scores: ScoresFile, *, visible: bool) -> Markup | None:
             f"{counted.outside} scores lie outside the range {limits[0]:g} to {limits[1]:g} of "
             "its rankings",
             where=scores.path,
-            remedy="write it again with tools/score.py",
+            remedy="write it again with dtrak-stream score",
         )
     return draw_histogram(counted, OVERALL_FRAME, name="overall")
 

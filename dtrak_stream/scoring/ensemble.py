@@ -113,13 +113,14 @@ def _refuse_other_counts(method: Method, trains: int, queries: int, grams: int) 
         raise ConfigurationError(
             "no features are given",
             where="--train --query",
-            remedy="give the stores that tools/featurize.py wrote",
+            remedy="give the stores that dtrak-stream featurize wrote",
         )
     if method.uses_kernel and not grams:
         raise ConfigurationError(
             f"{method.name} needs the Gram matrix of the training features",
             where="--gram",
-            remedy="make it with tools/gram.py --store TRAIN --out gram.h5, then --gram gram.h5",
+            remedy="make it with dtrak-stream gram --store TRAIN --out gram.h5, and give it as "
+            "--gram gram.h5",
         )
     if queries != trains or (method.uses_kernel and grams != trains):
         kernel = f" and {grams} Gram matrices" if method.uses_kernel else ""
@@ -152,8 +153,8 @@ def _refuse_other_queries(
         raise ConfigurationError(
             f"{method.name} takes queries of {wanted}, not of {found}",
             where=where,
-            remedy="save the sampling path with tools/generate.py --save-trajectory and "
-            f"featurize it with tools/featurize.py --output-function '{wanted}'",
+            remedy="save the sampling path with dtrak-stream generate --save-trajectory and "
+            f"featurize it with dtrak-stream featurize --output-function '{wanted}'",
         )
     if wanted is None and found.startswith(_ALONG_A_PATH):
         raise ConfigurationError(

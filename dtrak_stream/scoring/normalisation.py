@@ -139,7 +139,7 @@ class Normalisation:
             raise ConfigurationError(
                 f"has no residuals and unit-length gradients, which {method} needs",
                 where=store.layout.root,
-                remedy="make both stores with tools/featurize.py --output-function avg "
+                remedy="make both stores with dtrak-stream featurize --output-function avg "
                 "--timestep-weights unit-gradient",
             )
         store.residuals()

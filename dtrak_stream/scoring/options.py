@@ -49,8 +49,8 @@ class ScoreConfig:
     query: Paths = ()
     """Feature store of the queries; one for each model."""
     gram: Paths | None = None
-    """Gram matrix of the training store (tools/gram.py), for methods with a kernel; one for each \
-model."""
+    """Gram matrix of the training store (dtrak-stream gram), for methods with a kernel; one for \
+each model."""
     out: Path = Path("scores.h5")
     """HDF5 file to write."""
     options: tyro.conf.OmitArgPrefixes[ScoreOptions] = field(default_factory=ScoreOptions)

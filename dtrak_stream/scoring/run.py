@@ -249,6 +249,6 @@ def _refuse_retrained_subsets(method: Method, config: ScoreConfig) -> None:
         raise ConfigurationError(
             f"{method.name} is computed from models retrained on random subsets, not from features",
             where=f"--truth {config.truth}" if config.truth else f"--method {method.name}",
-            remedy="make their losses with tools/retrain_subsets.py, and give the file as "
+            remedy="make their losses with dtrak-stream retrain-subsets, and give the file as "
             "--truth truth.npz",
         )

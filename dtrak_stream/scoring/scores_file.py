@@ -31,7 +31,7 @@ _IDS = ("query_id", "train_id")
 _DAMPING_GROUP = "damping_"
 _ATTRIBUTES = ("method", "transform", "image_shape")
 _BLOCK_SCORES = 2**23  # 32 MiB of float32
-_REMEDY = "write it again with tools/score.py"
+_REMEDY = "write it again with dtrak-stream score"
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ class ScoresFile:
             raise InputError(
                 f"not a scores file: it has no {', '.join(missing)}",
                 where=self.path,
-                remedy="give the scores.h5 that tools/score.py wrote",
+                remedy="give the scores.h5 that dtrak-stream score wrote",
             )
         transform = _plain(self._file.attrs["transform"])
         if transform not in TRANSFORMS:
@@ -309,7 +309,7 @@ def _open(path: Path) -> h5py.File:
 
 def _unreadable(path: Path, error: OSError) -> InputError:
     if not path.exists():
-        return InputError("does not exist", where=path, remedy="run tools/score.py first")
+        return InputError("does not exist", where=path, remedy="run dtrak-stream score first")
     return InputError(
         f"cannot be read as HDF5 ({str(error).splitlines()[0]})", where=path, remedy=_REMEDY
     )

@@ -33,8 +33,8 @@ class Transform:
         Whether transformed scores still tell proponents from opponents.
     freedom_per_sample
         Share of N that the effective degrees of freedom should be while N <= k, for the rule
-        `auto`: a compromise between the data sets of `tools/bench.py lds`, whose best shares lie
-        between 0.05 and 0.3.
+        `auto`: a compromise between the data sets of `dtrak-stream bench lds`, whose best shares
+        lie between 0.05 and 0.3.
     freedom_per_dimension
         Share of k that bounds them when N > k: 1 / df = 1 / (a N) + 1 / (b k), fitted for scores
         as they are.

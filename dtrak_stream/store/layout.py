@@ -101,7 +101,7 @@ def read_layout(root: Path) -> StoreLayout:
         raise InputError(
             "not a feature store (no store.json)",
             where=root,
-            remedy="give a folder that tools/featurize.py wrote",
+            remedy="give a folder that dtrak-stream featurize wrote",
         )
     try:
         plan = json.loads(path.read_text())

@@ -36,7 +36,8 @@ def verify_gram(path: Path, stores: RunStores) -> str:
     elif not _symmetric(matrix):
         problem = "is not symmetric"
     if problem:
-        raise CorruptFileError(problem, where=path, remedy="remove it and run tools/gram.py again")
+        remedy = "remove it and run dtrak-stream gram again"
+        raise CorruptFileError(problem, where=path, remedy=remedy)
     seen = " by halves, for error bars" if gram.fingerprint in stores.halves else ""
     return f"{gram.form}, {size:,} x {size:,}, of {store.layout.root.name}{seen}"
 

@@ -32,7 +32,7 @@ class VerifyConfig:
     """
 
     run: Path
-    """Run folder of tools/attribute.py, or any folder that holds stores, Gram matrices and \
+    """Run folder of dtrak-stream attribute, or any folder that holds stores, Gram matrices and \
 scores."""
     quiet: bool = False
     """Draw no progress bars."""
@@ -77,7 +77,7 @@ def verify(config: VerifyConfig) -> VerifyResult:
         raise InputError(
             "holds no store, Gram matrix or scores file",
             where=config.run,
-            remedy="give the --run folder of tools/attribute.py",
+            remedy="give the --run folder of dtrak-stream attribute",
         )
     visible = not config.quiet
     stores = RunStores()

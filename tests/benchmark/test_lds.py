@@ -1,4 +1,4 @@
-"""tools/bench.py lds: the order of methods on the shipped truth, resuming, and its data."""
+"""dtrak-stream bench lds: the order of methods on the shipped truth, resuming, and its data."""
 
 from __future__ import annotations
 

@@ -2,43 +2,16 @@
 
 from __future__ import annotations
 
-import ast
-import dataclasses
-import inspect
-import textwrap
-from typing import get_args, get_type_hints
-
 import pytest
 
 from dtrak_stream.cli.command_line import EXIT_DONE, EXIT_REFUSED
 from dtrak_stream.cli.commands import BENCHMARKS, COMMANDS, Command
-from tests.commands_here import run_command, squeezed
+from tests.commands_here import described, run_command, squeezed
 
 ALL = {(name,): command for name, command in COMMANDS.items() if isinstance(command, Command)} | {
     ("bench", name): command for name, command in BENCHMARKS.items()
 }
 every_command = pytest.mark.parametrize("words", ALL, ids=" ".join)
-
-
-def described(config_type: type) -> dict[str, str]:
-    """Return the flag of every option with the text about it."""
-    kinds = get_type_hints(config_type, include_extras=True)
-    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(config_type))).body
-    assert isinstance(tree, ast.ClassDef)
-    options: dict[str, str] = {}
-    for line, below in zip(tree.body, [*tree.body[1:], None]):
-        if not (isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)):
-            continue
-        name = line.target.id
-        kind, *notes = get_args(kinds[name]) or [kinds[name]]
-        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-            options |= described(kind)
-            continue
-        text = below.value if isinstance(below, ast.Expr) else None
-        assert isinstance(text, ast.Constant), f"{config_type.__name__}.{name} is not described"
-        from_a_table = [note.help for note in notes if getattr(note, "help", None)]
-        options[f"--{name.replace('_', '-')}"] = (from_a_table or [str(text.value)])[0]
-    return options
 
 
 @every_command

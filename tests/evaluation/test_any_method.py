@@ -40,9 +40,9 @@ def test_the_score_command_fits_to_a_truth_file(truth, tmp_path, capsys, method)
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--method", "datamodel"], "tools/retrain_subsets.py"),
+        (["--method", "datamodel"], "dtrak-stream retrain-subsets"),
         (["--method", "datamodel", "--transform", "square", "--truth", "T"], "--transform square"),
-        (["--method", "gradient-dot"], "give the stores that tools/featurize.py wrote"),
+        (["--method", "gradient-dot"], "give the stores that dtrak-stream featurize wrote"),
     ],
 )
 def test_what_is_missing_is_named(truth, tmp_path, capsys, words, told):

@@ -244,7 +244,7 @@ def test_other_paths_are_another_store(model_folder, made, tmp_path):
 def test_missing_paths_are_refused_with_what_makes_them(model_folder, made, tmp_path):
     config = path_job(model_folder, made, tmp_path / "s")
     unsaid = dataclasses.replace(config, trajectory=None)
-    with pytest.raises(ConfigurationError, match=r"tools/generate\.py .*--save-trajectory"):
+    with pytest.raises(ConfigurationError, match=r"dtrak-stream generate .*--save-trajectory"):
         featurize(unsaid)
     copy = copy_of(made, tmp_path)
     (copy / "trajectory" / "00003.npz").unlink()

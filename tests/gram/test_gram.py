@@ -194,7 +194,7 @@ def test_a_gram_with_nan_is_refused(make_store, tmp_path):
 
 
 def test_a_missing_gram_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"tools/gram\.py"):
+    with pytest.raises(InputError, match=r"dtrak-stream gram"):
         Gram.open(tmp_path / "gram.h5")
 
 

@@ -62,7 +62,7 @@ def test_methods_of_retrained_subsets_are_refused_as_by_a_run(model_folder, tmp_
     with pytest.raises(ConfigurationError) as refused:
         attribute(AttributeConfig(run=tmp_path / "run", score_options=scores))
     assert str(planned.value) == str(refused.value)
-    assert "tools/retrain_subsets.py" in planned.value.remedy
+    assert "dtrak-stream retrain-subsets" in planned.value.remedy
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,9 @@ def test_a_refusal_leaves_the_earlier_page_as_it_was(run: Run) -> None:
 
 def test_missing_scores_are_refused(run: Run) -> None:
     run.config.scores.unlink()
-    with pytest.raises(InputError, match=r"scores\.h5: does not exist; run tools/score\.py first"):
+    with pytest.raises(
+        InputError, match=r"scores\.h5: does not exist; run dtrak-stream score first"
+    ):
         write_report(run.config)
 
 

@@ -48,7 +48,7 @@ class ExtendedPackage:
         return cls(copy.parent)
 
     def score_help(self) -> str:
-        """The help of `tools/score.py`, in one line."""
+        """The help of `dtrak-stream score`, in one line."""
         return " ".join(self._run(_HELP).replace("│", " ").split())
 
     def score(self, run: Attribution, **options: Any) -> tuple[np.ndarray, dict[str, Any]]:

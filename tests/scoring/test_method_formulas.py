@@ -167,7 +167,9 @@ def test_a_method_without_a_kernel_needs_no_gram_and_no_damping(tmp_path):
 
 def test_a_method_with_a_kernel_is_refused_without_its_gram(small):
     config = dataclasses.replace(small.config(), gram=None)
-    with pytest.raises(ConfigurationError, match=r"--gram: d-trak needs the Gram.*tools/gram\.py"):
+    with pytest.raises(
+        ConfigurationError, match=r"--gram: d-trak needs the Gram.*dtrak-stream gram"
+    ):
         score(config)
 
 

@@ -74,7 +74,7 @@ def test_a_gram_of_another_store_is_refused(small):
 
 def test_a_missing_gram_is_refused(small):
     small.gram.unlink()
-    with pytest.raises(InputError, match=r"gram\.h5: no such file; run tools/gram\.py first"):
+    with pytest.raises(InputError, match=r"gram\.h5: no such file; run dtrak-stream gram first"):
         small.score()
     assert_nothing_was_done(small)
 
@@ -83,7 +83,9 @@ def test_a_missing_gram_is_refused(small):
 def test_a_truncated_gram_is_refused(small, share):
     content = small.gram.read_bytes()
     small.gram.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(CorruptFileError, match=r"gram\.h5: cannot be read.*tools/gram\.py again"):
+    with pytest.raises(
+        CorruptFileError, match=r"gram\.h5: cannot be read.*dtrak-stream gram again"
+    ):
         small.score()
     assert_nothing_was_done(small)
 

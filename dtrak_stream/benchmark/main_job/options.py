@@ -26,7 +26,7 @@ class MainJobConfig:
     model: str = EMBEDDED_MODEL
     """Diffusers pipeline folder with safetensors (or the small model that comes along)."""
     train: str = "sklearn:digits[:1000]"
-    """Training images; sources as for tools/attribute.py."""
+    """Training images; sources as for dtrak-stream attribute."""
     query: str = "sklearn:digits[1000:1200]"
     """Images to explain."""
     out: Path = Path("runs/bench/main-job")

@@ -32,12 +32,12 @@ class CounterfactualConfig:
     scores: tuple[str, ...]
     """Methods: NAME=scores.h5, several may follow each other."""
     generated: Path
-    """Folder of generated images that tools/generate.py wrote; they are the queries of the
+    """Folder of generated images that dtrak-stream generate wrote; they are the queries of the
     scores."""
     out: Path
     """Folder for results, figures and what is needed to go on."""
     model: str = EMBEDDED_MODEL
-    """Folder of the full model, from tools/train.py (or the small model that comes along)."""
+    """Folder of the full model, from dtrak-stream train (or the small model that comes along)."""
     images: str | None = None
     """Where the training images are now, if not where the model's folder says."""
     queries: int = 20

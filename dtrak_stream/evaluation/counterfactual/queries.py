@@ -34,7 +34,7 @@ class GeneratedQueries:
     Attributes
     ----------
     folder
-        What tools/generate.py wrote.
+        What dtrak-stream generate wrote.
     config
         Its options.
     numbers
@@ -113,14 +113,14 @@ def read_generated(folder: Path, count: int, shape: ImageShape) -> GeneratedQuer
     Raises
     ------
     InputError
-        If the folder is not from tools/generate.py, or has fewer images.
+        If the folder is not from dtrak-stream generate, or has fewer images.
     """
     record = folder / "generation.yaml"
     if not record.is_file():
         raise InputError(
             "holds no generation.yaml: how its images were made is not known",
             where=folder,
-            remedy="give a folder that tools/generate.py wrote",
+            remedy="give a folder that dtrak-stream generate wrote",
         )
     config = parse(GenerationConfig, ["--config", str(record)])
     numbers = tuple(range(count))

@@ -23,7 +23,7 @@ class LdsConfig:
     scores: tuple[Path, ...]
     """The scores.h5 to judge; several may follow each other."""
     truth: Path
-    """Truth file (.npz) of tools/retrain_subsets.py."""
+    """Truth file (.npz) of dtrak-stream retrain-subsets."""
     loss_key: str = LOSS_KEY
     """Which set of queries: the key of its losses, which is any array (M, Q) of the truth file, or
     the name the set was given."""

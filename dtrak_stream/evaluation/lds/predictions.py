@@ -137,6 +137,6 @@ def _rows(scores: ScoresFile, columns: slice) -> Iterator[tuple[slice, Values]]:
             raise CorruptFileError(
                 "a score is infinite",
                 where=scores.path,
-                remedy="write it again with tools/score.py",
+                remedy="write it again with dtrak-stream score",
             )
         yield rows, values

@@ -50,7 +50,7 @@ class RetrainConfig:
     """Images whose losses are measured: SRC, or NAME=SRC; several sets may follow each other. The
     first is stored as `loss`, the others as `loss_NAME`."""
     model: str = EMBEDDED_MODEL
-    """Folder of the full model, from tools/train.py (or the small model that comes along)."""
+    """Folder of the full model, from dtrak-stream train (or the small model that comes along)."""
     images: str | None = None
     """Where the training images are now, if not where the model's folder says."""
     subsets: int = 32

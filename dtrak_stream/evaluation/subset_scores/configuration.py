@@ -15,11 +15,11 @@ class SubsetScoreConfig:
     """Score training samples by what retraining on subsets did to the loss of each query.
 
     Judge such scores by other subsets than those they were fitted to: fit with --subsets 0:32 and
-    run tools/lds.py with --subsets 32:.
+    run dtrak-stream lds with --subsets 32:.
     """
 
     truth: Path
-    """Truth file (.npz) of tools/retrain_subsets.py."""
+    """Truth file (.npz) of dtrak-stream retrain-subsets."""
     out: Path
     """HDF5 file to write."""
     method: Literal["datamodel", "empirical-influence"] = "datamodel"

@@ -1,4 +1,4 @@
-"""tools/lds.py: what it prints, how samples are matched, and what it refuses."""
+"""dtrak-stream lds: what it prints, how samples are matched, and what it refuses."""
 
 import csv
 import json
