@@ -59,6 +59,8 @@ class Method:
         it does something, no other transform is taken.
     query_output_function
         What the features of queries are of, where it is not what those of training samples are.
+    weighs_checkpoints
+        Whether its checkpoints may have weights of their own in the average.
     timesteps, proj_dim
         What --timesteps and --proj-dim are unless told otherwise.
     """
@@ -74,6 +76,7 @@ class Method:
     cost: str
     transform: str = "none"
     query_output_function: str | None = None
+    weighs_checkpoints: bool = False
     timesteps: str = DEFAULT_TIMESTEPS
     proj_dim: int = DEFAULT_PROJ_DIM
 
@@ -96,8 +99,8 @@ _TABLE = (
     Method("clip-cosine", _COSINE, "Radford et al. 2021", "clip", "clip", ("clip",), False, "cosine", "N CLIP passes"),
     Method("gradient-dot", _DOT, "Charpiat et al. 2019", "gradients", "simple", _ANY, False, "none", _GRADIENTS),
     Method("gradient-cosine", _COSINE, "Charpiat et al. 2019", "gradients", "simple", _ANY, False, "cosine", _GRADIENTS),
-    Method("tracincp", f"mean over checkpoints of {_DOT}", "Pruthi et al. 2020", "gradients", "simple", _ANY, False, "none", _MODELS),
-    Method("gas", "mean over checkpoints of cosine", "Hammoudeh and Lowd 2022", "gradients", "simple", _ANY, False, "cosine", _MODELS),
+    Method("tracincp", f"mean over checkpoints of {_DOT}", "Pruthi et al. 2020", "gradients", "simple", _ANY, False, "none", _MODELS, weighs_checkpoints=True),
+    Method("gas", "mean over checkpoints of cosine", "Hammoudeh and Lowd 2022", "gradients", "simple", _ANY, False, "cosine", _MODELS, weighs_checkpoints=True),
     Method("trak", _CORE, "Park et al. 2023", "gradients", "simple", _LOSSES, True, "none", _KERNEL),
     Method("d-trak", _CORE, "Zheng et al. 2024", "gradients", "square", _PREDICTION_FUNCTIONS, True, "none", _KERNEL),
     Method("best", _BEST, "this project (README)", "gradients", "avg", ("avg",), True, "none", "2 N gradients, Gram, one solve", transform="signed-square", timesteps="share:0.06,0.2", proj_dim=1024),

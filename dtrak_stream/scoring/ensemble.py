@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 
 from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError
 from dtrak_stream.gram import Gram
-from dtrak_stream.methods import Method, refuse_other_output_function
+from dtrak_stream.methods import METHODS, Method, refuse_other_output_function
 from dtrak_stream.scoring.options import Paths, ScoreConfig, as_tuple
 from dtrak_stream.store import FeatureStore
 from dtrak_stream.store.store_set import store_roots
 from dtrak_stream.support.names import first_difference, name_at
 
-WEIGHTED = ("tracincp", "gas")
 _ALONG_A_PATH = "trajectory("
 
 
@@ -203,9 +202,10 @@ def checkpoint_weights(method: Method, text: str, models: int) -> Sequence[float
     except ValueError:
         weights = []
     valid = all(0 <= weight < float("inf") for weight in weights) and sum(weights) > 0
-    if method.name not in WEIGHTED or len(weights) != models or not valid:
+    if not method.weighs_checkpoints or len(weights) != models or not valid:
+        weighed = [one.name for one in METHODS.values() if one.weighs_checkpoints]
         raise ConfigurationError(
-            f"not a weight for each of {models} checkpoints of {' or '.join(WEIGHTED)}",
+            f"not a weight for each of {models} checkpoints of {' or '.join(weighed)}",
             where=f"--checkpoint-weights {text}",
             remedy="use equal, or as many numbers as there are --train stores, such as 1,0.5",
         )
