@@ -1,77 +1,175 @@
-"""What the main job refuses before hours of work, and what the method decides."""
+"""What the main job refuses, all of it before the first long stage."""
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import dataclass
 
-from dtrak_stream.attribution.configuration import AttributeConfig
-from dtrak_stream.attribution.stages import group_options, model_folders, query_features
+from dtrak_stream.attribution.plan import AttributionPlan, ModelPlan
+from dtrak_stream.data import ImageShape
 from dtrak_stream.data.labels import sample_ids_of
+from dtrak_stream.data.places import locate
+from dtrak_stream.data.spec import parse_spec, require_limit
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.features.options import own_or
+from dtrak_stream.features.options import check_options
 from dtrak_stream.features.path_features import require_trajectory
+from dtrak_stream.featurizing.preparation import Identities, prepare
+from dtrak_stream.gram import Gram, GramConfig, GramPlan, plan_gram
+from dtrak_stream.gram.plan import chosen_form
 from dtrak_stream.groups import read_groups
-from dtrak_stream.kernel import parse_dampings
-from dtrak_stream.methods import (
-    NEEDS,
-    Needs,
-    features_of,
-    find_method,
-)
-from dtrak_stream.scoring.ensemble import checkpoint_weights
+from dtrak_stream.methods import Needs
+from dtrak_stream.scoring.ensemble import checkpoint_weights, refuse_other_queries
 from dtrak_stream.scoring.halves import refuse_without_halves
+from dtrak_stream.scoring.options import require_top_k
+from dtrak_stream.scoring.plan import plan_scores, score_work
 from dtrak_stream.scoring.transforms import transform_of
+from dtrak_stream.store import FeatureStore
+from dtrak_stream.store.store_set import StoreSet
+from dtrak_stream.support.cluster import connect
+from dtrak_stream.support.destinations import require_file, require_folder
 from dtrak_stream.support.memory import parse_size
 
-_MAKES: tuple[Needs, ...] = ("gradients", "unit-gradients", "trajectory", "pixels", "clip")
 _IMAGE_FEATURES: tuple[Needs, ...] = ("pixels", "clip")
 
 
-def refuse_early(config: AttributeConfig) -> None:
-    """Refuse before hours of featurizing what scoring would refuse after them."""
-    refuse_options(config)
-    if find_method(config.score_options.method).query_output_function is not None:
-        model, _ = model_folders(config)[0]
-        require_trajectory(config.trajectory, query_features(config), model)
+@dataclass(frozen=True)
+class CheckedModel:
+    """The stores of one model as they will be.
+
+    Attributes
+    ----------
+    train, query
+        The stores of training images and of queries.
+    """
+
+    train: StoreSet
+    query: StoreSet
+
+    @property
+    def shape(self) -> ImageShape:
+        """Return the shape of the images."""
+        text = self.train.layouts[0].fingerprint.image_shape
+        return ImageShape(*map(int, text.split("x")))
+
+    def pairs(self) -> list[tuple[FeatureStore, FeatureStore]]:
+        """Return each training store with its queries; none of them need be finished."""
+        layouts = zip(self.train.layouts, self.query.layouts, strict=True)
+        return [(FeatureStore(train), FeatureStore(query)) for train, query in layouts]
 
 
-def refuse_options(config: AttributeConfig) -> None:
-    """Refuse what no images and no sampling paths are needed to refuse.
+def check(plan: AttributionPlan, identities: Identities) -> tuple[CheckedModel, ...]:
+    """Open every source, model and folder once, and compute nothing.
+
+    Parameters
+    ----------
+    plan
+        What is to be done.
+    identities
+        Filled with what is found out about the images.
+
+    Raises
+    ------
+    DtrakStreamError
+        Whatever a stage would be refused with that can be foreseen.
+    """
+    refuse_options(plan)
+    _refuse_places(plan)
+    _refuse_bad_groups(plan)
+    models = tuple(_check_model(model, identities) for model in plan.models)
+    _refuse_later_stages(plan, models)
+    return models
+
+
+def refuse_options(plan: AttributionPlan) -> None:
+    """Refuse what no file is needed to refuse.
 
     Raises
     ------
     ConfigurationError
-        If this job does not make what the method needs, or an option of scoring is no such thing.
+        If an option of any stage is no such thing.
     """
-    options = config.score_options
-    method = find_method(options.method)
-    if method.needs not in _MAKES:
-        raise ConfigurationError(
-            f"{method.name} needs {NEEDS[method.needs]}, which this command does not make",
-            where=f"--method {method.name}",
-            remedy="make their losses with dtrak-stream retrain-subsets, then score with "
-            f"dtrak-stream score --method {method.name} --truth truth.npz",
-        )
+    config, method, options = plan.config, plan.method, plan.config.score_options
+    require_limit(config.limit)
+    require_limit(config.query_limit, flag="--query-limit")
+    check_options(config.features)
+    require_top_k(options)
     if options.error_bars:
         usual = "identity" if method.needs in _IMAGE_FEATURES else "sketch"
-        length = own_or(config.features.proj_dim, method.proj_dim)
+        length = config.features.proj_dim or method.proj_dim
         refuse_without_halves(config.features.projector or usual, length)
     transform_of(method, options.transform)
-    parse_dampings(options.damping)
-    checkpoint_weights(method, options.checkpoint_weights, len(model_folders(config)))
+    checkpoint_weights(method, options.checkpoint_weights, len(plan.models))
+    parse_size(config.gram_options.memory_limit, flag="--memory-limit")
+    _ = plan.score.groups.chosen  # refuses options that contradict each other
+    _refuse_damping_number(plan)
 
 
-def with_method_features(config: AttributeConfig) -> AttributeConfig:
-    """Let the method choose what a feature is, where the user did not."""
-    method = find_method(config.score_options.method)
-    return dataclasses.replace(config, features=features_of(method, config.features))
+def _refuse_damping_number(plan: AttributionPlan) -> None:
+    number, dampings = plan.report.report.damping_number, plan.dampings
+    count = len(dampings.each) if dampings is not None and dampings.several else 0
+    if number is not None and not 0 <= number < count:
+        raise ConfigurationError(
+            f"scores are for a list of {count} dampings" if count else "there is one damping only",
+            where=f"--damping-number {number}",
+            remedy=f"choose one, from 0 to {count - 1}" if count else "leave it out",
+        )
 
 
-def refuse_bad_groups(config: AttributeConfig) -> None:
+def _refuse_places(plan: AttributionPlan) -> None:
+    """Refuse sources and paths that are not there, and results that could not be written."""
+    config = plan.config
+    for source in (config.train, config.query):
+        locate(parse_spec(source).body)
+    if plan.method.query_output_function is not None:
+        query = plan.models[0].query
+        require_trajectory(query.trajectory, query.features, query.model)
+    require_folder(config.run, flag="--run")
+    for path in (*(gram.out for model in plan.models for gram in model.grams), plan.score.out):
+        require_file(path, flag="--run")
+    require_folder(plan.report.out, flag="--run")
+
+
+def _check_model(model: ModelPlan, identities: Identities) -> CheckedModel:
+    train = prepare(model.train, identities=identities)
+    train.close()
+    shape = CheckedModel(train.stores, train.stores).shape
+    query = prepare(model.query, like=shape, identities=identities)
+    query.close()
+    return CheckedModel(train.stores, query.stores)
+
+
+def _refuse_bad_groups(plan: AttributionPlan) -> None:
     """Read the groups once before anything is computed, which may take days."""
-    options, images = group_options(config), config.image_options
+    config, options, images = plan.config, plan.score.groups, plan.config.image_options
     if options.chosen:
         visible = not config.quiet
         ids = sample_ids_of(config.train, images, limit=config.limit, visible=visible)
         limit = parse_size(config.gram_options.memory_limit, flag="--memory-limit")
         read_groups(options, ids, images=images, memory_limit=limit, visible=visible)
+
+
+def _refuse_later_stages(plan: AttributionPlan, models: tuple[CheckedModel, ...]) -> None:
+    """Plan the Gram matrices and the scores on the stores as they will be."""
+    pairs = [pair for model in models for pair in model.pairs()]
+    for train, query in pairs:
+        refuse_other_queries(plan.method, train, query, query.layout.root)
+    grams = [gram for model in plan.models for gram in model.grams]
+    cuts = [_gram(gram, train) for gram, (train, _) in zip(grams, pairs, strict=False)]
+    scheduler = plan.config.gram_options.scheduler
+    if scheduler is not None and any(isinstance(cut, GramPlan) for cut in cuts):
+        with connect(scheduler):  # it is there, and has workers
+            pass
+    options, trains = plan.score.options, [train for train, _ in pairs]
+    limit = parse_size(plan.score.memory_limit, flag="--memory-limit")
+    work = score_work(plan.method, options, plan.dampings, cuts, trains)
+    train, query = max(pairs, key=lambda pair: pair[0].proj_dim)
+    plan_scores(train, query, options, work, memory_limit=limit)
+
+
+def _gram(config: GramConfig, store: FeatureStore) -> Gram | GramPlan:
+    """Return the Gram matrix that is there, or how it would be cut with one worker."""
+    if not config.out.exists():
+        limit = parse_size(config.options.memory_limit, flag="--memory-limit")
+        return plan_gram(store, config.options.gram_form, memory_limit=limit, workers=1)
+    gram = Gram.open(config.out)
+    gram.refuse_other(store.fingerprint.hash(), chosen_form(store, config.options.gram_form))
+    return gram

@@ -46,6 +46,8 @@ folder, parquet, tar, hf:OWNER/NAME or sklearn:digits; [a:b] at the end takes a 
     """Use only the first so many queries."""
     redo_corrupt: bool = False
     """Compute shards again that are truncated or fail their checksum, instead of refusing."""
+    rehash: bool = False
+    """Read images, models and features again even where no file changed since they were checked."""
     score_options: tyro.conf.OmitArgPrefixes[ScoreOptions] = field(default_factory=ScoreOptions)
     features: tyro.conf.OmitArgPrefixes[FeatureOptions] = field(default_factory=FeatureOptions)
     execution: tyro.conf.OmitArgPrefixes[ExecutionOptions] = field(default_factory=ExecutionOptions)
@@ -64,7 +66,7 @@ class AttributeResult:
     Attributes
     ----------
     path
-        The report's page.
+        The report's page; the scores file if the images cannot be shown.
     scores
         The scores file.
     quarantined

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from dtrak_stream.attribution.checks import (
-    refuse_bad_groups,
-    refuse_early,
-    with_method_features,
-)
+from dtrak_stream.attribution.checks import CheckedModel, check
 from dtrak_stream.attribution.configuration import AttributeConfig, AttributeResult
-from dtrak_stream.attribution.stages import (
-    featurize_configs,
-    gram_paths,
-    model_folders,
-    report_config,
-    score_config,
-)
+from dtrak_stream.attribution.plan import AttributionPlan, ModelPlan, make_plan
+from dtrak_stream.featurizing.preparation import Identities
 from dtrak_stream.featurizing.run import featurize
-from dtrak_stream.gram import GramConfig, compute_gram
-from dtrak_stream.methods import find_method
-from dtrak_stream.report import write_report
+from dtrak_stream.gram import compute_gram
+from dtrak_stream.report import can_be_shown, write_report
 from dtrak_stream.scoring import score
 from dtrak_stream.support.progress import say
 from dtrak_stream.support.provenance import record_run
@@ -37,39 +29,44 @@ def attribute(config: AttributeConfig) -> AttributeResult:
     Raises
     ------
     DtrakStreamError
-        If any stage refuses; see `featurize`, `compute_gram`, `score` and `write_report`.
+        If any stage refuses; see `featurize`, `compute_gram`, `score` and `write_report`. What
+        can be foreseen is refused before anything is computed.
     InterruptedRunError
         On Ctrl-C. The same call goes on where it stopped.
     """
-    refuse_early(config)
-    config = with_method_features(config)
-    refuse_bad_groups(config)
-    record = config.run / "config.yaml"
-    if not record.exists():
-        record_run(record, config)
-    stages = StageTimes()
-    for model, folder in model_folders(config):
-        _run_model(stages, config, model, folder)
-    scored = stages.run("scores", score, score_config(config), config.image_options)
-    report = stages.run("report", write_report, report_config(config, scored.path))
-    record_run(record, config)  # only now: a refused call must not rewrite what the run was
-    say(stages.summary())
-    return AttributeResult(report.path, scored.path, scored.quarantined, stages.seconds)
+    plan, identities, times = make_plan(config), Identities(), StageTimes()
+    models = times.run("checks", check, plan, identities)
+    if not plan.record.exists():
+        record_run(plan.record, plan.config)
+    for model, stores in zip(plan.models, models, strict=True):
+        _run_model(times, model, stores, identities)
+    scored = times.run("scores", score, plan.score, plan.config.image_options)
+    page = _show(times, plan, models[0])
+    record_run(plan.record, plan.config)  # only now: a refused call must not rewrite what it was
+    say(times.summary())
+    return AttributeResult(page, scored.path, scored.quarantined, times.seconds)
 
 
-def _run_model(stages: StageTimes, config: AttributeConfig, model: str, folder: Path) -> None:
+def _run_model(
+    times: StageTimes, model: ModelPlan, stores: CheckedModel, identities: Identities
+) -> None:
     """Bring the features and the Gram matrices of one model to completion."""
-    method = find_method(config.score_options.method)
-    train, query = featurize_configs(config, model, folder)
-    wanted = [("train features", train), ("query features", query)]
-    if method.query_output_function is not None:
-        wanted.reverse()  # a path that does not suit is refused before the longer work
-    for name, features in wanted:
-        stages.run(name, featurize, features)
-    if method.uses_kernel:
-        for store, gram in gram_paths(folder):
-            matrix = GramConfig(store, gram, config.gram_options, config.quiet)
-            stages.run("Gram matrix", compute_gram, matrix)
+    for name, job in (("train features", model.train), ("query features", model.query)):
+        once = dataclasses.replace(job, rehash=False)  # the checks have read everything again
+        work = functools.partial(featurize, like=stores.shape, identities=identities)
+        times.run(name, work, once)
+    for gram in model.grams:
+        times.run("Gram matrix", compute_gram, gram)
+
+
+def _show(times: StageTimes, plan: AttributionPlan, model: CheckedModel) -> Path:
+    """Write the report; return its page, or the scores if such images cannot be shown."""
+    if not can_be_shown(model.shape):
+        say(f"no report: images of {model.shape} are neither grayscale nor RGB")
+        return plan.score.out
+    if plan.config.report.damping_number != plan.report.report.damping_number:
+        say("the report shows the first of the dampings; choose another by --damping-number")
+    return times.run("report", write_report, plan.report).path
 
 
 class StageTimes:

@@ -69,11 +69,11 @@ def parse_spec(text: str) -> Spec:
     return Spec(text, body, start, stop)
 
 
-def require_limit(limit: int | None) -> None:
+def require_limit(limit: int | None, *, flag: str = "--limit") -> None:
     """Raise `ConfigurationError` if `limit` is not a number of images."""
     if limit is not None and limit < 1:
         raise ConfigurationError(
             f"{limit} is not a number of images",
-            where="--limit",
+            where=flag,
             remedy="give a whole number of at least 1, or leave it out for all images",
         )

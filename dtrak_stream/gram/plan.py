@@ -86,12 +86,18 @@ def plan_gram(
     MemoryLimitError
         If not even the smallest tiles fit.
     """
-    if form == "auto":
-        form = "primal" if len(store) > store.proj_dim else "dual"
+    form = chosen_form(store, form)
     size = store.proj_dim if form == "primal" else len(store)
     tile_size, workers = _largest_fit(store, form, size, memory_limit, workers)
     groups = _groups(store) if form == "primal" else (range(0),)
     return GramPlan(form, size, tile_size, workers, groups)
+
+
+def chosen_form(store: FeatureStore, form: GramForm | Literal["auto"]) -> GramForm:
+    """Return the form asked for; of `auto`, the smaller one."""
+    if form != "auto":
+        return form
+    return "primal" if len(store) > store.proj_dim else "dual"
 
 
 def _largest_fit(

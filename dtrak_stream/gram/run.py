@@ -11,11 +11,12 @@ import tyro
 
 from dtrak_stream.errors import CorruptFileError, InterruptedRunError
 from dtrak_stream.gram.file import Gram, write_gram
-from dtrak_stream.gram.plan import GramPlan, Tile, plan_gram
+from dtrak_stream.gram.plan import GramPlan, Tile, chosen_form, plan_gram
 from dtrak_stream.gram.products import Matrix, partial_product
 from dtrak_stream.store import FeatureStore
 from dtrak_stream.support.checkpoints import Checkpoints
 from dtrak_stream.support.cluster import Cluster, connect, task
+from dtrak_stream.support.destinations import require_file
 from dtrak_stream.support.memory import format_size, parse_size
 from dtrak_stream.support.progress import progress, say
 from dtrak_stream.support.provenance import record_run
@@ -80,20 +81,26 @@ def compute_gram(config: GramConfig) -> GramResult:
         If no plan fits in the memory limit.
     """
     store = FeatureStore.open(config.store)
-    limit = parse_size(config.options.memory_limit, flag="--memory-limit")
-    with connect(config.options.scheduler) as cluster:
-        plan = plan_gram(
-            store, config.options.gram_form, memory_limit=limit, workers=cluster.workers
-        )
-        if config.out.exists():
-            Gram.open(config.out).refuse_other(store.fingerprint.hash(), plan.form)
-            identity = {"fingerprint": store.fingerprint.hash(), "form": plan.form}
-            Checkpoints.discard_leftovers(config.out, identity)
-            say(f"{config.out}: already complete")
-            return GramResult(config.out, 0)
+    options = config.options
+    limit = parse_size(options.memory_limit, flag="--memory-limit")
+    if config.out.exists():
+        _refuse_other_file(config, store)
+        say(f"{config.out}: already complete")
+        return GramResult(config.out, 0)
+    require_file(config.out, flag="--out")
+    with connect(options.scheduler) as cluster:
+        plan = plan_gram(store, options.gram_form, memory_limit=limit, workers=cluster.workers)
         record_run(config.out.with_suffix(".config.yaml"), config)
         GramRun(store, plan, cluster, config.out, not config.quiet).run()
     return GramResult(config.out, plan.num_tasks)
+
+
+def _refuse_other_file(config: GramConfig, store: FeatureStore) -> None:
+    """Refuse a file that is there and is no such Gram matrix; drop what a killed run left."""
+    form = chosen_form(store, config.options.gram_form)
+    fingerprint = store.fingerprint.hash()
+    Gram.open(config.out).refuse_other(fingerprint, form)
+    Checkpoints.discard_leftovers(config.out, {"fingerprint": fingerprint, "form": form})
 
 
 @dataclass(frozen=True)

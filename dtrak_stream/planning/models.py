@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
-from dtrak_stream.attribution import AttributeConfig
+from dtrak_stream.attribution.plan import AttributionPlan, ModelPlan
 from dtrak_stream.data import ImageShape
 from dtrak_stream.data.samples import Samples
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.kinds import open_features
 from dtrak_stream.features.maker import FeatureMaker
+from dtrak_stream.featurizing.options import FeaturizeConfig
 from dtrak_stream.planning.calibration import (
     FeaturizingSpeed,
     RandomImages,
@@ -47,7 +48,7 @@ class PlannedModel:
     speed: FeaturizingSpeed | None
 
 
-def plan_model(config: PlanConfig, job: AttributeConfig, model: str, folder: Path) -> PlannedModel:
+def plan_model(config: PlanConfig, job: AttributionPlan, model: ModelPlan) -> PlannedModel:
     """Load a model as a run would, look at what its features are, and let go of it.
 
     Queries along a sampling path are planned as any others: their features are as long, and cost
@@ -58,9 +59,9 @@ def plan_model(config: PlanConfig, job: AttributeConfig, model: str, folder: Pat
     config
         How many images, of which shape, and how many are measured.
     job
-        The run that is planned, with the features of its method.
-    model, folder
-        The model, and its folder in the run.
+        The run that is planned.
+    model
+        One of its models.
 
     Raises
     ------
@@ -73,42 +74,44 @@ def plan_model(config: PlanConfig, job: AttributeConfig, model: str, folder: Pat
     def images(shape: ImageShape | None) -> RandomImages:
         return RandomImages(config.train_samples, shape or _shape_of_images(config, job))
 
-    maker, train = open_features(model, job.features, None, images, visible=False)
+    maker, train = open_features(
+        model.train.model, model.train.features, None, images, visible=False
+    )
     _refuse_other_shape(config, maker.wanted_shape)
     query = RandomImages(config.query_samples, train.shape)
     return PlannedModel(
-        "" if folder == job.run else f" of {folder.relative_to(job.run).as_posix()}",
-        _stores(job, maker, folder / "train", train),
-        _stores(job, maker, folder / "query", query),
+        f" of {model.name}" if model.name else "",
+        _stores(model.train, maker, train),
+        _stores(dataclasses.replace(model.train, store=model.query.store), maker, query),
         maker.weight_bytes,
-        _speed(config, job, maker, train.shape),
+        _speed(config, model.train, maker, train.shape),
     )
 
 
 def _stores(
-    job: AttributeConfig, maker: FeatureMaker, root: Path, samples: Samples
+    job: FeaturizeConfig, maker: FeatureMaker, samples: Samples
 ) -> tuple[FeatureStore, ...]:
     """Return the stores as they would be."""
     options = job.features
     fingerprints = maker.fingerprints(samples, options.dtype, options.rows_per_shard)
-    return tuple(map(FeatureStore, StoreSet.of(root, fingerprints).layouts))
+    return tuple(map(FeatureStore, StoreSet.of(job.store, fingerprints).layouts))
 
 
 def _speed(
-    config: PlanConfig, job: AttributeConfig, maker: FeatureMaker, shape: ImageShape
+    config: PlanConfig, job: FeaturizeConfig, maker: FeatureMaker, shape: ImageShape
 ) -> FeaturizingSpeed | None:
     if not config.measured_images:
         return None
     return measure_featurizing(maker, shape, job.execution, images=config.measured_images)
 
 
-def _shape_of_images(config: PlanConfig, job: AttributeConfig) -> ImageShape:
+def _shape_of_images(config: PlanConfig, job: AttributionPlan) -> ImageShape:
     """Return what the user says, where no model says it."""
     if config.image_shape is None:
         raise ConfigurationError(
             f"the shape of images is not known, and no model tells it for "
-            f"{job.features.output_function} features",
-            where=f"--method {job.score_options.method}",
+            f"{job.config.features.output_function} features",
+            where=f"--method {job.method.name}",
             remedy="give their channels, height and width, such as --image-shape 3x32x32",
         )
     match = _SHAPE.fullmatch(config.image_shape)

@@ -6,8 +6,8 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dtrak_stream.attribution import AttributeConfig, model_folders
-from dtrak_stream.attribution.checks import refuse_options, with_method_features
+from dtrak_stream.attribution import AttributeConfig, AttributionPlan, make_plan
+from dtrak_stream.attribution.checks import refuse_options
 from dtrak_stream.errors import (
     ConfigurationError,
     DiskFullError,
@@ -15,7 +15,6 @@ from dtrak_stream.errors import (
     MemoryLimitError,
 )
 from dtrak_stream.gram.plan import GramPlan
-from dtrak_stream.methods import find_method
 from dtrak_stream.planning.calibration import ArithmeticSpeed, measure_arithmetic
 from dtrak_stream.planning.models import PlannedModel, plan_model
 from dtrak_stream.planning.options import PlanConfig
@@ -63,8 +62,8 @@ def plan(config: PlanConfig) -> PlanResult:
         after all of them have been said.
     """
     job = _job(config)
-    models = [plan_model(config, job, *each) for each in model_folders(job)]
-    stages, refusals = _stages(config, models)
+    models = [plan_model(config, job, each) for each in job.models]
+    stages, refusals = _stages(config, job, models)
     refusals += _refused_by_disk(config, stages)
     for stage in stages:
         say(str(stage))
@@ -76,39 +75,40 @@ def plan(config: PlanConfig) -> PlanResult:
     return PlanResult(config.run, stages)
 
 
-def _job(config: PlanConfig) -> AttributeConfig:
-    """Return the run that is planned, with the features of its method, refused as it would be."""
+def _job(config: PlanConfig) -> AttributionPlan:
+    """Return the plan of the run, refused as it would be."""
     for flag, value, least in (
         ("--train-samples", config.train_samples, 1),
         ("--query-samples", config.query_samples, 1),
         ("--measured-images", config.measured_images, 0),
-        ("--top-k", config.score_options.top_k, 1),
     ):
         if value < least:
             raise ConfigurationError(
                 f"must be at least {least}", where=f"{flag} {value}", remedy="change it"
             )
-    job = AttributeConfig(
-        model=config.model,
-        run=config.run,
-        features=config.features,
-        execution=config.execution,
-        score_options=config.score_options,
-        gram_options=config.gram_options,
+    job = make_plan(
+        AttributeConfig(
+            model=config.model,
+            run=config.run,
+            features=config.features,
+            execution=config.execution,
+            score_options=config.score_options,
+            gram_options=config.gram_options,
+        )
     )
     refuse_options(job)
-    return with_method_features(job)
+    return job
 
 
 def _stages(
-    config: PlanConfig, models: list[PlannedModel]
+    config: PlanConfig, job: AttributionPlan, models: list[PlannedModel]
 ) -> tuple[list[StagePlan], list[DtrakStreamError]]:
     stages = [stage for model in models for stage in _feature_stages(model)]
     refusals: list[DtrakStreamError] = []
     if choose_device(config.features.device).type == "cpu":
         refusals += _refused_by_memory(config, stages)
     try:
-        stages += _later_stages(config, models)
+        stages += _later_stages(config, job, models)
     except DtrakStreamError as refusal:
         refusals.append(refusal)
     return stages, refusals
@@ -122,12 +122,14 @@ def _feature_stages(model: PlannedModel) -> list[StagePlan]:
     ]
 
 
-def _later_stages(config: PlanConfig, models: list[PlannedModel]) -> list[StagePlan]:
+def _later_stages(
+    config: PlanConfig, job: AttributionPlan, models: list[PlannedModel]
+) -> list[StagePlan]:
     """Plan the Gram matrices and the scores; raises what they would be refused with."""
     options, arithmetic = config.gram_options, _arithmetic(config)
     stages: list[StagePlan] = []
     cuts: list[GramPlan] = []
-    if find_method(config.score_options.method).uses_kernel:
+    if job.method.uses_kernel:
         for model in models:
             name = f"Gram matrix{model.of_model}"
             stage, cut = plan_gram_stage(name, model.train, options, arithmetic)
@@ -137,7 +139,7 @@ def _later_stages(config: PlanConfig, models: list[PlannedModel]) -> list[StageP
             trains = [store for model in models for store in model.train]
             stages.append(plan_half_grams(trains, options, arithmetic))
     pairs = [pair for one in models for pair in zip(one.train, one.query, strict=True)]
-    return [*stages, plan_score_stage(pairs, cuts, config, arithmetic)]
+    return [*stages, plan_score_stage(pairs, cuts, job, arithmetic)]
 
 
 def _arithmetic(config: PlanConfig) -> ArithmeticSpeed | None:

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from dtrak_stream.attribution import AttributionPlan
 from dtrak_stream.errors import MemoryLimitError
 from dtrak_stream.gram.plan import GramPlan
-from dtrak_stream.kernel import EXACT_SIZE, parse_dampings
-from dtrak_stream.methods import find_method
+from dtrak_stream.kernel import EXACT_SIZE
 from dtrak_stream.planning.calibration import ArithmeticSpeed
-from dtrak_stream.planning.options import PlanConfig
 from dtrak_stream.planning.stages import StagePlan, counted
+from dtrak_stream.scoring.options import ScoreOptions
 from dtrak_stream.scoring.plan import ScorePlan, ScoreWork, plan_scores, score_room, score_work
 from dtrak_stream.store import FeatureStore
 from dtrak_stream.store.room import bytes_on_disk
@@ -35,8 +35,8 @@ class PlannedScores:
         The largest training store, and its queries.
     stores
         How many training stores there are: of several models, or of probes.
-    config
-        The options.
+    options
+        What the user chose.
     work
         Kernel and normalisation.
     plan
@@ -46,7 +46,7 @@ class PlannedScores:
     train: FeatureStore
     query: FeatureStore
     stores: int
-    config: PlanConfig
+    options: ScoreOptions
     work: ScoreWork
     plan: ScorePlan
 
@@ -54,7 +54,7 @@ class PlannedScores:
 def plan_score_stage(
     pairs: Sequence[tuple[FeatureStore, FeatureStore]],
     grams: Sequence[GramPlan],
-    config: PlanConfig,
+    job: AttributionPlan,
     speed: ArithmeticSpeed | None,
 ) -> StagePlan:
     """Plan the scores: one set for each damping, over the training and query stores of `pairs`.
@@ -65,21 +65,20 @@ def plan_score_stage(
         Training and query store of each model, and of each probe.
     grams
         The Gram matrices, one for each pair; none for a method without a kernel.
-    config, speed
-        Options, and how fast this machine is.
+    job, speed
+        The run, and how fast this machine is.
 
     Raises
     ------
     MemoryLimitError
         As `plan_scores`.
     """
-    options, method = config.score_options, find_method(config.score_options.method)
-    limit = parse_size(config.gram_options.memory_limit, flag="--memory-limit")
-    dampings = parse_dampings(options.damping) if method.uses_kernel else None
-    work = score_work(method, options, dampings, grams, [train for train, _ in pairs])
+    options, trains = job.score.options, [train for train, _ in pairs]
+    limit = parse_size(job.score.memory_limit, flag="--memory-limit")
+    work = score_work(job.method, options, job.dampings, grams, trains)
     train, query = max(pairs, key=lambda pair: pair[0].proj_dim)
     plan = plan_scores(train, query, options, work, memory_limit=limit)
-    planned = PlannedScores(train, query, len(pairs), config, work, plan)
+    planned = PlannedScores(train, query, len(pairs), options, work, plan)
     room = score_room(
         plan,
         options,
@@ -94,7 +93,7 @@ def plan_score_stage(
 
 
 def _note(planned: PlannedScores) -> str:
-    options, plan, lambdas = planned.config.score_options, planned.plan, planned.work.lambdas
+    options, plan, lambdas = planned.options, planned.plan, planned.work.lambdas
     kept = "all scores" if plan.save_scores else f"the {options.top_k} strongest of each end"
     kept += " with error bars" if options.error_bars else ""
     kept += f" for each of {lambdas} dampings" if lambdas > 1 else ""
@@ -106,7 +105,7 @@ def _note(planned: PlannedScores) -> str:
 def _least_memory(planned: PlannedScores, limit: int) -> int:
     """Return the smallest memory limit that leaves the work cut as it is under `limit`."""
     kept: Literal["yes", "no"] = "yes" if planned.plan.save_scores else "no"
-    options = replace(planned.config.score_options, save_scores=kept)
+    options = replace(planned.options, save_scores=kept)
 
     def queries_at_a_time(limit: int) -> int:
         cut = plan_scores(planned.train, planned.query, options, planned.work, memory_limit=limit)
@@ -131,7 +130,7 @@ def _seconds(planned: PlannedScores, speed: ArithmeticSpeed) -> Iterator[float]:
     """Yield about how long the steps of scoring take, over all stores (and halves of them)."""
     train, work, lambdas = planned.train, planned.work, planned.work.lambdas
     samples, queries, size = len(train), len(planned.query), work.gram_size
-    terms = planned.stores * (3 if planned.config.score_options.error_bars else 1)
+    terms = planned.stores * (3 if planned.options.error_bars else 1)
     yield terms * _kernel_flops(planned) / speed.double
     solved = queries + (samples if work.normalisation.needs_solves else 0)
     yield terms * lambdas * solved * 4 * size**2 / speed.double

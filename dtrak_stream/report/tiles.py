@@ -98,6 +98,11 @@ class Gallery:
             )
 
 
+def can_be_shown(shape: ImageShape) -> bool:
+    """Return whether images of this shape are pictures: grayscale or RGB."""
+    return shape.channels in _MODES
+
+
 def parse_shape(text: str) -> ImageShape:
     """Read an image shape such as `3x32x32`.
 

@@ -136,7 +136,7 @@ def _open_model(
 ) -> Model:
     train, query = FeatureStore.open(train_path), FeatureStore.open(query_path)
     refuse_other_output_function(method, train.fingerprint.output_function)
-    _refuse_other_queries(method, train, query, query_path)
+    refuse_other_queries(method, train, query, query_path)
     gram = None
     if gram_path is not None:
         gram = Gram.open(gram_path)
@@ -144,9 +144,16 @@ def _open_model(
     return Model(train, query, gram, weight)
 
 
-def _refuse_other_queries(
+def refuse_other_queries(
     method: Method, train: FeatureStore, query: FeatureStore, where: Path
 ) -> None:
+    """Refuse queries whose features are not what the method compares with those of `train`.
+
+    Raises
+    ------
+    ConfigurationError, FingerprintMismatchError
+        Saying what the queries are, and should be.
+    """
     wanted, found = method.query_output_function, query.fingerprint.output_function
     if wanted is not None and found != wanted:
         raise ConfigurationError(

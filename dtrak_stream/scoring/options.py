@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.groups import GroupOptions
 from dtrak_stream.scoring.transforms import TransformName, transforms_in_words
 
@@ -31,6 +32,14 @@ mean eigenvalue such as 0.1, abs:500, several of these as 0.01,0.1,abs:500, or p
     """Weights of the checkpoints of tracincp and gas, such as 1,0.5,0.25 (learning rates)."""
     error_bars: bool = False
     """Also give the standard error of each score that the random projection causes."""
+
+
+def require_top_k(options: ScoreOptions) -> None:
+    """Raise `ConfigurationError` if the lists to keep have no length."""
+    if options.top_k < 1:
+        raise ConfigurationError(
+            "must be at least 1", where=f"--top-k {options.top_k}", remedy="use 100"
+        )
 
 
 Paths = Path | tuple[Path, ...]

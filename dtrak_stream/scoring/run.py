@@ -16,7 +16,7 @@ from dtrak_stream.scoring.ensemble import Ensemble, open_ensemble
 from dtrak_stream.scoring.halves import refuse_without_halves
 from dtrak_stream.scoring.members import kernel_facts, members_of
 from dtrak_stream.scoring.normalisation import NORMALISATIONS
-from dtrak_stream.scoring.options import ScoreConfig, ScoreResult
+from dtrak_stream.scoring.options import ScoreConfig, ScoreResult, require_top_k
 from dtrak_stream.scoring.plan import ScorePlan, plan_scores, score_work
 from dtrak_stream.scoring.scorer import Scorer
 from dtrak_stream.scoring.transforms import Transform, transform_of
@@ -192,10 +192,7 @@ def prepare(config: ScoreConfig, images: ImageOptions | None = None) -> ScoreRun
     _refuse_retrained_subsets(method, config)
     transform = transform_of(method, options.transform)
     dampings = parse_dampings(options.damping) if method.uses_kernel else None
-    if options.top_k < 1:
-        raise ConfigurationError(
-            "must be at least 1", where=f"--top-k {options.top_k}", remedy="use 100"
-        )
+    require_top_k(options)
     limit = parse_size(config.memory_limit, flag="--memory-limit")
     ensemble = open_ensemble(method, config)
     for model in ensemble.models:

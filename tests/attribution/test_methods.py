@@ -12,7 +12,7 @@ import pytest
 
 import dtrak_stream
 from dtrak_stream import AttributeConfig, ScoreOptions
-from dtrak_stream.attribution import model_folders
+from dtrak_stream.attribution import make_plan
 from dtrak_stream.cli.command_line import EXIT_DONE, EXIT_REFUSED
 from dtrak_stream.errors import ConfigurationError
 from tests.small_jobs import (
@@ -97,7 +97,7 @@ def test_a_finished_run_of_several_models_is_not_computed_again(ensemble, capsys
 
 def test_the_scores_of_several_models_by_the_score_command(ensemble, tmp_path, capsys):
     config, result = ensemble
-    folders = [folder for _, folder in model_folders(config)]
+    folders = [model.train.store.parent for model in make_plan(config).models]
     words = [
         word
         for name, file in (("train", "train"), ("query", "query"), ("gram", "gram.h5"))
@@ -111,7 +111,8 @@ def test_the_scores_of_several_models_by_the_score_command(ensemble, tmp_path, c
 
 def test_one_model_in_a_list_is_a_single_model(model_folder, sources, tmp_path):
     config = job((model_folder,), sources, tmp_path / "run")
-    assert model_folders(config) == [(model_folder, tmp_path / "run")]
+    (only,) = make_plan(config).models
+    assert (only.train.model, only.train.store) == (model_folder, tmp_path / "run" / "train")
 
 
 @pytest.mark.parametrize("method", ["gradient-cosine", "gas"])

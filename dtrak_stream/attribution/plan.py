@@ -1,0 +1,199 @@
+"""The main job resolved: each stage's own configuration, made once and in one place."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from dtrak_stream.attribution.configuration import AttributeConfig
+from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.features.kinds import number_of_stores
+from dtrak_stream.features.options import FeatureOptions
+from dtrak_stream.featurizing.options import FeaturizeConfig
+from dtrak_stream.gram import GramConfig
+from dtrak_stream.groups import GroupOptions
+from dtrak_stream.kernel import DampingChoices, parse_dampings
+from dtrak_stream.methods import NEEDS, Method, Needs, features_of, find_method
+from dtrak_stream.report import ReportConfig
+from dtrak_stream.scoring import ScoreConfig
+from dtrak_stream.store.store_set import store_folders
+
+_MAKES: tuple[Needs, ...] = ("gradients", "unit-gradients", "trajectory", "pixels", "clip")
+
+
+@dataclass(frozen=True)
+class ModelPlan:
+    """What is done with one model.
+
+    Attributes
+    ----------
+    name
+        Its folder in the run; nothing where there is one model only.
+    train, query
+        Its features of training images and of queries.
+    grams
+        A Gram matrix for each of its training stores; none for a method without a kernel.
+    """
+
+    name: str
+    train: FeaturizeConfig
+    query: FeaturizeConfig
+    grams: tuple[GramConfig, ...]
+
+
+@dataclass(frozen=True)
+class AttributionPlan:
+    """What every stage of the main job is asked for.
+
+    Attributes
+    ----------
+    config
+        The configuration, with the features that the method chose.
+    method
+        The attribution method.
+    dampings
+        The lambdas; None for a method without a kernel.
+    models
+        The models, in the order of their scores.
+    score, report
+        What scoring and the report are asked for.
+    """
+
+    config: AttributeConfig
+    method: Method
+    dampings: DampingChoices | None
+    models: tuple[ModelPlan, ...]
+    score: ScoreConfig
+    report: ReportConfig
+
+    @property
+    def record(self) -> Path:
+        """Return the file that keeps the configuration."""
+        return self.config.run / "config.yaml"
+
+
+def make_plan(config: AttributeConfig) -> AttributionPlan:
+    """Resolve a configuration; looks at no file.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such method, this job does not make what it needs, it takes no such
+        features, or the damping is none.
+    """
+    method = find_method(config.score_options.method)
+    _refuse_other_needs(method)
+    config = dataclasses.replace(config, features=features_of(method, config.features))
+    dampings = parse_dampings(config.score_options.damping)
+    models = tuple(_model_plan(config, method, *each) for each in _folders(config))
+    return AttributionPlan(
+        config,
+        method,
+        dampings if method.uses_kernel else None,
+        models,
+        _score_config(config, models),
+        _report_config(config, first_of_several=method.uses_kernel and dampings.several),
+    )
+
+
+def _refuse_other_needs(method: Method) -> None:
+    if method.needs not in _MAKES:
+        raise ConfigurationError(
+            f"{method.name} needs {NEEDS[method.needs]}, which this command does not make",
+            where=f"--method {method.name}",
+            remedy="make their losses with dtrak-stream retrain-subsets, then score with "
+            f"dtrak-stream score --method {method.name} --truth truth.npz",
+        )
+
+
+def _folders(config: AttributeConfig) -> list[tuple[str, str]]:
+    """Return each model and its folder in the run: several have `models/0`, `models/1`, ..."""
+    models = (config.model,) if isinstance(config.model, str) else config.model
+    if len(models) == 1:
+        return [(models[0], "")]
+    return [(model, f"models/{number}") for number, model in enumerate(models)]
+
+
+def _model_plan(config: AttributeConfig, method: Method, model: str, name: str) -> ModelPlan:
+    folder = config.run / name
+    train = FeaturizeConfig(
+        images=config.train,
+        store=folder / "train",
+        model=model,
+        limit=config.limit,
+        redo_corrupt=config.redo_corrupt,
+        rehash=config.rehash,
+        features=config.features,
+        execution=config.execution,
+        image_options=config.image_options,
+        quiet=config.quiet,
+    )
+    query = dataclasses.replace(
+        train,
+        images=config.query,
+        store=folder / "query",
+        limit=config.query_limit,
+        features=_query_features(config, method),
+        trajectory=config.trajectory,
+    )
+    return ModelPlan(name, train, query, _grams(config, folder) if method.uses_kernel else ())
+
+
+def _query_features(config: AttributeConfig, method: Method) -> FeatureOptions:
+    """Return what a feature of a query is: what it is of training images, for most methods."""
+    along = method.query_output_function
+    if along is None:
+        return config.features
+    return dataclasses.replace(config.features, output_function=along)
+
+
+def _grams(config: AttributeConfig, folder: Path) -> tuple[GramConfig, ...]:
+    """Return the Gram matrix of each training store of a model: several for probes."""
+    stores = store_folders(folder / "train", number_of_stores(config.features))
+    names = ["gram.h5"] if len(stores) == 1 else [f"gram-{i:03d}.h5" for i in range(len(stores))]
+    return tuple(
+        GramConfig(store, folder / name, config.gram_options, config.quiet)
+        for store, name in zip(stores, names, strict=True)
+    )
+
+
+def _score_config(config: AttributeConfig, models: tuple[ModelPlan, ...]) -> ScoreConfig:
+    """Return what scoring is asked for, over the stores of all models."""
+    grams = tuple(gram.out for model in models for gram in model.grams)
+    return ScoreConfig(
+        train=tuple(model.train.store for model in models),
+        query=tuple(model.query.store for model in models),
+        gram=grams or None,
+        out=config.run / "scores.h5",
+        options=config.score_options,
+        memory_limit=config.gram_options.memory_limit,
+        quiet=config.quiet,
+        groups=_group_options(config),
+    )
+
+
+def _group_options(config: AttributeConfig) -> GroupOptions:
+    """Let a column of groups be one of the training images, unless told otherwise."""
+    options = config.group_options
+    if options.group_column is None or options.group_source is not None:
+        return options
+    return dataclasses.replace(options, group_source=config.train)
+
+
+def _report_config(config: AttributeConfig, *, first_of_several: bool) -> ReportConfig:
+    """Return what the report is asked for; of a list of dampings, it shows the first."""
+    options = config.report
+    if first_of_several and options.damping_number is None:
+        options = dataclasses.replace(options, damping_number=0)
+    return ReportConfig(
+        scores=config.run / "scores.h5",
+        train=config.train,
+        query=config.query,
+        out=config.run / "report",
+        limit=config.limit,
+        query_limit=config.query_limit,
+        images=config.image_options,
+        report=options,
+        quiet=config.quiet,
+    )
