@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import itertools
 import json
 import os
@@ -29,7 +30,7 @@ def durable_path(final: Path) -> Iterator[Path]:
     Its name is unique to this process and call, so that two writers of one file never meet. After
     the block the file is on disk under its final name, and so is the directory entry. If
     the block raises, or the process dies, nothing appears under the final name; what is left of
-    the partial file is removed here, or by `remove_partials` at the next start.
+    the partial file is removed here, at the next write of the same file, or by `remove_partials`.
 
     Raises
     ------
@@ -37,6 +38,8 @@ def durable_path(final: Path) -> Iterator[Path]:
         If the file system, a quota or a file-size limit leaves no room for the file.
     """
     final.parent.mkdir(parents=True, exist_ok=True)
+    for left in final.parent.glob(f"{glob.escape(final.name)}*{PARTIAL_SUFFIX}"):
+        _remove_unless_written(left)
     partial = _partial_of(final)
     try:
         with disk_full_explained(final):
@@ -80,13 +83,17 @@ def write_json(final: Path, value: Any) -> None:
 def remove_partials(folder: Path) -> None:
     """Remove what interrupted writes left behind in `folder`; those that go on are spared."""
     for partial in folder.glob("*" + PARTIAL_SUFFIX):
-        if not _goes_on(partial):
-            partial.unlink(missing_ok=True)
+        _remove_unless_written(partial)
 
 
 def is_partial_of(path: Path, final: Path) -> bool:
     """Return whether `path` is what an interrupted write of `final` left behind."""
     return path.name.startswith(final.name + ".") and path.name.endswith(PARTIAL_SUFFIX)
+
+
+def _remove_unless_written(partial: Path) -> None:
+    if not _goes_on(partial):
+        partial.unlink(missing_ok=True)
 
 
 def _partial_of(final: Path) -> Path:
