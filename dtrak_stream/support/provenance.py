@@ -59,8 +59,18 @@ def provenance() -> dict[str, Any]:
 
 
 def git_revision() -> str | None:
-    """Return the commit this code was run from (with `-dirty` if edited), None outside git."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    """Return the commit this code was run from (with `-dirty` if edited), None outside git.
+
+    Code that is installed inside somebody else's repository has no revision: it is not theirs.
+    """
+    if not _git("ls-files", "--error-unmatch", Path(__file__).name):
+        return None
+    return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+
+
+def _git(*arguments: str) -> str | None:
+    """Return what git says of the folder of this code; None if it fails."""
+    command = ["git", *arguments]
     try:
         answer = subprocess.run(
             command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True

@@ -128,6 +128,17 @@ def commit(checkout):
     return git(checkout, "rev-parse", "HEAD")
 
 
+def test_code_installed_inside_somebody_elses_repository_has_no_revision(
+    checkout, commit, monkeypatch
+):
+    installed = checkout / ".venv" / "provenance.py"
+    installed.parent.mkdir()
+    installed.write_text("# installed\n")
+    monkeypatch.setattr(module, "__file__", str(installed))
+    assert git(installed.parent, "rev-parse", "HEAD") == commit
+    assert git_revision() is None
+
+
 def test_the_revision_is_the_commit(commit):
     assert git_revision() == commit
 
