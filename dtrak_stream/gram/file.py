@@ -15,7 +15,7 @@ from dtrak_stream.errors import CorruptFileError, FingerprintMismatchError, Inpu
 from dtrak_stream.gram.plan import GramForm, GramPlan, Tile
 from dtrak_stream.gram.products import Matrix
 from dtrak_stream.store import FeatureStore
-from dtrak_stream.support.durable import durable_path
+from dtrak_stream.support.durable import durable_path, remove_partials_of
 
 ROW_BLOCK_BYTES = 64 * 2**20
 
@@ -134,6 +134,7 @@ def write_gram(
     tiles
         The tiles of the upper triangle with their contents.
     """
+    remove_partials_of(path)
     with durable_path(path) as partial, h5py.File(partial, "w", libver="latest") as file:
         gram = file.create_dataset("gram", (plan.size, plan.size), np.float64)
         for tile, contents in tiles:

@@ -18,7 +18,7 @@ from dtrak_stream.scoring.scorer import Scorer
 from dtrak_stream.scoring.scores_file import damping_group
 from dtrak_stream.scoring.sums import damaged_part
 from dtrak_stream.support.checkpoints import Checkpoints
-from dtrak_stream.support.durable import durable_path
+from dtrak_stream.support.durable import durable_path, remove_partials_of
 from dtrak_stream.support.memory import format_size
 from dtrak_stream.support.names import write_names
 from dtrak_stream.support.progress import say
@@ -92,6 +92,7 @@ def write_scores(
     DiskFullError
         If there is no room.
     """
+    remove_partials_of(path)
     with durable_path(path) as partial, h5py.File(partial, "w", libver="latest") as file:
         write_names(file, "query_id", scorer.query.ids, scorer.query.ids.width)
         write_names(file, "train_id", scorer.train.ids, scorer.train.ids.width)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import glob
 import itertools
 import json
 import os
@@ -30,7 +29,7 @@ def durable_path(final: Path) -> Iterator[Path]:
     Its name is unique to this process and call, so that two writers of one file never meet. After
     the block the file is on disk under its final name, and so is the directory entry. If
     the block raises, or the process dies, nothing appears under the final name; what is left of
-    the partial file is removed here, at the next write of the same file, or by `remove_partials`.
+    the partial file is removed here, or by `remove_partials` at the next start.
 
     Raises
     ------
@@ -38,8 +37,6 @@ def durable_path(final: Path) -> Iterator[Path]:
         If the file system, a quota or a file-size limit leaves no room for the file.
     """
     final.parent.mkdir(parents=True, exist_ok=True)
-    for left in final.parent.glob(f"{glob.escape(final.name)}*{PARTIAL_SUFFIX}"):
-        _remove_unless_written(left)
     partial = _partial_of(final)
     try:
         with disk_full_explained(final):
@@ -84,6 +81,18 @@ def remove_partials(folder: Path) -> None:
     """Remove what interrupted writes left behind in `folder`; those that go on are spared."""
     for partial in folder.glob("*" + PARTIAL_SUFFIX):
         _remove_unless_written(partial)
+
+
+def remove_partials_of(final: Path) -> None:
+    """Remove what interrupted writes of `final` left behind; those that go on are spared.
+
+    It looks through the whole folder: for files that are written once in a run.
+    """
+    if final.parent.is_dir():
+        with os.scandir(final.parent) as entries:
+            left = [Path(entry) for entry in entries if is_partial_of(Path(entry), final)]
+        for partial in left:
+            _remove_unless_written(partial)
 
 
 def is_partial_of(path: Path, final: Path) -> bool:

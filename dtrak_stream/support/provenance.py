@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from dtrak_stream.support.durable import write_bytes
+from dtrak_stream.support.durable import remove_partials_of, write_bytes
 
 RECORD_KEY = "provenance"
 _PACKAGES = (
@@ -31,6 +31,7 @@ _PACKAGES = (
 def record_run(path: Path, config: Any) -> None:
     """Write the resolved `config` (a dataclass) to `path` as YAML that `--config` reads back."""
     record = {**flat_options(config), RECORD_KEY: provenance()}
+    remove_partials_of(path)
     write_bytes(path, yaml.safe_dump(record, sort_keys=False).encode())
 
 
