@@ -9,6 +9,8 @@ OUT/trajectory/00000.npz  the path of image OUT/00000.png (from 10,000 on in sub
 
 from __future__ import annotations
 
+import io
+import threading
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +31,10 @@ from dtrak_stream.support.progress import progress
 
 FOLDER_NAME = "trajectory"
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+
+# NumPy evaluates the header of an array by `ast`, whose recursion counter threads share up to
+# Python 3.11.7 and 3.12.1 (cpython issue 106905): two at once end in a SystemError
+_PARSING_HEADERS = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -119,9 +125,8 @@ class TrajectoryFolder:
             If the path is missing, damaged, or ends in another image.
         """
         try:
-            # numpy leaves a damaged file open if it opened it itself
-            path = self._path(number_of(sample_id))
-            with path.open("rb") as file, np.load(file) as arrays:
+            content = io.BytesIO(self._path(number_of(sample_id)).read_bytes())
+            with _PARSING_HEADERS, np.load(content) as arrays:
                 timesteps, predicted = arrays["timesteps"], arrays["predicted"]
                 stored = str(arrays["image"])
         except _UNREADABLE as error:
