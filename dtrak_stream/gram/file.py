@@ -89,22 +89,26 @@ class Gram:
                 )
 
     def rows(self, rows: range) -> Matrix:
-        """Return consecutive rows: (len(rows), d) float64.
+        """Return consecutive rows: (len(rows), d) float64; raises as `part`."""
+        return self.part(rows, range(self.size))
+
+    def part(self, rows: range, columns: range) -> Matrix:
+        """Return a rectangle of consecutive rows and columns: (len(rows), len(columns)) float64.
 
         Raises
         ------
         CorruptFileError
-            If the file cannot be read, or they hold NaN or inf.
+            If the file cannot be read, or it holds NaN or inf.
         """
         with _opened(self.path) as file:
-            return self._checked(file, rows)
+            return self._checked(file, rows, columns)
 
     def blocks(self) -> Iterator[tuple[range, Matrix]]:
-        """Yield (rows, (len(rows), d) float64), in order, all rows once; raises as `rows`."""
+        """Yield (rows, (len(rows), d) float64), in order, all rows once; raises as `part`."""
         with _opened(self.path) as file:
             for start in range(0, self.size, self.rows_at_a_time):
                 rows = range(start, min(start + self.rows_at_a_time, self.size))
-                yield rows, self._checked(file, rows)
+                yield rows, self._checked(file, rows, range(self.size))
 
     def matrix(self) -> Matrix:
         """Return the whole matrix: (d, d) float64; no memory is needed beside it but a block."""
@@ -113,8 +117,8 @@ class Gram:
             whole[rows.start : rows.stop] = block
         return whole
 
-    def _checked(self, file: Any, rows: range) -> Matrix:
-        block: Matrix = file["gram"][rows.start : rows.stop]
+    def _checked(self, file: Any, rows: range, columns: range) -> Matrix:
+        block: Matrix = file["gram"][rows.start : rows.stop, columns.start : columns.stop]
         if not np.isfinite(block).all():
             raise _damaged(self.path, "holds NaN or inf")
         return block

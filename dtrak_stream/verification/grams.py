@@ -1,7 +1,10 @@
-"""Checking a Gram matrix against the store it was made of."""
+"""Checking a Gram matrix against the store it was made of, tile by tile."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from itertools import combinations_with_replacement
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +15,11 @@ from dtrak_stream.gram import Gram
 from dtrak_stream.verification.run_stores import RunStores
 
 _ASYMMETRY = 1e-9  # of the largest entry; both halves of the matrix are one number written twice
+_TILE_BYTES = 16 * 2**20  # two are compared at a time
 
 
 def verify_gram(path: Path, stores: RunStores) -> str:
-    """Read a Gram matrix; return one line about it.
+    """Read a Gram matrix; return one line about it. Memory does not depend on its size.
 
     Raises
     ------
@@ -25,16 +29,9 @@ def verify_gram(path: Path, stores: RunStores) -> str:
         If it is damaged, or no Gram matrix of its store.
     """
     gram = Gram.open(path)
-    matrix = gram.matrix()
     store = stores.of_gram(gram.fingerprint, path)
     size = store.proj_dim if gram.form == "primal" else len(store)
-    problem = ""
-    if gram.shape != (size, size):
-        problem = f"has shape {gram.shape}, {gram.form} wants ({size}, {size})"
-    elif (matrix.diagonal() < 0).any():
-        problem = "has a negative number on its diagonal"
-    elif not _symmetric(matrix):
-        problem = "is not symmetric"
+    problem = _problem(gram, size)
     if problem:
         remedy = "remove it and run dtrak-stream gram again"
         raise CorruptFileError(problem, where=path, remedy=remedy)
@@ -42,9 +39,32 @@ def verify_gram(path: Path, stores: RunStores) -> str:
     return f"{gram.form}, {size:,} x {size:,}, of {store.layout.root.name}{seen}"
 
 
-def _symmetric(matrix: NDArray[np.float64]) -> bool:
-    largest = float(np.abs(matrix.diagonal()).max(initial=0.0))
-    return all(  # row by row: a transposed copy may not fit
-        np.allclose(row, column, rtol=0, atol=_ASYMMETRY * largest)
-        for row, column in zip(matrix, matrix.T, strict=True)
+def _problem(gram: Gram, size: int) -> str:
+    """Return what is wrong with the matrix; nothing if it is one of `size` samples or numbers."""
+    if gram.shape != (size, size):
+        return f"has shape {gram.shape}, {gram.form} wants ({size}, {size})"
+    diagonal = _diagonal(gram)
+    if (diagonal < 0).any():
+        return "has a negative number on its diagonal"
+    largest = float(diagonal.max(initial=0.0))
+    return "" if _is_symmetric(gram, _ASYMMETRY * largest) else "is not symmetric"
+
+
+def _diagonal(gram: Gram) -> NDArray[np.float64]:
+    """Return the diagonal: (d,)."""
+    return np.concatenate([gram.part(rows, rows).diagonal() for rows in _cuts(gram.size)])
+
+
+def _is_symmetric(gram: Gram, tolerance: float) -> bool:
+    tiles = combinations_with_replacement(_cuts(gram.size), 2)
+    return all(
+        np.allclose(gram.part(rows, columns), gram.part(columns, rows).T, rtol=0, atol=tolerance)
+        for rows, columns in tiles
     )
+
+
+def _cuts(size: int) -> Iterator[range]:
+    """Yield the rows, or columns, of each row of square tiles."""
+    side = math.isqrt(_TILE_BYTES // 8)
+    for start in range(0, size, side):
+        yield range(start, min(start + side, size))
