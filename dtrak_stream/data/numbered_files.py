@@ -7,6 +7,9 @@ order of the numbers. Folders that were begun before there were subfolders stay 
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from dtrak_stream.support.durable import remove_partials
@@ -14,29 +17,42 @@ from dtrak_stream.support.durable import remove_partials
 FILES_PER_FOLDER = 10_000
 
 
-def numbered_path(folder: Path, number: int, suffix: str) -> Path:
-    """Return where file `number` with this suffix lies, or goes.
+@dataclass(frozen=True)
+class NumberedFiles:
+    """The files of a folder that are numbers with one suffix, or will be.
 
-    Parameters
+    Attributes
     ----------
     folder
         The folder of all of them.
-    number
-        From 0.
     suffix
         Such as `.png`.
     """
-    first = number // FILES_PER_FOLDER * FILES_PER_FOLDER
-    if first == 0 or _flat_path(folder, FILES_PER_FOLDER, suffix).is_file():
-        return _flat_path(folder, number, suffix)
-    return folder / f"{first:05d}" / f"{number:05d}{suffix}"
+
+    folder: Path
+    suffix: str
+
+    def path(self, number: int) -> Path:
+        """Return where a file, numbered from 0, lies or goes."""
+        first, name = number // FILES_PER_FOLDER * FILES_PER_FOLDER, f"{number:05d}{self.suffix}"
+        if first == 0 or self._is_flat:
+            return self.folder / name
+        return self.folder / f"{first:05d}" / name
+
+    @cached_property
+    def _is_flat(self) -> bool:
+        """Return whether any file after the first 10,000 lies in the folder itself."""
+        if not self.folder.is_dir():
+            return False
+        with os.scandir(self.folder) as entries:
+            return any(self._is_late(Path(entry.name)) for entry in entries)
+
+    def _is_late(self, name: Path) -> bool:
+        numbered = name.suffix == self.suffix and name.stem.isdecimal()
+        return numbered and int(name.stem) >= FILES_PER_FOLDER
 
 
 def remove_numbered_partials(folder: Path) -> None:
     """Remove what interrupted writes left behind in the folder and its subfolders."""
     for each in (folder, *folder.glob("[0-9]*0000/")):
         remove_partials(each)
-
-
-def _flat_path(folder: Path, number: int, suffix: str) -> Path:
-    return folder / f"{number:05d}{suffix}"

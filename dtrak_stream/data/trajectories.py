@@ -22,7 +22,7 @@ import xxhash
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dtrak_stream.data.numbered_files import numbered_path, remove_numbered_partials
+from dtrak_stream.data.numbered_files import NumberedFiles, remove_numbered_partials
 from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.samples import Condition, Samples
 from dtrak_stream.errors import BadImageError, InputError
@@ -74,6 +74,7 @@ class TrajectoryFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder if folder.name == FOLDER_NAME else folder / FOLDER_NAME
+        self._files = NumberedFiles(self.folder, ".npz")
 
     def save(self, number: int, trajectory: Trajectory) -> None:
         """Write the path of image `number`, whole or not at all."""
@@ -137,7 +138,7 @@ class TrajectoryFolder:
         return timesteps, torch.from_numpy(predicted)
 
     def _path(self, number: int) -> Path:
-        return numbered_path(self.folder, number, ".npz")
+        return self._files.path(number)
 
 
 def number_of(sample_id: str) -> int:

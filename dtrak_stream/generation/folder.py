@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from dtrak_stream.data.numbered_files import numbered_path, remove_numbered_partials
+from dtrak_stream.data.numbered_files import NumberedFiles, remove_numbered_partials
 from dtrak_stream.data.trajectories import Trajectory, TrajectoryFolder
 from dtrak_stream.errors import FingerprintMismatchError, InputError
 from dtrak_stream.support.durable import durable_path
@@ -57,6 +57,8 @@ class ImageFolder:
         self._wants_paths = trajectories
         self._paths = TrajectoryFolder(out)
         self._parts = out / "float_images"
+        self._png_files = NumberedFiles(out, ".png")
+        self._part_files = NumberedFiles(self._parts, ".npy")
         self._joined = out / "images.npy"
         try:
             out.mkdir(parents=True, exist_ok=True)
@@ -148,7 +150,7 @@ class ImageFolder:
         return cast(NDArray[np.float32], np.load(self._joined, mmap_mode="r"))
 
     def _png(self, number: int) -> Path:
-        return numbered_path(self._out, number, ".png")
+        return self._png_files.path(number)
 
     def _part(self, number: int) -> Path:
-        return numbered_path(self._parts, number, ".npy")
+        return self._part_files.path(number)

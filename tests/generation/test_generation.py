@@ -210,12 +210,16 @@ def test_subfolders_go_on_where_they_were_interrupted(model, tmp_path, small_fol
     assert made(dataclasses.replace(config, count=6)).keys() > whole.keys()
 
 
-def test_a_folder_begun_flat_stays_flat(model, tmp_path, monkeypatch):
-    config = config_of(model, tmp_path / "one", count=5)
+@pytest.mark.parametrize("lost", [[2], [4], [2, 3]])
+def test_a_folder_begun_flat_stays_flat_whichever_file_is_lost(model, tmp_path, monkeypatch, lost):
+    config = config_of(model, tmp_path / "one", count=5, save_trajectory=True)
     whole = made(config)
     monkeypatch.setattr("dtrak_stream.data.numbered_files.FILES_PER_FOLDER", 2)
-    next(config.out.rglob("00004.png")).unlink()
+    for number in lost:
+        (config.out / f"{number:05d}.png").unlink()
+        (config.out / "trajectory" / f"{number:05d}.npz").unlink()
     assert made(config) == whole
+    assert not [*config.out.rglob("0000[0-9]/")]
 
 
 @pytest.mark.parametrize(

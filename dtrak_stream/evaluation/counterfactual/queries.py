@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from dtrak_stream.data import ImageShape, open_images
-from dtrak_stream.data.numbered_files import numbered_path
+from dtrak_stream.data.numbered_files import NumberedFiles
 from dtrak_stream.data.samples import SampleBatch
 from dtrak_stream.errors import FingerprintMismatchError, InputError, ModelError
 from dtrak_stream.evaluation.losses import LossMeter, LossOptions
@@ -73,8 +73,11 @@ class GeneratedQueries:
         return float(LossMeter(denoiser, options).of_batch(query)[0])
 
     def _id(self, number: int) -> str:
-        path = numbered_path(self.folder, number, ".png")
-        return path.relative_to(self.folder).as_posix()
+        return self._files.path(number).relative_to(self.folder).as_posix()
+
+    @cached_property
+    def _files(self) -> NumberedFiles:
+        return NumberedFiles(self.folder, ".png")
 
     def refuse_other_model(self, denoiser: Denoiser) -> None:
         """Refuse images that this model did not make.
@@ -124,7 +127,8 @@ def read_generated(folder: Path, count: int, shape: ImageShape) -> GeneratedQuer
         )
     config = parse(GenerationConfig, ["--config", str(record)])
     numbers = tuple(range(count))
-    missing = [n for n in numbers if not numbered_path(folder, n, ".png").is_file()]
+    files = NumberedFiles(folder, ".png")
+    missing = [n for n in numbers if not files.path(n).is_file()]
     if missing:
         raise InputError(
             f"holds no image {missing[0]:05d}.png",
