@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from dtrak_stream.attribution.plan import AttributionPlan, ModelPlan
 from dtrak_stream.data import ImageShape
 from dtrak_stream.data.labels import sample_ids_of
-from dtrak_stream.data.places import locate
+from dtrak_stream.data.places import Place, locate
 from dtrak_stream.data.spec import parse_spec, require_limit
-from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.errors import ConfigurationError, InputError
 from dtrak_stream.features.options import check_options
 from dtrak_stream.features.path_features import require_trajectory
 from dtrak_stream.featurizing.preparation import Identities, prepare
@@ -73,6 +74,7 @@ def check(plan: AttributionPlan, identities: Identities) -> tuple[CheckedModel, 
     """
     refuse_options(plan)
     _refuse_places(plan)
+    _refuse_scheduler(plan)
     _refuse_bad_groups(plan)
     models = tuple(_check_model(model, identities) for model in plan.models)
     _refuse_later_stages(plan, models)
@@ -118,7 +120,7 @@ def _refuse_places(plan: AttributionPlan) -> None:
     """Refuse sources and paths that are not there, and results that could not be written."""
     config = plan.config
     for source in (config.train, config.query):
-        locate(parse_spec(source).body)
+        _refuse_among_images(config.run, locate(parse_spec(source).body))
     if plan.method.query_output_function is not None:
         query = plan.models[0].query
         require_trajectory(query.trajectory, query.features, query.model)
@@ -126,6 +128,25 @@ def _refuse_places(plan: AttributionPlan) -> None:
     for path in (*(gram.out for model in plan.models for gram in model.grams), plan.score.out):
         require_file(path, flag="--run")
     require_folder(plan.report.out, flag="--run")
+
+
+def _refuse_among_images(run: Path, source: Place) -> None:
+    """Refuse to write pictures into a folder that is searched for images."""
+    if source.kind == "folder" and run.resolve().is_relative_to(source.path.resolve()):
+        raise InputError(
+            f"lies in {source.path}, where the pictures of its report would be images as well",
+            where=f"--run {run}",
+            remedy="give a place outside of it as --run",
+        )
+
+
+def _refuse_scheduler(plan: AttributionPlan) -> None:
+    """Refuse a scheduler that is not there, or has no workers, if it is needed."""
+    scheduler = plan.config.gram_options.scheduler
+    grams = [gram.out for model in plan.models for gram in model.grams]
+    if scheduler is not None and not all(gram.exists() for gram in grams):
+        with connect(scheduler):
+            pass
 
 
 def _check_model(model: ModelPlan, identities: Identities) -> CheckedModel:
@@ -154,10 +175,6 @@ def _refuse_later_stages(plan: AttributionPlan, models: tuple[CheckedModel, ...]
         refuse_other_queries(plan.method, train, query, query.layout.root)
     grams = [gram for model in plan.models for gram in model.grams]
     cuts = [_gram(gram, train) for gram, (train, _) in zip(grams, pairs, strict=False)]
-    scheduler = plan.config.gram_options.scheduler
-    if scheduler is not None and any(isinstance(cut, GramPlan) for cut in cuts):
-        with connect(scheduler):  # it is there, and has workers
-            pass
     options, trains = plan.score.options, [train for train, _ in pairs]
     limit = parse_size(plan.score.memory_limit, flag="--memory-limit")
     work = score_work(plan.method, options, plan.dampings, cuts, trains)

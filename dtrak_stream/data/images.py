@@ -165,7 +165,8 @@ def open_images(
     needed = cures(found, wanted, options)
     if needed:
         raise ModelError(
-            f"its images are {found} ({first}) and the model wants {wanted}",
+            f"its images are {found} ({first}), and {wanted} is what the model or the images that "
+            "they are compared with have",
             where=spec,
             remedy=" and ".join(needed),
         )

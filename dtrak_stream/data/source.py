@@ -58,6 +58,8 @@ def unreadable(where: object, error: Exception) -> InputError:
             where=where,
             remedy="give yourself the right to read it",
         )
+    if isinstance(error, IsADirectoryError):
+        return InputError("is a folder", where=where, remedy="name a file in it")
     return InputError(
         f"cannot be read ({brief(error)})",
         where=where,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from dtrak_stream.data.samples import Samples, read_batch
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.maker import EngineName, FeatureMaker
-from dtrak_stream.featurizing.execution import Execution, ExecutionOptions
+from dtrak_stream.featurizing.execution import Execution, ExecutionOptions, refuse_useless_engine
 from dtrak_stream.gradients.timestep_batched import PAIRS_PER_PASS
 from dtrak_stream.support.device import device_name, free_memory, peak_memory_on
 from dtrak_stream.support.memory import format_size
@@ -41,10 +41,7 @@ def choose_execution(maker: FeatureMaker, samples: Samples, options: ExecutionOp
 
 
 def _without_engine(maker: FeatureMaker, options: ExecutionOptions) -> Execution:
-    if options.engine != "auto":
-        raise ConfigurationError(
-            "these features are no gradients", where=f"--engine {options.engine}", remedy="drop it"
-        )
+    refuse_useless_engine(options, maker)
     size = options.batch_size or maker.batch_size
     return Execution("none", size, 1, (), "image features need no gradient engine")
 

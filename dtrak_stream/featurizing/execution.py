@@ -45,6 +45,26 @@ takes minutes; no gain was seen on CPUs."""
             )
 
 
+def refuse_useless_engine(options: ExecutionOptions, maker: FeatureMaker) -> None:
+    """Refuse a gradient engine for features without gradients.
+
+    Raises
+    ------
+    ConfigurationError
+        Naming the option.
+    """
+    if "none" not in maker.engines:
+        return
+    for flag, asked in (
+        (f"--engine {options.engine}", options.engine != "auto"),
+        ("--compile", options.compile),
+    ):
+        if asked:
+            raise ConfigurationError(
+                "these features are no gradients", where=flag, remedy="leave it out"
+            )
+
+
 @dataclass(frozen=True)
 class Execution:
     """A choice of engine and batch.

@@ -17,6 +17,7 @@ from dtrak_stream.featurizing.checked import (
     read_checked,
     stamp_shards,
 )
+from dtrak_stream.featurizing.execution import refuse_useless_engine
 from dtrak_stream.featurizing.options import FeaturizeConfig
 from dtrak_stream.store import StoreLayout, read_layout
 from dtrak_stream.store.room import refuse_what_cannot_fit, shard_memory
@@ -111,6 +112,7 @@ def prepare(
         inputs = None
     opening = _Opening(config, like, {} if identities is None else identities, inputs)
     maker, samples = opening.features()
+    refuse_useless_engine(config.execution, maker)
     features = config.features
     fingerprints = maker.fingerprints(samples, features.dtype, features.rows_per_shard)
     prepared = Prepared(

@@ -50,8 +50,21 @@ attribute: --train)."""
                 where=f"--group-column {self.group_column}",
                 remedy="give the training images as --group-source",
             )
+        self._refuse_options_of_a_column()
         if self.top_groups < 1:
             raise ConfigurationError(
                 "must be at least 1", where=f"--top-groups {self.top_groups}", remedy="use 20"
             )
         return self.groups is not None or self.group_column is not None
+
+    def _refuse_options_of_a_column(self) -> None:
+        for flag, value in (
+            ("--group-source", self.group_source),
+            ("--group-split", self.group_split),
+        ):
+            if value is not None and self.group_column is None:
+                raise ConfigurationError(
+                    "it says where a column of groups is read, and none is named",
+                    where=f"{flag} {value}",
+                    remedy="name it as --group-column, or leave this out",
+                )

@@ -33,7 +33,7 @@ def refuse_other_store(layout: StoreLayout) -> None:
         raise InputError(
             "not empty and not a feature store" if layout.root.is_dir() else "not a folder",
             where=layout.root,
-            remedy="give a new or empty folder as --store",
+            remedy="give a new or empty folder as --store (or --run)",
         )
 
 
