@@ -15,6 +15,7 @@ from dtrak_stream.gram.plan import GramPlan, Tile, chosen_form, plan_gram
 from dtrak_stream.gram.products import Matrix, partial_product
 from dtrak_stream.store import FeatureStore
 from dtrak_stream.support.checkpoints import Checkpoints
+from dtrak_stream.support.claims import alone_with, remove_dead_claim
 from dtrak_stream.support.cluster import Cluster, connect, task
 from dtrak_stream.support.destinations import require_file
 from dtrak_stream.support.memory import format_size, parse_size
@@ -70,6 +71,8 @@ def compute_gram(config: GramConfig) -> GramResult:
     """Compute the Gram matrix, or finish what an interrupted run began.
 
     Products are float32, sums are float64, in an order that does not depend on interruptions.
+    Of several calls at once, one computes, and the others wait for its file; if it dies, another
+    goes on where it stopped.
 
     Raises
     ------
@@ -81,18 +84,25 @@ def compute_gram(config: GramConfig) -> GramResult:
         If no plan fits in the memory limit.
     """
     store = FeatureStore.open(config.store)
+    limit = parse_size(config.options.memory_limit, flag="--memory-limit")
+    if not config.out.exists():
+        require_file(config.out, flag="--out")
+        with alone_with(config.out):
+            if not config.out.exists():  # whoever was waited for may have written it
+                return GramResult(config.out, _compute(config, store, limit))
+    _refuse_other_file(config, store)
+    say(f"{config.out}: already complete")
+    return GramResult(config.out, 0)
+
+
+def _compute(config: GramConfig, store: FeatureStore, limit: int) -> int:
+    """Compute the matrix; return how many products that were."""
     options = config.options
-    limit = parse_size(options.memory_limit, flag="--memory-limit")
-    if config.out.exists():
-        _refuse_other_file(config, store)
-        say(f"{config.out}: already complete")
-        return GramResult(config.out, 0)
-    require_file(config.out, flag="--out")
     with connect(options.scheduler) as cluster:
         plan = plan_gram(store, options.gram_form, memory_limit=limit, workers=cluster.workers)
         record_run(config.out.with_suffix(".config.yaml"), config)
         GramRun(store, plan, cluster, config.out, not config.quiet).run()
-    return GramResult(config.out, plan.num_tasks)
+    return plan.num_tasks
 
 
 def _refuse_other_file(config: GramConfig, store: FeatureStore) -> None:
@@ -101,6 +111,7 @@ def _refuse_other_file(config: GramConfig, store: FeatureStore) -> None:
     fingerprint = store.fingerprint.hash()
     Gram.open(config.out).refuse_other(fingerprint, form)
     Checkpoints.discard_leftovers(config.out, {"fingerprint": fingerprint, "form": form})
+    remove_dead_claim(config.out)
 
 
 @dataclass(frozen=True)

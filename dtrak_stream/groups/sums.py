@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +20,7 @@ from dtrak_stream.support.memory import format_enough, format_size
 from dtrak_stream.support.progress import say
 
 Sums = NDArray[np.float64]
+Usable = Callable[[], NDArray[np.bool_]]
 _LARGEST_PART = 16_384  # groups that one scored block can hold, as many as its samples
 _SHARED_ROWS = 6  # rows of length G that ranking one query takes, and the names
 
@@ -32,7 +35,7 @@ class GroupSums:
     table
         Who belongs to which group.
     usable
-        (N,): training samples that have scores.
+        Tells which training samples have scores, (N,), when that is first needed.
     queries
         Q.
     top_groups
@@ -51,7 +54,7 @@ class GroupSums:
     def __init__(
         self,
         table: GroupTable | None,
-        usable: NDArray[np.bool_],
+        usable: Usable,
         *,
         queries: int,
         top_groups: int = 20,
@@ -64,10 +67,15 @@ class GroupSums:
         self._rank = rank
         if table is None:
             return
-        self.counts = table.counts(usable)
         self.top_groups = min(top_groups, len(table))
         self._refuse_too_many(memory_limit)
         self.keeps_all = 8 * queries * len(table) <= memory_limit
+
+    @cached_property
+    def counts(self) -> NDArray[np.int64]:
+        """Return the number of usable training samples of each group: (G,)."""
+        assert self.table is not None
+        return self.table.counts(self._usable())
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -125,7 +133,7 @@ class GroupSums:
         if self.table is None:
             return {}
         rows = slice(columns.start, columns.stop)
-        usable = self._usable[rows]
+        usable = self._usable()[rows]
         groups, place = np.unique(self.table.index[rows], return_inverse=True)
         sums = np.empty((*scores.shape[:2], len(groups)))
         for cell in np.ndindex(*scores.shape[:2]):
@@ -211,7 +219,7 @@ def _first(values: Sums, count: int) -> NDArray[np.int64]:
 def sum_groups(
     options: GroupOptions,
     train: FeatureStore,
-    usable: NDArray[np.bool_],
+    usable: Usable,
     *,
     queries: int,
     images: ImageOptions | None,
@@ -220,7 +228,7 @@ def sum_groups(
 ) -> GroupSums:
     """Return what sums the scores of the groups that `options` names, or does nothing.
 
-    `usable` (N,) says which training samples have scores.
+    `usable` tells which training samples have scores, (N,), and is not asked before scores come.
 
     Raises
     ------

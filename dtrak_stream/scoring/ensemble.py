@@ -76,8 +76,7 @@ def open_ensemble(method: Method, config: ScoreConfig) -> Ensemble:
     Raises
     ------
     FingerprintMismatchError
-        If query features or a Gram matrix do not belong to the training features, or models
-        were not given the same samples.
+        If query features or a Gram matrix do not belong to the training features.
     ConfigurationError
         If the numbers of stores differ, a Gram matrix is missing, the method does not take such
         features, or weights are malformed.
@@ -96,10 +95,21 @@ def open_ensemble(method: Method, config: ScoreConfig) -> Ensemble:
             strict=True,
         )
     )
-    for model, train, query in zip(models[1:], trains[1:], queries[1:], strict=True):
-        _refuse_other_samples(models[0].train, model.train, train)
-        _refuse_other_samples(models[0].query, model.query, query)
     return Ensemble(models)
+
+
+def refuse_other_samples(ensemble: Ensemble) -> None:
+    """Refuse models that were not given the same samples; reads all sample ids of several models.
+
+    Raises
+    ------
+    FingerprintMismatchError
+        Saying what differs.
+    """
+    first = ensemble.first
+    for model in ensemble.models[1:]:
+        _refuse_other_samples(first.train, model.train)
+        _refuse_other_samples(first.query, model.query)
 
 
 def _stores(paths: Paths) -> tuple[Path, ...]:
@@ -172,7 +182,7 @@ def refuse_other_queries(
     train.fingerprint.refuse_other_features(query.fingerprint, where=where)
 
 
-def _refuse_other_samples(first: FeatureStore, other: FeatureStore, where: Path) -> None:
+def _refuse_other_samples(first: FeatureStore, other: FeatureStore) -> None:
     for name, ours, others in (
         ("number of samples", len(first), len(other)),
         *_different_ids(first, other),
@@ -182,7 +192,7 @@ def _refuse_other_samples(first: FeatureStore, other: FeatureStore, where: Path)
                 name,
                 ours,
                 others,
-                where=where,
+                where=other.layout.root,
                 remedy="featurize the same images in the same order with every model",
             )
 

@@ -12,7 +12,7 @@ from dtrak_stream.errors import ConfigurationError, InterruptedRunError
 from dtrak_stream.groups import GroupSums, sum_groups
 from dtrak_stream.kernel import DampingChoices, parse_dampings
 from dtrak_stream.methods import Method, find_method
-from dtrak_stream.scoring.ensemble import Ensemble, open_ensemble
+from dtrak_stream.scoring.ensemble import Ensemble, open_ensemble, refuse_other_samples
 from dtrak_stream.scoring.halves import refuse_without_halves
 from dtrak_stream.scoring.members import kernel_facts, members_of
 from dtrak_stream.scoring.normalisation import NORMALISATIONS
@@ -21,12 +21,14 @@ from dtrak_stream.scoring.plan import ScorePlan, plan_scores, score_work
 from dtrak_stream.scoring.scorer import Scorer
 from dtrak_stream.scoring.transforms import Transform, transform_of
 from dtrak_stream.scoring.writer import (
-    is_scored,
+    finished_scores,
+    quarantined_in,
     refuse_without_room,
     store_attributes,
     write_scores,
 )
 from dtrak_stream.support.checkpoints import Checkpoints
+from dtrak_stream.support.claims import alone_with, remove_dead_claim
 from dtrak_stream.support.memory import parse_size
 from dtrak_stream.support.progress import say
 from dtrak_stream.support.provenance import record_run
@@ -150,9 +152,10 @@ class ScoreRun:
 def score(config: ScoreConfig, images: ImageOptions | None = None) -> ScoreResult:
     """Score, or finish what an interrupted run began.
 
-    An existing file of the same run is left as it is; one made with other options is replaced
-    when the new one is finished. Several models' scores are averaged; a transform is applied to
-    the average.
+    An existing file of the same run is left as it is, and no feature is read for it; one made with
+    other options is replaced when the new one is finished. Of several calls at once, one scores,
+    and the others wait for its file; if it dies, another goes on where it stopped. Several models'
+    scores are averaged; a transform is applied to the average.
 
     Parameters
     ----------
@@ -177,17 +180,27 @@ def score(config: ScoreConfig, images: ImageOptions | None = None) -> ScoreResul
         On Ctrl-C. Scored blocks are kept.
     """
     run = prepare(config, images)
-    identity, quarantined = run.identity(), run.ensemble.quarantined
-    if is_scored(config.out, identity):
-        Checkpoints.discard_leftovers(config.out, identity)
-        say(f"{config.out}: already complete")
-        return ScoreResult(config.out, 0, quarantined)
-    record_run(config.out.with_suffix(".config.yaml"), config)
-    return ScoreResult(config.out, run.compute(), quarantined)
+    identity = run.identity()
+    finished = finished_scores(config.out, identity, told=_nobody)
+    if finished is None:
+        refuse_other_samples(run.ensemble)
+        with alone_with(config.out):
+            finished = finished_scores(config.out, identity)  # by whoever was waited for
+            if finished is None:
+                record_run(config.out.with_suffix(".config.yaml"), config)
+                return ScoreResult(config.out, run.compute(), run.ensemble.quarantined)
+    Checkpoints.discard_leftovers(config.out, identity)
+    remove_dead_claim(config.out)
+    say(f"{config.out}: already complete")
+    return ScoreResult(config.out, 0, quarantined_in(finished))
+
+
+def _nobody(_told: str) -> None:
+    """Tell nobody: the file may be another by the time it is looked at again."""
 
 
 def prepare(config: ScoreConfig, images: ImageOptions | None = None) -> ScoreRun:
-    """Open and check everything, and plan; parameters and errors are those of `score`."""
+    """Open everything, check it, and plan, reading no feature; parameters and errors as `score`."""
     options, method = config.options, find_method(config.options.method)
     _refuse_retrained_subsets(method, config)
     transform = transform_of(method, options.transform)
@@ -210,7 +223,7 @@ def _group_sums(
     return sum_groups(
         config.groups,
         ensemble.first.train,
-        ensemble.train_usable,
+        lambda: ensemble.train_usable,
         queries=len(ensemble.first.query),
         images=images,
         memory_limit=memory_limit,

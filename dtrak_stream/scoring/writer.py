@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +29,32 @@ SIGN_CONVENTION = (
 )
 
 
-def is_scored(path: Path, identity: dict[str, Any]) -> bool:
-    """Return whether `path` already holds the scores that `identity` describes."""
+def finished_scores(
+    path: Path, identity: dict[str, Any], *, told: Callable[[str], object] = say
+) -> dict[str, Any] | None:
+    """Return the attributes of the scores file at `path` if `identity` describes it, else None.
+
+    Nothing but the attributes is read. `told` is called with what is wrong with a file that is
+    there.
+    """
     if not path.exists():
-        return False
+        return None
     try:
         with h5py.File(path, "r") as file:
             stored = dict(file.attrs)
     except (OSError, RuntimeError):
-        say(f"{path}: cannot be read, scoring again")
-        return False
+        told(f"{path}: cannot be read, scoring again")
+        return None
     for name, value in identity.items():
         if stored.get(name) != value:
-            say(f"{path}: was made with {name} {stored.get(name)!r}, now {value!r}; scoring again")
-            return False
-    return True
+            told(f"{path}: was made with {name} {stored.get(name)!r}, now {value!r}; scoring again")
+            return None
+    return stored
+
+
+def quarantined_in(attributes: dict[str, Any]) -> int:
+    """Return how many samples of either set have no scores, as a scores file tells."""
+    return int(attributes["quarantined_train"] + attributes["quarantined_query"])
 
 
 def store_attributes(ensemble: Ensemble) -> dict[str, Any]:

@@ -246,6 +246,13 @@ def remove_useless_claims(folder: Path, is_done: Callable[[Path], bool]) -> None
             claim.unlink(missing_ok=True)
 
 
+def remove_dead_claim(piece: Path) -> None:
+    """Remove the claim that a process left on a piece when it was killed, if there is one."""
+    holder = holder_of(piece)
+    if holder is not None and holder.is_dead:
+        claim_of(piece).unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def alone_with(result: Path) -> Iterator[None]:
     """Hold the claim on a whole result inside, after waiting for whoever is at it."""

@@ -53,7 +53,7 @@ def test_sums_do_not_depend_on_how_scores_are_cut(samples, groups, block, bad, s
     usable = np.array([row not in bad for row in range(samples)])
     scores[:, ~usable] = np.nan
     names = np.array([f"g{group}".encode() for group in range(groups)], np.bytes_)
-    sums = GroupSums(GroupTable(names, index, 0), usable, queries=3)
+    sums = GroupSums(GroupTable(names, index, 0), lambda: usable, queries=3)
     totals, file = sums.totals(3), {}
     for start in range(0, samples, block):
         columns = range(start, min(start + block, samples))
@@ -127,7 +127,7 @@ def test_groups_are_ranked_by_sum_or_mean_from_both_ends(run, rank, transform):
 
 def test_sums_that_do_not_fit_leave_the_lists(tmp_path):
     table = GroupTable(np.array([b"x", b"y"]), np.zeros(N, np.int32), 0)
-    sums = GroupSums(table, np.ones(N, np.bool_), queries=10**5, memory_limit=10**6)
+    sums = GroupSums(table, lambda: np.ones(N, np.bool_), queries=10**5, memory_limit=10**6)
     assert not sums.keeps_all
     with h5py.File(tmp_path / "scores.h5", "w") as file:
         sums.begin(file)
@@ -144,7 +144,7 @@ def test_more_groups_than_fit_in_memory_are_refused():
     names = np.zeros(10**6, "S8")
     table = GroupTable(names, np.zeros(10**6, np.int32), 0)
     with pytest.raises(MemoryLimitError, match="over 1,000,000 groups needs"):
-        GroupSums(table, np.ones(10**6, np.bool_), queries=1, memory_limit=10 * 2**20)
+        GroupSums(table, lambda: np.ones(10**6, np.bool_), queries=1, memory_limit=10 * 2**20)
 
 
 def test_millions_of_groups_are_planned_with_fewer_queries_at_a_time(run):

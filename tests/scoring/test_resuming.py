@@ -12,7 +12,10 @@ import pytest
 import dtrak_stream.scoring.plan as plan_module
 import dtrak_stream.scoring.run as run_module
 from dtrak_stream.errors import CorruptFileError, InterruptedRunError
+from dtrak_stream.gram import Gram
 from dtrak_stream.scoring.writer import write_scores
+from dtrak_stream.store import reader as reader_module
+from dtrak_stream.store.sample_ids import StoreIds
 from tests.crashing import contents, finishes_before_step
 from tests.scoring.conftest import (
     attributes,
@@ -110,6 +113,30 @@ def test_the_old_file_stays_until_the_new_one_is_finished(run, monkeypatch):
     assert run.out.read_bytes() == old
     run.score(top_k=4)
     assert attributes(run.out)["top_k"] == 4
+
+
+def forbidden(*_arguments: object, **_options: object) -> None:
+    raise AssertionError("this is not to be read")
+
+
+def test_a_finished_file_is_enough_to_know_that_all_is_done(run, monkeypatch):
+    """Neither features nor sample ids nor the Gram matrix are read to find that out."""
+    first = run.score()
+    monkeypatch.setattr(reader_module, "read_shard", forbidden)
+    monkeypatch.setattr(StoreIds, "_opened", forbidden)
+    monkeypatch.setattr(Gram, "rows", forbidden)
+    monkeypatch.setattr(Gram, "blocks", forbidden)
+    again = run.score()
+    assert (again.computed, again.quarantined) == (0, first.quarantined)
+    with pytest.raises(AssertionError, match="not to be read"):
+        run.score(damping="0.7")
+
+
+def test_quarantined_samples_are_counted_when_nothing_is_left_to_do(tmp_path):
+    train, query = TRAIN.copy(), QUERY.copy()
+    train[3], query[1] = np.nan, np.nan
+    run = attribution_of(tmp_path, train, query)
+    assert [run.score().quarantined for _ in range(2)] == [2, 2]
 
 
 @pytest.mark.parametrize("content", [b"", b"not HDF5", None])

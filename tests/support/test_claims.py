@@ -4,43 +4,23 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from dtrak_stream.support import claims as claims_module
-from dtrak_stream.support.claims import Claims, alone_with, holder_of, remove_useless_claims
+from dtrak_stream.support.claims import (
+    Claims,
+    alone_with,
+    holder_of,
+    remove_dead_claim,
+    remove_useless_claims,
+)
 from dtrak_stream.support.writers import Writer
-
-_HOLD = """
-import sys, time
-from pathlib import Path
-from dtrak_stream.support.claims import Claims
-with Claims() as claims:
-    for name in sys.argv[2:]:
-        assert claims.take(Path(sys.argv[1], name))
-    print("held", flush=True)
-    time.sleep(600)
-"""
-
-
-@contextmanager
-def holder(folder: Path, *names: str) -> Iterator[subprocess.Popen[str]]:
-    """Run another process that holds claims until it is stopped."""
-    command = [sys.executable, "-c", _HOLD, str(folder), *names]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "held\n"
-            yield process
-        finally:
-            process.kill()
+from tests.claiming import holder
 
 
 def names(folder: Path) -> list[str]:
@@ -212,6 +192,15 @@ def test_claims_on_finished_pieces_and_of_dead_processes_are_removed(tmp_path):
         write_claim(tmp_path, name, "elsewhere_0123abcd-17-4")
     remove_useless_claims(tmp_path, lambda piece: piece.name == "done.h5")
     assert names(tmp_path) == ["missing.h5.claim"]
+
+
+def test_the_claim_of_a_dead_process_alone_is_removed_from_a_piece(tmp_path):
+    here = Writer.here()
+    write_claim(tmp_path, "dead.h5", Writer(here.host, here.process, here.start - 1).spelling)
+    write_claim(tmp_path, "living.h5", here.spelling)
+    for name in ("dead.h5", "living.h5", "unclaimed.h5"):
+        remove_dead_claim(tmp_path / name)
+    assert names(tmp_path) == ["living.h5.claim"]
 
 
 def test_one_process_at_a_time_is_alone_with_a_result(tmp_path, monkeypatch, capsys):

@@ -24,7 +24,7 @@ from dtrak_stream.evaluation.subset_scores.regressions import (
 from dtrak_stream.evaluation.truth import TruthFile, encoded_ids
 from dtrak_stream.scoring.rankings import RunningTop
 from dtrak_stream.scoring.scores_file import FITTED_SUBSETS, FITTED_TO
-from dtrak_stream.scoring.writer import SIGN_CONVENTION, is_scored
+from dtrak_stream.scoring.writer import SIGN_CONVENTION, finished_scores
 from dtrak_stream.support.durable import durable_path
 from dtrak_stream.support.names import FixedWidthNames, write_names
 from dtrak_stream.support.progress import progress, say
@@ -81,7 +81,7 @@ def score_from_subsets(config: SubsetScoreConfig) -> SubsetScoreResult:
     varying = _between(counts, len(mask))
     bad = int((~usable).sum() + (~varying).sum())
     identity = _identity(config, truth, key, subsets, losses)
-    if is_scored(config.out, identity):
+    if finished_scores(config.out, identity) is not None:
         say(f"{config.out}: already complete")
         return SubsetScoreResult(config.out, 0, bad)
     record_run(config.out.with_suffix(".config.yaml"), config)
