@@ -9,6 +9,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
+RESULTS = sorted((ROOT / "dtrak_stream/benchmark/results").glob("*.md"))
+PAGES = ["README.md", "CHANGELOG.md", *(path.relative_to(ROOT).as_posix() for path in RESULTS)]
 
 
 def test_the_python_example_prints_proponents(tmp_path, monkeypatch, capsys):
@@ -28,9 +30,11 @@ def test_every_tool_it_names_exists(path):
     assert (ROOT / path).is_file()
 
 
-@pytest.mark.parametrize("path", re.findall(r"\]\(([^)#:]+)\)", README))
-def test_every_file_it_links_exists(path):
-    assert (ROOT / path).is_file()
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_to_a_file_or_out_of_the_repository(page):
+    folder = (ROOT / page).parent
+    for target in re.findall(r"\]\(([^)]+)\)", (ROOT / page).read_text()):
+        assert target.startswith("https://") or (folder / target).is_file(), target
 
 
 @pytest.mark.parametrize("flag", sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README))))
