@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import email
 import os
+import re
+import runpy
 import shutil
 import site
 import subprocess
@@ -13,11 +15,18 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from dtrak_stream import ScoresFile
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ("LICENSE", "MANIFEST.in", "README.md", "pyproject.toml")
+SOURCES = (
+    *("CHANGELOG.md", "CITATION.cff", "LICENSE", "MANIFEST.in", "README.md"),
+    *("pyproject.toml", "setup.py"),
+)
+README = (ROOT / "README.md").read_text()
+LINKED_FILES = re.findall(r"\]\(([^)#:]+)\)", README)
+PICTURE = ".readme/report.png"
 FOLDERS = (".readme", "dtrak_stream", "tests", "tools")
 
 
@@ -146,6 +155,39 @@ def test_the_wheel_has_what_is_no_code(wheel, name):
 
 def test_a_wheel_of_the_repository_is_that_of_the_source_distribution(tree, wheel, tmp_path):
     assert contents_of(build("wheel", tree, tmp_path)) == contents_of(wheel)
+
+
+def test_every_link_of_the_page_an_index_shows_leads_somewhere(metadata):
+    page = metadata.get_payload()
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    assert {target.partition(":")[0] for target in re.findall(r"\]\(([^)]+)\)", page)} == {"https"}
+
+
+def test_files_the_page_names_are_where_it_says(metadata, source_files, wheel):
+    page = metadata.get_payload()
+    named = set(re.findall(r"\(`([\w./]+\.(?:md|cff))`\)", page))
+    assert named == set(LINKED_FILES) - {PICTURE}
+    assert named <= source_files
+    assert {name for name in named if name.startswith("dtrak_stream/")} <= set(contents_of(wheel))
+
+
+def test_links_and_pictures_lead_to_the_repository_where_it_has_an_address():
+    page = runpy.run_path(str(ROOT / "setup.py"), run_name="setup")["page"]
+    shown = page(README, "# Changelog\n", "https://code.example/project")
+    assert re.findall(r"!\[[^\]]*\]\(([^)]+)\)", shown) == [
+        f"https://code.example/project/raw/HEAD/{PICTURE}"
+    ]
+    for name in set(LINKED_FILES) - {PICTURE}:
+        assert f"](https://code.example/project/blob/HEAD/{name})" in shown
+    assert shown.endswith("\n## Changelog\n")
+
+
+def test_changelog_and_citation_are_of_this_version(metadata):
+    versions = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert versions[0] == metadata["Version"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == metadata["Version"]
+    assert f"### [{versions[0]}]" in metadata.get_payload()
 
 
 def test_the_installed_command_tells_the_version_of_the_metadata(installed, metadata, tmp_path):
