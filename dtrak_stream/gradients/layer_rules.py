@@ -73,14 +73,28 @@ def norm(layer: nn.Module, activation: Tensor, gradient: Tensor, samples: int) -
 def embedding(
     layer: nn.Module, activation: Tensor, gradient: Tensor, samples: int
 ) -> Iterator[Part]:
-    """Rule for `nn.Embedding`: weight (entries, width); only entries that were looked up."""
-    width = gradient.shape[-1]
+    """Rule for `nn.Embedding`: weight (entries, width).
+
+    All entries, because which of them were looked up is known to the device alone: asking it
+    would make the host wait.
+    """
+    table = cast(nn.Embedding, layer)
+    entries, width = table.weight.shape
     looked_up = activation.reshape(samples, -1)  # (S, n)
-    outgoing = gradient.reshape(samples, -1, width)  # (S, n, width)
-    for entry in torch.unique(looked_up).tolist():
-        if entry != cast(nn.Embedding, layer).padding_idx:
-            here = (looked_up == entry).unsqueeze(1).to(outgoing.dtype)  # (S, 1, n)
-            yield "weight", entry * width, torch.bmm(here, outgoing).squeeze(1)
+    first_entries = torch.arange(samples, device=looked_up.device)[:, None] * entries  # (S, 1)
+    weight = gradient.new_zeros(samples * entries, width)
+    # adds in one order on every device; that all places exist, the forward pass has seen to
+    torch.ops.aten._index_put_impl_(
+        weight,
+        [(first_entries + looked_up).flatten()],  # (S * n,)
+        gradient.reshape(-1, width),  # (S * n, width)
+        accumulate=True,
+        unsafe=True,
+    )
+    weight = weight.reshape(samples, entries, width)
+    if table.padding_idx is not None:
+        weight[:, table.padding_idx].zero_()
+    yield "weight", 0, weight.flatten(1)
 
 
 RULES: dict[type[nn.Module], Rule] = {

@@ -35,9 +35,9 @@ class Network(nn.Module):
 class Timed(nn.Module):
     """Adds an embedding of the timestep, and works on tokens in between."""
 
-    def __init__(self, channels: int, inside: nn.Module) -> None:
+    def __init__(self, channels: int, inside: nn.Module, *, padding_idx: int | None = None) -> None:
         super().__init__()
-        self.table = nn.Embedding(1000, channels)
+        self.table = nn.Embedding(1000, channels, padding_idx=padding_idx)
         self.time = nn.Linear(channels, channels)
         self.inside = inside
 

@@ -117,17 +117,41 @@ def test_every_output_function(name):
     assert_rows_close(gathered(hooked(task), images, IDS), slow_gradients(task, images, IDS))
 
 
-def test_timesteps_embedded_and_embeddings_looked_up():
-    network = TimedNetwork(
-        Timed(2, nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3), nn.Linear(3, 2)))
-    )
-    task = task_of(network)
+def timed(**options):
+    """Return a network that looks up its timesteps, all at the same 36 places of an image."""
+    inside = nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3), nn.Linear(3, 2))
+    return TimedNetwork(Timed(2, inside, **options))
+
+
+def table_of(gradients):
+    """Return the part of the gradients that is of the 1,000 entries of two numbers."""
+    return gradients[:, : 1000 * 2].reshape(-1, 1000, 2)
+
+
+def entries_with_gradients(gradients):
+    return table_of(gradients).abs().sum((0, 2)).nonzero().flatten().tolist()
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 60_000, None])
+def test_timesteps_embedded_and_embeddings_looked_up(chunk_bytes):
+    task = task_of(timed(), noise_draws=2)
+    assert served_parameters(task) == frozenset(task.parameters)
+    images = images_of(task, 4)
+    gradients = gathered(hooked(task, chunk_bytes=chunk_bytes), images, IDS)
+    expected = slow_gradients(task, images, IDS)
+    assert_rows_close(gradients, expected)
+    assert_rows_close(table_of(gradients).flatten(1), table_of(expected).flatten(1))
+    assert entries_with_gradients(gradients) == [0, 300, 999]
+
+
+@pytest.mark.parametrize("padding_idx", [300, -1])
+def test_the_padding_of_an_embedding_has_no_gradient(padding_idx):
+    task = task_of(timed(padding_idx=padding_idx))
     assert served_parameters(task) == frozenset(task.parameters)
     images = images_of(task, 4)
     gradients = gathered(hooked(task), images, IDS)
     assert_rows_close(gradients, slow_gradients(task, images, IDS))
-    table = gradients[:, : 1000 * 2].reshape(4, 1000, 2)
-    assert table.abs().sum((0, 2)).nonzero().flatten().tolist() == [0, 300, 999]
+    assert entries_with_gradients(gradients) == sorted({0, 300, 999} - {padding_idx % 1000})
 
 
 @st.composite
