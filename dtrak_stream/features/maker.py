@@ -12,6 +12,7 @@ from dtrak_stream.data import ImageShape
 from dtrak_stream.data.samples import SampleBatch, Samples
 from dtrak_stream.errors import MemoryLimitError
 from dtrak_stream.store import Fingerprint
+from dtrak_stream.support.device import let_go
 from dtrak_stream.support.memory import is_out_of_memory
 from dtrak_stream.support.progress import say
 from dtrak_stream.support.timing import StageTimer
@@ -184,8 +185,7 @@ def in_fitting_batches(
 
 
 def _shrink(maker: Shrinkable, tried: int, error: Exception) -> None:
-    if maker.device.type == "cuda":
-        torch.cuda.empty_cache()
+    let_go(error, maker.device)
     if not maker.shrink(tried):
         raise MemoryLimitError(
             f"{maker.smallest_batch} does not fit in the memory of the device",

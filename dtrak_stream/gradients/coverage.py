@@ -13,11 +13,14 @@ import torch
 from torch import Tensor
 
 from dtrak_stream.data.samples import SampleBatch
+from dtrak_stream.errors import MemoryLimitError
 from dtrak_stream.gradients.hooked import HookedEngine
 from dtrak_stream.gradients.layer_rules import rule_for
 from dtrak_stream.gradients.stream import GradientEngine, GradientSlice
 from dtrak_stream.gradients.task import GradientTask, LossScale
 from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
+from dtrak_stream.support.device import let_go
+from dtrak_stream.support.memory import is_out_of_memory
 from dtrak_stream.support.random_bits import StreamKey, random_words
 
 _SAMPLES = 2
@@ -30,6 +33,11 @@ def served_parameters(task: GradientTask) -> frozenset[str]:
     """Return the names of the parameters whose gradients the layer rules give correctly.
 
     Unit gradients need the length of the whole gradient: all parameters are served, or none.
+
+    Raises
+    ------
+    MemoryLimitError
+        If the device has no room for a made-up image at one timestep.
     """
     served = _agreeing(_few_pairs_of(task, unit_gradients=False), _with_a_rule(task))
     if not task.unit_gradients:
@@ -60,9 +68,7 @@ def _agreeing(few: GradientTask, names: frozenset[str]) -> frozenset[str]:
         fast = _gradients(hooked, few)
     except RuntimeError:  # a shape that a rule did not expect
         return frozenset()
-    finally:
-        hooked.close()
-    exact = _gradients(TimestepBatchedEngine(few), few)
+    exact = _gradients(TimestepBatchedEngine(few, pairs_per_pass=_PAIRS), few)
     return frozenset(name for name in hooked.names if _agree(name, fast, exact, few))
 
 
@@ -81,7 +87,30 @@ def _with_a_rule(task: GradientTask) -> frozenset[str]:
 
 
 def _gradients(engine: GradientEngine, task: GradientTask) -> Tensor:
-    """Return the gradients (samples, p) of the made-up images."""
+    """Return the gradients (samples, p) of the made-up images, in passes that there is room for.
+
+    The engine is closed.
+    """
+    pairs, device = engine.pairs_per_pass, task.denoiser.device
+    try:
+        return _streamed(engine, task)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        let_go(error, device)
+        if pairs == 1:
+            raise MemoryLimitError(
+                "the gradient of one image at one timestep does not fit in the memory of the "
+                "device",
+                where=f"--device {device}",
+                remedy="free its memory, or use fewer --parameters of a model or --device cpu",
+            ) from error
+    finally:
+        engine.close()
+    return _gradients(engine.with_pairs_per_pass(pairs // 2), task)
+
+
+def _streamed(engine: GradientEngine, task: GradientTask) -> Tensor:
     out = torch.zeros(_SAMPLES, task.num_parameters, device=task.denoiser.device)
 
     def receive(part: GradientSlice) -> None:

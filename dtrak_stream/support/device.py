@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 
 import torch
@@ -60,8 +61,20 @@ def free_memory(device: torch.device) -> int:
     """Return how many bytes a stage may plan with on a device."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        return int(free)
+        # what torch keeps of earlier stages, the driver counts as taken
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(free) + kept
     return usable_memory()
+
+
+def let_go(error: BaseException, device: torch.device) -> None:
+    """Free what a computation held on a device that an error has ended.
+
+    The frames that the error went through keep their tensors for as long as it is looked at.
+    """
+    traceback.clear_frames(error.__traceback__)
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def peak_memory_on(device: torch.device) -> int:

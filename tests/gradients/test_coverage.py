@@ -8,7 +8,13 @@ from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 from torch.nn import functional as F
 
-from dtrak_stream.gradients import HookedEngine, TimestepBatchedEngine, served_parameters
+from dtrak_stream.errors import MemoryLimitError
+from dtrak_stream.gradients import (
+    GradientTask,
+    HookedEngine,
+    TimestepBatchedEngine,
+    served_parameters,
+)
 from tests.conftest import build_unet
 from tests.gradients.networks import (
     Network,
@@ -133,6 +139,50 @@ def test_a_model_without_any_rule_is_left_to_the_exact_engine():
             return self.weight * x
 
     assert served_parameters(task_of(Network(Bare()))) == frozenset()
+
+
+LACKS = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    MemoryError(),
+]
+
+
+def lacking_memory_above(pairs, lack):
+    """Return what noises samples as a task does, and lacks memory for more pairs in a pass."""
+    noised = GradientTask.noised
+
+    def small_only(self, samples, some):
+        if len(samples) * len(some) > pairs:
+            raise lack
+        return noised(self, samples, some)
+
+    return small_only
+
+
+@pytest.mark.parametrize("pairs", [1, 2])
+@pytest.mark.parametrize("lack", LACKS)
+def test_lack_of_memory_is_not_taken_for_lack_of_a_rule(monkeypatch, lack, pairs):
+    task = task_of(Network(Scaled()))
+    expected = served_parameters(task)
+    assert expected
+    monkeypatch.setattr(GradientTask, "noised", lacking_memory_above(pairs, lack))
+    assert served_parameters(task) == expected
+
+
+@pytest.mark.parametrize("lack", LACKS)
+def test_a_device_without_room_for_one_image_is_refused(monkeypatch, lack):
+    task = task_of(Network(Scaled()))
+    monkeypatch.setattr(GradientTask, "noised", lacking_memory_above(0, lack))
+    with pytest.raises(MemoryLimitError, match=r"one image at one timestep.*--device cpu"):
+        served_parameters(task)
+
+
+def test_trying_leaves_no_taps_on_the_network(monkeypatch):
+    task = task_of(Network(Scaled()))
+    monkeypatch.setattr(GradientTask, "noised", lacking_memory_above(1, LACKS[0]))
+    served_parameters(task)
+    assert not any(module._forward_hooks for module in task.denoiser.network.modules())
 
 
 def test_lora_layers_of_peft():
