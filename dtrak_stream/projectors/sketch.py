@@ -18,6 +18,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from dtrak_stream.support.device import moved
 from dtrak_stream.support.random_bits import BITS_PER_WORD, WORDS_PER_BLOCK, StreamKey, random_words
 
 _SIGNS_PER_BLOCK = BITS_PER_WORD * WORDS_PER_BLOCK
@@ -73,7 +74,7 @@ class SketchProjector:
         if place not in self._kept_words:
             words = self._sign_words(offset, length, block.device)
             shifts = torch.tensor(self._shifts(offset, length), dtype=torch.int32)
-            self._kept_words[place] = words.to(torch.int32), shifts.to(block.device)
+            self._kept_words[place] = words.to(torch.int32), moved(shifts, block.device)
         sign_words, rotations = self._kept_words[place]
         add_sketch(
             block if block.stride(1) == 1 else block.contiguous(),

@@ -13,10 +13,14 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDPMScheduler
+from torch import nn
 
+from dtrak_stream.data import ImageShape
 from dtrak_stream.data.samples import SampleBatch
 from dtrak_stream.evaluation.losses import LossMeter, LossOptions
+from dtrak_stream.features.encoder import PixelEncoder
 from dtrak_stream.features.gradient_featurizer import Featurizer
+from dtrak_stream.features.image_featurizer import ImageFeaturizer
 from dtrak_stream.gradients import (
     GradientTask,
     HookedEngine,
@@ -28,10 +32,11 @@ from dtrak_stream.gradients import (
 from dtrak_stream.gradients import task as task_module
 from dtrak_stream.model.schedule import DDPMSchedule
 from dtrak_stream.objective.noise import ImageNoise
-from dtrak_stream.objective.output_functions import OutputFunction
-from dtrak_stream.projectors import make_projector
+from dtrak_stream.objective.output_functions import OUTPUT_FUNCTIONS, OutputFunction
+from dtrak_stream.projectors import SideBySideProjector, SketchProjector, make_projector
+from dtrak_stream.support.timing import StageTimer
 from tests.conftest import build_unet
-from tests.gradients.networks import task_of
+from tests.gradients.networks import Timed, TimedNetwork, task_of
 from tests.rehearsal import META, Rehearsal
 
 IDS = ("a", "b", "c")
@@ -42,12 +47,25 @@ def schedule_of(prediction_type):
     return DDPMSchedule.of(DDPMScheduler(prediction_type=prediction_type))
 
 
-def task_on_meta(*, name="square", others=(), prediction_type="epsilon", along=False, **options):
+def looking_up() -> nn.Module:
+    """Return a small network that looks its timesteps up, one of them as padding."""
+    return TimedNetwork(Timed(1, nn.Linear(1, 1), padding_idx=400), channels=1, size=8)
+
+
+def task_on_meta(
+    *,
+    network=build_unet,
+    name="square",
+    others=(),
+    prediction_type="epsilon",
+    along=False,
+    **options,
+):
     """Return a task of a denoiser of the real class, and a batch for it, still on the host."""
     schedule = schedule_of(prediction_type)
     more = tuple(OutputFunction(other, schedule) for other in others)
     plain = task_of(
-        build_unet().to(META),
+        network().to(META),
         name=name,
         timesteps=TIMESTEPS,
         schedule=schedule,
@@ -64,11 +82,12 @@ def own_fields(task: GradientTask) -> dict[str, Any]:
     return {name: value for name, value in vars(task).items() if not name.startswith("_")}
 
 
-def featurizer(engine, projector="identity"):
+def featurizer(engine, projector="identity", proj_dim=4096):
     """Return what makes features; identity has the fewest operations, which take long here."""
     task = engine.task
-    each = make_projector(projector, proj_dim=4096, seed=0, num_parameters=task.num_gradients)
-    return Featurizer(task, each, task.denoiser.image_shape, META, {}, engine)
+    each = make_projector(projector, proj_dim=proj_dim, seed=0, num_parameters=task.num_parameters)
+    several = SideBySideProjector(each, len(task.output_functions), task.num_parameters)
+    return Featurizer(task, several, task.denoiser.image_shape, META, {}, engine)
 
 
 def exact(task):
@@ -79,17 +98,18 @@ def hooked(task):
     return HookedEngine(task, frozenset(task.parameters), pairs_per_pass=6)
 
 
+SMALL = {"network": looking_up}
 TASKS: dict[str, dict[str, Any]] = {
     "plain": {},
     "per-sample noise": {"noise": ImageNoise(0, "per-sample"), "noise_draws": 2},
-    "several functions": {"name": "simple", "others": ("square", "l2", "interpolation(0.5)")},
-    "probes": {"name": "probe(0/2)", "others": ("probe(1/2)",)},
-    "elbo": {"name": "elbo"},
-    "elbo of v": {"name": "elbo", "prediction_type": "v_prediction"},
-    "elbo of x": {"name": "elbo", "prediction_type": "sample"},
+    "several functions": {"name": "simple", "others": ("square", "probe(1/2)")},
+    "embeddings": {**SMALL, "noise_draws": 2},
+    "unit gradients of embeddings": {**SMALL, "unit_gradients": True},
+    "elbo of v": {**SMALL, "name": "elbo", "prediction_type": "v_prediction"},
+    "elbo of x": {**SMALL, "name": "elbo", "prediction_type": "sample"},
     "unit gradients": {"unit_gradients": True},
-    "loss scale": {"scale": LossScale(1024.0)},
-    "trajectory": {"along": True},
+    "loss scale": {**SMALL, "scale": LossScale(1024.0)},
+    "trajectory": {**SMALL, "along": True},
 }
 
 
@@ -104,13 +124,61 @@ def test_a_batch_goes_through_an_engine_without_waiting(engine, kind):
     assert rehearsal.brought_back == [tuple(features.shape)], "only the features come back"
 
 
-@pytest.mark.parametrize("projector", ["sketch", "rademacher", "normal"])
-def test_a_batch_goes_through_a_projector_without_waiting(projector):
-    task, samples = task_on_meta()
-    maker = featurizer(exact(task), projector)
+@pytest.mark.parametrize("engine", [exact, hooked])
+@pytest.mark.parametrize("name", OUTPUT_FUNCTIONS)
+def test_every_output_function_goes_through_an_engine_without_waiting(engine, name):
+    given = name.replace("(ETA)", "(0.5)").replace("(J)", "(0/2)")
+    task, samples = task_on_meta(network=looking_up, name=given)
+    maker = featurizer(engine(task))
     with Rehearsal() as rehearsal:
         maker.features(samples)
-    assert rehearsal.brought_back == [(len(IDS), 4096)]
+    assert rehearsal.brought_back == [(len(IDS), task.num_gradients)]
+
+
+@pytest.mark.parametrize("engine", [exact, hooked])
+@pytest.mark.parametrize("projector", ["sketch", "rademacher", "normal"])
+@pytest.mark.parametrize("others", [(), ("square",)])
+def test_a_batch_goes_through_a_projector_without_waiting(engine, projector, others):
+    task, samples = task_on_meta(network=looking_up, name="simple", others=others)
+    maker = featurizer(engine(task), projector, proj_dim=64)
+    with Rehearsal() as rehearsal:
+        maker.features(samples)
+    assert rehearsal.brought_back == [(len(IDS), 64 * (1 + len(others)))]
+
+
+def test_the_kernel_of_the_sketch_is_started_on_the_device_of_its_slice(monkeypatch):
+    kernels = pytest.importorskip("dtrak_stream.projectors.sketch_triton")
+    inside: list[torch.Tensor] = []
+    started = []
+
+    @contextmanager
+    def device_of(tensor: torch.Tensor) -> Iterator[None]:
+        inside.append(tensor)
+        yield
+        inside.pop()
+
+    class Kernel:
+        def __getitem__(self, _grid: object) -> Any:
+            return lambda *_, **__: started.append(list(inside))
+
+    monkeypatch.setattr(torch.cuda, "device_of", device_of)
+    monkeypatch.setattr(kernels, "_add_parts", Kernel())
+    monkeypatch.setattr(kernels, "_add_up", Kernel())
+    block, out = torch.zeros(2, 5000, device=META), torch.zeros(2, 64, device=META)
+    with Rehearsal() as rehearsal:
+        SketchProjector(64, 0).add_fused(block, 77, out)
+    assert [each[0] is block for each in started] == [True, True]
+    assert rehearsal.brought_back == []
+
+
+def test_pixels_go_through_without_waiting():
+    shape = ImageShape(1, 8, 8)
+    projector = make_projector("sketch", proj_dim=64, seed=0, num_parameters=64)
+    encoder = PixelEncoder(shape)
+    maker = ImageFeaturizer(encoder, projector, shape, META, seed=0, timer=StageTimer())
+    with Rehearsal() as rehearsal:
+        maker.features(SampleBatch(IDS, torch.zeros(len(IDS), 1, 8, 8)))
+    assert (rehearsal.handed_over, rehearsal.brought_back) == (1, [(len(IDS), 64)])
 
 
 def test_residuals_of_a_batch_come_back_without_waiting():
