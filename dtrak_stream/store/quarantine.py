@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -48,6 +49,12 @@ def read_quarantine(path: Path) -> list[QuarantinedSample]:
         return []
     whole, _, _ = path.read_bytes().rpartition(b"\n")
     return [entry for line in whole.splitlines() if (entry := _entry(line)) is not None]
+
+
+def is_in_order(path: Path) -> bool:
+    """Return whether the ledger holds each row once, in order."""
+    rows = [entry.row for entry in read_quarantine(path)]
+    return all(row < after for row, after in itertools.pairwise(rows))
 
 
 def keep_quarantine(path: Path, samples: list[QuarantinedSample]) -> None:

@@ -21,6 +21,7 @@ from dtrak_stream.store.layout import StoreLayout
 from dtrak_stream.store.quarantine import (
     QuarantinedSample,
     append_quarantine,
+    is_in_order,
     read_quarantine,
     settle_quarantine,
 )
@@ -166,8 +167,13 @@ class StoreWriter:
         """Leave finished stores behind; return the number of samples that some store lacks."""
         bad: set[int] = set()
         for layout in self.stores.layouts:
-            # the joined view is written last: where it is, the ledger is in order
-            if self._has_written or not layout.joined_view_path.exists():
+            # the joined view is written last: where it is, the ledger is in order, but for what
+            # a writer added to it that slept until all was done, and then died
+            if (
+                self._has_written
+                or not layout.joined_view_path.exists()
+                or not is_in_order(layout.quarantine_path)
+            ):
                 drop_leftovers(layout)
                 with self._claims.alone_with(layout.quarantine_path):
                     settle_quarantine(layout)

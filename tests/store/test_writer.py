@@ -8,7 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dtrak_stream.store import FeatureStore, StoreLayout, read_quarantine
+from dtrak_stream.store import (
+    FeatureStore,
+    QuarantinedSample,
+    StoreLayout,
+    append_quarantine,
+    read_quarantine,
+)
 from dtrak_stream.store.store_set import StoreSet
 from dtrak_stream.store.unfinished import ComputedRows
 from dtrak_stream.store.writer import StoreWriter
@@ -105,6 +111,33 @@ def test_a_shard_written_twice_is_noted_once(tmp_path, alone):
             writer.stores.layouts[0].shard_path(shard).unlink(missing_ok=True)
             writer.write(rows_of(shard))
         writer.settle()
+    assert contents(root) == alone
+
+
+class Killed(BaseException):
+    """Ends a writer at once."""
+
+
+def test_a_row_noted_again_by_a_writer_that_slept_while_others_finished_is_noted_once(
+    tmp_path, alone, monkeypatch
+):
+    root = tmp_path / "s"
+
+    def sleeps_before_it_notes(ledger: Path, bad: list[QuarantinedSample]) -> None:
+        monkeypatch.undo()
+        for held in (ledger, layout_at(root).shard_path(0)):
+            claim_of(held).unlink()  # as if they had been untouched for too long
+        with writer_of(root) as other:
+            fill(other)
+        append_quarantine(ledger, bad)
+        raise Killed
+
+    monkeypatch.setattr("dtrak_stream.store.writer.append_quarantine", sleeps_before_it_notes)
+    with pytest.raises(Killed), writer_of(root) as late:
+        fill(late)
+    assert contents(root) != alone
+    with writer_of(root) as following:
+        assert fill(following) == []
     assert contents(root) == alone
 
 
