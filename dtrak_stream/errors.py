@@ -6,6 +6,7 @@ line prints it as it stands and exits with code 2.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -67,6 +68,28 @@ class FingerprintMismatchError(DtrakStreamError):
             where=where,
             remedy=remedy,
         )
+
+
+def refuse_differences(
+    fields: Iterable[tuple[str, object, object]], *, where: object, remedy: str
+) -> None:
+    """Refuse to go on if anything that must agree does not.
+
+    Parameters
+    ----------
+    fields
+        Name, stored and requested value of each; not looked at further than the first difference.
+    where, remedy
+        Of the refusal.
+
+    Raises
+    ------
+    FingerprintMismatchError
+        Naming the first field that differs, and both values.
+    """
+    for name, stored, requested in fields:
+        if stored != requested:
+            raise FingerprintMismatchError(name, stored, requested, where=where, remedy=remedy)
 
 
 class CorruptFileError(DtrakStreamError):

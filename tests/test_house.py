@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,6 +67,12 @@ def test_no_imports_run_in_a_circle():
     while leaves := {module for module, names in arrows.items() if not names}:
         arrows = {m: names - leaves for m, names in arrows.items() if m not in leaves}
     assert not arrows, f"in a circle, or above one: {sorted(arrows)}"
+
+
+def test_the_store_knows_no_kind_of_feature_by_name():
+    kinds = re.compile(r"\b(unit-gradient|trajectory|simple|elbo|square|pixels|clip)\b")
+    for path in (PACKAGE / "store").glob("*.py"):
+        assert not kinds.search(path.read_text()), path.name
 
 
 def test_every_folder_of_tests_is_one_of_the_package():

@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from dtrak_stream.errors import CorruptFileError, FingerprintMismatchError, InputError
+from dtrak_stream.errors import CorruptFileError, InputError, refuse_differences
 from dtrak_stream.gram.plan import GramForm, GramPlan, Tile
 from dtrak_stream.gram.products import Matrix
 from dtrak_stream.store import FeatureStore
@@ -74,19 +74,15 @@ class Gram:
         FingerprintMismatchError
             If its fingerprint, or its form where one is asked for, is another.
         """
-        for name, stored, value in (
-            ("fingerprint", self.fingerprint, fingerprint),
-            ("form", self.form, form or self.form),
-        ):
-            if stored != value:
-                raise FingerprintMismatchError(
-                    f"Gram matrix: {name}",
-                    stored,
-                    value,
-                    where=self.path,
-                    remedy="it belongs to another store or option: give another file (or --run), "
-                    "or remove it and run dtrak-stream gram again",
-                )
+        refuse_differences(
+            (
+                ("Gram matrix: fingerprint", self.fingerprint, fingerprint),
+                ("Gram matrix: form", self.form, form or self.form),
+            ),
+            where=self.path,
+            remedy="it belongs to another store or option: give another file (or --run), "
+            "or remove it and run dtrak-stream gram again",
+        )
 
     def rows(self, rows: range) -> Matrix:
         """Return consecutive rows: (len(rows), d) float64; raises as `part`."""

@@ -10,15 +10,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError
+from dtrak_stream.errors import ConfigurationError, refuse_differences
+from dtrak_stream.features.comparing import is_along_a_path, refuse_other_features
 from dtrak_stream.gram import Gram
 from dtrak_stream.methods import METHODS, Method, refuse_other_output_function
 from dtrak_stream.scoring.options import Paths, ScoreConfig, as_tuple
 from dtrak_stream.store import FeatureStore
 from dtrak_stream.store.store_set import store_roots
 from dtrak_stream.support.names import first_difference, name_at
-
-_ALONG_A_PATH = "trajectory("
 
 
 @dataclass(frozen=True)
@@ -172,29 +171,22 @@ def refuse_other_queries(
             remedy="save the sampling path with dtrak-stream generate --save-trajectory and "
             f"featurize it with dtrak-stream featurize --output-function '{wanted}'",
         )
-    if wanted is None and found.startswith(_ALONG_A_PATH):
+    if wanted is None and is_along_a_path(found):
         raise ConfigurationError(
             f"{method.name} takes no queries of {found}",
             where=where,
             remedy="use --method journey-trak or journey-trak-averaged, or featurize the queries "
             f"with --output-function {train.fingerprint.output_function}",
         )
-    train.fingerprint.refuse_other_features(query.fingerprint, where=where)
+    refuse_other_features(train.fingerprint, query.fingerprint, where=where)
 
 
 def _refuse_other_samples(first: FeatureStore, other: FeatureStore) -> None:
-    for name, ours, others in (
-        ("number of samples", len(first), len(other)),
-        *_different_ids(first, other),
-    ):
-        if ours != others:
-            raise FingerprintMismatchError(
-                name,
-                ours,
-                others,
-                where=other.layout.root,
-                remedy="featurize the same images in the same order with every model",
-            )
+    refuse_differences(
+        (("number of samples", len(first), len(other)), *_different_ids(first, other)),
+        where=other.layout.root,
+        remedy="featurize the same images in the same order with every model",
+    )
 
 
 def _different_ids(first: FeatureStore, other: FeatureStore) -> Iterator[tuple[str, str, str]]:

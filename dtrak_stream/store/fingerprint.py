@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 import xxhash
 
-from dtrak_stream.errors import FingerprintMismatchError
+from dtrak_stream.errors import refuse_differences
 
 STORAGE_FIELDS = ("images", "samples", "dtype", "rows_per_shard")
-PATH_FIELDS = ("output_function", "timesteps", "noise_draws")
+"""What may differ between stores whose features are compared."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Fingerprint:
     dtype, rows_per_shard
         How rows are stored.
     timestep_weights
-        `none`, or `unit-gradient`: gradients are of unit length at every timestep.
+        How the parts of a feature are weighed; rows have residuals unless it is `none`.
     """
 
     model: str
@@ -89,45 +89,41 @@ class Fingerprint:
         record = asdict(self)
         return {name: value for name, value in record.items() if value != added.get(name, MISSING)}
 
-    def refuse_other_run(self, requested: Fingerprint, *, where: object) -> None:
-        """Refuse to continue this store as `requested`.
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Fingerprint:
+        """Return the fingerprint that was `recorded`.
 
         Raises
         ------
-        FingerprintMismatchError
-            Naming the first field that differs, and both values.
+        TypeError
+            If a field is missing, or unknown.
         """
-        self._refuse(
-            requested,
-            (field.name for field in fields(self)),
-            where=where,
-            remedy="give the options the store was begun with, or another --store (or --run)",
-        )
+        # JSON has no tuples
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in record.items()
+        }
+        return cls(**values)
 
-    def refuse_other_features(self, other: Fingerprint, *, where: object) -> None:
-        """Refuse to compare features of this store with those of a store made otherwise.
-
-        Images, their number, and how rows are stored may differ. Features along a sampling path
-        are compared with those of `simple`, at whatever timesteps and draws.
-
-        Raises
-        ------
-        FingerprintMismatchError
-            Naming the first field that differs, and both values.
-        """
-        may_differ = {*STORAGE_FIELDS, *(PATH_FIELDS if self._is_path_of(other) else ())}
-        names = (field.name for field in fields(self) if field.name not in may_differ)
-        remedy = "featurize both stores with the same model and options"
-        self._refuse(other, names, where=where, remedy=remedy)
-
-    def _is_path_of(self, other: Fingerprint) -> bool:
-        kinds = {each.output_function.partition("(")[0] for each in (self, other)}
-        return kinds == {"trajectory", "simple"}
-
-    def _refuse(
-        self, other: Fingerprint, names: Iterable[str], *, where: object, remedy: str
+    def refuse_other(
+        self, other: Fingerprint, *, may_differ: Collection[str] = (), where: object, remedy: str
     ) -> None:
-        for name in names:
-            mine, theirs = getattr(self, name), getattr(other, name)
-            if mine != theirs:
-                raise FingerprintMismatchError(name, mine, theirs, where=where, remedy=remedy)
+        """Refuse to use two stores as one.
+
+        Parameters
+        ----------
+        other
+            What the other store depends on, or is to depend on.
+        may_differ
+            Fields that do not matter.
+        where, remedy
+            Of the refusal.
+
+        Raises
+        ------
+        FingerprintMismatchError
+            Naming the first field that differs, and both values.
+        """
+        names = [each.name for each in fields(self) if each.name not in may_differ]
+        pairs = ((name, getattr(self, name), getattr(other, name)) for name in names)
+        refuse_differences(pairs, where=where, remedy=remedy)

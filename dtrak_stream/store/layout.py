@@ -106,9 +106,8 @@ def read_layout(root: Path) -> StoreLayout:
     try:
         plan = json.loads(path.read_text())
         version = plan["format_version"]
-        fields = {**plan["fingerprint"], "timesteps": tuple(plan["fingerprint"]["timesteps"])}
-        layout = StoreLayout(root, Fingerprint(**fields))
-    except (ValueError, KeyError, TypeError) as error:
+        layout = StoreLayout(root, Fingerprint.of_record(plan["fingerprint"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptFileError(
             f"not readable ({error})", where=path, remedy="featurize into another --store"
         ) from error

@@ -120,7 +120,7 @@ class FeatureStore:
             raise InputError(
                 "its rows have no residuals",
                 where=self.layout.root,
-                remedy="featurize with --timestep-weights unit-gradient",
+                remedy="give a store that was made with residuals",
             )
         residuals: FloatArray = self._joined("residual")
         return residuals

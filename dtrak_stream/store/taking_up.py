@@ -46,7 +46,11 @@ def refuse_other_run(layout: StoreLayout) -> None:
         Naming the first field that differs, and both values.
     """
     stored = read_layout(layout.root)
-    stored.fingerprint.refuse_other_run(layout.fingerprint, where=layout.root)
+    stored.fingerprint.refuse_other(
+        layout.fingerprint,
+        where=layout.root,
+        remedy="give the options the store was begun with, or another --store (or --run)",
+    )
 
 
 def drop_leftovers(layout: StoreLayout) -> None:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, cast
 
-from dtrak_stream.errors import CorruptFileError, FingerprintMismatchError
+from dtrak_stream.errors import CorruptFileError, refuse_differences
 from dtrak_stream.support.durable import write_json
 
 FINGERPRINT_FILE = "fingerprint.json"
@@ -46,12 +46,9 @@ def refuse_other(stored: Fingerprint, requested: Fingerprint, *, where: object) 
         Naming the first field that differs, and both values.
     """
     requested = json.loads(json.dumps(requested))
-    for field in sorted(stored.keys() | requested.keys()):
-        if stored.get(field) != requested.get(field):
-            raise FingerprintMismatchError(
-                field,
-                stored.get(field),
-                requested.get(field),
-                where=where,
-                remedy="give --out a new folder, or what this one was begun with",
-            )
+    names = sorted(stored.keys() | requested.keys())
+    refuse_differences(
+        ((name, stored.get(name), requested.get(name)) for name in names),
+        where=where,
+        remedy="give --out a new folder, or what this one was begun with",
+    )

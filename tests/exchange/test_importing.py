@@ -21,6 +21,7 @@ from dtrak_stream.errors import (
     InterruptedRunError,
 )
 from dtrak_stream.exchange import ExportConfig, export, import_features, scaled_rows
+from dtrak_stream.features.comparing import refuse_other_features
 from dtrak_stream.store import FeatureStore, read_quarantine
 from dtrak_stream.store.writer import StoreWriter
 from tests.crashing import contents, finishes_before_step
@@ -121,7 +122,7 @@ def test_stores_declared_otherwise_are_not_compared(tmp_path, changed, field):
     imported(path, tmp_path / "other", **changed)
     one, other = (FeatureStore.open(tmp_path / name).fingerprint for name in ("one", "other"))
     with pytest.raises(FingerprintMismatchError, match=f"{field} differs"):
-        one.refuse_other_features(other, where="other")
+        refuse_other_features(one, other, where="other")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])

@@ -1,0 +1,41 @@
+"""Which features may be compared: those made alike, and those along sampling paths with plain ones.
+
+For stores that are there: nothing here computes a feature, or takes long to import.
+"""
+
+from __future__ import annotations
+
+from dtrak_stream.store import Fingerprint
+from dtrak_stream.store.fingerprint import STORAGE_FIELDS
+
+_KINDS_OF_JOURNEYS = {"trajectory", "simple"}
+_FIELDS_OF_PATHS = ("output_function", "timesteps", "noise_draws")
+
+
+def is_along_a_path(output_function: str) -> bool:
+    """Return whether features are along the paths that images were generated on."""
+    return _kind(output_function) == "trajectory"
+
+
+def refuse_other_features(train: Fingerprint, query: Fingerprint, *, where: object) -> None:
+    """Refuse to compare the features of training samples with queries made otherwise.
+
+    Images, their number, and how rows are stored may differ. Features along a sampling path are
+    compared with those of `simple`, at whatever timesteps and draws.
+
+    Raises
+    ------
+    FingerprintMismatchError
+        Naming the first field that differs, and both values.
+    """
+    of_a_journey = {_kind(each.output_function) for each in (train, query)} == _KINDS_OF_JOURNEYS
+    train.refuse_other(
+        query,
+        may_differ={*STORAGE_FIELDS, *(_FIELDS_OF_PATHS if of_a_journey else ())},
+        where=where,
+        remedy="featurize both stores with the same model and options",
+    )
+
+
+def _kind(output_function: str) -> str:
+    return output_function.partition("(")[0]
