@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import h5py
 
 from dtrak_stream.store.layout import StoreLayout
-from dtrak_stream.store.shard import in_memory_file
+from dtrak_stream.store.shard import file_in_memory
 from dtrak_stream.support.durable import write_bytes
 
 
 def write_joined_view(layout: StoreLayout) -> None:
     """Write `features.h5`: one virtual array over all shards, for anyone with h5py."""
     shards = [_datasets(layout.shard_path(shard)) for shard in range(layout.num_shards)]
-    with in_memory_file() as file:
+    image = io.BytesIO()
+    with file_in_memory(image) as file:
         for name in shards[0]:
             file.create_virtual_dataset(name, _virtual(layout, name, [s[name] for s in shards]))
         file.attrs["fingerprint"] = layout.fingerprint.hash()
-        file.flush()
-        image = file.id.get_file_image()
-    write_bytes(layout.joined_view_path, image)
+    write_bytes(layout.joined_view_path, image.getbuffer())
 
 
 def _datasets(shard: Path) -> dict[str, tuple[tuple[int, ...], Any]]:
