@@ -53,9 +53,9 @@ def write_truth(
     path: Path, arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, Any]
 ) -> None:
     """Write a truth file; equal contents give equal bytes."""
-    text = np.array(json.dumps(attributes, sort_keys=True))
+    members: dict[str, Any] = {"attributes": np.array(json.dumps(attributes, sort_keys=True))}
     with durable_path(path) as partial, partial.open("wb") as file:
-        np.savez(file, allow_pickle=False, attributes=text, **arrays)
+        np.savez(file, **(members | dict(arrays)))
 
 
 class TruthFile:
