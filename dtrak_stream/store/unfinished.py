@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,8 +71,7 @@ class UnfinishedShards:
             _NAME,
             **residual,
             features=rows.features[: rows.done],
-            places=np.array(list(rows.reasons), np.int64),
-            reasons=np.array(list(rows.reasons.values()), np.str_),
+            reasons=np.frombuffer(json.dumps(list(rows.reasons.items())).encode(), np.uint8),
         )
 
     def restore(self, rows: ComputedRows) -> None:
@@ -85,7 +85,7 @@ class UnfinishedShards:
         rows.features[: rows.done] = kept["features"]
         if rows.residual is not None:
             rows.residual[: rows.done] = kept["residual"]
-        rows.reasons.update(zip(kept["places"].tolist(), kept["reasons"].tolist(), strict=True))
+        rows.reasons.update(json.loads(kept["reasons"].tobytes()))
 
     def _checkpoints(self, shard: int) -> Checkpoints:
         plan = {"fingerprint": self.layout.fingerprint.hash(), "execution": self.execution}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import shutil
 from collections.abc import Mapping
@@ -13,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.numpy
 import xxhash
 from numpy.typing import NDArray
 
 from dtrak_stream.support.durable import remove_partials, write_bytes, write_json
 from dtrak_stream.support.progress import say
+
+_SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,11 @@ class Checkpoints:
             leftovers.discard()
 
     def save(self, name: str, **arrays: NDArray[Any]) -> None:
-        """Keep `arrays` under `name`, on disk before this returns."""
-        buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **arrays)
-        content = buffer.getbuffer()
-        path = self.folder / f"{name}.{xxhash.xxh3_128_hexdigest(content)}.npz"
+        """Keep `arrays` of numbers under `name`, on disk before this returns."""
+        # safetensors takes the memory of an array as it lies, whatever its strides
+        dense = {key: np.asarray(array, order="C") for key, array in arrays.items()}
+        content = safetensors.numpy.save(dense)
+        path = self.folder / _file_name(name, content)
         write_bytes(path, content)
         self._paths.setdefault(name, set()).add(path)
 
@@ -75,9 +77,8 @@ class Checkpoints:
         """Return the arrays kept under `name`; None if there are none, or they are damaged."""
         for path in sorted(self._paths.get(name, ())):
             content = path.read_bytes()
-            if path.name == f"{name}.{xxhash.xxh3_128_hexdigest(content)}.npz":
-                with np.load(io.BytesIO(content)) as arrays:
-                    return dict(arrays)
+            if path.name == _file_name(name, content):
+                return safetensors.numpy.load(content)
             say(f"{path}: damaged, computing it again")
             self._remove(name, path)
         return None
@@ -108,7 +109,7 @@ class Checkpoints:
     def _paths(self) -> dict[str, set[Path]]:
         """Return the files by the name they are kept under: the folder is looked through once."""
         paths: dict[str, set[Path]] = {}
-        for path in self.folder.glob("*.npz"):
+        for path in self.folder.glob("*" + _SUFFIX):
             paths.setdefault(path.name.split(".")[0], set()).add(path)
         return paths
 
@@ -129,6 +130,10 @@ class Checkpoints:
             return
         say(f"{self.folder}: left by a run with other options, starting over")
         self.discard()
+
+
+def _file_name(name: str, content: bytes) -> str:
+    return f"{name}.{xxhash.xxh3_128_hexdigest(content)}{_SUFFIX}"
 
 
 def _folder_beside(result: Path) -> Path:

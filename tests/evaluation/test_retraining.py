@@ -107,7 +107,7 @@ def test_kill_9_of_two_workers_and_finishing_with_one_give_the_same_bytes(
 
     def model_is_kept() -> bool:
         workers[:] = psutil.Process(process.pid).children(recursive=True)
-        return any(work.glob("loss/rows/*.npz"))
+        return any(work.glob("loss/rows/*.safetensors"))
 
     code, _, _ = signalled(process, signal.SIGKILL, model_is_kept, 0.0)
     assert code == -signal.SIGKILL

@@ -113,7 +113,7 @@ class Attribution:
 
     def kept(self) -> list[Path]:
         """The scored blocks of unfinished work."""
-        return sorted(self.parts.glob("part-*.npz"))
+        return sorted(self.parts.glob("part-*.safetensors"))
 
     def smallest_limit(self, query_blocks: int, **options: Any) -> str:
         """The smallest memory limit that cuts the queries into at most so many blocks."""

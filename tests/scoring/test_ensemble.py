@@ -208,7 +208,7 @@ def test_models_that_are_done_are_not_scored_again(models, monkeypatch):
         patch.setattr(KernelMaker, "make", make_two)
         with pytest.raises(InterruptedRunError, match=r"scores\.h5\.parts"):
             models.score(**options)
-    parts = list((models.folder / "scores.h5.parts").glob("part-*.npz"))
+    parts = list((models.folder / "scores.h5.parts").glob("part-*.safetensors"))
     assert [part.name.split(".")[0] for part in parts] == ["part-000000-000000-after-00002"]
     assert models.score(**options).computed == 1
     assert models.out.read_bytes() == expected
@@ -219,7 +219,7 @@ def test_unfinished_sums_take_the_same_room_for_any_number_of_models(models, mon
 
     def counted(checkpoints, name, **arrays):
         save(checkpoints, name, **arrays)
-        most[0] = max(most[0], len(list(checkpoints.folder.glob("part-*.npz"))))
+        most[0] = max(most[0], len(list(checkpoints.folder.glob("part-*.safetensors"))))
 
     monkeypatch.setattr(Checkpoints, "save", counted)
     models.score(method="trak", damping="0.1")

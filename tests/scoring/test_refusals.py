@@ -213,7 +213,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_scored(small, monkeyp
     with pytest.raises(DiskFullError, match=r"scores\.h5: 3\.3 KiB are needed and 3\.3 KiB are"):
         small.score(top_k=10)
     assert not small.out.exists()
-    assert not list(small.parts.glob("*.npz"))
+    assert not list(small.parts.glob("*.safetensors"))
     disk.free = needed
     assert small.score(top_k=10).computed == 1
 

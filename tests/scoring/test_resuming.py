@@ -50,7 +50,7 @@ def test_a_kill_at_any_step_and_a_restart_give_the_same_bytes(run):
     while not finished:
         out = run.folder / f"killed-at-{step}" / "scores.h5"
         finished = finishes_before_step(partial(run.score, out, **options), step)
-        blocks = len(list(out.parent.glob("scores.h5.parts/part-*.npz")))
+        blocks = len(list(out.parent.glob("scores.h5.parts/part-*.safetensors")))
         to_do = 0 if out.exists() else 4 - blocks
         assert run.score(out, **options).computed == to_do
         assert out.read_bytes() == whole.path.read_bytes()

@@ -23,6 +23,26 @@ def test_arrays_come_back_as_they_were(tmp_path):
     assert open_for(tmp_path).names() == {"part"}
 
 
+@pytest.mark.parametrize(
+    "array",
+    [np.array(2.5), np.zeros((0, 3)), np.arange(6.0).reshape(2, 3).T, np.arange(9)[::-2] > 4],
+    ids=["scalar", "empty", "transposed", "stepped"],
+)
+def test_an_array_may_lie_in_memory_in_any_way(tmp_path, array):
+    open_for(tmp_path).save("part", array=array)
+    kept = open_for(tmp_path).load("part")["array"]
+    assert (kept.dtype, kept.shape) == (array.dtype, array.shape)
+    assert np.array_equal(kept, array)
+    kept += kept  # sums go on in what was kept
+
+
+def test_files_of_another_format_are_not_taken(tmp_path):
+    checkpoints = open_for(tmp_path)
+    np.savez(checkpoints.folder / "part.npz", a=ARRAYS["a"])
+    assert open_for(tmp_path).names() == set()
+    assert open_for(tmp_path).load("part") is None
+
+
 def test_what_was_not_kept_is_none(tmp_path):
     assert open_for(tmp_path).load("part") is None
 

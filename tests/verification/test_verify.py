@@ -73,7 +73,7 @@ def test_rankings_alone_pass(whole, tmp_path):
 
 def test_unfinished_work_is_named_and_no_fault(run, capsys):
     (run / "scores.h5.parts").mkdir()
-    (run / "scores.h5.parts" / "part.npz").touch()
+    (run / "scores.h5.parts" / "part.safetensors").touch()
     (run / "train" / "shards" / "00000009.h5.partial").touch()
     assert checked(run).unfinished == 2
     assert "left by interrupted work" in capsys.readouterr().err
