@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import platform
 import subprocess
 from importlib import metadata
@@ -54,9 +55,15 @@ def provenance() -> dict[str, Any]:
     """Return package versions, Python version and git revision of the running code."""
     return {
         "python": platform.python_version(),
-        "git-revision": git_revision(),
+        "git-revision": _revision(),
         "packages": {name: _version(name) for name in _PACKAGES},
     }
+
+
+@functools.cache
+def _revision() -> str | None:
+    """Return the revision when it was first asked for: the code that runs stays what it was."""
+    return git_revision()
 
 
 def git_revision() -> str | None:
@@ -81,6 +88,7 @@ def _git(*arguments: str) -> str | None:
     return answer.stdout.strip()
 
 
+@functools.cache
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
