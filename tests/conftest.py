@@ -25,6 +25,7 @@ from dtrak_stream.store import (
     write_shard,
 )
 
+os.fsync = lambda _: None  # type: ignore[assignment]  # only a power cut shows what it is for
 torch.set_num_threads(1)  # tiny models: more threads only wait for one another
 # a shell starts what runs in the background with Ctrl-C ignored, and children inherit it
 signal.signal(signal.SIGINT, signal.default_int_handler)

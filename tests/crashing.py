@@ -1,4 +1,4 @@
-"""Kill a child process with SIGKILL at its n-th step towards a durable file."""
+"""Work in child processes, which die with SIGKILL at their n-th step towards a durable file."""
 
 from __future__ import annotations
 
@@ -22,22 +22,32 @@ def finishes_before_step(work: Callable[[], object], step: int) -> bool:
     bool
         True if the work was over before that step.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # newer Pythons warn of fork beside threads
-        child = os.fork()
-    if child == 0:
+
+    def dying() -> None:
         _die_at(step)
-        try:
-            work()
-        except BaseException:
-            os._exit(1)
-        os._exit(0)
+        work()
+
+    child = start_beside(dying)
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
         assert os.WTERMSIG(status) == signal.SIGKILL
         return False
     assert os.WEXITSTATUS(status) == 0
     return True
+
+
+def start_beside(work: Callable[[], object]) -> int:
+    """Run `work` in a forked child; return its process id. It ends with 0, or 1 if that failed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # newer Pythons warn of fork beside threads
+        child = os.fork()
+    if child == 0:
+        try:
+            work()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    return child
 
 
 def _die_at(step: int) -> None:

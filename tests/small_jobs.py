@@ -11,18 +11,19 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from dtrak_stream.cli.main import main
 from dtrak_stream.features.gradient_features import FeatureOptions
 from dtrak_stream.featurizing.execution import ExecutionOptions
 from dtrak_stream.featurizing.options import FeaturizeConfig
 from dtrak_stream.store import Fingerprint, read_layout
 from dtrak_stream.support.provenance import flat_options
-from tests.crashing import contents
+from tests.crashing import contents, start_beside
 
 TOOLS = Path(__file__).parents[1] / "tools"
 
@@ -143,16 +144,58 @@ def start_tool(name: str, arguments: Sequence[str]) -> subprocess.Popen[str]:
     )
 
 
+class Beside:
+    """A command in a forked child of this process, where all it needs is imported already."""
+
+    def __init__(self, name: str, arguments: Sequence[str], folder: Path) -> None:
+        self._told = tuple(folder / f"{name}.{stream}" for stream in ("stdout", "stderr"))
+        self.pid = start_beside(lambda: self._run([name, *arguments]))
+        self.returncode: int | None = None
+
+    def _run(self, words: Sequence[str]) -> NoReturn:
+        sys.stdout, sys.stderr = (path.open("w") for path in self._told)
+        code: Any = 1
+        try:
+            main(words)
+        except SystemExit as stop:
+            code = stop.code
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+            self.returncode = os.waitstatus_to_exitcode(status) if ended else None
+        return self.returncode
+
+    def send_signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def communicate(self, timeout: float) -> tuple[str, str]:
+        deadline = time.monotonic() + timeout
+        while self.poll() is None:
+            assert time.monotonic() < deadline, "the process does not end"
+            time.sleep(0.01)
+        out, errors = (path.read_text() for path in self._told)
+        return out, errors
+
+
 def signalled(
-    process: subprocess.Popen[str], number: signal.Signals, when: Callable[[], bool], delay: float
+    process: subprocess.Popen[str] | Beside,
+    number: signal.Signals,
+    when: Callable[[], bool],
+    delay: float,
 ) -> tuple[int, str, str]:
     """Send a signal `delay` seconds after `when` holds; return exit code, output and errors."""
     deadline = time.monotonic() + 120
     while not when():
-        assert process.poll() is None, process.communicate()[1]
+        assert process.poll() is None, process.communicate(timeout=60)[1]
         assert time.monotonic() < deadline, "the process never got that far"
         time.sleep(0.002)
     time.sleep(delay)
     process.send_signal(number)
     out, errors = process.communicate(timeout=60)
+    assert process.returncode is not None
     return process.returncode, out, errors

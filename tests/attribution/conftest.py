@@ -14,12 +14,8 @@ from tests.attribution.jobs import (
     Finished,
     job,
 )
-from tests.small_jobs import (
-    flags,
-    random_pixels,
-    save_images,
-    start_tool,
-)
+from tests.commands_here import run_command
+from tests.small_jobs import flags, random_pixels, save_images
 
 
 @pytest.fixture(scope="session")
@@ -34,9 +30,8 @@ def sources(tmp_path_factory) -> tuple[Path, Path]:
 @pytest.fixture(scope="session")
 def finished(model_folder, sources, tmp_path_factory) -> Finished:
     config = job(model_folder, sources, tmp_path_factory.mktemp("finished") / "run")
-    process = start_tool("attribute", flags(config))
-    out, errors = process.communicate(timeout=120)
-    return Finished(config, process.returncode, out, errors)
+    told = run_command("attribute", *flags(config))
+    return Finished(config, told.code, told.stdout, told.stderr)
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def results_of(run: Path) -> dict[str, tuple[int, int]]:
 
 @dataclasses.dataclass(frozen=True)
 class Finished:
-    """A run of the real command in a process of its own."""
+    """A run of the command, and what it told."""
 
     config: AttributeConfig
     code: int

@@ -2,8 +2,8 @@
 
 import dataclasses
 import json
+import os
 import pickle
-import re
 import shutil
 import signal
 from pathlib import Path
@@ -14,7 +14,6 @@ import pytest
 import torch
 from distributed import LocalCluster
 
-from dtrak_stream.cli.command_line import EXIT_DONE
 from dtrak_stream.data import open_images
 from dtrak_stream.errors import (
     ConfigurationError,
@@ -30,7 +29,7 @@ from dtrak_stream.evaluation.retraining import retrain_subsets
 from dtrak_stream.evaluation.retraining.configuration import WorkerOptions
 from dtrak_stream.evaluation.subsets import draw_subset
 from dtrak_stream.evaluation.truth import TruthFile
-from tests.crashing import finishes_before_step
+from tests.crashing import finishes_before_step, start_beside
 from tests.evaluation.conftest import IMAGES, MORE_QUERIES, QUERIES, retraining
 from tests.small_jobs import flags, random_pixels, save_images, signalled, spoil, start_tool
 
@@ -119,15 +118,16 @@ def test_kill_9_of_two_workers_and_finishing_with_one_give_the_same_bytes(
     assert out.read_bytes() == whole.read_bytes()
 
 
-def test_two_commands_at_once_share_the_models(full_model, tmp_path, whole):
-    out = tmp_path / "truth.npz"
-    command = listed(retraining(full_model, out, seeds=2, query=SETS))
-    both = [start_tool("retrain_subsets", command) for _ in range(2)]
-    errors = [process.communicate(timeout=300)[1] for process in both]
-    assert [process.returncode for process in both] == [EXIT_DONE] * 2, errors
-    assert out.read_bytes() == whole.read_bytes()
-    made = [re.search(r"(\d+) models: training", text) for text in errors]
-    assert sum(int(found[1]) for found in made if found) == 4, errors
+def test_two_runs_at_once_share_the_models(full_model, tmp_path, whole):
+    config = retraining(full_model, tmp_path / "truth.npz", seeds=2, query=SETS)
+    made = [tmp_path / name for name in ("first", "second")]
+    both = [
+        start_beside(lambda told=told: told.write_text(str(retrain_subsets(config).models)))  # type: ignore[misc]
+        for told in made
+    ]
+    assert [os.waitpid(process, 0)[1] for process in both] == [0, 0]
+    assert config.out.read_bytes() == whole.read_bytes()
+    assert sum(int(told.read_text()) for told in made) == 4
     assert not list(tmp_path.rglob("*.claim"))
 
 

@@ -1,6 +1,8 @@
-"""Runs over twenty small images, for tests of how they are executed."""
+"""Small runs, and what is in their stores."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from dtrak_stream.data import open_images
 from dtrak_stream.features.gradient_features import FeatureOptions, make_featurizer
@@ -8,6 +10,9 @@ from dtrak_stream.featurizing.calibration import choose_execution
 from dtrak_stream.featurizing.execution import ExecutionOptions
 from dtrak_stream.featurizing.options import FeaturizeConfig
 from dtrak_stream.store import FeatureStore
+
+CORRUPT = ("001.png", "005.png", "006.png")
+"""The images of the fixture `spoilt` that cannot be decoded, one for each of its shards."""
 
 OPTIONS = FeatureOptions(timesteps="2", proj_dim=64, dtype="float32", rows_per_shard=8)
 
@@ -24,3 +29,7 @@ def choose(model, images, options=None, feature_options=OPTIONS):
     featurizer = make_featurizer(model, feature_options)
     source = open_images(images, featurizer.image_shape, visible=False)
     return featurizer, choose_execution(featurizer, source, options or ExecutionOptions())
+
+
+def shards_in(store: Path) -> dict[str, Path]:
+    return {path.name: path for path in store.glob("shards/*.h5")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from dtrak_stream.errors import ConfigurationError, InterruptedRunError, MemoryL
 from dtrak_stream.features.gradient_features import make_featurizer
 from dtrak_stream.features.gradient_featurizer import Featurizer
 from dtrak_stream.featurizing.execution import Execution, ExecutionOptions
+from dtrak_stream.featurizing.options import FeaturizeConfig
 from dtrak_stream.featurizing.run import featurize
 from tests.crashing import contents
 from tests.featurizing.small_runs import OPTIONS, choose, config_of, features_of
@@ -157,11 +159,18 @@ def test_other_errors_are_not_taken_for_lack_of_memory(model_folder, images):
         featurizer.features(SampleBatch(tuple("abcd"), torch.zeros(4, 3, 8, 8)))
 
 
-@pytest.mark.parametrize("after", [0, 1, 4, 5, 9])
-def test_ctrl_c_loses_no_computed_row(model_folder, images, tmp_path, monkeypatch, after):
+@pytest.fixture(scope="module")
+def whole(model_folder, images, tmp_path_factory) -> FeaturizeConfig:
+    """A finished run in batches of two."""
     execution = ExecutionOptions("hooked", 2)
-    whole = config_of(images, model_folder, tmp_path / "whole", execution=execution)
-    featurize(whole)
+    store: Path = tmp_path_factory.mktemp("whole") / "s"
+    config: FeaturizeConfig = config_of(images, model_folder, store, execution=execution)
+    featurize(config)
+    return config
+
+
+@pytest.mark.parametrize("after", [0, 1, 4, 5, 9])
+def test_ctrl_c_loses_no_computed_row(whole, tmp_path, monkeypatch, after):
     config = dataclasses.replace(whole, store=tmp_path / "interrupted")
     computed: list[tuple[str, ...]] = []
     features = Featurizer.features

@@ -1,0 +1,109 @@
+"""The command as a process that is signalled, and how it ends."""
+
+from __future__ import annotations
+
+import random
+import signal
+from typing import Any
+
+import pytest
+
+from dtrak_stream.cli.command_line import (
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    EXIT_QUARANTINED,
+    EXIT_REFUSED,
+)
+from dtrak_stream.featurizing.run import featurize
+from tests.featurizing.small_runs import shards_in
+from tests.small_jobs import (
+    Beside,
+    flags,
+    random_pixels,
+    run_tool,
+    save_images,
+    signalled,
+    small_job,
+    start_tool,
+    stored,
+)
+
+MANY = 16
+LONG: dict[str, Any] = {"rows_per_shard": 1, "timesteps": "uniform:50"}
+
+
+@pytest.fixture(scope="module")
+def many_images(tmp_path_factory):
+    return save_images(tmp_path_factory.mktemp("many"), random_pixels(MANY))
+
+
+@pytest.fixture(scope="module")
+def long_run(model_folder, many_images, tmp_path_factory):
+    """The files of a longer run that nothing interrupted."""
+    store = tmp_path_factory.mktemp("long") / "s"
+    featurize(small_job(model_folder, many_images, store, **LONG))
+    return stored(store)
+
+
+def stopped_half_way(config, process, number):
+    """Signal the command at a random moment after its first shard appeared."""
+    delay = random.uniform(0, 0.2)
+    first = config.store / "shards" / "00000000.h5"
+    code, out, errors = signalled(process, number, first.exists, delay)
+    done = len(shards_in(config.store))
+    assert 0 < done < MANY, f"{done} shards were done {delay} s after the first one"
+    return code, out, errors
+
+
+def test_kill_9_of_the_command_and_a_restart_give_the_same_bytes(
+    model_folder, many_images, long_run, tmp_path, capsys
+):
+    config = small_job(model_folder, many_images, tmp_path / "s", **LONG)
+    process = start_tool("featurize", flags(config))
+    assert stopped_half_way(config, process, signal.SIGKILL)[0] == -signal.SIGKILL
+    before = {name: path.stat().st_mtime_ns for name, path in shards_in(config.store).items()}
+    code, out, errors = run_tool("featurize", flags(config), capsys)
+    assert code == EXIT_DONE, errors
+    assert out == f"{config.store}\n"
+    assert f"{MANY - len(before)} images featurized" in errors
+    after = {name: path.stat().st_mtime_ns for name, path in shards_in(config.store).items()}
+    assert before.items() <= after.items()
+    assert stored(config.store) == long_run
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_says_how_to_go_on_and_keeps_what_is_done(
+    model_folder, many_images, long_run, tmp_path, number
+):
+    config = small_job(model_folder, many_images, tmp_path / "s", **LONG)
+    process = Beside("featurize", flags(config), tmp_path)
+    code, out, errors = stopped_half_way(config, process, number)
+    assert (code, out) == (EXIT_INTERRUPTED, ""), errors
+    done = len(shards_in(config.store))
+    *_, last = errors.splitlines()
+    assert last == (
+        f"interrupted: {done} of {MANY} shards of {config.store} are done and kept; "
+        "run the same command again to continue where it stopped"
+    )
+    assert not list(config.store.rglob("*.partial"))
+    assert featurize(config).computed == MANY - done
+    assert stored(config.store) == long_run
+
+
+def test_the_command_reports_quarantined_samples_by_its_exit_code(
+    model_folder, spoilt, tmp_path, capsys
+):
+    config = small_job(model_folder, spoilt, tmp_path / "s")
+    code, out, errors = run_tool("featurize", flags(config), capsys)
+    assert (code, out) == (EXIT_QUARANTINED, f"{config.store}\n")
+    assert f"3 samples quarantined, see {config.store}/quarantine.jsonl" in errors
+
+
+def test_the_command_refuses_in_one_line(model_folder, spoilt, begun, capsys):
+    config = small_job(model_folder, spoilt, begun, seed=1)
+    code, out, errors = run_tool("featurize", flags(config), capsys)
+    assert (code, out) == (EXIT_REFUSED, "")
+    assert errors == (
+        f"error: {begun}: seed differs: stored 0, requested 1; give the options the store was "
+        "begun with, or another --store (or --run)\n"
+    )
