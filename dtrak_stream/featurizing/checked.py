@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,10 +22,9 @@ from dtrak_stream.featurizing.options import FeaturizeConfig
 from dtrak_stream.store import StoreLayout
 from dtrak_stream.support.device import choose_device
 from dtrak_stream.support.durable import write_json
-from dtrak_stream.support.stamps import Stamp, Stamping, stamp_files
+from dtrak_stream.support.stamps import Stamp, Stamping, stamp_files, stamp_package
 
 FILE_NAME = "checked.json"
-_PACKAGE = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ def inputs_of(config: FeaturizeConfig) -> Inputs | None:
     source, others = Stamping(), Stamping()
     model, features, trajectory = config.model, config.features, config.trajectory
     try:
-        others.tree(_PACKAGE, _is_code, "package/")
+        stamp_package(others, ".py")
         shows = stamp_features(model, features, trajectory, others)
         shows &= stamp_source(config.images, config.image_options, source)
     except OSError:
@@ -150,7 +148,3 @@ def _hash_of_options(config: FeaturizeConfig) -> str:
         "device": choose_device(config.features.device).type,
     }
     return xxhash.xxh3_128_hexdigest(json.dumps(chosen, sort_keys=True).encode())
-
-
-def _is_code(entry: os.DirEntry[str]) -> bool:
-    return entry.name.endswith(".py") or (entry.is_dir() and not entry.name.startswith(("_", ".")))

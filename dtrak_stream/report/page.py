@@ -15,6 +15,7 @@ from dtrak_stream.groups.lists import GroupLists
 from dtrak_stream.report.cards import Card
 from dtrak_stream.report.groups import GroupBars
 from dtrak_stream.report.histograms import unsigned
+from dtrak_stream.report.made_from import records_beside
 from dtrak_stream.report.options import ReportOptions
 from dtrak_stream.report.overall import Overall
 from dtrak_stream.scoring.scores_file import ScoresFile
@@ -139,12 +140,9 @@ def _text(attributes: dict[str, Any], name: str) -> str:
 
 def _configurations(scores: Path) -> dict[str, str]:
     """Return the contents of the run's configuration files that lie beside the scores."""
-    beside = dict.fromkeys(("config.yaml", scores.with_suffix(".config.yaml").name))
-    paths = [scores.parent / name for name in beside]
     return {
         path.name: path.read_text(encoding="utf-8", errors="replace")
-        for path in paths
-        if path.is_file()
+        for path in records_beside(scores)
     }
 
 

@@ -76,6 +76,10 @@ class Gallery:
         """
         return self._cached(index)
 
+    def reaches_outside(self) -> bool:
+        """Return whether images that were shown lie elsewhere than in the source's own files."""
+        return self._images.reaches_outside()
+
     def _load(self, index: int) -> Tile:
         sample_id = self._scored_id(index)
         self._require_same(index, sample_id)

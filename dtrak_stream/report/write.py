@@ -10,16 +10,36 @@ from dtrak_stream.data import ImageOptions, Images, ImageShape, open_images
 from dtrak_stream.groups.lists import GroupLists
 from dtrak_stream.report.cards import Card, CardMaker
 from dtrak_stream.report.grids import draw_grid
+from dtrak_stream.report.made_from import (
+    GRID_FOLDER,
+    PAGE_NAME,
+    is_unchanged,
+    keep_made_from,
+    made_from,
+)
 from dtrak_stream.report.options import ReportConfig, ReportOptions, ReportResult
 from dtrak_stream.report.overall import overall
 from dtrak_stream.report.page import Page
 from dtrak_stream.report.tiles import Gallery, encode_png, parse_shape
 from dtrak_stream.scoring.scores_file import ScoresFile
+from dtrak_stream.support.claims import alone_with, remove_dead_claim
 from dtrak_stream.support.durable import durable_path, remove_partials, write_bytes
-from dtrak_stream.support.progress import progress
+from dtrak_stream.support.progress import progress, say
 
-PAGE_NAME = "index.html"
-GRID_FOLDER = "grids"
+
+def update_report(config: ReportConfig) -> ReportResult:
+    """Write the report, unless it is there and nothing that it is made from changed.
+
+    Of several calls at once, one writes and the others wait for it; raises as `write_report`.
+    """
+    page = config.out / PAGE_NAME
+    if not is_unchanged(config):
+        with alone_with(page):
+            if not is_unchanged(config):  # by whoever was waited for
+                return write_report(config)
+    remove_dead_claim(page)
+    say(f"{page}: already complete")
+    return ReportResult(page)
 
 
 def write_report(config: ReportConfig) -> ReportResult:
@@ -44,6 +64,9 @@ def write_report(config: ReportConfig) -> ReportResult:
     DiskFullError
         If there is no room for the report.
     """
+    made = made_from(config)
+    if made is not None and not made.settle():
+        made = None
     with (
         ScoresFile(config.scores, config.report.damping_number) as scores,
         GroupLists(config.scores, scores.root_name) as groups,
@@ -53,6 +76,8 @@ def write_report(config: ReportConfig) -> ReportResult:
         cards = CardMaker(scores, train, query, config.report.proponents)
         page = replace(_page(config, scores, shape, train), groups=groups)
         _write(page, cards, config)
+    if made is not None and not (train.reaches_outside() or query.reaches_outside()):
+        keep_made_from(config, made)
     return ReportResult(config.out / PAGE_NAME)
 
 

@@ -30,10 +30,15 @@ _PACKAGES = (
 
 
 def record_run(path: Path, config: Any) -> None:
-    """Write the resolved `config` (a dataclass) to `path` as YAML that `--config` reads back."""
+    """Write the resolved `config` (a dataclass) to `path` as YAML that `--config` reads back.
+
+    A file that holds just that is left as it is.
+    """
     record = {**flat_options(config), RECORD_KEY: provenance()}
+    content = yaml.safe_dump(record, sort_keys=False).encode()
     remove_partials_of(path)
-    write_bytes(path, yaml.safe_dump(record, sort_keys=False).encode())
+    if not (path.is_file() and path.read_bytes() == content):
+        write_bytes(path, content)
 
 
 def flat_options(config: Any) -> dict[str, Any]:

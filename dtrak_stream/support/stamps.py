@@ -22,6 +22,8 @@ _TICK = (
 )
 _COARSE_TICK = 2_000_000_000  # unless it notes whole seconds only
 
+_PACKAGE = Path(__file__).parents[1]
+
 Wanted = Callable[[os.DirEntry[str]], bool]
 
 
@@ -143,6 +145,17 @@ class Stamping:
     def _add(self, text: str) -> None:
         line = text.encode("utf-8", "surrogateescape")
         self._sum = (self._sum + xxhash.xxh3_128_intdigest(line)) % _SPACE
+
+
+def stamp_package(stamping: Stamping, *endings: str) -> None:
+    """Add the files of this package whose names end so; raises OSError as `Stamping.tree`."""
+
+    def wanted(entry: os.DirEntry[str]) -> bool:
+        if entry.name.endswith(endings):
+            return True
+        return not entry.name.startswith(("_", ".")) and entry.is_dir()
+
+    stamping.tree(_PACKAGE, wanted, "package/")
 
 
 def stamp_files(paths: Iterable[Path]) -> Stamp | None:

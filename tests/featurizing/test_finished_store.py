@@ -27,6 +27,7 @@ from dtrak_stream.featurizing import checked as checked_module
 from dtrak_stream.featurizing.run import featurize
 from dtrak_stream.store import reader as reader_module
 from dtrak_stream.store import taking_up as taking_up_module
+from dtrak_stream.support import stamps as stamps_module
 from tests.small_jobs import random_pixels, save_images, small_job, stored, written_at
 
 
@@ -243,7 +244,7 @@ def test_the_record_of_another_store_is_not_believed(job, tmp_path):
 def test_another_version_of_this_package_reads_everything_again(job, tmp_path, monkeypatch):
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "code.py").write_text("features = 2")
-    monkeypatch.setattr(checked_module, "_PACKAGE", tmp_path / "package")
+    monkeypatch.setattr(stamps_module, "_PACKAGE", tmp_path / "package")
     opened = counted(monkeypatch, images_module, "open_source")
     assert featurize(job).computed == 0
     assert opened
