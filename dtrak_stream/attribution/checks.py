@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from dtrak_stream.data.spec import parse_spec, require_limit
 from dtrak_stream.errors import ConfigurationError, InputError
 from dtrak_stream.features.options import check_options
 from dtrak_stream.features.path_features import require_trajectory
-from dtrak_stream.featurizing.preparation import Identities, prepare
+from dtrak_stream.featurizing.preparation import Identities, Prepared, prepare
 from dtrak_stream.gram import Gram, GramConfig, GramPlan, plan_gram
 from dtrak_stream.gram.plan import chosen_form
 from dtrak_stream.groups import read_groups
@@ -24,7 +25,6 @@ from dtrak_stream.scoring.options import require_top_k
 from dtrak_stream.scoring.plan import plan_scores, score_work
 from dtrak_stream.scoring.transforms import transform_of
 from dtrak_stream.store import FeatureStore
-from dtrak_stream.store.store_set import StoreSet
 from dtrak_stream.support.cluster import connect
 from dtrak_stream.support.destinations import require_file, require_folder
 from dtrak_stream.support.memory import parse_size
@@ -34,26 +34,30 @@ _IMAGE_FEATURES: tuple[Needs, ...] = ("pixels", "clip")
 
 @dataclass(frozen=True)
 class CheckedModel:
-    """The stores of one model as they will be.
+    """The jobs that compute one model's features, with nothing to be said against them.
 
     Attributes
     ----------
     train, query
-        The stores of training images and of queries.
+        Of the training images and of the queries. The model is loaded once for both.
     """
 
-    train: StoreSet
-    query: StoreSet
+    train: Prepared
+    query: Prepared
 
     @property
     def shape(self) -> ImageShape:
         """Return the shape of the images."""
-        text = self.train.layouts[0].fingerprint.image_shape
-        return ImageShape(*map(int, text.split("x")))
+        return _shape_of(self.train)
+
+    def close(self) -> None:
+        """Let go of the model."""
+        self.train.close()
+        self.query.close()
 
     def pairs(self) -> list[tuple[FeatureStore, FeatureStore]]:
         """Return each training store with its queries; none of them need be finished."""
-        layouts = zip(self.train.layouts, self.query.layouts, strict=True)
+        layouts = zip(self.train.stores.layouts, self.query.stores.layouts, strict=True)
         return [(FeatureStore(train), FeatureStore(query)) for train, query in layouts]
 
 
@@ -76,9 +80,13 @@ def check(plan: AttributionPlan, identities: Identities) -> tuple[CheckedModel, 
     _refuse_places(plan)
     _refuse_scheduler(plan)
     _refuse_bad_groups(plan)
-    models = tuple(_check_model(model, identities) for model in plan.models)
+    models = []
+    for model in plan.models:
+        models.append(check_model(model, identities))
+        if len(plan.models) > 1:  # there may be room for one of them only
+            models[-1].close()
     _refuse_later_stages(plan, models)
-    return models
+    return tuple(models)
 
 
 def refuse_options(plan: AttributionPlan) -> None:
@@ -149,13 +157,17 @@ def _refuse_scheduler(plan: AttributionPlan) -> None:
             pass
 
 
-def _check_model(model: ModelPlan, identities: Identities) -> CheckedModel:
+def check_model(model: ModelPlan, identities: Identities) -> CheckedModel:
+    """Open what the features of one model are computed of and by; raises as `check`."""
     train = prepare(model.train, identities=identities)
-    train.close()
-    shape = CheckedModel(train.stores, train.stores).shape
-    query = prepare(model.query, like=shape, identities=identities)
-    query.close()
-    return CheckedModel(train.stores, query.stores)
+    shape = _shape_of(train)
+    query = prepare(model.query, like=shape, identities=identities, beside=train)
+    return CheckedModel(train, query)
+
+
+def _shape_of(job: Prepared) -> ImageShape:
+    text = job.stores.layouts[0].fingerprint.image_shape
+    return ImageShape(*map(int, text.split("x")))
 
 
 def _refuse_bad_groups(plan: AttributionPlan) -> None:
@@ -168,7 +180,7 @@ def _refuse_bad_groups(plan: AttributionPlan) -> None:
         read_groups(options, ids, images=images, memory_limit=limit, visible=visible)
 
 
-def _refuse_later_stages(plan: AttributionPlan, models: tuple[CheckedModel, ...]) -> None:
+def _refuse_later_stages(plan: AttributionPlan, models: Sequence[CheckedModel]) -> None:
     """Plan the Gram matrices and the scores on the stores as they will be."""
     pairs = [pair for model in models for pair in model.pairs()]
     for train, query in pairs:

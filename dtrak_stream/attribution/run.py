@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from dtrak_stream.attribution.checks import CheckedModel, check
+from dtrak_stream.attribution.checks import CheckedModel, check, check_model
 from dtrak_stream.attribution.configuration import AttributeConfig, AttributeResult
 from dtrak_stream.attribution.plan import AttributionPlan, ModelPlan, make_plan
 from dtrak_stream.featurizing.preparation import Identities
-from dtrak_stream.featurizing.run import featurize
+from dtrak_stream.featurizing.run import finish
 from dtrak_stream.gram import compute_gram
-from dtrak_stream.report import can_be_shown, write_report
+from dtrak_stream.report import can_be_shown, update_report, write_report
 from dtrak_stream.scoring import score
 from dtrak_stream.support.progress import say
 from dtrak_stream.support.provenance import record_run
@@ -41,22 +40,29 @@ def attribute(config: AttributeConfig) -> AttributeResult:
     for model, stores in zip(plan.models, models, strict=True):
         _run_model(times, model, stores, identities)
     scored = times.run("scores", score, plan.score, plan.config.image_options)
-    page = _show(times, plan, models[0])
     record_run(plan.record, plan.config)  # only now: a refused call must not rewrite what it was
+    page = _show(times, plan, models[0])
     say(times.summary())
     return AttributeResult(page, scored.path, scored.quarantined, times.seconds)
 
 
 def _run_model(
-    times: StageTimes, model: ModelPlan, stores: CheckedModel, identities: Identities
+    times: StageTimes, model: ModelPlan, checked: CheckedModel, identities: Identities
 ) -> None:
     """Bring the features and the Gram matrices of one model to completion."""
-    for name, job in (("train features", model.train), ("query features", model.query)):
-        once = dataclasses.replace(job, rehash=False)  # the checks have read everything again
-        work = functools.partial(featurize, like=stores.shape, identities=identities)
-        times.run(name, work, once)
+    for side in ("train", "query"):
+        if not getattr(checked, side).holds():  # the other side may have taken days
+            checked.close()
+            checked = times.run("checks", check_model, _once_read(model), identities)
+        times.run(f"{side} features", finish, getattr(checked, side))
     for gram in model.grams:
         times.run("Gram matrix", compute_gram, gram)
+
+
+def _once_read(model: ModelPlan) -> ModelPlan:
+    """Return the same jobs without `rehash`: the checks have read everything again."""
+    train, query = (dataclasses.replace(job, rehash=False) for job in (model.train, model.query))
+    return dataclasses.replace(model, train=train, query=query)
 
 
 def _show(times: StageTimes, plan: AttributionPlan, model: CheckedModel) -> Path:
@@ -66,7 +72,8 @@ def _show(times: StageTimes, plan: AttributionPlan, model: CheckedModel) -> Path
         return plan.score.out
     if plan.config.report.damping_number != plan.report.report.damping_number:
         say("the report shows the first of the dampings; choose another by --damping-number")
-    return times.run("report", write_report, plan.report).path
+    write = write_report if plan.config.rehash else update_report
+    return times.run("report", write, plan.report).path
 
 
 class StageTimes:

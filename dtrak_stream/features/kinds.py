@@ -11,7 +11,9 @@ from dtrak_stream.data.samples import Samples
 from dtrak_stream.data.trajectories import TrajectoryFolder, TrajectorySamples
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.gradient_features import make_featurizer
+from dtrak_stream.features.gradient_featurizer import Featurizer
 from dtrak_stream.features.image_features import IMAGE_FEATURES, make_image_featurizer
+from dtrak_stream.features.image_featurizer import ImageFeaturizer
 from dtrak_stream.features.maker import FeatureMaker
 from dtrak_stream.features.options import FeatureOptions, check_options
 from dtrak_stream.features.path_features import (
@@ -35,6 +37,7 @@ def open_features(
     open_images: OpenImages,
     *,
     visible: bool = True,
+    opened: FeatureMaker | None = None,
 ) -> tuple[FeatureMaker, Samples]:
     """Return what computes the features, and what they are computed of.
 
@@ -50,6 +53,9 @@ def open_features(
         Opens the images.
     visible
         Whether to show progress bars.
+    opened
+        What computes features of the same model and options for other images, where that was
+        opened before: it is taken again if it can be, and nothing is loaded.
 
     Raises
     ------
@@ -66,8 +72,10 @@ def open_features(
     _refuse_trajectory(trajectory)
     if options.output_function in IMAGE_FEATURES:
         images = _images_of_their_own_shape(options.size, open_images)
+        if isinstance(opened, ImageFeaturizer) and opened.shape == images.shape:
+            return opened, images
         return make_image_featurizer(images.shape, options), images
-    featurizer = make_featurizer(model, options)
+    featurizer = opened if isinstance(opened, Featurizer) else make_featurizer(model, options)
     return featurizer, open_images(featurizer.image_shape)
 
 

@@ -64,6 +64,16 @@ class Prepared:
         """Return the stores as they will be."""
         return self.writer.stores
 
+    def holds(self) -> bool:
+        """Return whether all that it was made of is certainly what it was, and it is not let go.
+
+        A finished store is of nothing that could have changed.
+        """
+        if not self.missing:
+            return True
+        is_open, inputs = self.opened is not None, self.inputs
+        return is_open and inputs is not None and inputs_of(self.config) == inputs
+
     def close(self) -> None:
         """Let go of the model."""
         if self.opened is not None:
@@ -82,6 +92,7 @@ def prepare(
     *,
     like: ImageShape | None = None,
     identities: Identities | None = None,
+    beside: Prepared | None = None,
 ) -> Prepared:
     """Open and check everything, and write nothing but what is kept with stores that are there.
 
@@ -96,6 +107,8 @@ def prepare(
         The shape of images whose features are compared with these, where no model says it.
     identities
         What is known of the images, and what will be known.
+    beside
+        Another job that is open still: its model is taken if it is the one that is wanted.
 
     Raises
     ------
@@ -111,7 +124,7 @@ def prepare(
     if inputs is not None and not inputs.settle():
         inputs = None
     opening = _Opening(config, like, {} if identities is None else identities, inputs)
-    maker, samples = opening.features()
+    maker, samples = opening.features(_maker_of(beside, config, inputs))
     refuse_useless_engine(config.execution, maker)
     features = config.features
     fingerprints = maker.fingerprints(samples, features.dtype, features.rows_per_shard)
@@ -136,7 +149,7 @@ class _Opening:
     inputs: Inputs | None
     images: list[tuple[ImageShape | None, Images]] = field(default_factory=list)
 
-    def features(self) -> tuple[FeatureMaker, Samples]:
+    def features(self, opened: FeatureMaker | None) -> tuple[FeatureMaker, Samples]:
         config = self.config
         return open_features(
             config.model,
@@ -144,6 +157,7 @@ class _Opening:
             config.trajectory,
             self._open_images,
             visible=not config.quiet,
+            opened=opened,
         )
 
     def inputs_found(self) -> Inputs | None:
@@ -184,6 +198,19 @@ class _Opening:
         layout, checked = read_layout(root), read_checked(root)
         is_known = checked is not None and checked.is_of(inputs, layout)
         return layout.fingerprint.images if is_known else None
+
+
+def _maker_of(
+    beside: Prepared | None, config: FeaturizeConfig, inputs: Inputs | None
+) -> FeatureMaker | None:
+    """Return what computes another job's features if these are made alike, by the same files."""
+    if beside is None or beside.opened is None or beside.inputs is None or inputs is None:
+        return None
+    ours, theirs = (
+        (each.model, each.features, each.trajectory) for each in (config, beside.config)
+    )
+    alike = ours == theirs and inputs.others == beside.inputs.others
+    return beside.opened[0] if alike else None
 
 
 def _writer(config: FeaturizeConfig, stores: StoreSet) -> StoreWriter:

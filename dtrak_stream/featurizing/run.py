@@ -47,7 +47,12 @@ def featurize(
     InterruptedRunError
         On Ctrl-C. What is finished is kept.
     """
-    prepared = prepare(config, like=like, identities=identities)
+    return finish(prepare(config, like=like, identities=identities))
+
+
+def finish(prepared: Prepared) -> FeaturizeResult:
+    """Bring the stores of a prepared job to completion; raises as `featurize` does."""
+    config = prepared.config
     with prepared.writer as writer:
         if prepared.opened is not None:
             _begin(prepared)
@@ -77,11 +82,13 @@ def _compute(maker: FeatureMaker, samples: Samples, prepared: Prepared) -> int:
         execution = _execution(maker, samples, prepared.config, record)
         record["execution"] = execution.record()
     execution.apply(maker)
+    before = maker.timer.seconds()
     try:
         return ShardRun(maker, samples, writer, execution).run(prepared.missing)
     finally:
         prepared.close()
-        _record_times(writer, maker.timer.seconds())
+        after = maker.timer.seconds()
+        _record_times(writer, {name: after[name] - before.get(name, 0.0) for name in after})
 
 
 def _execution(

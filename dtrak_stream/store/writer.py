@@ -31,6 +31,7 @@ from dtrak_stream.store.taking_up import (
     begin_store,
     damaged_shards,
     drop_leftovers,
+    refuse_other_run,
     refuse_other_store,
     remove_if_damaged,
 )
@@ -104,7 +105,9 @@ class StoreWriter:
     def begin(self) -> None:
         """Write what is not there yet; raises as `take_up` if another run was faster."""
         for layout in self.stores.layouts:
-            if not layout.shards_folder.exists():
+            if layout.shards_folder.exists():
+                refuse_other_run(layout)
+            else:
                 with self._claims.alone_with(layout.plan_path):
                     begin_store(layout)
             if layout.missing_shards():

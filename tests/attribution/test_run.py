@@ -24,6 +24,7 @@ from tests.small_jobs import (
     fingerprint_of,
     flags,
     run_tool,
+    written_at,
 )
 
 
@@ -116,6 +117,25 @@ def test_other_damping_computes_the_scores_alone_again(again):
     }
     assert not np.allclose(datasets(again.run / "scores.h5")["scores"], scores)
     assert yaml.safe_load((again.run / "config.yaml").read_text())["damping"] == "10"
+
+
+def test_a_run_of_which_nothing_changed_writes_nothing(again, capsys):
+    dtrak_stream.attribute(again)  # a copy is looked at once
+    before = written_at(again.run)
+    assert {"report/index.html", "config.yaml", "scores.h5", "gram.h5"} <= before.keys()
+    result = dtrak_stream.attribute(again)
+    assert written_at(again.run) == before
+    assert (result.path, result.quarantined) == (again.run / "report" / "index.html", 0)
+    dtrak_stream.attribute(dataclasses.replace(again, rehash=True))
+    changed = {name for name, at in written_at(again.run).items() if before.get(name) != at}
+    assert {"config.yaml", "report/index.html"} <= changed
+    assert not changed & {"scores.h5", "gram.h5"}
+
+
+def test_the_report_shows_the_options_of_the_call_that_wrote_it(again):
+    options = dataclasses.replace(again.score_options, damping="12.5")
+    page = dtrak_stream.attribute(dataclasses.replace(again, score_options=options)).path
+    assert "damping: &#39;12.5&#39;" in page.read_text()
 
 
 @pytest.mark.parametrize(("method", "function"), [("trak", "simple"), ("d-trak", "square")])
