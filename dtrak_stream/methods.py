@@ -10,7 +10,7 @@ from typing import Literal
 
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.options import DEFAULT_PROJ_DIM, FeatureOptions, own_or
-from dtrak_stream.objective.output_functions import interpolation_eta
+from dtrak_stream.objective.function_names import interpolation_eta
 from dtrak_stream.objective.timesteps import DEFAULT_TIMESTEPS
 
 Needs = Literal["gradients", "pixels", "clip", "trajectory", "unit-gradients", "subsets"]

@@ -16,14 +16,11 @@ import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
-from dtrak_stream.store import (
-    FeatureStore,
-    Fingerprint,
-    StoreLayout,
-    pack_rows,
-    write_joined_view,
-    write_shard,
-)
+from dtrak_stream.store.fingerprint import Fingerprint
+from dtrak_stream.store.joined_view import write_joined_view
+from dtrak_stream.store.layout import StoreLayout
+from dtrak_stream.store.reader import FeatureStore
+from dtrak_stream.store.shard import pack_rows, write_shard
 
 os.fsync = lambda _: None  # type: ignore[assignment]  # only a power cut shows what it is for
 torch.set_num_threads(1)  # tiny models: more threads only wait for one another

@@ -18,10 +18,10 @@ import pytest
 from PIL import Image
 
 from dtrak_stream.cli.main import main
-from dtrak_stream.features.gradient_features import FeatureOptions
-from dtrak_stream.featurizing.execution import ExecutionOptions
-from dtrak_stream.featurizing.options import FeaturizeConfig
-from dtrak_stream.store import Fingerprint, read_layout
+from dtrak_stream.features.options import FeatureOptions
+from dtrak_stream.featurizing.options import ExecutionOptions, FeaturizeConfig
+from dtrak_stream.store.fingerprint import Fingerprint
+from dtrak_stream.store.layout import read_layout
 from dtrak_stream.support.provenance import flat_options
 from tests.crashing import contents, start_beside
 

@@ -7,24 +7,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dtrak_stream.attribution.plan import AttributionPlan, ModelPlan
-from dtrak_stream.data import ImageShape
 from dtrak_stream.data.labels import sample_ids_of
+from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.places import Place, locate
 from dtrak_stream.data.spec import parse_spec, require_limit
 from dtrak_stream.errors import ConfigurationError, InputError
 from dtrak_stream.features.options import check_options
 from dtrak_stream.features.path_features import require_trajectory
 from dtrak_stream.featurizing.preparation import Identities, Prepared, prepare
-from dtrak_stream.gram import Gram, GramConfig, GramPlan, plan_gram
-from dtrak_stream.gram.plan import chosen_form
-from dtrak_stream.groups import read_groups
+from dtrak_stream.gram.file import Gram
+from dtrak_stream.gram.options import GramConfig
+from dtrak_stream.gram.plan import GramPlan, chosen_form, plan_gram
+from dtrak_stream.groups.read import read_groups
 from dtrak_stream.methods import Needs
 from dtrak_stream.scoring.ensemble import checkpoint_weights, refuse_other_queries
 from dtrak_stream.scoring.halves import refuse_without_halves
 from dtrak_stream.scoring.options import require_top_k
 from dtrak_stream.scoring.plan import plan_scores, score_work
 from dtrak_stream.scoring.transforms import transform_of
-from dtrak_stream.store import FeatureStore
+from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.support.cluster import connect
 from dtrak_stream.support.destinations import require_file, require_folder
 from dtrak_stream.support.memory import parse_size

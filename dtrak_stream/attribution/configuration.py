@@ -7,14 +7,14 @@ from pathlib import Path
 
 import tyro
 
-from dtrak_stream.data import ImageOptions
-from dtrak_stream.features.gradient_features import FeatureOptions
-from dtrak_stream.featurizing.execution import ExecutionOptions
-from dtrak_stream.gram import GramOptions
-from dtrak_stream.groups import GroupOptions
-from dtrak_stream.model.loading import EMBEDDED_MODEL
-from dtrak_stream.report import ReportOptions
-from dtrak_stream.scoring import ScoreOptions
+from dtrak_stream.data.options import ImageOptions
+from dtrak_stream.features.options import FeatureOptions
+from dtrak_stream.featurizing.options import ExecutionOptions
+from dtrak_stream.gram.options import GramOptions
+from dtrak_stream.groups.options import GroupOptions
+from dtrak_stream.model.places import EMBEDDED_MODEL
+from dtrak_stream.report.options import ReportOptions
+from dtrak_stream.scoring.options import ScoreOptions
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.kinds import number_of_stores
 from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.featurizing.options import FeaturizeConfig
-from dtrak_stream.gram import GramConfig
-from dtrak_stream.groups import GroupOptions
-from dtrak_stream.kernel import DampingChoices, parse_dampings
+from dtrak_stream.gram.options import GramConfig
+from dtrak_stream.groups.options import GroupOptions
+from dtrak_stream.kernel.damping import DampingChoices, parse_dampings
 from dtrak_stream.methods import NEEDS, Method, Needs, features_of, find_method
-from dtrak_stream.report import ReportConfig
-from dtrak_stream.scoring import ScoreConfig
+from dtrak_stream.report.options import ReportConfig
+from dtrak_stream.scoring.options import ScoreConfig
 from dtrak_stream.store.store_set import store_folders
 
 _MAKES: tuple[Needs, ...] = ("gradients", "unit-gradients", "trajectory", "pixels", "clip")

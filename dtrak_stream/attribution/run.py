@@ -13,9 +13,10 @@ from dtrak_stream.attribution.configuration import AttributeConfig, AttributeRes
 from dtrak_stream.attribution.plan import AttributionPlan, ModelPlan, make_plan
 from dtrak_stream.featurizing.preparation import Identities
 from dtrak_stream.featurizing.run import finish
-from dtrak_stream.gram import compute_gram
-from dtrak_stream.report import can_be_shown, update_report, write_report
-from dtrak_stream.scoring import score
+from dtrak_stream.gram.run import compute_gram
+from dtrak_stream.report.tiles import can_be_shown
+from dtrak_stream.report.write import update_report, write_report
+from dtrak_stream.scoring.run import score
 from dtrak_stream.support.progress import say
 from dtrak_stream.support.provenance import record_run
 

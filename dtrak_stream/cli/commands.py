@@ -106,7 +106,7 @@ COMMANDS: Mapping[str, Command | CommandGroup] = {
     ),
     "gram": Command(
         "Compute the Gram matrix of a feature store.",
-        "gram.run:GramConfig",
+        "gram.options:GramConfig",
         "gram.run:compute_gram",
     ),
     "score": Command(
@@ -122,17 +122,17 @@ COMMANDS: Mapping[str, Command | CommandGroup] = {
     ),
     "verify": Command(
         "Check that everything in a run folder is whole and belongs together.",
-        "verification.run:VerifyConfig",
+        "verification.options:VerifyConfig",
         "verification.run:verify",
     ),
     "import-features": Command(
         "Bring features that another program computed into a store.",
-        "exchange.importing:ImportConfig",
+        "exchange.options:ImportConfig",
         "exchange.importing:import_features",
     ),
     "export": Command(
         "Write features or scores for other programs.",
-        "exchange.exporting:ExportConfig",
+        "exchange.options:ExportConfig",
         "exchange.exporting:export",
     ),
     "train": Command(

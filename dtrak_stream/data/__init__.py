@@ -25,8 +25,3 @@ source                          what it holds                                   
 - Grayscale and RGB images of 8 bits a channel are read as they are; palette, CMYK and YCbCr
   images become RGB; EXIF rotation is applied; of an animation the first frame is taken.
 """
-
-from dtrak_stream.data.images import Images, open_images
-from dtrak_stream.data.options import ImageOptions, ImageShape
-
-__all__ = ["ImageOptions", "ImageShape", "Images", "open_images"]

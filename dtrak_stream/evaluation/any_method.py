@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.methods import find_method
-from dtrak_stream.scoring import ScoreConfig, ScoreResult, score
+from dtrak_stream.scoring.options import ScoreConfig, ScoreResult
+from dtrak_stream.scoring.run import score
 
 if TYPE_CHECKING:
-    from dtrak_stream.evaluation.subset_scores import SubsetScoreResult
+    from dtrak_stream.evaluation.subset_scores.run import SubsetScoreResult
 
 
 def score_by_any_method(config: ScoreConfig) -> ScoreResult | SubsetScoreResult:
@@ -32,7 +33,8 @@ def score_by_any_method(config: ScoreConfig) -> ScoreResult | SubsetScoreResult:
             remedy="leave it out",
         )
     # scikit-learn takes a second to import, and most methods need none of it
-    from dtrak_stream.evaluation.subset_scores import SubsetScoreConfig, score_from_subsets
+    from dtrak_stream.evaluation.subset_scores.configuration import SubsetScoreConfig
+    from dtrak_stream.evaluation.subset_scores.run import score_from_subsets
 
     return score_from_subsets(
         SubsetScoreConfig(

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dtrak_stream.data import Images
+from dtrak_stream.data.images import Images
 from dtrak_stream.data.samples import SampleBatch, read_batch
-from dtrak_stream.errors import ConfigurationError, ModelError
+from dtrak_stream.errors import ModelError
+from dtrak_stream.evaluation.options import LossOptions
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
@@ -21,42 +21,6 @@ from dtrak_stream.support.arithmetic import repeatable
 from dtrak_stream.support.device import on_device
 
 Losses = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class LossOptions:
-    """What the loss of a query is: the training loss, averaged over timesteps and noise."""
-
-    loss_timesteps: str = "50"
-    """Timesteps of the loss: 50 or uniform:50, spread evenly over all T; cumulative:50, the first \
-ones; or list:0,250,500."""
-    loss_draws: int = 2
-    """Noise draws at each timestep, shared by all queries and all models."""
-    loss_seed: int = 1000
-    """Seed of that noise; another one than that of the features (--seed), or scores are judged by
-    the very noise they were computed with."""
-    loss_batch: int = 256
-    """Noised images in one pass of the model."""
-
-    def __post_init__(self) -> None:
-        for flag, value, least in (
-            ("--loss-draws", self.loss_draws, 1),
-            ("--loss-batch", self.loss_batch, 1),
-            ("--loss-seed", self.loss_seed, 0),
-        ):
-            if value < least:
-                raise ConfigurationError(
-                    f"{value} is not supported", where=flag, remedy=f"give {least} or more"
-                )
-
-    def described(self) -> dict[str, Any]:
-        """Return what decides the loss of an image under a model, to the last bit."""
-        return {
-            "loss-timesteps": self.loss_timesteps,
-            "loss-draws": self.loss_draws,
-            "loss-seed": self.loss_seed,
-            "loss-batch": self.loss_batch,
-        }
 
 
 @dataclass(frozen=True)

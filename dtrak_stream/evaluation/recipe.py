@@ -6,12 +6,12 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from dtrak_stream.data import Images, open_images
+from dtrak_stream.data.images import Images, open_images
 from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError, InputError
-from dtrak_stream.model.loading import model_root
+from dtrak_stream.model.places import model_root
 from dtrak_stream.support.configuration import parse
 from dtrak_stream.support.provenance import flat_options
-from dtrak_stream.training import TrainingConfig
+from dtrak_stream.training.configuration import TrainingConfig
 from dtrak_stream.training.fingerprint import read_fingerprint
 
 _RECORD = "training.yaml"

@@ -23,12 +23,13 @@ from dtrak_stream.errors import InterruptedRunError
 from dtrak_stream.evaluation.retraining.configuration import WorkerOptions
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.loading import load_denoiser
-from dtrak_stream.store import read_quarantine
+from dtrak_stream.store.quarantine import read_quarantine
 from dtrak_stream.support.claims import Claims
 from dtrak_stream.support.device import choose_device
 from dtrak_stream.support.progress import progress
 from dtrak_stream.support.workers import interruptible, run_jobs
-from dtrak_stream.training import TrainingConfig, train
+from dtrak_stream.training.configuration import TrainingConfig
+from dtrak_stream.training.run import train
 
 _POLL_SECONDS = 1.0
 # training seeds torch's default generator, which all threads of a process share

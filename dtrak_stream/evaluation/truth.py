@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from dtrak_stream.data.array_files import map_npz
 from dtrak_stream.errors import CorruptFileError, InputError
+from dtrak_stream.evaluation.options import LOSS_KEY
 from dtrak_stream.support.durable import durable_path
 
-LOSS_KEY = "loss"
 _REMEDY = "give a truth file that dtrak-stream retrain-subsets wrote"
 
 

@@ -12,8 +12,9 @@ import yaml
 from dtrak_stream.exchange.array_writers import Shape
 from dtrak_stream.exchange.declaration import NO_TIMESTEPS
 from dtrak_stream.exchange.sample_ids import write_ids
-from dtrak_stream.projectors import PROJECTORS
-from dtrak_stream.store import FeatureStore, Fingerprint
+from dtrak_stream.projectors.table import PROJECTORS
+from dtrak_stream.store.fingerprint import Fingerprint
+from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.shard import FloatArray
 from dtrak_stream.support.durable import write_bytes
 from dtrak_stream.support.names import each_of

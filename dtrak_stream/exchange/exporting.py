@@ -4,68 +4,22 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from dtrak_stream.errors import ConfigurationError, DiskFullError, InterruptedRunError
 from dtrak_stream.exchange.array_writers import ARRAY_SUFFIXES, file_size, write_rows
 from dtrak_stream.exchange.exported_features import ExportedFeatures
 from dtrak_stream.exchange.exported_scores import ExportedScores
+from dtrak_stream.exchange.options import ExportConfig, ExportResult
 from dtrak_stream.exchange.ranking_table import write_rankings
 from dtrak_stream.scoring.scores_file import ScoresFile
-from dtrak_stream.store import FeatureStore
+from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.shard import FloatArray
 from dtrak_stream.support.memory import format_size
 from dtrak_stream.support.progress import progress, say
 
 _TABLE = ".csv"
 _FRAMED = ".fvecs"
-
-
-@dataclass(frozen=True)
-class ExportConfig:
-    """Write the features of a store, or the scores of a scores file, for other programs.
-
-    The suffix of --out chooses the format. .npy: numpy.load(FILE, mmap_mode="r"). .safetensors:
-    one tensor, "features" or "scores". .fvecs: features for FAISS, each row its length (int32)
-    and its float32 numbers: x = numpy.fromfile(FILE, "int32"); x = x.reshape(-1, x[0] + 1)[:,
-    1:].copy().view("float32"); index = faiss.IndexFlatIP(x.shape[1]); index.add(x). .csv: the
-    rankings of a scores file, with query id, rank, training id, score, and whether it is a
-    proponent or an opponent. The ids of rows (and columns) are written beside the file; beside
-    an npy of features, also FILE.import.yaml, with which dtrak-stream import-features takes them
-    back.
-    """
-
-    out: Path
-    """File to write: .npy, .safetensors, .fvecs or .csv."""
-    store: Path | None = None
-    """Feature store to export."""
-    scores: Path | None = None
-    """Scores file to export."""
-    quarantined: Literal["skip", "nan"] = "skip"
-    """Samples without a feature: skip them (the lists of ids beside the file say who is there), \
-or fill their rows (and columns) with NaN."""
-    top_k: int | None = None
-    """Length of the lists in a csv. Default: as long as in the scores file."""
-    quiet: bool = False
-    """Draw no progress bars."""
-
-
-@dataclass(frozen=True)
-class ExportResult:
-    """What exporting did.
-
-    Attributes
-    ----------
-    path
-        The file.
-    quarantined
-        Samples that are left out, or NaN.
-    """
-
-    path: Path
-    quarantined: int
 
 
 def export(config: ExportConfig) -> ExportResult:

@@ -2,41 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dtrak_stream.data.source import unreadable
 from dtrak_stream.errors import ConfigurationError, InputError
+from dtrak_stream.exchange.options import ArrayOptions
 
 ARRAY_DTYPES = ("float16", "float32", "float64")
 _NPY_MAGIC = b"\x93NUMPY"
-
-
-@dataclass(frozen=True)
-class ArrayOptions:
-    """Which array is read, and what it is declared to be."""
-
-    array: Path
-    """Features of N samples, (N, Z): an npy file (TRAK's .mmap files are such), or a raw memory \
-map as D-TRAK writes."""
-    array_shape: str | None = None
-    """Shape of the array, such as 5000x65536: needed for a raw memory map, checked otherwise."""
-    array_dtype: str | None = None
-    """Type of its numbers, float16, float32 or float64: needed for a raw memory map, checked \
-otherwise."""
-    array_order: Literal["C", "F"] = "C"
-    """Order of the numbers of a raw memory map: C, one sample after the other, or F, one column \
-after the other."""
-    used_dim: int | None = None
-    """Keep the first so many of the Z columns (D-TRAK stores 65536 and uses 32768). Default: \
-all."""
-    row_order: Path | None = None
-    """Integer npy file: row i of the store is row order[i] of the array; rows may be left out. \
-Default: the order of the array."""
 
 
 class FeatureArray:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
-
-import tyro
-
 from dtrak_stream.errors import ConfigurationError, InterruptedRunError
-from dtrak_stream.exchange.declaration import DeclaredFeatures
-from dtrak_stream.exchange.feature_array import ArrayOptions, open_feature_array
+from dtrak_stream.exchange.declaration import declared_factor, declared_fingerprint
+from dtrak_stream.exchange.feature_array import open_feature_array
+from dtrak_stream.exchange.options import ImportConfig, ImportResult
 from dtrak_stream.exchange.sample_ids import choose_sample_ids
-from dtrak_stream.exchange.scaled_rows import RowRules, ScaledRows
-from dtrak_stream.store import Fingerprint, StoreLayout
+from dtrak_stream.exchange.scaled_rows import ScaledRows
+from dtrak_stream.store.fingerprint import Fingerprint
+from dtrak_stream.store.layout import StoreLayout
 from dtrak_stream.store.room import (
     RoomAdvice,
     bytes_while_written,
@@ -32,57 +28,6 @@ _ADVICE = RoomAdvice(
     memory="lower --rows-per-shard or --used-dim",
 )
 _BAD_ROW = "its imported feature holds NaN or inf"
-
-
-@dataclass(frozen=True)
-class ImportConfig:
-    """Bring features that TRAK, D-TRAK or another program computed into a store, resumably.
-
-    The array does not say what it holds, so that has to be declared; shape, type, ids and every
-    number are checked before the first shard is written. Import the features of the training
-    images and of the queries with the same declarations, into two stores, and dtrak-stream gram and
-    dtrak-stream score take them as they take stores of dtrak-stream featurize. Features that D-TRAK
-    wrote: --array-shape 5000x65536 --array-dtype float32 --used-dim 32768 --projector normal
-    --scale "1/sqrt(k)".
-    """
-
-    array: tyro.conf.OmitArgPrefixes[ArrayOptions]
-    store: Path
-    """Folder of the feature store to write, or to continue."""
-    features: tyro.conf.OmitArgPrefixes[DeclaredFeatures]
-    ids: Path | None = None
-    """File with the id of each sample, one a line, in the order of the store."""
-    images: str | None = None
-    """Image source whose ids the samples have, in its order, so that a report can show them. \
-Default without --ids: row numbers."""
-    rules: tyro.conf.OmitArgPrefixes[RowRules] = field(default_factory=RowRules)
-    dtype: Literal["float16", "float32"] = "float32"
-    """How features are stored; float16 has a scale for each row, and half the size."""
-    rows_per_shard: int = 1024
-    """Samples in one file of the store; a crash costs at most one shard of work."""
-    redo_corrupt: bool = False
-    """Write shards again that are truncated or fail their checksum, instead of refusing."""
-    quiet: bool = False
-    """Draw no progress bars."""
-
-
-@dataclass(frozen=True)
-class ImportResult:
-    """What importing did.
-
-    Attributes
-    ----------
-    path
-        Folder of the store.
-    quarantined
-        Number of samples without a feature.
-    computed
-        Number of samples written by this call; 0 if the store was already complete.
-    """
-
-    path: Path
-    quarantined: int
-    computed: int
 
 
 def import_features(config: ImportConfig) -> ImportResult:
@@ -106,8 +51,12 @@ def import_features(config: ImportConfig) -> ImportResult:
     _check(config)
     rows = _open(config)
     images = rows.check(config.rules, visible=not config.quiet)
-    fingerprint = config.features.fingerprint(
-        rows.array, images=images, dtype=config.dtype, rows_per_shard=config.rows_per_shard
+    fingerprint = declared_fingerprint(
+        config.features,
+        rows.array,
+        images=images,
+        dtype=config.dtype,
+        rows_per_shard=config.rows_per_shard,
     )
     stores = StoreSet.of(config.store, (fingerprint,))
     with StoreWriter(
@@ -144,12 +93,12 @@ def _check(config: ImportConfig) -> None:
 
 def _open(config: ImportConfig) -> ScaledRows:
     array = open_feature_array(config.array)
-    factor = config.features.factor(array.used_dim)
+    factor = declared_factor(config.features, array.used_dim)
     ids = choose_sample_ids(
         len(array), ids=config.ids, images=config.images, visible=not config.quiet
     )
     # a wrong declaration is refused before the long pass over all rows
-    config.features.fingerprint(array, images="", dtype=config.dtype, rows_per_shard=1)
+    declared_fingerprint(config.features, array, images="", dtype=config.dtype, rows_per_shard=1)
     return ScaledRows(array, factor, ids, config.array.array)
 
 

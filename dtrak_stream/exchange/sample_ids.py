@@ -12,8 +12,8 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrak_stream.data import ImageOptions
 from dtrak_stream.data.kinds import open_source
+from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.source import unreadable
 from dtrak_stream.data.spec import parse_spec
 from dtrak_stream.errors import ConfigurationError, InputError

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import xxhash
@@ -13,21 +12,12 @@ from numpy.typing import NDArray
 
 from dtrak_stream.errors import InputError
 from dtrak_stream.exchange.feature_array import FeatureArray
+from dtrak_stream.exchange.options import RowRules
 from dtrak_stream.exchange.sample_ids import IdsOf
 from dtrak_stream.store.shard import FloatArray
 from dtrak_stream.support.progress import progress
 
 _BLOCK_BYTES = 32 * 2**20
-
-
-@dataclass(frozen=True)
-class RowRules:
-    """What is done with rows that cannot be a feature, or hardly are one."""
-
-    bad_rows: Literal["refuse", "quarantine"] = "refuse"
-    """Rows with NaN or inf: refuse the array, or import it without these samples."""
-    zero_rows: Literal["refuse", "keep"] = "refuse"
-    """Rows of zeros, which a memory map has where its program never got to: refuse, or keep."""
 
 
 @dataclass(frozen=True)

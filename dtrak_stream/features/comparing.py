@@ -5,8 +5,7 @@ For stores that are there: nothing here computes a feature, or takes long to imp
 
 from __future__ import annotations
 
-from dtrak_stream.store import Fingerprint
-from dtrak_stream.store.fingerprint import STORAGE_FIELDS
+from dtrak_stream.store.fingerprint import STORAGE_FIELDS, Fingerprint
 
 _KINDS_OF_JOURNEYS = {"trajectory", "simple"}
 _FIELDS_OF_PATHS = ("output_function", "timesteps", "noise_draws")

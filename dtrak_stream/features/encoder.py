@@ -7,7 +7,7 @@ from typing import ClassVar, Protocol
 
 from torch import Tensor
 
-from dtrak_stream.data import ImageShape
+from dtrak_stream.data.options import ImageShape
 
 
 class ImageEncoder(Protocol):

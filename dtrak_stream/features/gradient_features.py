@@ -8,7 +8,8 @@ import xxhash
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.gradient_featurizer import Featurizer
 from dtrak_stream.features.options import DEFAULT_PROJ_DIM, FeatureOptions, check_options, own_or
-from dtrak_stream.gradients import GradientTask, LossScale, TimestepBatchedEngine
+from dtrak_stream.gradients.task import GradientTask, LossScale
+from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
 from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.model.parameters import choose_parameters, weights_hash
 from dtrak_stream.model.schedule import NoiseSchedule
@@ -16,11 +17,10 @@ from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
 from dtrak_stream.objective.probes import probe_names
 from dtrak_stream.objective.timesteps import DEFAULT_TIMESTEPS, choose_timesteps
-from dtrak_stream.projectors import Projector, SideBySideProjector, make_projector
+from dtrak_stream.projectors.projector import Projector, SideBySideProjector
+from dtrak_stream.projectors.table import make_projector
 from dtrak_stream.support.device import choose_device
 from dtrak_stream.support.timing import StageTimer, clock_of
-
-__all__ = ["FeatureOptions", "make_featurizer"]
 
 _HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 

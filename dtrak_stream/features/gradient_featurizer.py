@@ -8,20 +8,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from dtrak_stream.data import ImageShape
+from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.samples import SampleBatch, Samples
 from dtrak_stream.features.maker import EngineName, fingerprint, in_fitting_batches
-from dtrak_stream.gradients import (
-    GradientEngine,
-    GradientSlice,
-    GradientTask,
-    HookedEngine,
-    TimestepBatchedEngine,
-    residuals,
-    served_parameters,
-)
-from dtrak_stream.projectors import Projector
-from dtrak_stream.store import Fingerprint
+from dtrak_stream.gradients.coverage import served_parameters
+from dtrak_stream.gradients.hooked import HookedEngine
+from dtrak_stream.gradients.residuals import residuals
+from dtrak_stream.gradients.stream import GradientEngine, GradientSlice
+from dtrak_stream.gradients.task import GradientTask
+from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
+from dtrak_stream.projectors.projector import Projector
+from dtrak_stream.store.fingerprint import Fingerprint
 from dtrak_stream.support.timing import StageTimer
 
 _SCALE_STEP = 16.0

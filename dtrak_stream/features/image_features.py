@@ -14,14 +14,14 @@ cosines of them are the baselines of Zheng et al. 2024, table 1.
 
 from __future__ import annotations
 
-from dtrak_stream.data import ImageShape
+from dtrak_stream.data.options import ImageShape
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.clip import ClipEncoder
 from dtrak_stream.features.encoder import ImageEncoder, PixelEncoder
 from dtrak_stream.features.image_featurizer import ImageFeaturizer
 from dtrak_stream.features.options import DEFAULT_PROJ_DIM, FeatureOptions, own_or
-from dtrak_stream.projectors import make_projector
 from dtrak_stream.projectors.projector import MAX_PROJ_DIM
+from dtrak_stream.projectors.table import make_projector
 from dtrak_stream.support.device import choose_device
 from dtrak_stream.support.timing import StageTimer, clock_of
 

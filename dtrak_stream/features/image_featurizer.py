@@ -8,12 +8,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from dtrak_stream.data import ImageShape
+from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.samples import SampleBatch, Samples
 from dtrak_stream.features.encoder import ImageEncoder
 from dtrak_stream.features.maker import EngineName, fingerprint, in_fitting_batches
-from dtrak_stream.projectors import Projector
-from dtrak_stream.store import Fingerprint
+from dtrak_stream.projectors.projector import Projector
+from dtrak_stream.store.fingerprint import Fingerprint
 from dtrak_stream.support.arithmetic import repeatable
 from dtrak_stream.support.device import moved
 from dtrak_stream.support.timing import StageTimer

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from dtrak_stream.data import ImageShape
+from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.samples import Samples
 from dtrak_stream.data.trajectories import TrajectoryFolder, TrajectorySamples
 from dtrak_stream.errors import ConfigurationError
@@ -22,7 +22,7 @@ from dtrak_stream.features.path_features import (
     make_trajectory_featurizer,
     require_trajectory,
 )
-from dtrak_stream.model.loading import model_root
+from dtrak_stream.model.places import model_root
 from dtrak_stream.objective.probes import probe_names
 from dtrak_stream.support.stamps import Stamping
 

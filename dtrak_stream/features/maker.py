@@ -8,10 +8,10 @@ from typing import Literal, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-from dtrak_stream.data import ImageShape
+from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.samples import SampleBatch, Samples
 from dtrak_stream.errors import MemoryLimitError
-from dtrak_stream.store import Fingerprint
+from dtrak_stream.store.fingerprint import Fingerprint
 from dtrak_stream.support.device import let_go
 from dtrak_stream.support.memory import is_out_of_memory
 from dtrak_stream.support.progress import say

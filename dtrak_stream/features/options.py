@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.objective.noise import NoiseKeying
+from dtrak_stream.objective.noise_keying import NoiseKeying
 
 MAX_NOISE_DRAWS = 65_535
 DEFAULT_PROJ_DIM = 4096

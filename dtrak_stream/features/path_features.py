@@ -23,7 +23,7 @@ from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.gradient_features import featurizer_of, make_task
 from dtrak_stream.features.gradient_featurizer import Featurizer
 from dtrak_stream.features.options import FeatureOptions
-from dtrak_stream.gradients import GradientTask, TrajectoryTask
+from dtrak_stream.gradients.task import GradientTask, TrajectoryTask
 
 ONE_STEP, AVERAGED = "trajectory(one-step)", "trajectory(averaged)"
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from dtrak_stream.data.samples import Samples, read_batch
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.maker import EngineName, FeatureMaker
-from dtrak_stream.featurizing.execution import Execution, ExecutionOptions, refuse_useless_engine
+from dtrak_stream.featurizing.execution import Execution, refuse_useless_engine
+from dtrak_stream.featurizing.options import ExecutionOptions
 from dtrak_stream.gradients.timestep_batched import PAIRS_PER_PASS
 from dtrak_stream.support.device import device_name, free_memory, peak_memory_on
 from dtrak_stream.support.memory import format_size

@@ -19,7 +19,7 @@ from dtrak_stream.data.source_stamp import stamp_source
 from dtrak_stream.errors import DiskFullError
 from dtrak_stream.features.kinds import stamp_features
 from dtrak_stream.featurizing.options import FeaturizeConfig
-from dtrak_stream.store import StoreLayout
+from dtrak_stream.store.layout import StoreLayout
 from dtrak_stream.support.device import choose_device
 from dtrak_stream.support.durable import write_json
 from dtrak_stream.support.stamps import Stamp, Stamping, stamp_files, stamp_package

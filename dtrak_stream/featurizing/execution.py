@@ -7,42 +7,15 @@ a run that goes on later makes the same one, unless the machine has become anoth
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.maker import EngineName, FeatureMaker
+from dtrak_stream.featurizing.options import ExecutionOptions
 from dtrak_stream.support.device import device_name, free_memory
 
 _AS_MUCH = 0.8  # what is free comes and goes by more than a tenth
 _ROOM = 2  # times what a batch was seen to need, as a peak hides behind an earlier one
-
-
-@dataclass(frozen=True)
-class ExecutionOptions:
-    """How featurizing is executed. Features do not depend on it beyond rounding."""
-
-    engine: Literal["auto", "hooked", "timestep-batched"] = "auto"
-    """Gradient engine: hooked takes many images at a time; timestep-batched one, and any model; \
-auto measures both on the first images."""
-    batch_size: int | None = None
-    """Images in one pass of the model (default: the fastest of a few that fit in memory)."""
-    compile: bool = False
-    """Run the timestep-batched engine through torch.compile: for long runs on a GPU, as compiling \
-takes minutes; no gain was seen on CPUs."""
-
-    def __post_init__(self) -> None:
-        if self.batch_size is not None and self.batch_size < 1:
-            raise ConfigurationError(
-                f"{self.batch_size} is not a number of images",
-                where="--batch-size",
-                remedy="give a whole number of at least 1, or leave it out",
-            )
-        if self.compile and self.engine == "hooked":
-            raise ConfigurationError(
-                "the hooked engine looks into single layers, which compiling takes away",
-                where="--compile --engine hooked",
-                remedy="use --engine timestep-batched, or auto to measure both",
-            )
 
 
 def refuse_useless_engine(options: ExecutionOptions, maker: FeatureMaker) -> None:

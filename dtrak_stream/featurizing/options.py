@@ -4,13 +4,42 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
-from dtrak_stream.data import ImageOptions
+from dtrak_stream.data.options import ImageOptions
+from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.options import FeatureOptions
-from dtrak_stream.featurizing.execution import ExecutionOptions
-from dtrak_stream.model.loading import EMBEDDED_MODEL
+from dtrak_stream.model.places import EMBEDDED_MODEL
+
+
+@dataclass(frozen=True)
+class ExecutionOptions:
+    """How featurizing is executed. Features do not depend on it beyond rounding."""
+
+    engine: Literal["auto", "hooked", "timestep-batched"] = "auto"
+    """Gradient engine: hooked takes many images at a time; timestep-batched one, and any model; \
+auto measures both on the first images."""
+    batch_size: int | None = None
+    """Images in one pass of the model (default: the fastest of a few that fit in memory)."""
+    compile: bool = False
+    """Run the timestep-batched engine through torch.compile: for long runs on a GPU, as compiling \
+takes minutes; no gain was seen on CPUs."""
+
+    def __post_init__(self) -> None:
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ConfigurationError(
+                f"{self.batch_size} is not a number of images",
+                where="--batch-size",
+                remedy="give a whole number of at least 1, or leave it out",
+            )
+        if self.compile and self.engine == "hooked":
+            raise ConfigurationError(
+                "the hooked engine looks into single layers, which compiling takes away",
+                where="--compile --engine hooked",
+                remedy="use --engine timestep-batched, or auto to measure both",
+            )
 
 
 @dataclass(frozen=True)

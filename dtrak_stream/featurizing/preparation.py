@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from dtrak_stream.data import ImageOptions, Images, ImageShape, open_images
+from dtrak_stream.data.images import Images, open_images
+from dtrak_stream.data.options import ImageOptions, ImageShape
 from dtrak_stream.data.samples import Samples
 from dtrak_stream.features.kinds import number_of_stores, open_features
 from dtrak_stream.features.maker import FeatureMaker
@@ -19,7 +20,7 @@ from dtrak_stream.featurizing.checked import (
 )
 from dtrak_stream.featurizing.execution import refuse_useless_engine
 from dtrak_stream.featurizing.options import FeaturizeConfig
-from dtrak_stream.store import StoreLayout, read_layout
+from dtrak_stream.store.layout import StoreLayout, read_layout
 from dtrak_stream.store.room import refuse_what_cannot_fit, shard_memory
 from dtrak_stream.store.store_set import StoreSet, store_folders
 from dtrak_stream.store.writer import StoreWriter

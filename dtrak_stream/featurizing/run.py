@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from dtrak_stream.data import ImageShape
+from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.samples import Samples
 from dtrak_stream.features.maker import FeatureMaker
 from dtrak_stream.featurizing.calibration import choose_execution
-from dtrak_stream.featurizing.execution import Execution, ExecutionOptions
-from dtrak_stream.featurizing.options import FeaturizeConfig, FeaturizeResult
+from dtrak_stream.featurizing.execution import Execution
+from dtrak_stream.featurizing.options import ExecutionOptions, FeaturizeConfig, FeaturizeResult
 from dtrak_stream.featurizing.preparation import Identities, Prepared, prepare
 from dtrak_stream.featurizing.shard_run import ShardRun
 from dtrak_stream.store.store_set import StoreSet

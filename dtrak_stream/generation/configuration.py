@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.generation.sampler import SamplerKind
-from dtrak_stream.model.loading import EMBEDDED_MODEL
+from dtrak_stream.model.places import EMBEDDED_MODEL
+
+SamplerKind = Literal["ddim", "ddpm"]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -12,11 +12,11 @@ from torch import Tensor
 
 from dtrak_stream.data.trajectories import Trajectory, image_hash
 from dtrak_stream.errors import ConfigurationError, ModelError
+from dtrak_stream.generation.configuration import SamplerKind
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.support.arithmetic import repeatable
 from dtrak_stream.support.random_bits import StreamKey
 
-SamplerKind = Literal["ddim", "ddpm"]
 _SEEDS = 2**32  # torch's CPU generator keeps 32 bits of its seed
 
 

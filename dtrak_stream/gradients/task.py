@@ -11,7 +11,7 @@ from itertools import product
 import torch
 from torch import Tensor, nn
 
-from dtrak_stream.data import ImageShape
+from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.samples import Condition, SampleBatch
 from dtrak_stream.gradients.stream import GradientSlice, Receiver
 from dtrak_stream.model.denoiser import Denoiser

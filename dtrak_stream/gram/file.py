@@ -14,7 +14,7 @@ import numpy as np
 from dtrak_stream.errors import CorruptFileError, InputError, refuse_differences
 from dtrak_stream.gram.plan import GramForm, GramPlan, Tile
 from dtrak_stream.gram.products import Matrix
-from dtrak_stream.store import FeatureStore
+from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.support.durable import durable_path, remove_partials_of
 
 ROW_BLOCK_BYTES = 64 * 2**20

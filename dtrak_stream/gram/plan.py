@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dtrak_stream.errors import MemoryLimitError
-from dtrak_stream.store import FeatureStore
-from dtrak_stream.store.reader import BLOCK_BYTES
+from dtrak_stream.store.reader import BLOCK_BYTES, FeatureStore
 from dtrak_stream.support.memory import format_enough, format_size
 
 GramForm = Literal["primal", "dual"]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrak_stream.gram.plan import GramForm, Tile
-from dtrak_stream.store import FeatureStore
+from dtrak_stream.store.reader import FeatureStore
 
 _COLUMNS_PER_PRODUCT = 8192
 

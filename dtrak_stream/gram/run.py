@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import tyro
+from typing import Any
 
 from dtrak_stream.errors import CorruptFileError, InterruptedRunError
 from dtrak_stream.gram.file import Gram, write_gram
+from dtrak_stream.gram.options import GramConfig, GramResult
 from dtrak_stream.gram.plan import GramPlan, Tile, chosen_form, plan_gram
 from dtrak_stream.gram.products import Matrix, partial_product
-from dtrak_stream.store import FeatureStore
+from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.support.checkpoints import Checkpoints
 from dtrak_stream.support.claims import alone_with, remove_dead_claim
 from dtrak_stream.support.cluster import Cluster, connect, task
@@ -21,50 +20,6 @@ from dtrak_stream.support.destinations import require_file
 from dtrak_stream.support.memory import format_size, parse_size
 from dtrak_stream.support.progress import progress, say
 from dtrak_stream.support.provenance import record_run
-
-
-@dataclass(frozen=True)
-class GramOptions:
-    """How the Gram matrix is computed."""
-
-    memory_limit: str = "4GiB"
-    """Memory for arrays while computing Gram matrix and scores; larger work is cut into tiles."""
-    scheduler: str | None = None
-    """Address of a running Dask scheduler (tcp://host:8786). Default: threads of this process."""
-    gram_form: Literal["auto", "primal", "dual"] = "auto"
-    """primal: Phi^T Phi; dual: Phi Phi^T, which is smaller when N <= k; auto: the smaller one."""
-
-
-@dataclass(frozen=True)
-class GramConfig:
-    """Compute the Gram matrix of a store of features out of core, resumably."""
-
-    store: Path
-    """Feature store of the training images."""
-    out: Path
-    """HDF5 file to write."""
-    options: tyro.conf.OmitArgPrefixes[GramOptions] = field(default_factory=GramOptions)
-    quiet: bool = False
-    """Draw no progress bars."""
-
-
-@dataclass(frozen=True)
-class GramResult:
-    """What computing the Gram matrix did.
-
-    Attributes
-    ----------
-    path
-        The HDF5 file.
-    computed
-        Number of products computed by this call; 0 if the file was already there.
-    quarantined
-        Always 0: bad samples were reported when they were featurized.
-    """
-
-    path: Path
-    computed: int
-    quarantined: int = 0
 
 
 def compute_gram(config: GramConfig) -> GramResult:

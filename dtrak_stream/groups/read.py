@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dtrak_stream.data import ImageOptions
 from dtrak_stream.data.labels import Labels, open_labels
+from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.source import unreadable
 from dtrak_stream.errors import FingerprintMismatchError, InputError
 from dtrak_stream.groups.options import GroupOptions

@@ -9,12 +9,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrak_stream.data import ImageOptions
+from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.errors import MemoryLimitError
 from dtrak_stream.groups.options import GroupOptions
 from dtrak_stream.groups.read import read_groups
 from dtrak_stream.groups.table import REST, GroupTable
-from dtrak_stream.store import FeatureStore
+from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.shard import FloatArray
 from dtrak_stream.support.memory import format_enough, format_size
 from dtrak_stream.support.progress import say

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias, cast
 import torch
 from torch import Tensor, nn
 
-from dtrak_stream.data import ImageShape
+from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.samples import Condition
 from dtrak_stream.errors import ConfigurationError, ModelError
 from dtrak_stream.model.denoiser import Predict

@@ -13,14 +13,7 @@ import torch
 from dtrak_stream.errors import DtrakStreamError, InputError, ModelError
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.families import ConditionKind, family_of
-
-EMBEDDED_MODEL = "embedded:digits_ddpm"
-EMBEDDED_FOLDER = Path(__file__).parents[1] / "embedded"
-
-
-def model_root(folder: str) -> Path:
-    """Return the pipeline folder that `folder` names: a path, or the model that comes along."""
-    return EMBEDDED_FOLDER / folder.partition(":")[2] if folder == EMBEDDED_MODEL else Path(folder)
+from dtrak_stream.model.places import model_root
 
 
 def load_denoiser(

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 import xxhash
 from torch import Tensor
 
 from dtrak_stream.errors import ModelError
+from dtrak_stream.model.prediction_types import PREDICTION_TYPES, PredictionType
 from dtrak_stream.support.device import moved
 
 if TYPE_CHECKING:  # importing it takes longer than all else together: only who loads a model does
     from diffusers import DDPMScheduler
-
-PredictionType = Literal["epsilon", "v_prediction", "sample"]
-PREDICTION_TYPES: tuple[PredictionType, ...] = ("epsilon", "v_prediction", "sample")
 
 
 class NoiseSchedule(Protocol):

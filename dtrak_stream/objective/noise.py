@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import xxhash
 from torch import Tensor
 
+from dtrak_stream.objective.noise_keying import NoiseKeying
 from dtrak_stream.support.device import on_device
 from dtrak_stream.support.random_bits import (
     BITS_PER_WORD,
@@ -20,8 +20,6 @@ from dtrak_stream.support.random_bits import (
     normals_from_words,
     random_words,
 )
-
-NoiseKeying = Literal["shared", "per-sample"]
 
 # drawing takes some 40 bytes for each number on the way: what suits caches, or bounds memory
 _NUMBERS_AT_A_TIME = {"cpu": 2**17, "cuda": 2**22}

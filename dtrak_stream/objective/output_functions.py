@@ -8,7 +8,6 @@ what the denoiser answers, `target` what it is trained to answer.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -17,9 +16,8 @@ from torch import Tensor
 
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.model.schedule import NoiseSchedule
+from dtrak_stream.objective.function_names import interpolation_eta
 from dtrak_stream.objective.probes import probe_index, probe_names, probe_signs
-
-_INTERPOLATION = re.compile(r"interpolation\(([^)]*)\)")
 
 Formula = Callable[[Tensor, Tensor], Tensor]
 
@@ -32,7 +30,6 @@ _FORMULAS: dict[str, Formula] = {
     "l2": lambda output, _: torch.linalg.vector_norm(output.flatten(1), ord=2, dim=1),
     "linf": lambda output, _: torch.linalg.vector_norm(output.flatten(1), ord=torch.inf, dim=1),
 }
-OUTPUT_FUNCTIONS = (*_FORMULAS, "interpolation(ETA)", "probe(J)")
 
 
 @dataclass(frozen=True)
@@ -116,29 +113,6 @@ class OutputFunction:
                     where="--output-function elbo",
                     remedy="name timesteps without it (--timesteps list:...), or use simple",
                 )
-
-
-def interpolation_eta(name: str) -> float:
-    """Return eta of an output function named `interpolation(ETA)`.
-
-    Raises
-    ------
-    ConfigurationError
-        If `name` is no such name: then it is no output function at all.
-    """
-    match = _INTERPOLATION.fullmatch(name)
-    try:
-        return float(match.group(1)) if match else _refuse_output_function(name)
-    except ValueError:
-        return _refuse_output_function(name)
-
-
-def _refuse_output_function(name: str) -> float:
-    raise ConfigurationError(
-        "unknown output function",
-        where=f"--output-function {name}",
-        remedy=f"use one of: {', '.join(OUTPUT_FUNCTIONS)}",
-    )
 
 
 def _mean(values: Tensor) -> Tensor:

@@ -9,11 +9,11 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from dtrak_stream.data import ImageShape
+from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.samples import read_batch
 from dtrak_stream.features.maker import FeatureMaker
 from dtrak_stream.featurizing.calibration import choose_execution
-from dtrak_stream.featurizing.execution import ExecutionOptions
+from dtrak_stream.featurizing.options import ExecutionOptions
 from dtrak_stream.support.device import peak_memory_on
 
 _MATRIX = 1024

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from dtrak_stream.attribution.plan import AttributionPlan, ModelPlan
-from dtrak_stream.data import ImageShape
+from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.samples import Samples
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.kinds import open_features
@@ -19,7 +19,7 @@ from dtrak_stream.planning.calibration import (
     measure_featurizing,
 )
 from dtrak_stream.planning.options import PlanConfig
-from dtrak_stream.store import FeatureStore
+from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.store_set import StoreSet
 
 _SHAPE = re.compile(r"([1-9]\d*)x([1-9]\d*)x([1-9]\d*)")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import tyro
 
-from dtrak_stream.features.gradient_features import FeatureOptions
-from dtrak_stream.featurizing.execution import ExecutionOptions
-from dtrak_stream.gram import GramOptions
-from dtrak_stream.model.loading import EMBEDDED_MODEL
-from dtrak_stream.scoring import ScoreOptions
+from dtrak_stream.features.options import FeatureOptions
+from dtrak_stream.featurizing.options import ExecutionOptions
+from dtrak_stream.gram.options import GramOptions
+from dtrak_stream.model.places import EMBEDDED_MODEL
+from dtrak_stream.scoring.options import ScoreOptions
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dtrak_stream.attribution import AttributeConfig, AttributionPlan, make_plan
 from dtrak_stream.attribution.checks import refuse_options
+from dtrak_stream.attribution.configuration import AttributeConfig
+from dtrak_stream.attribution.plan import AttributionPlan, make_plan
 from dtrak_stream.errors import (
     ConfigurationError,
     DiskFullError,

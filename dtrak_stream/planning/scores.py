@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from dtrak_stream.attribution import AttributionPlan
+from dtrak_stream.attribution.plan import AttributionPlan
 from dtrak_stream.errors import MemoryLimitError
 from dtrak_stream.gram.plan import GramPlan
-from dtrak_stream.kernel import EXACT_SIZE
+from dtrak_stream.kernel.spectrum import EXACT_SIZE
 from dtrak_stream.planning.calibration import ArithmeticSpeed
 from dtrak_stream.planning.stages import StagePlan, counted
 from dtrak_stream.scoring.options import ScoreOptions
 from dtrak_stream.scoring.plan import ScorePlan, ScoreWork, plan_scores, score_room, score_work
-from dtrak_stream.store import FeatureStore
+from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.room import bytes_on_disk
 from dtrak_stream.support.memory import parse_size
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dtrak_stream.gram import GramOptions
+from dtrak_stream.gram.options import GramOptions
 from dtrak_stream.gram.plan import GramPlan, plan_gram, tile_bytes
 from dtrak_stream.planning.calibration import ArithmeticSpeed, FeaturizingSpeed
 from dtrak_stream.scoring.halves import HALVES, HalfSketch
-from dtrak_stream.store import FeatureStore
+from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.room import bytes_on_disk, shard_memory
 from dtrak_stream.support.cluster import connect
 from dtrak_stream.support.memory import format_size, parse_size

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tyro
 
-from dtrak_stream.data import ImageOptions
+from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.errors import ConfigurationError
 
 _LEAST = {"max_queries": 0, "proponents": 1, "influential": 0, "shown_groups": 0, "tile_pixels": 16}

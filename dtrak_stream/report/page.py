@@ -10,7 +10,7 @@ from typing import Any
 
 import jinja2
 
-from dtrak_stream.data import ImageShape
+from dtrak_stream.data.options import ImageShape
 from dtrak_stream.groups.lists import GroupLists
 from dtrak_stream.report.cards import Card
 from dtrak_stream.report.groups import GroupBars

@@ -11,7 +11,8 @@ from functools import cached_property, lru_cache
 import torch
 from PIL import Image
 
-from dtrak_stream.data import Images, ImageShape
+from dtrak_stream.data.images import Images
+from dtrak_stream.data.options import ImageShape
 from dtrak_stream.errors import BadImageError, FingerprintMismatchError, InputError
 
 _CACHED_TILES = 512

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from dtrak_stream.data import ImageOptions, Images, ImageShape, open_images
+from dtrak_stream.data.images import Images, open_images
+from dtrak_stream.data.options import ImageOptions, ImageShape
 from dtrak_stream.groups.lists import GroupLists
 from dtrak_stream.report.cards import Card, CardMaker
 from dtrak_stream.report.grids import draw_grid

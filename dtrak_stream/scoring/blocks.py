@@ -7,8 +7,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrak_stream.kernel import DampedKernel
-from dtrak_stream.store import FeatureStore
+from dtrak_stream.kernel.solvers import DampedKernel
+from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.shard import FloatArray
 
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from dtrak_stream.errors import ConfigurationError, refuse_differences
 from dtrak_stream.features.comparing import is_along_a_path, refuse_other_features
-from dtrak_stream.gram import Gram
+from dtrak_stream.gram.file import Gram
 from dtrak_stream.methods import METHODS, Method, refuse_other_output_function
 from dtrak_stream.scoring.options import Paths, ScoreConfig, as_tuple
-from dtrak_stream.store import FeatureStore
+from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.store_set import store_roots
 from dtrak_stream.support.names import first_difference, name_at
 

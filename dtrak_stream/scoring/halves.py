@@ -22,9 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.gram import Gram, plan_gram
+from dtrak_stream.gram.file import Gram
+from dtrak_stream.gram.plan import plan_gram
 from dtrak_stream.gram.run import GramRun
-from dtrak_stream.store import FeatureStore, StoreLayout
+from dtrak_stream.store.layout import StoreLayout
+from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.sample_ids import StoreIds
 from dtrak_stream.store.shard import FloatArray
 from dtrak_stream.support.cluster import connect

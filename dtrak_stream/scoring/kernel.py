@@ -8,28 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from dtrak_stream.gram import Gram
-from dtrak_stream.kernel import (
-    EXACT_SIZE,
-    ROUNDING,
+from dtrak_stream.gram.file import Gram
+from dtrak_stream.kernel.damping import Damping, DampingChoice, GramFacts, choose_damping
+from dtrak_stream.kernel.lanczos import EstimatedSpectrum
+from dtrak_stream.kernel.matrix import MatrixInMemory, Moments, moments_of
+from dtrak_stream.kernel.solvers import (
     CholeskyKernel,
     DampedKernel,
-    Damping,
-    DampingChoice,
     Eigendecomposition,
-    EstimatedSpectrum,
-    GramFacts,
     IterativeKernel,
-    MatrixInMemory,
-    Moments,
-    Spectrum,
-    choose_damping,
-    exact_spectrum,
-    moments_of,
 )
+from dtrak_stream.kernel.spectrum import EXACT_SIZE, ROUNDING, Spectrum, exact_spectrum
 from dtrak_stream.scoring.plan import Solver
 from dtrak_stream.scoring.transforms import Transform
-from dtrak_stream.store import FeatureStore
+from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.support.progress import say
 
 

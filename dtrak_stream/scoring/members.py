@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dtrak_stream.errors import CorruptFileError
-from dtrak_stream.gram import GramForm
-from dtrak_stream.kernel import DampedKernel, DampingChoice
+from dtrak_stream.gram.plan import GramForm
+from dtrak_stream.kernel.damping import DampingChoice
+from dtrak_stream.kernel.solvers import DampedKernel
 from dtrak_stream.methods import Method
 from dtrak_stream.scoring.blocks import DotProducts, DualScores, PrimalScores, ScoreBlocks
 from dtrak_stream.scoring.ensemble import Ensemble, Model
@@ -18,7 +19,7 @@ from dtrak_stream.scoring.kernel import KernelFacts, KernelMaker
 from dtrak_stream.scoring.normalisation import NORMALISATIONS, TrainingSide
 from dtrak_stream.scoring.plan import Solver
 from dtrak_stream.scoring.transforms import Transform
-from dtrak_stream.store import FeatureStore
+from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.shard import FloatArray
 from dtrak_stream.support.checkpoints import Checkpoints
 

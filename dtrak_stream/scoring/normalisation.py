@@ -16,9 +16,10 @@ from functools import cached_property
 import numpy as np
 
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.gram import Gram
-from dtrak_stream.kernel import DampedKernel, Matrix
-from dtrak_stream.store import FeatureStore
+from dtrak_stream.gram.file import Gram
+from dtrak_stream.kernel.matrix import Matrix
+from dtrak_stream.kernel.solvers import DampedKernel
+from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.shard import FloatArray
 
 ROWS_AT_A_TIME = 256

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.groups import GroupOptions
+from dtrak_stream.groups.options import GroupOptions
 from dtrak_stream.scoring.transforms import TransformName, transforms_in_words
 
 

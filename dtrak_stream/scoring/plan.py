@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dtrak_stream.errors import MemoryLimitError
-from dtrak_stream.gram import Gram, GramForm, GramPlan
-from dtrak_stream.gram.file import ROW_BLOCK_BYTES
-from dtrak_stream.kernel import EXACT_SIZE, PROBES, DampingChoices
+from dtrak_stream.gram.file import ROW_BLOCK_BYTES, Gram
+from dtrak_stream.gram.plan import GramForm, GramPlan
+from dtrak_stream.kernel.damping import DampingChoices
+from dtrak_stream.kernel.lanczos import PROBES
+from dtrak_stream.kernel.spectrum import EXACT_SIZE
 from dtrak_stream.methods import Method
 from dtrak_stream.scoring.normalisation import NORMALISATIONS, ROWS_AT_A_TIME, Normalisation
 from dtrak_stream.scoring.options import ScoreOptions
-from dtrak_stream.store import FeatureStore
-from dtrak_stream.store.reader import BLOCK_BYTES
+from dtrak_stream.store.reader import BLOCK_BYTES, FeatureStore
 from dtrak_stream.support.memory import format_enough, format_size
 
 Solver = Literal["none", "cholesky", "eigenvectors", "conjugate gradients"]

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from dtrak_stream.data import ImageOptions
+from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.errors import ConfigurationError, InterruptedRunError
-from dtrak_stream.groups import GroupSums, sum_groups
-from dtrak_stream.kernel import DampingChoices, parse_dampings
+from dtrak_stream.groups.sums import GroupSums, sum_groups
+from dtrak_stream.kernel.damping import DampingChoices, parse_dampings
 from dtrak_stream.methods import Method, find_method
 from dtrak_stream.scoring.ensemble import Ensemble, open_ensemble, refuse_other_samples
 from dtrak_stream.scoring.halves import refuse_without_halves

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dtrak_stream.groups import GroupSums
-from dtrak_stream.kernel import DampingChoice
+from dtrak_stream.groups.sums import GroupSums
+from dtrak_stream.kernel.damping import DampingChoice
 from dtrak_stream.methods import Method
 from dtrak_stream.scoring.blocks import ScoreBlocks
 from dtrak_stream.scoring.ensemble import Ensemble
@@ -18,7 +18,7 @@ from dtrak_stream.scoring.plan import ScorePlan
 from dtrak_stream.scoring.rankings import ranked_part
 from dtrak_stream.scoring.sums import Part, PartSums
 from dtrak_stream.scoring.transforms import Transform
-from dtrak_stream.store import FeatureStore
+from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.shard import FloatArray
 from dtrak_stream.support.checkpoints import Checkpoints
 from dtrak_stream.support.progress import progress

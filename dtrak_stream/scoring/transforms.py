@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.methods import Method
-from dtrak_stream.store.shard import FloatArray
+
+if TYPE_CHECKING:
+    from dtrak_stream.methods import Method
+    from dtrak_stream.store.shard import FloatArray
 
 _FIRST_ORDER, _SQUARED = (0.15, 0.45), (0.12, 0.36)
 
@@ -64,8 +64,16 @@ class Transform:
         return scores if self.of_mean is None else self.of_mean(scores)
 
 
+def _square(scores: FloatArray) -> FloatArray:
+    return scores * scores
+
+
+def _magnitude(scores: FloatArray) -> FloatArray:
+    return abs(scores)
+
+
 def _signed_square(scores: FloatArray) -> FloatArray:
-    squares: FloatArray = scores * np.abs(scores)
+    squares: FloatArray = scores * abs(scores)
     return squares
 
 
@@ -86,7 +94,7 @@ _TABLE = (
         False,
         *_SQUARED,
         "squared",
-        of_mean=np.square,
+        of_mean=_square,
     ),
     Transform(
         "mean-square",
@@ -94,9 +102,9 @@ _TABLE = (
         False,
         *_SQUARED,
         "squared",
-        of_each=np.square,
+        of_each=_square,
     ),
-    Transform("abs", "without a sign", False, *_SQUARED, "absolute", of_mean=np.abs),
+    Transform("abs", "without a sign", False, *_SQUARED, "absolute", of_mean=_magnitude),
 )
 
 TRANSFORMS: dict[str, Transform] = {transform.name: transform for transform in _TABLE}

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dtrak_stream.data import Images
+from dtrak_stream.data.images import Images
 from dtrak_stream.errors import BadImageError, InputError
 from dtrak_stream.support.random_bits import StreamKey
 

@@ -9,9 +9,9 @@ from typing import Literal
 
 import tyro
 
-from dtrak_stream.data import ImageOptions
+from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.model.schedule import PredictionType
+from dtrak_stream.model.prediction_types import PredictionType
 
 MIB = 2**20
 

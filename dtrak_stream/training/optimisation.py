@@ -12,7 +12,7 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dtrak_stream.data import ImageShape
+from dtrak_stream.data.options import ImageShape
 from dtrak_stream.errors import ConfigurationError, ModelError
 from dtrak_stream.model.schedule import NoiseSchedule
 from dtrak_stream.support.arithmetic import repeatable

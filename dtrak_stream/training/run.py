@@ -17,10 +17,10 @@ import xxhash
 from diffusers import DDPMScheduler
 from tqdm import tqdm
 
-from dtrak_stream.data import open_images
+from dtrak_stream.data.images import open_images
 from dtrak_stream.errors import InterruptedRunError
 from dtrak_stream.model.schedule import DDPMSchedule
-from dtrak_stream.store import QuarantinedSample, keep_quarantine, read_quarantine
+from dtrak_stream.store.quarantine import QuarantinedSample, keep_quarantine, read_quarantine
 from dtrak_stream.support.device import choose_device
 from dtrak_stream.support.progress import progress, say
 from dtrak_stream.support.provenance import flat_options, record_run

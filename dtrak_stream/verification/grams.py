@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrak_stream.errors import CorruptFileError
-from dtrak_stream.gram import Gram
+from dtrak_stream.gram.file import Gram
 from dtrak_stream.verification.run_stores import RunStores
 
 _ASYMMETRY = 1e-9  # of the largest entry; both halves of the matrix are one number written twice

@@ -9,55 +9,18 @@ import h5py
 
 from dtrak_stream.errors import CorruptFileError, InputError
 from dtrak_stream.scoring.scores_file import damping_names
-from dtrak_stream.store import FeatureStore, read_layout
+from dtrak_stream.store.layout import read_layout
+from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.support.durable import PARTIAL_SUFFIX
 from dtrak_stream.support.progress import say
 from dtrak_stream.verification.grams import verify_gram
+from dtrak_stream.verification.options import VerifyConfig, VerifyResult
 from dtrak_stream.verification.run_stores import RunStores
 from dtrak_stream.verification.scores import verify_scores
 from dtrak_stream.verification.stores import verify_store
 
 _PLAN = "store.json"
 _PARTS = ".parts"
-
-
-@dataclass(frozen=True)
-class VerifyConfig:
-    """Read everything in a run folder and say whether it is whole and belongs together.
-
-    Each store (all shards there, checksums, ledger of quarantined samples), each Gram matrix
-    (belongs to a store, symmetric) and each scores file (made of these stores, samples, rankings,
-    error bars, for every damping of a list) gets a line. The first fault ends it with exit code
-    2, its name and what to do.
-    """
-
-    run: Path
-    """Run folder of dtrak-stream attribute, or any folder that holds stores, Gram matrices and \
-scores."""
-    quiet: bool = False
-    """Draw no progress bars."""
-
-
-@dataclass(frozen=True)
-class VerifyResult:
-    """What was found to be whole.
-
-    Attributes
-    ----------
-    path
-        The run folder.
-    checked
-        Number of stores, Gram matrices and scores files.
-    unfinished
-        Files and folders that interrupted work has left, to be continued.
-    quarantined
-        Always 0: that is no fault, and was reported when it came about.
-    """
-
-    path: Path
-    checked: int
-    unfinished: int
-    quarantined: int = 0
 
 
 def verify(config: VerifyConfig) -> VerifyResult:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError
 from dtrak_stream.scoring.halves import HALVES, HalfSketch
-from dtrak_stream.store import FeatureStore
+from dtrak_stream.store.reader import FeatureStore
 
 
 @dataclass(frozen=True)

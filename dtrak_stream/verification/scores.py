@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dtrak_stream.errors import CorruptFileError, FingerprintMismatchError
 from dtrak_stream.groups.lists import GroupLists
-from dtrak_stream.kernel import parse_dampings
+from dtrak_stream.kernel.damping import parse_dampings
 from dtrak_stream.scoring.scores_file import (
     FITTED_TO,
     ScoresFile,
@@ -18,7 +18,7 @@ from dtrak_stream.scoring.scores_file import (
     damping_group,
     damping_names,
 )
-from dtrak_stream.store import FeatureStore
+from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.support.names import FixedWidthNames, first_difference
 from dtrak_stream.support.progress import progress
 from dtrak_stream.verification.rankings import SCORE_AGAIN, Usable, verify_query

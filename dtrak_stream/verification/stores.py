@@ -8,7 +8,10 @@ import h5py
 import numpy as np
 
 from dtrak_stream.errors import CorruptFileError, InputError
-from dtrak_stream.store import FeatureStore, ShardRows, StoreLayout, read_quarantine
+from dtrak_stream.store.layout import StoreLayout
+from dtrak_stream.store.quarantine import read_quarantine
+from dtrak_stream.store.reader import FeatureStore
+from dtrak_stream.store.shard import ShardRows
 from dtrak_stream.support.progress import progress
 
 _FEATURIZE_AGAIN = "run the command that wrote this store again"

@@ -10,7 +10,7 @@ import pytest
 
 import dtrak_stream
 from dtrak_stream.data import folder as folder_module
-from dtrak_stream.data import open_images
+from dtrak_stream.data.images import open_images
 from dtrak_stream.errors import FingerprintMismatchError
 from dtrak_stream.features import gradient_features
 from dtrak_stream.featurizing import preparation

@@ -12,7 +12,7 @@ import pytest
 
 import dtrak_stream
 from dtrak_stream import AttributeConfig, ScoreOptions
-from dtrak_stream.attribution import make_plan
+from dtrak_stream.attribution.plan import make_plan
 from dtrak_stream.cli.command_line import EXIT_DONE, EXIT_REFUSED
 from dtrak_stream.errors import ConfigurationError
 from tests.small_jobs import (

@@ -10,9 +10,10 @@ import pytest
 
 import dtrak_stream
 from dtrak_stream import AttributeConfig, ExecutionOptions, FeatureStore, ScoreOptions
-from dtrak_stream.data import open_images
+from dtrak_stream.data.images import open_images
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.generation import GenerationConfig, generate
+from dtrak_stream.generation.configuration import GenerationConfig
+from dtrak_stream.generation.run import generate
 from tests.attribution.test_methods import scores_in
 from tests.features.conftest import save_clip
 from tests.small_jobs import ALIKE, random_pixels, save_images, small_features

@@ -13,7 +13,7 @@ import dtrak_stream
 from dtrak_stream.cli.command_line import (
     EXIT_QUARANTINED,
 )
-from dtrak_stream.gram import Gram
+from dtrak_stream.gram.file import Gram
 from tests.attribution.jobs import (
     TRAIN,
     datasets,

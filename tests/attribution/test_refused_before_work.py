@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dtrak_stream.attribution import AttributeConfig
 from dtrak_stream.attribution import run as main_job
+from dtrak_stream.attribution.configuration import AttributeConfig
 from dtrak_stream.cli.command_line import EXIT_DONE, EXIT_REFUSED
 from tests.commands_here import Told, run_command
 from tests.small_jobs import ALIKE, flags, random_pixels, save_images, small_features, written_at

@@ -10,7 +10,7 @@ import pytest
 
 import dtrak_stream
 from dtrak_stream import GramConfig, GramOptions, ScoreConfig, ScoreOptions
-from dtrak_stream.gram import Gram
+from dtrak_stream.gram.file import Gram
 from tests.attribution.jobs import (
     TRAIN,
     attributes,

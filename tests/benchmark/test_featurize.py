@@ -7,13 +7,12 @@ import json
 import pytest
 import torch
 
-from dtrak_stream.benchmark import FeaturizeBenchConfig
-from dtrak_stream.benchmark.featurizing.options import ModelName
+from dtrak_stream.benchmark.featurizing.options import FeaturizeBenchConfig, ModelName
 from dtrak_stream.benchmark.featurizing.projecting import measure_projecting
 from dtrak_stream.benchmark.featurizing.subject import make_subject
 from dtrak_stream.benchmark.featurizing.ways import make_way, vmap_gradients, way_names
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.gradients import TimestepBatchedEngine
+from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
 from tests.commands_here import run_bench
 
 CPU = torch.device("cpu")

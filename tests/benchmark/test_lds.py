@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from dtrak_stream.benchmark.lds import LdsBenchConfig, measure_lds
 from dtrak_stream.benchmark.lds.fashion_mnist import CLASSES, write_fashion_mnist
 from dtrak_stream.benchmark.lds.judging import JudgingJob, run_judging_job
+from dtrak_stream.benchmark.lds.options import LdsBenchConfig
 from dtrak_stream.benchmark.lds.recipes import FeatureSet, Scoring, feature_sets
+from dtrak_stream.benchmark.lds.run import measure_lds
 from dtrak_stream.benchmark.lds.subjects import digits
 from dtrak_stream.errors import ConfigurationError, CorruptFileError, InputError
 from dtrak_stream.methods import METHODS

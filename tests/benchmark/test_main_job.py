@@ -13,8 +13,9 @@ import time
 
 import pytest
 
-from dtrak_stream.benchmark import MainJobConfig, measure_main_job
 from dtrak_stream.benchmark.main_job import run as main_job
+from dtrak_stream.benchmark.main_job.options import MainJobConfig
+from dtrak_stream.benchmark.main_job.run import measure_main_job
 from dtrak_stream.benchmark.main_job.stages import (
     Cost,
     features_for,
@@ -23,8 +24,8 @@ from dtrak_stream.benchmark.main_job.stages import (
     stages_of,
 )
 from dtrak_stream.errors import ConfigurationError, InputError
-from dtrak_stream.features.gradient_features import FeatureOptions
-from dtrak_stream.scoring import ScoreOptions
+from dtrak_stream.features.options import FeatureOptions
+from dtrak_stream.scoring.options import ScoreOptions
 from dtrak_stream.support.memory import format_size
 from tests.commands_here import run_command
 

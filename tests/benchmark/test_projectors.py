@@ -8,13 +8,13 @@ import math
 import pytest
 import torch
 
-from dtrak_stream.benchmark import ProjectorsConfig, measure_projectors
 from dtrak_stream.benchmark.projectors.accuracy import (
     error_variance,
     measure_accuracy,
     pair_products,
 )
-from dtrak_stream.benchmark.projectors.options import ProjectorKind
+from dtrak_stream.benchmark.projectors.options import ProjectorKind, ProjectorsConfig
+from dtrak_stream.benchmark.projectors.run import measure_projectors
 from dtrak_stream.benchmark.projectors.vectors import UnitVectors, make_vectors
 from dtrak_stream.errors import ConfigurationError, InputError, MemoryLimitError
 from tests.commands_here import run_bench

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from dtrak_stream.data import ImageShape, array_files, arrays, open_images
+from dtrak_stream.data import array_files, arrays
+from dtrak_stream.data.images import open_images
+from dtrak_stream.data.options import ImageShape
 from dtrak_stream.errors import BadImageError, DiskFullError, InputError
 
 
@@ -240,7 +242,8 @@ def test_digits_are_read_without_scikit_learn():
     script = """
 import sys
 sys.modules["sklearn"] = None
-from dtrak_stream.data import ImageOptions, open_images
+from dtrak_stream.data.images import open_images
+from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.labels import open_labels
 assert open_images("sklearn:digits", visible=False).image(1796).shape == (1, 8, 8)
 open_labels("sklearn:digits", "target", ImageOptions(), visible=False)

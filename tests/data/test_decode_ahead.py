@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from dtrak_stream.data import ImageShape, open_images
 from dtrak_stream.data.decode_ahead import decode_ahead
+from dtrak_stream.data.images import open_images
+from dtrak_stream.data.options import ImageShape
 from dtrak_stream.errors import BadImageError
 from dtrak_stream.support.timing import StageTimer
 from tests.small_jobs import random_pixels, save_images

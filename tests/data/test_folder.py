@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dtrak_stream.data import open_images
+from dtrak_stream.data.images import open_images
 from dtrak_stream.errors import BadImageError, InputError
 
 

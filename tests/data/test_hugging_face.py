@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dtrak_stream.data import ImageOptions, open_images
+from dtrak_stream.data.images import open_images
+from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.errors import BadImageError, InputError
 
 

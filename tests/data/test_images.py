@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dtrak_stream.data import ImageOptions, ImageShape, open_images
+from dtrak_stream.data.images import open_images
+from dtrak_stream.data.options import ImageOptions, ImageShape
 from dtrak_stream.data.spec import parse_spec
 from dtrak_stream.errors import ConfigurationError, InputError, ModelError
 

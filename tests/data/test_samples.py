@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dtrak_stream.data import ImageShape, open_images
+from dtrak_stream.data.images import open_images
+from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.samples import SampleBatch, read_batch, size_of
 from dtrak_stream.errors import BadImageError
 from tests.small_jobs import random_pixels, save_images, spoil

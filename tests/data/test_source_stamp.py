@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dtrak_stream.data import ImageOptions, arrays, open_images, source_stamp
+from dtrak_stream.data import arrays, source_stamp
+from dtrak_stream.data.images import open_images
+from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.source_stamp import stamp_source
 from dtrak_stream.errors import InputError
 from dtrak_stream.support.stamps import Stamp, Stamping

@@ -8,16 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from dtrak_stream.evaluation.losses import LossOptions
-from dtrak_stream.evaluation.retraining import RetrainConfig
-from dtrak_stream.evaluation.retraining.configuration import WorkerOptions
-from dtrak_stream.training import (
+from dtrak_stream.evaluation.options import LossOptions
+from dtrak_stream.evaluation.retraining.configuration import RetrainConfig, WorkerOptions
+from dtrak_stream.training.configuration import (
     ArchitectureOptions,
     NoiseScheduleOptions,
     OptimisationOptions,
     TrainingConfig,
-    train,
 )
+from dtrak_stream.training.run import train
 
 IMAGES = "sklearn:digits[0:20]"
 QUERIES = "sklearn:digits[30:35]"

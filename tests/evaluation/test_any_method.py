@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from dtrak_stream.cli.command_line import EXIT_DONE, EXIT_REFUSED
-from dtrak_stream.evaluation.subset_scores import SubsetScoreConfig, score_from_subsets
+from dtrak_stream.evaluation.subset_scores.configuration import SubsetScoreConfig
+from dtrak_stream.evaluation.subset_scores.run import score_from_subsets
 from tests.evaluation.synthetic import half_masks, linear_losses, truth_of
 from tests.small_jobs import run_tool
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from dtrak_stream.data import open_images
+from dtrak_stream.data.images import open_images
 from dtrak_stream.data.samples import SampleBatch
 from dtrak_stream.errors import ConfigurationError, ModelError
-from dtrak_stream.evaluation.losses import LossMeter, LossOptions
+from dtrak_stream.evaluation.losses import LossMeter
+from dtrak_stream.evaluation.options import LossOptions
 from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.objective.noise import ImageNoise
 from tests.small_jobs import random_pixels, save_images, spoil

@@ -14,7 +14,7 @@ import pytest
 import torch
 from distributed import LocalCluster
 
-from dtrak_stream.data import open_images
+from dtrak_stream.data.images import open_images
 from dtrak_stream.errors import (
     ConfigurationError,
     DtrakStreamError,
@@ -22,11 +22,12 @@ from dtrak_stream.errors import (
     InputError,
     InterruptedRunError,
 )
-from dtrak_stream.evaluation.losses import LossMeter, LossOptions
+from dtrak_stream.evaluation.losses import LossMeter
+from dtrak_stream.evaluation.options import LossOptions
 from dtrak_stream.evaluation.recipe import read_recipe
 from dtrak_stream.evaluation.retrained_models import train_model
-from dtrak_stream.evaluation.retraining import retrain_subsets
 from dtrak_stream.evaluation.retraining.configuration import WorkerOptions
+from dtrak_stream.evaluation.retraining.run import retrain_subsets
 from dtrak_stream.evaluation.subsets import draw_subset
 from dtrak_stream.evaluation.truth import TruthFile
 from tests.crashing import finishes_before_step, start_beside

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from dtrak_stream.exchange import (
+from dtrak_stream.exchange.importing import import_features
+from dtrak_stream.exchange.options import (
     ArrayOptions,
     DeclaredFeatures,
     ImportConfig,
     ImportResult,
     RowRules,
-    import_features,
 )
-from dtrak_stream.store import FeatureStore
+from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.support.names import each_of
 
 DECLARED = {

@@ -18,8 +18,10 @@ from safetensors.numpy import load_file
 
 from dtrak_stream.cli.command_line import EXIT_DONE, EXIT_QUARANTINED
 from dtrak_stream.errors import DtrakStreamError, InputError, InterruptedRunError
-from dtrak_stream.exchange import ExportConfig, ExportResult, ImportConfig, export, import_features
-from dtrak_stream.store import FeatureStore
+from dtrak_stream.exchange.exporting import export
+from dtrak_stream.exchange.importing import import_features
+from dtrak_stream.exchange.options import ExportConfig, ExportResult, ImportConfig
+from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.support.configuration import parse
 from tests.conftest import store_of
 from tests.crashing import finishes_before_step

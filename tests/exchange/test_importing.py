@@ -20,9 +20,13 @@ from dtrak_stream.errors import (
     InputError,
     InterruptedRunError,
 )
-from dtrak_stream.exchange import ExportConfig, export, import_features, scaled_rows
+from dtrak_stream.exchange import scaled_rows
+from dtrak_stream.exchange.exporting import export
+from dtrak_stream.exchange.importing import import_features
+from dtrak_stream.exchange.options import ExportConfig
 from dtrak_stream.features.comparing import refuse_other_features
-from dtrak_stream.store import FeatureStore, read_quarantine
+from dtrak_stream.store.quarantine import read_quarantine
+from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.writer import StoreWriter
 from tests.crashing import contents, finishes_before_step
 from tests.exchange.conftest import (

@@ -20,9 +20,9 @@ from dtrak_stream.errors import (
     ModelError,
 )
 from dtrak_stream.features.clip import ClipEncoder, _silence
-from dtrak_stream.featurizing.execution import ExecutionOptions
+from dtrak_stream.featurizing.options import ExecutionOptions
 from dtrak_stream.featurizing.run import featurize
-from dtrak_stream.store import FeatureStore
+from dtrak_stream.store.reader import FeatureStore
 from tests.features.conftest import save_clip
 from tests.small_jobs import fingerprint_of, random_pixels, save_images, small_job
 

@@ -9,7 +9,7 @@ import pytest
 
 from dtrak_stream.errors import FingerprintMismatchError
 from dtrak_stream.features.comparing import refuse_other_features
-from dtrak_stream.store import Fingerprint
+from dtrak_stream.store.fingerprint import Fingerprint
 from tests.conftest import fingerprint_of_features
 
 PLAIN = fingerprint_of_features(3, 4)

@@ -20,12 +20,15 @@ from dtrak_stream.errors import (
 from dtrak_stream.features.comparing import refuse_other_features
 from dtrak_stream.features.gradient_featurizer import Featurizer
 from dtrak_stream.featurizing.run import featurize
-from dtrak_stream.generation import GenerationConfig, Sampler, generate
+from dtrak_stream.generation.configuration import GenerationConfig
+from dtrak_stream.generation.run import generate
+from dtrak_stream.generation.sampler import Sampler
 from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.model.parameters import choose_parameters
 from dtrak_stream.model.schedule import DDPMSchedule
 from dtrak_stream.objective.noise import ImageNoise
-from dtrak_stream.store import FeatureStore, read_quarantine
+from dtrak_stream.store.quarantine import read_quarantine
+from dtrak_stream.store.reader import FeatureStore
 from tests.crashing import contents, finishes_before_step
 from tests.small_jobs import ALIKE, HOOKED, fingerprint_of, small_job, stored
 

@@ -11,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from dtrak_stream.data import ImageOptions, ImageShape
+from dtrak_stream.data.options import ImageOptions, ImageShape
 from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError, ModelError
 from dtrak_stream.features.encoder import PixelEncoder
-from dtrak_stream.featurizing.execution import ExecutionOptions
+from dtrak_stream.featurizing.options import ExecutionOptions
 from dtrak_stream.featurizing.run import featurize
-from dtrak_stream.projectors import SketchProjector
-from dtrak_stream.store import FeatureStore, read_quarantine
+from dtrak_stream.projectors.sketch import SketchProjector
+from dtrak_stream.store.quarantine import read_quarantine
+from dtrak_stream.store.reader import FeatureStore
 from tests.crashing import finishes_before_step
 from tests.small_jobs import (
     fingerprint_of,

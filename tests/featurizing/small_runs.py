@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dtrak_stream.data import open_images
-from dtrak_stream.features.gradient_features import FeatureOptions, make_featurizer
+from dtrak_stream.data.images import open_images
+from dtrak_stream.features.gradient_features import make_featurizer
+from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.featurizing.calibration import choose_execution
-from dtrak_stream.featurizing.execution import ExecutionOptions
-from dtrak_stream.featurizing.options import FeaturizeConfig
-from dtrak_stream.store import FeatureStore
+from dtrak_stream.featurizing.options import ExecutionOptions, FeaturizeConfig
+from dtrak_stream.store.reader import FeatureStore
 
 CORRUPT = ("001.png", "005.png", "006.png")
 """The images of the fixture `spoilt` that cannot be decoded, one for each of its shards."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dtrak_stream.data import ImageOptions
+from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.errors import (
     FingerprintMismatchError,
     InputError,

@@ -10,7 +10,7 @@ import pytest
 
 from dtrak_stream.errors import ConfigurationError, InterruptedRunError
 from dtrak_stream.features.gradient_featurizer import Featurizer
-from dtrak_stream.featurizing.execution import ExecutionOptions
+from dtrak_stream.featurizing.options import ExecutionOptions
 from dtrak_stream.featurizing.run import featurize
 from tests.featurizing.small_runs import OPTIONS, choose, config_of, features_of
 

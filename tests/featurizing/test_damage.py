@@ -11,7 +11,7 @@ from dtrak_stream.errors import (
     CorruptFileError,
 )
 from dtrak_stream.featurizing.run import featurize
-from dtrak_stream.store import FeatureStore
+from dtrak_stream.store.reader import FeatureStore
 from tests.crashing import finishes_before_step
 from tests.small_jobs import (
     small_job,

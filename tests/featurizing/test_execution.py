@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from dtrak_stream.data import open_images
+from dtrak_stream.data.images import open_images
 from dtrak_stream.data.samples import SampleBatch, read_batch
 from dtrak_stream.errors import ConfigurationError, InterruptedRunError, MemoryLimitError
 from dtrak_stream.features.gradient_features import make_featurizer
 from dtrak_stream.features.gradient_featurizer import Featurizer
-from dtrak_stream.featurizing.execution import Execution, ExecutionOptions
-from dtrak_stream.featurizing.options import FeaturizeConfig
+from dtrak_stream.featurizing.execution import Execution
+from dtrak_stream.featurizing.options import ExecutionOptions, FeaturizeConfig
 from dtrak_stream.featurizing.run import featurize
 from tests.crashing import contents
 from tests.featurizing.small_runs import OPTIONS, choose, config_of, features_of

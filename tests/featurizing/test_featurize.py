@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from dtrak_stream.data import open_images
+from dtrak_stream.data.images import open_images
 from dtrak_stream.errors import ConfigurationError, InputError, ModelError
 from dtrak_stream.featurizing.run import featurize
 from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.model.parameters import choose_parameters
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
-from dtrak_stream.projectors import make_projector
-from dtrak_stream.store import FeatureStore, read_quarantine
+from dtrak_stream.projectors.table import make_projector
+from dtrak_stream.store.quarantine import read_quarantine
+from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.support.names import each_of
 from tests.conftest import build_unet, save_model
 from tests.small_jobs import (

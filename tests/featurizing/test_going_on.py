@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from dtrak_stream.data import Images
+from dtrak_stream.data.images import Images
 from dtrak_stream.errors import (
     InterruptedRunError,
 )
-from dtrak_stream.featurizing.execution import ExecutionOptions
+from dtrak_stream.featurizing.options import ExecutionOptions
 from dtrak_stream.featurizing.run import featurize
-from dtrak_stream.store import read_quarantine
+from dtrak_stream.store.quarantine import read_quarantine
 from tests.crashing import finishes_before_step
 from tests.featurizing.small_runs import CORRUPT, shards_in
 from tests.small_jobs import (

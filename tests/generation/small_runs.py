@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
-from dtrak_stream.generation import GenerationConfig, generate
+from dtrak_stream.generation.configuration import GenerationConfig
+from dtrak_stream.generation.run import generate
 
 
 def save_model(folder: Path, *, channels: int = 1, size: tuple[int, int] = (8, 8)) -> str:

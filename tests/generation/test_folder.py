@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dtrak_stream.data import ImageShape, open_images
+from dtrak_stream.data.images import open_images
+from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.trajectories import TrajectoryFolder
 from dtrak_stream.errors import (
     InterruptedRunError,
 )
-from dtrak_stream.generation import Sampler, generate
+from dtrak_stream.generation.run import generate
+from dtrak_stream.generation.sampler import Sampler
 from tests.generation.small_runs import config_of, made, save_model
 
 

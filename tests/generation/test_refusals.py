@@ -16,7 +16,7 @@ from dtrak_stream.errors import (
     InputError,
     ModelError,
 )
-from dtrak_stream.generation import generate
+from dtrak_stream.generation.run import generate
 from tests.generation.small_runs import config_of, save_model
 
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 
-from dtrak_stream.data import open_images
-from dtrak_stream.generation import Sampler, generate
+from dtrak_stream.data.images import open_images
+from dtrak_stream.generation.run import generate
+from dtrak_stream.generation.sampler import Sampler
 from dtrak_stream.model.loading import load_denoiser
 from tests.generation.small_runs import SAMPLERS, config_of, made
 

@@ -10,9 +10,9 @@ import torch
 from diffusers import DDPMScheduler
 from torch import nn
 
-from dtrak_stream.data import ImageShape
+from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.samples import SampleBatch
-from dtrak_stream.gradients import GradientTask
+from dtrak_stream.gradients.task import GradientTask
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.families import predict_by_unet
 from dtrak_stream.model.schedule import DDPMSchedule, NoiseSchedule

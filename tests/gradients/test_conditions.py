@@ -8,11 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from dtrak_stream.data import ImageShape
+from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.samples import SampleBatch
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.evaluation.losses import LossMeter, LossOptions
-from dtrak_stream.gradients import HookedEngine, TimestepBatchedEngine, TrajectoryTask, residuals
+from dtrak_stream.evaluation.losses import LossMeter
+from dtrak_stream.evaluation.options import LossOptions
+from dtrak_stream.gradients.hooked import HookedEngine
+from dtrak_stream.gradients.residuals import residuals
+from dtrak_stream.gradients.task import TrajectoryTask
+from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
 from dtrak_stream.model.denoiser import Denoiser
 from tests.gradients.networks import Network, assert_rows_close, images_of, task_of
 

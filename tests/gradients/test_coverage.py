@@ -9,12 +9,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from dtrak_stream.errors import MemoryLimitError
-from dtrak_stream.gradients import (
-    GradientTask,
-    HookedEngine,
-    TimestepBatchedEngine,
-    served_parameters,
-)
+from dtrak_stream.gradients.coverage import served_parameters
+from dtrak_stream.gradients.hooked import HookedEngine
+from dtrak_stream.gradients.task import GradientTask
+from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
 from tests.conftest import build_unet
 from tests.gradients.networks import (
     Network,

@@ -15,25 +15,25 @@ import torch
 from diffusers import DDPMScheduler
 from torch import nn
 
-from dtrak_stream.data import ImageShape
+from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.samples import SampleBatch
-from dtrak_stream.evaluation.losses import LossMeter, LossOptions
+from dtrak_stream.evaluation.losses import LossMeter
+from dtrak_stream.evaluation.options import LossOptions
 from dtrak_stream.features.encoder import PixelEncoder
 from dtrak_stream.features.gradient_featurizer import Featurizer
 from dtrak_stream.features.image_featurizer import ImageFeaturizer
-from dtrak_stream.gradients import (
-    GradientTask,
-    HookedEngine,
-    LossScale,
-    TimestepBatchedEngine,
-    TrajectoryTask,
-    residuals,
-)
 from dtrak_stream.gradients import task as task_module
+from dtrak_stream.gradients.hooked import HookedEngine
+from dtrak_stream.gradients.residuals import residuals
+from dtrak_stream.gradients.task import GradientTask, LossScale, TrajectoryTask
+from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
 from dtrak_stream.model.schedule import DDPMSchedule
+from dtrak_stream.objective.function_names import OUTPUT_FUNCTIONS
 from dtrak_stream.objective.noise import ImageNoise
-from dtrak_stream.objective.output_functions import OUTPUT_FUNCTIONS, OutputFunction
-from dtrak_stream.projectors import SideBySideProjector, SketchProjector, make_projector
+from dtrak_stream.objective.output_functions import OutputFunction
+from dtrak_stream.projectors.projector import SideBySideProjector
+from dtrak_stream.projectors.sketch import SketchProjector
+from dtrak_stream.projectors.table import make_projector
 from dtrak_stream.support.timing import StageTimer
 from tests.conftest import build_unet
 from tests.gradients.networks import Timed, TimedNetwork, task_of

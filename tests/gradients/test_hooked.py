@@ -12,12 +12,10 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from dtrak_stream.gradients import (
-    GradientTask,
-    HookedEngine,
-    TimestepBatchedEngine,
-    served_parameters,
-)
+from dtrak_stream.gradients.coverage import served_parameters
+from dtrak_stream.gradients.hooked import HookedEngine
+from dtrak_stream.gradients.task import GradientTask
+from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
 from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.model.parameters import choose_parameters
 from dtrak_stream.objective.noise import ImageNoise

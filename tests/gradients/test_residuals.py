@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dtrak_stream.gradients import residuals
+from dtrak_stream.gradients.residuals import residuals
 from dtrak_stream.objective.noise import ImageNoise
 from tests.conftest import build_unet
 from tests.gradients.networks import Network, batch_of, images_of, task_of

@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from dtrak_stream.gradients import HookedEngine, TimestepBatchedEngine, served_parameters
+from dtrak_stream.gradients.coverage import served_parameters
+from dtrak_stream.gradients.hooked import HookedEngine
+from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
 from tests.conftest import build_unet

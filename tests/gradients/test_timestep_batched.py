@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from dtrak_stream.data.samples import SampleBatch
-from dtrak_stream.gradients import GradientTask, TimestepBatchedEngine
+from dtrak_stream.gradients.task import GradientTask
+from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
 from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.model.parameters import choose_parameters
 from dtrak_stream.objective.noise import ImageNoise

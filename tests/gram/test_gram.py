@@ -19,8 +19,10 @@ from dtrak_stream.errors import (
     InputError,
     MemoryLimitError,
 )
-from dtrak_stream.gram import Gram, GramConfig, GramOptions, compute_gram, plan_gram
-from dtrak_stream.gram.plan import tile_bytes
+from dtrak_stream.gram.file import Gram
+from dtrak_stream.gram.options import GramConfig, GramOptions
+from dtrak_stream.gram.plan import plan_gram, tile_bytes
+from dtrak_stream.gram.run import compute_gram
 from tests.conftest import store_of
 from tests.crashing import finishes_before_step
 

@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from dtrak_stream.groups import GroupOptions, GroupTable, read_groups
-from dtrak_stream.scoring import ScoreConfig, ScoreOptions, ScoreResult, score
+from dtrak_stream.groups.options import GroupOptions
+from dtrak_stream.groups.read import read_groups
+from dtrak_stream.groups.table import GroupTable
+from dtrak_stream.scoring.options import ScoreConfig, ScoreOptions, ScoreResult
+from dtrak_stream.scoring.run import score
 from tests.scoring.conftest import Attribution
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dtrak_stream.attribution import AttributeConfig, attribute
+from dtrak_stream.attribution.configuration import AttributeConfig
+from dtrak_stream.attribution.run import attribute
 from dtrak_stream.cli.command_line import EXIT_DONE, EXIT_REFUSED
 from dtrak_stream.errors import ConfigurationError, InputError
-from dtrak_stream.groups import GroupOptions
-from dtrak_stream.scoring import ScoreOptions
+from dtrak_stream.groups.options import GroupOptions
+from dtrak_stream.scoring.options import ScoreOptions
 from tests.report.conftest import read_page
 from tests.scoring.conftest import read
 from tests.small_jobs import ALIKE, random_pixels, run_tool, save_images, small_features

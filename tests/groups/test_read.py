@@ -14,8 +14,9 @@ from dtrak_stream.errors import (
     InputError,
     MemoryLimitError,
 )
-from dtrak_stream.groups import REST, GroupOptions, read_groups
-from dtrak_stream.groups.table import GroupBuilder
+from dtrak_stream.groups.options import GroupOptions
+from dtrak_stream.groups.read import read_groups
+from dtrak_stream.groups.table import REST, GroupBuilder
 from tests.groups.conftest import table_of
 from tests.small_jobs import random_pixels, save_images
 

@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 
 import dtrak_stream.scoring.plan as plan_module
 from dtrak_stream.errors import MemoryLimitError
-from dtrak_stream.gram import Gram
-from dtrak_stream.groups import GroupOptions, GroupSums, GroupTable
+from dtrak_stream.gram.file import Gram
 from dtrak_stream.groups.lists import GroupLists
-from dtrak_stream.kernel import parse_dampings
+from dtrak_stream.groups.options import GroupOptions
+from dtrak_stream.groups.sums import GroupSums
+from dtrak_stream.groups.table import GroupTable
+from dtrak_stream.kernel.damping import parse_dampings
 from dtrak_stream.methods import find_method
-from dtrak_stream.scoring import ScoreOptions
+from dtrak_stream.scoring.options import ScoreOptions
 from tests.crashing import finishes_before_step
 from tests.groups.conftest import score_groups, write_groups
 from tests.scoring.conftest import Attribution, attribution_of, read, whole_numbers

@@ -6,17 +6,15 @@ import numpy as np
 import pytest
 
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.kernel import (
+from dtrak_stream.kernel.damping import (
     PATH,
-    ROUNDING,
     GramFacts,
-    MatrixInMemory,
     choose_damping,
-    exact_spectrum,
-    moments_of,
     parse_dampings,
+    shrinkage_damping,
 )
-from dtrak_stream.kernel.damping import shrinkage_damping
+from dtrak_stream.kernel.matrix import MatrixInMemory, moments_of
+from dtrak_stream.kernel.spectrum import ROUNDING, exact_spectrum
 
 
 def test_a_list_has_its_dampings_in_order():

@@ -8,18 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.kernel import (
-    CholeskyKernel,
-    Damping,
-    ExactSpectrum,
-    GramFacts,
-    MatrixInMemory,
-    choose_damping,
-    damping_for_freedom,
-    exact_spectrum,
-    moments_of,
-    parse_dampings,
-)
+from dtrak_stream.kernel.damping import Damping, GramFacts, choose_damping, parse_dampings
+from dtrak_stream.kernel.matrix import MatrixInMemory, moments_of
+from dtrak_stream.kernel.solvers import CholeskyKernel
+from dtrak_stream.kernel.spectrum import ExactSpectrum, damping_for_freedom, exact_spectrum
 
 
 def features(samples, proj_dim, seed=0):

@@ -8,14 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.kernel import (
-    CholeskyKernel,
-    Damping,
-    Eigendecomposition,
-    IterativeKernel,
-    MatrixInMemory,
-    exact_spectrum,
-)
+from dtrak_stream.kernel.damping import Damping
+from dtrak_stream.kernel.matrix import MatrixInMemory
+from dtrak_stream.kernel.solvers import CholeskyKernel, Eigendecomposition, IterativeKernel
+from dtrak_stream.kernel.spectrum import exact_spectrum
 from tests.kernel.test_spectrum import InBlocks, gram_of
 
 sizes = st.tuples(st.integers(1, 12), st.integers(1, 12), st.integers(1, 5))

@@ -7,16 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dtrak_stream.kernel import (
-    EstimatedSpectrum,
-    GramFacts,
-    MatrixInMemory,
-    choose_damping,
-    exact_spectrum,
-    moments_of,
-    parse_dampings,
-)
-from dtrak_stream.kernel.lanczos import probes
+from dtrak_stream.kernel.damping import GramFacts, choose_damping, parse_dampings
+from dtrak_stream.kernel.lanczos import EstimatedSpectrum, probes
+from dtrak_stream.kernel.matrix import MatrixInMemory, moments_of
+from dtrak_stream.kernel.spectrum import exact_spectrum
 
 
 def gram_of(size: int, decay: float, rank: int, seed: int = 0) -> np.ndarray:

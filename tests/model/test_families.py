@@ -11,9 +11,11 @@ import pytest
 import torch
 from diffusers import DDPMScheduler, UNet2DModel
 
-from dtrak_stream.data import ImageShape
+from dtrak_stream.data.options import ImageShape
 from dtrak_stream.errors import ModelError
-from dtrak_stream.gradients import GradientTask, HookedEngine, TimestepBatchedEngine
+from dtrak_stream.gradients.hooked import HookedEngine
+from dtrak_stream.gradients.task import GradientTask
+from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
 from dtrak_stream.model import families
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.loading import load_denoiser

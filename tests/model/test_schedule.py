@@ -9,8 +9,9 @@ import torch
 from diffusers import DDPMScheduler
 
 from dtrak_stream.errors import ModelError
-from dtrak_stream.gradients import TimestepBatchedEngine
-from dtrak_stream.model.loading import EMBEDDED_MODEL, load_denoiser
+from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
+from dtrak_stream.model.loading import load_denoiser
+from dtrak_stream.model.places import EMBEDDED_MODEL
 from dtrak_stream.model.schedule import DDPMSchedule
 from tests.conftest import build_unet, save_model
 from tests.gradients.networks import Network, assert_rows_close, gathered, images_of, task_of

@@ -12,7 +12,7 @@ from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.featurizing.run import featurize
 from dtrak_stream.model.schedule import DDPMSchedule
 from dtrak_stream.objective.output_functions import OutputFunction
-from dtrak_stream.store import FeatureStore
+from dtrak_stream.store.reader import FeatureStore
 from tests.conftest import build_unet
 from tests.small_jobs import random_pixels, save_images, small_job
 

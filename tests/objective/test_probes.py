@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dtrak_stream.data import open_images
+from dtrak_stream.data.images import open_images
 from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError, InputError
 from dtrak_stream.featurizing.run import featurize
 from dtrak_stream.model.loading import load_denoiser
@@ -19,7 +19,8 @@ from dtrak_stream.model.parameters import choose_parameters
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
 from dtrak_stream.objective.probes import probe_names, probe_signs
-from dtrak_stream.store import FeatureStore, read_quarantine
+from dtrak_stream.store.quarantine import read_quarantine
+from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.store_set import store_roots
 from tests.crashing import finishes_before_step
 from tests.small_jobs import (

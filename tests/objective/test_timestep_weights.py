@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from dtrak_stream.data import open_images
+from dtrak_stream.data.images import open_images
 from dtrak_stream.errors import (
     ConfigurationError,
     FingerprintMismatchError,
@@ -23,7 +23,7 @@ from dtrak_stream.featurizing.run import featurize
 from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.model.parameters import choose_parameters
 from dtrak_stream.objective.noise import ImageNoise
-from dtrak_stream.store import FeatureStore
+from dtrak_stream.store.reader import FeatureStore
 from tests.conftest import build_unet, save_model
 from tests.small_jobs import (
     ALIKE,

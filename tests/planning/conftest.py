@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from dtrak_stream.attribution import AttributeConfig, attribute
-from dtrak_stream.gram import GramOptions
-from dtrak_stream.planning import PlanConfig, PlanResult
+from dtrak_stream.attribution.configuration import AttributeConfig
+from dtrak_stream.attribution.run import attribute
+from dtrak_stream.gram.options import GramOptions
+from dtrak_stream.planning.options import PlanConfig
+from dtrak_stream.planning.run import PlanResult
 from dtrak_stream.planning.stages import StagePlan
-from dtrak_stream.scoring import ScoreOptions
+from dtrak_stream.scoring.options import ScoreOptions
 from tests.features.conftest import save_clip
 from tests.small_jobs import ALIKE, random_pixels, save_images, small_features
 

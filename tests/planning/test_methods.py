@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
-from dtrak_stream.attribution import AttributeConfig, attribute
+from dtrak_stream.attribution.configuration import AttributeConfig
+from dtrak_stream.attribution.run import attribute
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.featurizing.execution import ExecutionOptions
+from dtrak_stream.featurizing.options import ExecutionOptions
 from dtrak_stream.methods import METHODS
-from dtrak_stream.planning import PlanConfig, plan
+from dtrak_stream.planning.options import PlanConfig
+from dtrak_stream.planning.run import plan
 from dtrak_stream.planning.stages import StagePlan
-from dtrak_stream.scoring import ScoreConfig, ScoreOptions
+from dtrak_stream.scoring.options import ScoreConfig, ScoreOptions
 from dtrak_stream.scoring.plan import ScoreWork, plan_scores
 from dtrak_stream.scoring.run import prepare
 from dtrak_stream.store.shard import PAGE

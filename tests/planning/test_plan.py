@@ -11,18 +11,19 @@ import numpy as np
 import pytest
 
 from dtrak_stream.cli.command_line import EXIT_DONE, EXIT_REFUSED
-from dtrak_stream.data import ImageShape
+from dtrak_stream.data.options import ImageShape
 from dtrak_stream.errors import (
     ConfigurationError,
     DiskFullError,
     DtrakStreamError,
     MemoryLimitError,
 )
-from dtrak_stream.gram import Gram, GramOptions
-from dtrak_stream.planning import plan
+from dtrak_stream.gram.file import Gram
+from dtrak_stream.gram.options import GramOptions
 from dtrak_stream.planning.calibration import RandomImages, measure_arithmetic
+from dtrak_stream.planning.run import plan
 from dtrak_stream.planning.stages import StagePlan, duration
-from dtrak_stream.scoring import ScoreOptions
+from dtrak_stream.scoring.options import ScoreOptions
 from dtrak_stream.store.shard import PAGE
 from tests.planning.conftest import QUERIES, TRAIN, config, size_of, stages_of
 from tests.small_jobs import run_tool, small_features

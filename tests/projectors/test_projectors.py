@@ -12,13 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.projectors import (
-    IdentityProjector,
-    NormalProjector,
-    RademacherProjector,
-    SketchProjector,
-    make_projector,
-)
+from dtrak_stream.projectors.dense import NormalProjector, RademacherProjector
+from dtrak_stream.projectors.projector import IdentityProjector
+from dtrak_stream.projectors.sketch import SketchProjector
+from dtrak_stream.projectors.table import make_projector
 from dtrak_stream.support.random_bits import StreamKey, random_words
 
 RANDOM = ["sketch", "rademacher", "normal"]

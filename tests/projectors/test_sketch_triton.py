@@ -14,7 +14,7 @@ pytest.importorskip("triton")
 COMPARE = """
 import json, sys, warnings
 import torch
-from dtrak_stream.projectors import SketchProjector
+from dtrak_stream.projectors.sketch import SketchProjector
 
 def outcome(proj_dim, length, offset, rows):
     projector = SketchProjector(proj_dim, 3)

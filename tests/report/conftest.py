@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dtrak_stream.report import ReportConfig, ReportOptions, write_report
+from dtrak_stream.report.options import ReportConfig, ReportOptions
+from dtrak_stream.report.write import write_report
 
 VOID = {"img", "meta", "br", "hr", "input", "link"}
 

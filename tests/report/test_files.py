@@ -17,8 +17,9 @@ from dtrak_stream.errors import (
     FingerprintMismatchError,
     InputError,
 )
-from dtrak_stream.report import ReportConfig, ReportOptions, write_report
 from dtrak_stream.report.grids import grid_size
+from dtrak_stream.report.options import ReportConfig, ReportOptions
+from dtrak_stream.report.write import write_report
 from dtrak_stream.support.configuration import parse
 from tests.report.conftest import Run, decode_uri, make_run
 

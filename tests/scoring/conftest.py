@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 
 from dtrak_stream.errors import MemoryLimitError
-from dtrak_stream.gram import GramConfig, GramOptions, compute_gram
-from dtrak_stream.scoring import ScoreConfig, ScoreOptions, ScoreResult, score
-from dtrak_stream.scoring.run import prepare
-from dtrak_stream.store import FeatureStore, StoreLayout, read_shard, write_shard
+from dtrak_stream.gram.options import GramConfig, GramOptions
+from dtrak_stream.gram.run import compute_gram
+from dtrak_stream.scoring.options import ScoreConfig, ScoreOptions, ScoreResult
+from dtrak_stream.scoring.run import prepare, score
+from dtrak_stream.store.layout import StoreLayout
+from dtrak_stream.store.reader import FeatureStore
+from dtrak_stream.store.shard import read_shard, write_shard
 from dtrak_stream.support.checkpoints import Checkpoints
 from dtrak_stream.support.durable import write_json
 from tests.conftest import store_of

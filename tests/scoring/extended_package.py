@@ -18,13 +18,14 @@ from tests.scoring.conftest import Attribution, attributes, read
 
 _HELP = """
 from dtrak_stream.support.configuration import parse
-from dtrak_stream.scoring import ScoreConfig
+from dtrak_stream.scoring.options import ScoreConfig
 parse(ScoreConfig, ["--help"])
 """
 _SCORE = """
 import sys
 from dtrak_stream.cli.command_line import run
-from dtrak_stream.scoring import ScoreConfig, score
+from dtrak_stream.scoring.options import ScoreConfig
+from dtrak_stream.scoring.run import score
 run(ScoreConfig, score, sys.argv[1:])
 """
 

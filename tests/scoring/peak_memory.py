@@ -12,8 +12,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from dtrak_stream.gram import GramConfig, GramOptions, compute_gram
-from dtrak_stream.scoring import ScoreConfig, ScoreOptions, score
+from dtrak_stream.gram.options import GramConfig, GramOptions
+from dtrak_stream.gram.run import compute_gram
+from dtrak_stream.scoring.options import ScoreConfig, ScoreOptions
+from dtrak_stream.scoring.run import score
 from dtrak_stream.support import durable
 
 STATUS = Path("/proc/self/status")

@@ -9,12 +9,12 @@ import pytest
 import dtrak_stream.scoring.kernel as kernel_module
 import dtrak_stream.scoring.plan as plan_module
 from dtrak_stream.errors import ConfigurationError, CorruptFileError, InputError, MemoryLimitError
-from dtrak_stream.gram import Gram
-from dtrak_stream.kernel import PATH, parse_dampings
+from dtrak_stream.gram.file import Gram
+from dtrak_stream.kernel.damping import PATH, parse_dampings
 from dtrak_stream.methods import METHODS
-from dtrak_stream.scoring import ScoresFile
 from dtrak_stream.scoring.normalisation import NORMALISATIONS
-from dtrak_stream.store import FeatureStore
+from dtrak_stream.scoring.scores_file import ScoresFile
+from dtrak_stream.store.reader import FeatureStore
 from tests.scoring.conftest import (
     attributes,
     attribution_of,

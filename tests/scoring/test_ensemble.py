@@ -12,8 +12,9 @@ import pytest
 
 import dtrak_stream.scoring.plan as plan_module
 from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError, InterruptedRunError
-from dtrak_stream.scoring import ScoreConfig, ScoreOptions, score
 from dtrak_stream.scoring.kernel import KernelMaker
+from dtrak_stream.scoring.options import ScoreConfig, ScoreOptions
+from dtrak_stream.scoring.run import score
 from dtrak_stream.support.checkpoints import Checkpoints
 from tests.conftest import store_of
 from tests.crashing import contents, finishes_before_step

@@ -12,9 +12,10 @@ import torch
 
 import dtrak_stream.scoring.plan as plan_module
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.projectors import NormalProjector, RademacherProjector, SketchProjector
+from dtrak_stream.projectors.dense import NormalProjector, RademacherProjector
+from dtrak_stream.projectors.sketch import SketchProjector
 from dtrak_stream.scoring.halves import HalfSketch
-from dtrak_stream.store import FeatureStore
+from dtrak_stream.store.reader import FeatureStore
 from tests.scoring.conftest import (
     attributes,
     attribution_of,

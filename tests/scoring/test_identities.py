@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from dtrak_stream.gram import Gram
-from dtrak_stream.kernel import CholeskyKernel, Damping, exact_spectrum
+from dtrak_stream.gram.file import Gram
+from dtrak_stream.kernel.damping import Damping
+from dtrak_stream.kernel.solvers import CholeskyKernel
+from dtrak_stream.kernel.spectrum import exact_spectrum
 from dtrak_stream.model.schedule import DDPMSchedule
 from dtrak_stream.objective.output_functions import OutputFunction
 from dtrak_stream.scoring.normalisation import NORMALISATIONS, TrainingSide

@@ -13,8 +13,9 @@ import dtrak_stream.scoring.normalisation as normalisation_module
 import dtrak_stream.scoring.plan as plan_module
 from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError
 from dtrak_stream.methods import METHODS
-from dtrak_stream.scoring import score
-from dtrak_stream.store import FeatureStore, StoreLayout
+from dtrak_stream.scoring.run import score
+from dtrak_stream.store.layout import StoreLayout
+from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.support.durable import write_json
 from tests.conftest import store_of
 from tests.scoring.conftest import (
@@ -59,7 +60,7 @@ def run_of(folder, method, train=TRAIN, query=QUERY, residual=RESIDUAL, **option
 
 def rewritten(store, layout) -> FeatureStore:
     """The same rows under another fingerprint."""
-    from dtrak_stream.store import write_shard
+    from dtrak_stream.store.shard import write_shard
 
     for shard in range(layout.num_shards):
         content = store.shard(shard)

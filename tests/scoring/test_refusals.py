@@ -20,7 +20,8 @@ from dtrak_stream.errors import (
     InputError,
     MemoryLimitError,
 )
-from dtrak_stream.store import FeatureStore, StoreLayout
+from dtrak_stream.store.layout import StoreLayout
+from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.support.durable import write_json
 from tests.conftest import store_of
 from tests.scoring.conftest import attribution_of, whole_numbers

@@ -12,7 +12,7 @@ import pytest
 import dtrak_stream.scoring.plan as plan_module
 import dtrak_stream.scoring.run as run_module
 from dtrak_stream.errors import CorruptFileError, InterruptedRunError
-from dtrak_stream.gram import Gram
+from dtrak_stream.gram.file import Gram
 from dtrak_stream.scoring.writer import write_scores
 from dtrak_stream.store import reader as reader_module
 from dtrak_stream.store.sample_ids import StoreIds

@@ -8,8 +8,7 @@ import pytest
 
 import dtrak_stream.scoring.scores_file as scores_file_module
 from dtrak_stream.errors import CorruptFileError, InputError
-from dtrak_stream.scoring import ScoresFile
-from dtrak_stream.scoring.scores_file import Ranked
+from dtrak_stream.scoring.scores_file import Ranked, ScoresFile
 from tests.scoring.conftest import attribution_of, read, whole_numbers
 
 

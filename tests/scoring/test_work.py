@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import dtrak_stream.scoring.plan as plan_module
-from dtrak_stream.store import FeatureStore
+from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.support.checkpoints import Checkpoints
 from tests.scoring.conftest import attribution_of, whole_numbers
 from tests.scoring.test_ensemble import models_of

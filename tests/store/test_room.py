@@ -7,9 +7,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from dtrak_stream.store import pack_rows, write_shard
 from dtrak_stream.store.room import bytes_on_disk, bytes_while_written, row_bytes, shard_rows
-from dtrak_stream.store.shard import PAGE
+from dtrak_stream.store.shard import PAGE, pack_rows, write_shard
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])

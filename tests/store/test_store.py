@@ -12,16 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dtrak_stream.errors import CorruptFileError, FingerprintMismatchError, InputError
-from dtrak_stream.store import (
-    FeatureStore,
+from dtrak_stream.store.layout import read_layout
+from dtrak_stream.store.quarantine import (
     QuarantinedSample,
     append_quarantine,
     keep_quarantine,
-    read_layout,
     read_quarantine,
-    read_shard,
-    write_shard,
 )
+from dtrak_stream.store.reader import FeatureStore
+from dtrak_stream.store.shard import read_shard, write_shard
 from tests.conftest import store_of
 from tests.scoring.conftest import with_residuals
 
@@ -143,7 +142,7 @@ def changed(fingerprint, name):
 
 
 def field_names():
-    from dtrak_stream.store import Fingerprint
+    from dtrak_stream.store.fingerprint import Fingerprint
 
     return [field.name for field in dataclasses.fields(Fingerprint)]
 

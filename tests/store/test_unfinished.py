@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dtrak_stream.store import StoreLayout
+from dtrak_stream.store.layout import StoreLayout
 from dtrak_stream.store.unfinished import ComputedRows, UnfinishedShards
 from tests.conftest import fingerprint_of_features
 

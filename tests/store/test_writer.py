@@ -8,13 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dtrak_stream.store import (
-    FeatureStore,
-    QuarantinedSample,
-    StoreLayout,
-    append_quarantine,
-    read_quarantine,
-)
+from dtrak_stream.store.layout import StoreLayout
+from dtrak_stream.store.quarantine import QuarantinedSample, append_quarantine, read_quarantine
+from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.store_set import StoreSet
 from dtrak_stream.store.unfinished import ComputedRows
 from dtrak_stream.store.writer import StoreWriter

@@ -14,8 +14,8 @@ import pytest
 import torch
 import yaml
 
-from dtrak_stream.gram import GramConfig, GramOptions
-from dtrak_stream.scoring import ScoreConfig, ScoreOptions
+from dtrak_stream.gram.options import GramConfig, GramOptions
+from dtrak_stream.scoring.options import ScoreConfig, ScoreOptions
 from dtrak_stream.support import provenance as module
 from dtrak_stream.support.configuration import parse
 from dtrak_stream.support.provenance import flat_options, git_revision, provenance, record_run

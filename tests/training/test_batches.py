@@ -12,17 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dtrak_stream.cli.command_line import EXIT_QUARANTINED, run
-from dtrak_stream.data import Images, ImageShape, open_images
+from dtrak_stream.data.images import Images, open_images
+from dtrak_stream.data.options import ImageShape
 from dtrak_stream.errors import (
     InputError,
 )
 from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.model.schedule import DDPMSchedule
-from dtrak_stream.training import (
-    TrainingConfig,
-    train,
-)
 from dtrak_stream.training.batches import ImageBatches
+from dtrak_stream.training.configuration import TrainingConfig
+from dtrak_stream.training.run import train
 from tests.training.tiny_runs import (
     EVERYTHING,
     folder_with_bad_images,

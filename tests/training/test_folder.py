@@ -8,17 +8,15 @@ import numpy as np
 import pytest
 from diffusers import DDPMPipeline
 
-from dtrak_stream.data import ImageShape
+from dtrak_stream.data.options import ImageShape
 from dtrak_stream.errors import (
     FingerprintMismatchError,
     InputError,
 )
 from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.support.configuration import parse
-from dtrak_stream.training import (
-    TrainingConfig,
-    train,
-)
+from dtrak_stream.training.configuration import TrainingConfig
+from dtrak_stream.training.run import train
 from tests.training.tiny_runs import (
     EVERYTHING,
     crash_at,

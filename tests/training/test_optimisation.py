@@ -10,19 +10,19 @@ import torch
 from diffusers import UNet2DModel
 from torch import nn
 
-from dtrak_stream.data import ImageShape
+from dtrak_stream.data.options import ImageShape
 from dtrak_stream.errors import (
     ConfigurationError,
     ModelError,
 )
 from dtrak_stream.model.loading import load_denoiser
-from dtrak_stream.training import (
+from dtrak_stream.training.configuration import (
     ArchitectureOptions,
     NoiseScheduleOptions,
     OptimisationOptions,
-    train,
 )
 from dtrak_stream.training.optimisation import build_network
+from dtrak_stream.training.run import train
 from tests.training.tiny_runs import (
     EVERYTHING,
     TINY,

@@ -13,10 +13,8 @@ from dtrak_stream.errors import (
     CorruptFileError,
     InterruptedRunError,
 )
-from dtrak_stream.training import (
-    train,
-)
 from dtrak_stream.training.optimisation import Optimisation
+from dtrak_stream.training.run import train
 from tests.crashing import start_beside
 from tests.training.tiny_runs import (
     WEIGHTS,

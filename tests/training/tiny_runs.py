@@ -8,13 +8,13 @@ from typing import Any
 
 from PIL import Image
 
-from dtrak_stream.training import (
+from dtrak_stream.training.batches import ImageBatches
+from dtrak_stream.training.configuration import (
     ArchitectureOptions,
     OptimisationOptions,
     TrainingConfig,
-    train,
 )
-from dtrak_stream.training.batches import ImageBatches
+from dtrak_stream.training.run import train
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 

@@ -11,10 +11,14 @@ import numpy as np
 import pytest
 
 from dtrak_stream.errors import DtrakStreamError
-from dtrak_stream.groups import GroupOptions
-from dtrak_stream.scoring import ScoreConfig, ScoreOptions, ScoresFile, score
-from dtrak_stream.store import QuarantinedSample, append_quarantine, read_shard, write_shard
-from dtrak_stream.verification import VerifyConfig, VerifyResult, verify
+from dtrak_stream.groups.options import GroupOptions
+from dtrak_stream.scoring.options import ScoreConfig, ScoreOptions
+from dtrak_stream.scoring.run import score
+from dtrak_stream.scoring.scores_file import ScoresFile
+from dtrak_stream.store.quarantine import QuarantinedSample, append_quarantine
+from dtrak_stream.store.shard import read_shard, write_shard
+from dtrak_stream.verification.options import VerifyConfig, VerifyResult
+from dtrak_stream.verification.run import verify
 from tests.groups.conftest import write_groups
 from tests.scoring.conftest import Attribution, attribution_of, whole_numbers, with_residuals
 from tests.verification.test_verify import edited, put

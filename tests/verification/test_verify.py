@@ -13,15 +13,10 @@ import pytest
 
 from dtrak_stream.cli.command_line import EXIT_DONE, EXIT_REFUSED
 from dtrak_stream.errors import DtrakStreamError
-from dtrak_stream.store import (
-    QuarantinedSample,
-    ShardRows,
-    append_quarantine,
-    keep_quarantine,
-    read_shard,
-    write_shard,
-)
-from dtrak_stream.verification import VerifyConfig, VerifyResult, verify
+from dtrak_stream.store.quarantine import QuarantinedSample, append_quarantine, keep_quarantine
+from dtrak_stream.store.shard import ShardRows, read_shard, write_shard
+from dtrak_stream.verification.options import VerifyConfig, VerifyResult
+from dtrak_stream.verification.run import verify
 from tests.crashing import contents
 from tests.scoring.conftest import Attribution, attribution_of, whole_numbers
 from tests.small_jobs import run_tool

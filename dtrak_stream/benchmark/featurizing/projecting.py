@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from dtrak_stream.benchmark.featurizing.options import FeaturizeBenchConfig
-from dtrak_stream.projectors import Projector, make_projector
+from dtrak_stream.projectors.projector import Projector
+from dtrak_stream.projectors.table import make_projector
 from dtrak_stream.support.progress import progress, say
 
 _Project = Callable[[Tensor], Tensor]

@@ -11,10 +11,11 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
 from dtrak_stream.benchmark.featurizing.options import ModelName
 from dtrak_stream.data.samples import SampleBatch
-from dtrak_stream.gradients import GradientTask
+from dtrak_stream.gradients.task import GradientTask
 from dtrak_stream.model.denoiser import Denoiser
-from dtrak_stream.model.loading import EMBEDDED_MODEL, load_denoiser
+from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.model.parameters import choose_parameters
+from dtrak_stream.model.places import EMBEDDED_MODEL
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
 from dtrak_stream.objective.timesteps import choose_timesteps

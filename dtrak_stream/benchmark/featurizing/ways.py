@@ -13,14 +13,11 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from dtrak_stream.benchmark.featurizing.subject import Subject
-from dtrak_stream.gradients import (
-    GradientEngine,
-    GradientSlice,
-    HookedEngine,
-    TimestepBatchedEngine,
-    served_parameters,
-)
-from dtrak_stream.projectors import make_projector
+from dtrak_stream.gradients.coverage import served_parameters
+from dtrak_stream.gradients.hooked import HookedEngine
+from dtrak_stream.gradients.stream import GradientEngine, GradientSlice
+from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
+from dtrak_stream.projectors.table import make_projector
 
 _SIZES = (16, 64, 256, 1024)
 TRAINING = "training step"

@@ -24,18 +24,22 @@ from dtrak_stream.benchmark.lds.subjects import (
     work_folder,
     write_paths,
 )
-from dtrak_stream.evaluation.lds import LdsConfig, lds
 from dtrak_stream.evaluation.lds.comparison import damping_groups, relative_damping
+from dtrak_stream.evaluation.lds.configuration import LdsConfig
 from dtrak_stream.evaluation.lds.estimate import LdsEstimate
 from dtrak_stream.evaluation.lds.judge import Judgement, open_judge
+from dtrak_stream.evaluation.lds.run import lds
 from dtrak_stream.evaluation.lds.tables import estimate_numbers
-from dtrak_stream.evaluation.subset_scores import SubsetScoreConfig, score_from_subsets
+from dtrak_stream.evaluation.subset_scores.configuration import SubsetScoreConfig
+from dtrak_stream.evaluation.subset_scores.run import score_from_subsets
 from dtrak_stream.evaluation.truth import TruthFile
 from dtrak_stream.featurizing.options import FeaturizeConfig
 from dtrak_stream.featurizing.run import featurize
-from dtrak_stream.gram import GramConfig, compute_gram
+from dtrak_stream.gram.options import GramConfig
+from dtrak_stream.gram.run import compute_gram
 from dtrak_stream.methods import find_method
-from dtrak_stream.scoring import ScoreConfig, ScoreOptions, score
+from dtrak_stream.scoring.options import ScoreConfig, ScoreOptions
+from dtrak_stream.scoring.run import score
 from dtrak_stream.support.durable import write_json
 from dtrak_stream.support.progress import say, untold
 

@@ -10,7 +10,7 @@ import tyro
 
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.evaluation.retraining.configuration import WorkerOptions
-from dtrak_stream.objective.noise import NoiseKeying
+from dtrak_stream.objective.noise_keying import NoiseKeying
 
 DataName = Literal["digits", "fashion-mnist"]
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 from dtrak_stream.benchmark.lds.options import LdsBenchConfig
 from dtrak_stream.features.options import FeatureOptions
-from dtrak_stream.kernel import PATH, RULES
+from dtrak_stream.kernel.damping import PATH, RULES
 from dtrak_stream.methods import METHODS
-from dtrak_stream.objective.noise import NoiseKeying
+from dtrak_stream.objective.noise_keying import NoiseKeying
 
 ALL: tuple[str, ...] = ("none", "signed-square", "square")
 _PLAIN: tuple[str, ...] = ("none",)

@@ -21,9 +21,9 @@ from dtrak_stream.benchmark.lds.subjects import (
 )
 from dtrak_stream.benchmark.results import BenchmarkResult, machine, table, write_results
 from dtrak_stream.errors import ConfigurationError, InterruptedRunError
-from dtrak_stream.evaluation.lds import LdsConfig
+from dtrak_stream.evaluation.lds.configuration import LdsConfig
 from dtrak_stream.evaluation.lds.judge import open_judge
-from dtrak_stream.kernel import RULES
+from dtrak_stream.kernel.damping import RULES
 from dtrak_stream.methods import METHODS
 from dtrak_stream.support.progress import progress, say
 from dtrak_stream.support.workers import run_jobs

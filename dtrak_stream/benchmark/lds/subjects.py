@@ -8,15 +8,17 @@ from typing import NotRequired, TypedDict
 
 from dtrak_stream.benchmark.lds.fashion_mnist import write_fashion_mnist
 from dtrak_stream.benchmark.lds.options import DataName, LdsBenchConfig
-from dtrak_stream.evaluation.retraining import RetrainConfig, retrain_subsets
-from dtrak_stream.generation import GenerationConfig, generate
-from dtrak_stream.model.loading import EMBEDDED_FOLDER, EMBEDDED_MODEL
-from dtrak_stream.training import (
+from dtrak_stream.evaluation.retraining.configuration import RetrainConfig
+from dtrak_stream.evaluation.retraining.run import retrain_subsets
+from dtrak_stream.generation.configuration import GenerationConfig
+from dtrak_stream.generation.run import generate
+from dtrak_stream.model.places import EMBEDDED_FOLDER, EMBEDDED_MODEL
+from dtrak_stream.training.configuration import (
     ArchitectureOptions,
     OptimisationOptions,
     TrainingConfig,
-    train,
 )
+from dtrak_stream.training.run import train
 
 QUERY_SETS = ("val", "gen")
 GENERATED = 200

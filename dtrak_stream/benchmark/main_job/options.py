@@ -7,11 +7,11 @@ from pathlib import Path
 
 import tyro
 
-from dtrak_stream.data import ImageOptions
+from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.features.gradient_features import FeatureOptions
-from dtrak_stream.model.loading import EMBEDDED_MODEL
-from dtrak_stream.scoring import ScoreOptions
+from dtrak_stream.features.options import FeatureOptions
+from dtrak_stream.model.places import EMBEDDED_MODEL
+from dtrak_stream.scoring.options import ScoreOptions
 
 
 @dataclass(frozen=True)

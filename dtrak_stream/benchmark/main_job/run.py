@@ -21,7 +21,7 @@ from dtrak_stream.benchmark.main_job.stages import (
 )
 from dtrak_stream.benchmark.results import BenchmarkResult, machine, table, write_results
 from dtrak_stream.report.histograms import unsigned
-from dtrak_stream.store import read_layout
+from dtrak_stream.store.layout import read_layout
 from dtrak_stream.support.memory import format_size
 from dtrak_stream.support.progress import progress, say
 

@@ -12,8 +12,11 @@ import numpy as np
 from dtrak_stream.benchmark.main_job.options import MainJobConfig
 from dtrak_stream.benchmark.main_job.stages import count_images, features_for, featurize_config
 from dtrak_stream.featurizing.run import featurize
-from dtrak_stream.gram import GramConfig, compute_gram
-from dtrak_stream.scoring import ScoreConfig, ScoreOptions, ScoresFile, score
+from dtrak_stream.gram.options import GramConfig
+from dtrak_stream.gram.run import compute_gram
+from dtrak_stream.scoring.options import ScoreConfig, ScoreOptions
+from dtrak_stream.scoring.run import score
+from dtrak_stream.scoring.scores_file import ScoresFile
 from dtrak_stream.support.progress import say
 
 METHODS = ("d-trak", "trak")

@@ -14,14 +14,14 @@ from typing import Any
 
 from dtrak_stream.benchmark.main_job.options import MainJobConfig
 from dtrak_stream.cli.command_line import EXIT_DONE, EXIT_QUARANTINED
-from dtrak_stream.data import open_images
+from dtrak_stream.data.images import open_images
 from dtrak_stream.errors import InputError
-from dtrak_stream.features.gradient_features import FeatureOptions
+from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.featurizing.options import FeaturizeConfig
-from dtrak_stream.gram import GramConfig
+from dtrak_stream.gram.options import GramConfig
 from dtrak_stream.methods import features_of, find_method
-from dtrak_stream.report import ReportConfig
-from dtrak_stream.scoring import ScoreConfig
+from dtrak_stream.report.options import ReportConfig
+from dtrak_stream.scoring.options import ScoreConfig
 from dtrak_stream.support.provenance import record_run
 
 _IMPORTS_ALONE = (

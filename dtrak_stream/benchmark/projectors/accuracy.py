@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dtrak_stream.benchmark.projectors.options import ProjectorKind, ProjectorsConfig
 from dtrak_stream.benchmark.projectors.vectors import UnitVectors
-from dtrak_stream.projectors import make_projector
+from dtrak_stream.projectors.table import make_projector
 from dtrak_stream.support.progress import progress, say
 
 _COLUMNS_AT_A_TIME = 65_536

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.model.loading import EMBEDDED_MODEL
+from dtrak_stream.model.places import EMBEDDED_MODEL
 
 ProjectorKind = Literal["sketch", "rademacher", "normal"]
 VectorKind = Literal["gaussian", "gradients"]

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from dtrak_stream.benchmark.projectors.options import ProjectorKind, ProjectorsConfig
 from dtrak_stream.benchmark.projectors.vectors import UnitVectors
-from dtrak_stream.projectors import Projector, make_projector
+from dtrak_stream.projectors.projector import Projector
+from dtrak_stream.projectors.table import make_projector
 from dtrak_stream.support.progress import progress, say
 
 

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from dtrak_stream.benchmark.projectors.options import ProjectorsConfig, VectorKind
-from dtrak_stream.data import open_images
+from dtrak_stream.data.images import open_images
 from dtrak_stream.data.samples import read_batch
 from dtrak_stream.errors import ConfigurationError, InputError, MemoryLimitError
-from dtrak_stream.features.gradient_features import FeatureOptions, make_featurizer
+from dtrak_stream.features.gradient_features import make_featurizer
+from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.support.device import choose_device
 from dtrak_stream.support.memory import format_size, usable_memory
 

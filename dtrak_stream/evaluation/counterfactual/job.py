@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dtrak_stream.evaluation.counterfactual.queries import GeneratedQueries, Pixels
-from dtrak_stream.evaluation.losses import LossOptions
+from dtrak_stream.evaluation.options import LossOptions
 from dtrak_stream.evaluation.retrained_models import ModelJob, TrainedModel
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.support.checkpoints import Checkpoints

@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from dtrak_stream.data import ImageShape, open_images
+from dtrak_stream.data.images import open_images
 from dtrak_stream.data.numbered_files import NumberedFiles
+from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.samples import SampleBatch
 from dtrak_stream.errors import FingerprintMismatchError, InputError, ModelError
-from dtrak_stream.evaluation.losses import LossMeter, LossOptions
-from dtrak_stream.generation import GenerationConfig, Sampler
+from dtrak_stream.evaluation.losses import LossMeter
+from dtrak_stream.evaluation.options import LossOptions
+from dtrak_stream.generation.configuration import GenerationConfig
+from dtrak_stream.generation.sampler import Sampler
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.parameters import weights_hash
 from dtrak_stream.support.configuration import parse

@@ -9,10 +9,10 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from dtrak_stream.data import Images
+from dtrak_stream.data.images import Images
 from dtrak_stream.errors import ConfigurationError, InputError
 from dtrak_stream.evaluation.subsets import draw_subset
-from dtrak_stream.scoring import ScoresFile
+from dtrak_stream.scoring.scores_file import ScoresFile
 from dtrak_stream.support.name_index import order_by_name
 from dtrak_stream.support.names import ListedNames
 

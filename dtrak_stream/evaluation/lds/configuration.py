@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.evaluation.truth import LOSS_KEY
+from dtrak_stream.evaluation.options import LOSS_KEY
 
 _RANGE = re.compile(r"(\d*):(\d*)")
 

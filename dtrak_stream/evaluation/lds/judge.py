@@ -20,9 +20,8 @@ from dtrak_stream.evaluation.lds.estimate import (
 )
 from dtrak_stream.evaluation.lds.predictions import sum_scores
 from dtrak_stream.evaluation.truth import TruthFile
-from dtrak_stream.kernel import parse_dampings
-from dtrak_stream.scoring import ScoresFile
-from dtrak_stream.scoring.scores_file import FITTED_SUBSETS, FITTED_TO, damping_numbers
+from dtrak_stream.kernel.damping import parse_dampings
+from dtrak_stream.scoring.scores_file import FITTED_SUBSETS, FITTED_TO, ScoresFile, damping_numbers
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dtrak_stream.errors import CorruptFileError, InputError
 from dtrak_stream.evaluation.lds.estimate import Values
 from dtrak_stream.evaluation.truth import TruthFile
-from dtrak_stream.scoring import ScoresFile
+from dtrak_stream.scoring.scores_file import ScoresFile
 from dtrak_stream.support.name_index import order_by_name
 from dtrak_stream.support.progress import progress
 

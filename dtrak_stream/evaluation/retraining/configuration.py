@@ -8,8 +8,8 @@ from pathlib import Path
 import tyro
 
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.evaluation.losses import LossOptions
-from dtrak_stream.model.loading import EMBEDDED_MODEL
+from dtrak_stream.evaluation.options import LossOptions
+from dtrak_stream.model.places import EMBEDDED_MODEL
 
 
 @dataclass(frozen=True)

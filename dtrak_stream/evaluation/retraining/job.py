@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dtrak_stream.evaluation.losses import LossMeter, LossOptions
+from dtrak_stream.evaluation.losses import LossMeter
+from dtrak_stream.evaluation.options import LossOptions
 from dtrak_stream.evaluation.retrained_models import ModelJob, TrainedModel
 from dtrak_stream.evaluation.retraining.queries import QuerySet
 from dtrak_stream.evaluation.retraining.rows import ModelName, ModelRow, WorkFolder

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrak_stream.data import Images
+from dtrak_stream.data.images import Images
 from dtrak_stream.errors import ConfigurationError, DtrakStreamError
 from dtrak_stream.evaluation.recipe import Recipe, read_recipe
 from dtrak_stream.evaluation.retraining.configuration import RetrainConfig

@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dtrak_stream.data import ImageOptions, Images, ImageShape, open_images
+from dtrak_stream.data.images import Images, open_images
+from dtrak_stream.data.options import ImageOptions, ImageShape
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.evaluation.truth import loss_key
 

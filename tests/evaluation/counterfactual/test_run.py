@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from dtrak_stream.data import open_images
+from dtrak_stream.data.images import open_images
 from dtrak_stream.errors import (
     ConfigurationError,
     DtrakStreamError,
@@ -18,14 +18,15 @@ from dtrak_stream.errors import (
     InputError,
     InterruptedRunError,
 )
-from dtrak_stream.evaluation.counterfactual import CounterfactualConfig, counterfactual
-from dtrak_stream.evaluation.counterfactual.configuration import removal_count
+from dtrak_stream.evaluation.counterfactual.configuration import CounterfactualConfig, removal_count
 from dtrak_stream.evaluation.counterfactual.plan import plan_counterfactual
 from dtrak_stream.evaluation.counterfactual.queries import GeneratedQueries
 from dtrak_stream.evaluation.counterfactual.results import clip_features, cosine
-from dtrak_stream.evaluation.losses import LossOptions
+from dtrak_stream.evaluation.counterfactual.run import counterfactual
+from dtrak_stream.evaluation.options import LossOptions
 from dtrak_stream.evaluation.retraining.configuration import WorkerOptions
-from dtrak_stream.generation import GenerationConfig, generate
+from dtrak_stream.generation.configuration import GenerationConfig
+from dtrak_stream.generation.run import generate
 from tests.crashing import contents, finishes_before_step
 from tests.evaluation.conftest import IMAGES
 from tests.evaluation.synthetic import scores_of

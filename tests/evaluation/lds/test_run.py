@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dtrak_stream.errors import ConfigurationError, CorruptFileError, DtrakStreamError, InputError
-from dtrak_stream.evaluation.lds import LdsConfig, lds
+from dtrak_stream.evaluation.lds.configuration import LdsConfig
 from dtrak_stream.evaluation.lds.judge import open_judge
+from dtrak_stream.evaluation.lds.run import lds
 from tests.evaluation.lds.test_estimate import slow_spearman
 from tests.evaluation.synthetic import half_masks, linear_losses, names, scores_of, truth_of
 from tests.scoring.conftest import attribution_of

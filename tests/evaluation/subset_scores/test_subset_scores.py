@@ -8,9 +8,11 @@ import pytest
 from sklearn.linear_model import LassoCV, RidgeCV
 
 from dtrak_stream.errors import ConfigurationError, InputError, MemoryLimitError
-from dtrak_stream.evaluation.lds import LdsConfig, lds
-from dtrak_stream.evaluation.subset_scores import SubsetScoreConfig, score_from_subsets
-from dtrak_stream.scoring import ScoresFile
+from dtrak_stream.evaluation.lds.configuration import LdsConfig
+from dtrak_stream.evaluation.lds.run import lds
+from dtrak_stream.evaluation.subset_scores.configuration import SubsetScoreConfig
+from dtrak_stream.evaluation.subset_scores.run import score_from_subsets
+from dtrak_stream.scoring.scores_file import ScoresFile
 from tests.evaluation.synthetic import half_masks, linear_losses, truth_of
 
 M, Q, N = 30, 4, 25

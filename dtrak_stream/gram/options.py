@@ -1,0 +1,53 @@
+"""What computing a Gram matrix is given, and what it gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+
+@dataclass(frozen=True)
+class GramOptions:
+    """How the Gram matrix is computed."""
+
+    memory_limit: str = "4GiB"
+    """Memory for arrays while computing Gram matrix and scores; larger work is cut into tiles."""
+    scheduler: str | None = None
+    """Address of a running Dask scheduler (tcp://host:8786). Default: threads of this process."""
+    gram_form: Literal["auto", "primal", "dual"] = "auto"
+    """primal: Phi^T Phi; dual: Phi Phi^T, which is smaller when N <= k; auto: the smaller one."""
+
+
+@dataclass(frozen=True)
+class GramConfig:
+    """Compute the Gram matrix of a store of features out of core, resumably."""
+
+    store: Path
+    """Feature store of the training images."""
+    out: Path
+    """HDF5 file to write."""
+    options: tyro.conf.OmitArgPrefixes[GramOptions] = field(default_factory=GramOptions)
+    quiet: bool = False
+    """Draw no progress bars."""
+
+
+@dataclass(frozen=True)
+class GramResult:
+    """What computing the Gram matrix did.
+
+    Attributes
+    ----------
+    path
+        The HDF5 file.
+    computed
+        Number of products computed by this call; 0 if the file was already there.
+    quarantined
+        Always 0: bad samples were reported when they were featurized.
+    """
+
+    path: Path
+    computed: int
+    quarantined: int = 0

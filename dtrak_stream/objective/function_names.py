@@ -1,0 +1,35 @@
+"""The names of output functions, apart from what computes them: options and methods name them."""
+
+from __future__ import annotations
+
+import re
+
+from dtrak_stream.errors import ConfigurationError
+
+FORMULA_NAMES = ("simple", "elbo", "square", "avg", "l1", "l2", "linf")
+OUTPUT_FUNCTIONS = (*FORMULA_NAMES, "interpolation(ETA)", "probe(J)")
+
+_INTERPOLATION = re.compile(r"interpolation\(([^)]*)\)")
+
+
+def interpolation_eta(name: str) -> float:
+    """Return eta of an output function named `interpolation(ETA)`.
+
+    Raises
+    ------
+    ConfigurationError
+        If `name` is no such name: then it is no output function at all.
+    """
+    match = _INTERPOLATION.fullmatch(name)
+    try:
+        return float(match.group(1)) if match else _refuse_output_function(name)
+    except ValueError:
+        return _refuse_output_function(name)
+
+
+def _refuse_output_function(name: str) -> float:
+    raise ConfigurationError(
+        "unknown output function",
+        where=f"--output-function {name}",
+        remedy=f"use one of: {', '.join(OUTPUT_FUNCTIONS)}",
+    )
