@@ -165,8 +165,8 @@ def open_images(
     needed = cures(found, wanted, options)
     if needed:
         raise ModelError(
-            f"its images are {found} ({first}), and {wanted} is what the model or the images that "
-            "they are compared with have",
+            f"its images are {found} ({first}), and the model, or the images they are compared "
+            f"with, wants {wanted}",
             where=spec,
             remedy=" and ".join(needed),
         )

@@ -90,7 +90,7 @@ def test_what_is_not_refused_gets_to_work(place, working, model_folder, tmp_path
 DAMPING = "use auto, auto-oas, a multiple of the mean eigenvalue"
 COUNT = "give a whole number of at least 1"
 OUTSIDE = "give a place outside of it as --run"
-SHAPE = "and 1x8x8 is what the model or the images that they are compared with have"
+SHAPE = "and the model, or the images they are compared with, wants 1x8x8"
 REFUSALS = [
     # damping
     ("--damping=-1", "--damping -1: not a damping", DAMPING),
