@@ -16,9 +16,10 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 CARRIED = ("dtrak_stream", "tests", "tools", "README.md")
@@ -121,7 +122,18 @@ def _generate() -> None:
 
 def _run(names: list[str]) -> None:
     from mutmut.__main__ import cli
+    from mutmut.runners.harness import PytestRunner
+    from mutmut.state import state
 
+    in_any_order = PytestRunner.run_tests
+
+    def quickest_first(self: Any, *, mutant_name: str | None, tests: Iterable[str]) -> int:
+        seconds = state().duration_by_test
+        ordered = sorted(tests, key=lambda test: seconds.get(test, 0.0))
+        code: int = in_any_order(self, mutant_name=mutant_name, tests=ordered)
+        return code
+
+    PytestRunner.run_tests = quickest_first
     cli.main(["run", "--max-children", "1", *names], standalone_mode=False)
 
 

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.methods import (
     METHODS,
+    features_of,
     find_method,
     refuse_other_output_function,
 )
@@ -38,6 +40,67 @@ def test_every_method_of_the_literature_is_in_the_table_and_one_of_ours():
 def test_an_unknown_method_is_refused_with_those_there_are(name):
     with pytest.raises(ConfigurationError, match=f"--method {name}: unknown.*trak, d-trak"):
         find_method(name)
+
+
+LOSSES = {"simple", "elbo"}
+PREDICTIONS = {"square", "avg", "l1", "l2", "linf", "interpolation", "probe"}
+BOTH = LOSSES | PREDICTIONS
+FEATURES = {
+    # needs, default output function, all it takes, through the kernel, divided by, transformed
+    "pixel-dot": ("pixels", "pixels", {"pixels"}, False, "none", "none"),
+    "pixel-cosine": ("pixels", "pixels", {"pixels"}, False, "cosine", "none"),
+    "clip-dot": ("clip", "clip", {"clip"}, False, "none", "none"),
+    "clip-cosine": ("clip", "clip", {"clip"}, False, "cosine", "none"),
+    "gradient-dot": ("gradients", "simple", BOTH, False, "none", "none"),
+    "gradient-cosine": ("gradients", "simple", BOTH, False, "cosine", "none"),
+    "tracincp": ("gradients", "simple", BOTH, False, "none", "none"),
+    "gas": ("gradients", "simple", BOTH, False, "cosine", "none"),
+    "trak": ("gradients", "simple", LOSSES, True, "none", "none"),
+    "d-trak": ("gradients", "square", PREDICTIONS, True, "none", "none"),
+    "best": ("gradients", "avg", {"avg"}, True, "none", "signed-square"),
+    "relative-if": ("gradients", "simple", BOTH, True, "relative-if", "none"),
+    "renorm-if": ("gradients", "simple", BOTH, True, "renorm", "none"),
+    "journey-trak": ("trajectory", "simple", {"simple"}, True, "none", "none"),
+    "journey-trak-averaged": ("trajectory", "simple", {"simple"}, True, "none", "none"),
+    "das": ("unit-gradients", "avg", {"avg"}, True, "leverage", "square"),
+    "empirical-influence": ("subsets", "", set(), False, "none", "none"),
+    "datamodel": ("subsets", "", set(), False, "none", "none"),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_row_says_what_a_method_is_computed_from_and_how(name):
+    method = METHODS[name]
+    found = (
+        *(method.needs, method.output_function, set(method.output_functions)),
+        *(method.uses_kernel, method.normalisation, method.transform),
+    )
+    assert found == FEATURES[name]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_few_methods_have_of_their_own_all_others_lack(name):
+    method = METHODS[name]
+    along = {"journey-trak": "one-step", "journey-trak-averaged": "averaged"}.get(name)
+    assert method.query_output_function == (along and f"trajectory({along})")
+    assert method.weighs_checkpoints == (name in ("tracincp", "gas"))
+    own = ("share:0.06,0.2", 1024) if name == "best" else ("10", 4096)
+    assert (method.timesteps, method.proj_dim) == own
+
+
+UNIT = {"das": "unit-gradient"}
+
+
+@pytest.mark.parametrize("method", OF_FEATURES, ids=lambda method: method.name)
+def test_features_are_those_of_the_row_unless_the_user_says_otherwise(method):
+    plain = features_of(method, FeatureOptions())
+    found = (plain.output_function, plain.timesteps, plain.proj_dim, plain.timestep_weights)
+    weights = UNIT.get(method.name, FeatureOptions().timestep_weights)
+    assert found == (method.output_function, method.timesteps, method.proj_dim, weights)
+    other = method.output_functions[-1]
+    said = FeatureOptions(output_function=other, timesteps="3", proj_dim=64)
+    own = features_of(method, said)
+    assert (own.output_function, own.timesteps, own.proj_dim) == (other, "3", 64)
 
 
 def test_each_method_differentiates_by_default_what_it_was_published_with():

@@ -67,6 +67,23 @@ def test_centre_crop_comes_before_fitting():
     np.testing.assert_array_equal(result, np.asarray(square.resize((64, 64), 3)))
 
 
+@pytest.mark.parametrize(
+    ("side", "cut", "first"), [(5, 2, 2), (7, 2, 2), (5, 4, 0), (7, 4, 2), (6, 2, 2), (9, 4, 2)]
+)
+def test_a_centre_that_falls_between_two_pixels_is_rounded_to_the_even_one(side, cut, first):
+    pixels = noise(side, side, 1)
+    options = ImageOptions(image_fit="crop", center_crop=cut)
+    result = fit(pixels, ImageShape(1, cut, cut), options)
+    np.testing.assert_array_equal(result, pixels[first : first + cut, first : first + cut])
+
+
+def test_height_and_width_are_fitted_each_by_itself():
+    pixels = noise(5, 12, 1)
+    result = fit(pixels, ImageShape(1, 2, 4), ImageOptions(image_fit="crop"))
+    covering = Image.fromarray(pixels[:, :, 0]).resize((4, 2), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(result[:, :, 0], np.asarray(covering))
+
+
 def test_float_and_uint8_images_are_resized_alike():
     pixels = noise(24, 24, 1)
     options = ImageOptions(image_fit="stretch")

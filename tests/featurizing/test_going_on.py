@@ -14,6 +14,7 @@ from dtrak_stream.data.images import Images
 from dtrak_stream.errors import (
     InterruptedRunError,
 )
+from dtrak_stream.features.gradient_featurizer import Featurizer
 from dtrak_stream.featurizing.options import ExecutionOptions
 from dtrak_stream.featurizing.run import featurize
 from dtrak_stream.store.quarantine import read_quarantine
@@ -21,7 +22,10 @@ from tests.crashing import finishes_before_step
 from tests.featurizing.small_runs import CORRUPT, shards_in
 from tests.small_jobs import (
     HOOKED,
+    random_pixels,
+    save_images,
     small_job,
+    spoil,
     stored,
     written_at,
 )
@@ -127,3 +131,36 @@ def test_an_interrupt_in_python_says_what_is_done(
     assert not list(config.store.rglob("*.partial"))
     assert featurize(config).computed in (8, 5, 2)
     assert stored(config.store) == stored(whole)
+
+
+def test_an_interrupt_within_a_shard_keeps_its_rows_with_their_reasons(
+    model_folder, tmp_path, monkeypatch
+):
+    """The second of three shards: a corrupt image and a good one are done, one is not."""
+    images = save_images(tmp_path / "images", random_pixels(8))
+    for name in ("001.png", "003.png"):
+        spoil(images / name)
+    uninterrupted = small_job(model_folder, images, tmp_path / "whole")
+    featurize(uninterrupted)
+    config = dataclasses.replace(uninterrupted, store=tmp_path / "s")
+    compute, asked = Featurizer.features, list[str]()
+
+    def interrupted_at_the_last_of_the_second(self, samples):
+        if "005.png" in samples.ids and "005.png" not in asked:
+            asked.append("005.png")
+            raise KeyboardInterrupt
+        asked.extend(samples.ids)
+        return compute(self, samples)
+
+    monkeypatch.setattr(Featurizer, "features", interrupted_at_the_last_of_the_second)
+    with pytest.raises(
+        InterruptedRunError, match=r"1 of 3 shards of .* and 2 rows of the next are done and kept"
+    ):
+        featurize(config)
+    asked[:] = ["005.png"]
+    assert featurize(config).computed == 5  # of the shards that were not whole
+    assert asked[1:] == ["005.png", "006.png", "007.png"]
+    assert stored(config.store) == stored(uninterrupted.store)
+    noted = read_quarantine(config.store / "quarantine.jsonl")
+    assert [entry.sample_id for entry in noted] == ["001.png", "003.png"]
+    assert not any("NaN" in entry.reason for entry in noted)

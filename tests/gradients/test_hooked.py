@@ -22,6 +22,7 @@ from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
 from tests.gradients.networks import (
     Network,
+    Padded,
     Timed,
     TimedNetwork,
     assert_rows_close,
@@ -150,6 +151,18 @@ def test_the_padding_of_an_embedding_has_no_gradient(padding_idx):
     gradients = gathered(hooked(task), images, IDS)
     assert_rows_close(gradients, slow_gradients(task, images, IDS))
     assert entries_with_gradients(gradients) == sorted({0, 300, 999} - {padding_idx % 1000})
+
+
+@pytest.mark.parametrize("unit_gradients", [False, True])
+def test_padding_of_an_embedding_has_a_zero_gradient(unit_gradients):
+    task = task_of(Network(Padded()), unit_gradients=unit_gradients)
+    assert served_parameters(task) == frozenset(task.parameters)
+    images = images_of(task, 3)
+    gradients = gathered(hooked(task), images, IDS)  # (samples, entries)
+    assert not gradients[:, :2].any()
+    assert gradients[:, 2].all()
+    if not unit_gradients:
+        assert_rows_close(gradients, slow_gradients(task, images, IDS))
 
 
 @st.composite

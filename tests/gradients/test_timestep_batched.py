@@ -16,7 +16,7 @@ from dtrak_stream.model.parameters import choose_parameters
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
 from tests.conftest import build_unet, save_model
-from tests.gradients.networks import Network, images_of, task_of
+from tests.gradients.networks import Network, Padded, images_of, task_of
 
 IMAGES = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(3)) * 2 - 1
 IDS = [f"image-{i}" for i in range(5)]
@@ -137,18 +137,6 @@ def test_a_parameter_without_influence_has_a_zero_gradient(model_folder, pairs_p
     gradients = gathered(engine)
     assert torch.count_nonzero(gradients[:, -5:]) == 0
     assert torch.count_nonzero(gradients[:, :-5]) > 0
-
-
-class Padded(torch.nn.Module):
-    """Looks rows of a table up by what the image holds: zeros find the row of padding."""
-
-    def __init__(self):
-        super().__init__()
-        self.table = torch.nn.Embedding(3, 1, padding_idx=0)
-        torch.nn.init.ones_(self.table.weight)
-
-    def forward(self, x):
-        return x * self.table((x > 0).long() * 2).squeeze(-1)
 
 
 class Unreached(torch.nn.Module):

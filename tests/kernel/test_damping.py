@@ -21,8 +21,12 @@ def test_a_list_has_its_dampings_in_order():
     choices = parse_dampings("0.01, abs:500,auto,auto-oas")
     assert choices.several
     assert not choices.whole_path
-    found = [(choice.kind, choice.value) for choice in choices.each]
-    assert found == [("relative", 0.01), ("absolute", 500), ("auto", 0), ("auto-oas", 0)]
+    assert [(choice.text, choice.kind, choice.value) for choice in choices.each] == [
+        ("0.01", "relative", 0.01),
+        ("abs:500", "absolute", 500),
+        ("auto", "auto", 0),
+        ("auto-oas", "auto-oas", 0),
+    ]
 
 
 @pytest.mark.parametrize("text", ["auto", "0.1", "abs:500"])
@@ -43,8 +47,10 @@ def test_the_path_spans_all_dampings_that_were_ever_best():
 
 @pytest.mark.parametrize("text", ["0.1,", "0.1,-2", "0.1,many", "path,0.1", ",", "auto-magic"])
 def test_a_malformed_list_is_refused(text):
-    with pytest.raises(ConfigurationError, match="not a damping"):
+    part = text.split(",")[-1] if text != "path,0.1" else "path"
+    with pytest.raises(ConfigurationError) as refusal:
         parse_dampings(text)
+    assert str(refusal.value).startswith(f"--damping {part}: not a damping; use auto, ")
 
 
 def facts(phi):

@@ -128,6 +128,12 @@ def test_auto_asks_for_fewer_degrees_when_features_are_short():
     assert few < facts(100_000, 4096, np.eye(2)).wanted_freedom < 0.15 * 100_000
 
 
+def test_auto_asks_for_the_share_of_n_until_n_exceeds_k():
+    at = facts(1024, 1024, np.eye(2)).wanted_freedom
+    assert at == 0.15 * 1024
+    assert facts(1025, 1024, np.eye(2)).wanted_freedom < at
+
+
 def test_relative_damping_is_in_units_of_the_mean_eigenvalue():
     phi = features(10, 30)
     gram = phi @ phi.T
@@ -150,8 +156,28 @@ def test_an_impossible_damping_is_refused(choice):
 
 
 def test_a_zero_gram_is_refused():
-    with pytest.raises(ConfigurationError, match="the Gram matrix is zero"):
+    with pytest.raises(ConfigurationError, match=r"^training features: the Gram matrix is zero"):
         chosen("auto", np.zeros((3, 3)), 3, 3)
+
+
+@pytest.mark.parametrize("choice", ["0", "abs:0"])
+def test_no_damping_at_all_is_for_matrices_of_full_rank(choice):
+    assert chosen(choice, np.diag([1.0, 2.0]), 2, 2).absolute == 0
+    with pytest.raises(ConfigurationError) as refusal:
+        chosen(choice, np.diag([1.0, 2.0, 0.0]), 3, 3)
+    assert str(refusal.value).startswith(
+        "damping 0 (0 of the mean eigenvalue): the Gram matrix (3 x 3) with this damping is "
+        "singular: its rank is about 2; use --damping auto"
+    )
+
+
+def test_an_exact_spectrum_knows_its_ends_its_sum_and_its_rank():
+    spectrum = ExactSpectrum(np.array([0.5, 4.0, 2.0]))
+    assert (spectrum.smallest, spectrum.largest) == (0.5, 4.0)
+    assert (spectrum.size, spectrum.trace, spectrum.rank) == (3, 6.5, 3)
+    assert spectrum.freedom_error(7.0) == 0
+    rounded = ExactSpectrum(np.array([-1e-9, 1e-9, 4.0]))
+    assert (rounded.smallest, rounded.rank) == (0.0, 1)
 
 
 def test_a_singular_gram_without_damping_is_refused():

@@ -70,5 +70,15 @@ def test_the_cholesky_factor_takes_the_place_of_the_matrix():
 def test_conjugate_gradients_that_do_not_converge_are_refused(monkeypatch):
     monkeypatch.setattr("dtrak_stream.kernel.solvers.MAX_ITERATIONS", 3)
     gram, rows = gram_of(50, 1.0, 50), np.ones((2, 50))
-    with pytest.raises(ConfigurationError, match="2 of 2 solutions did not converge in 3"):
+    refused = "^damping 1e-06: 2 of 2 solutions did not converge in 3"
+    with pytest.raises(ConfigurationError, match=refused):
         IterativeKernel(MatrixInMemory(gram), dampings([1e-6])).solve(rows)
+
+
+def test_conjugate_gradients_go_as_far_as_the_tolerance_and_no_further(monkeypatch):
+    monkeypatch.setattr("dtrak_stream.kernel.solvers.TOLERANCE", 1e-2)
+    gram, rows = gram_of(60, 1.0, 60), np.random.default_rng(1).normal(size=(4, 60))
+    (solved,) = IterativeKernel(MatrixInMemory(gram), dampings([1e-3])).solve(rows)
+    residual = solved @ (gram + 1e-3 * np.eye(60)) - rows
+    share = np.linalg.norm(residual, axis=1) / np.linalg.norm(rows, axis=1)
+    assert ((share > 1e-4) & (share <= 1e-2 * (1 + 1e-9))).all()

@@ -83,6 +83,14 @@ def test_refining_stops_when_the_truncation_no_longer_matters():
     assert easy.truncation(1.0) < 0.01 * easy.freedom(1.0)
 
 
+def test_refining_stops_at_the_largest_number_of_steps(monkeypatch):
+    monkeypatch.setattr("dtrak_stream.kernel.lanczos.MAX_STEPS", 40)
+    spectrum = EstimatedSpectrum(MatrixInMemory(gram_of(300, 2.0, 300)))
+    spectrum.refine(1e-6)
+    assert spectrum.steps == 40
+    assert spectrum.truncation(1e-6) > 0.01 * spectrum.freedom(1e-6)
+
+
 def test_estimates_find_the_largest_eigenvalue_and_the_rank():
     spectrum = EstimatedSpectrum(MatrixInMemory(gram_of(250, 1.0, 80)))
     assert spectrum.largest == pytest.approx(1.0)

@@ -120,6 +120,29 @@ def test_a_partial_of_another_host_that_stood_still_for_days_is_removed(tmp_path
     assert contents(tmp_path) == {}
 
 
+def synced(monkeypatch) -> dict[int, int]:
+    """Return, by inode, how long each file was when it was last brought to disk; filled later."""
+    sync, lengths = os.fsync, dict[int, int]()
+
+    def noted(descriptor: int) -> None:
+        sync(descriptor)
+        found = os.fstat(descriptor)
+        lengths[found.st_ino] = found.st_size
+
+    monkeypatch.setattr(os, "fsync", noted)
+    return lengths
+
+
+def test_what_is_appended_is_on_disk_with_the_name_of_its_file(tmp_path, monkeypatch):
+    path, lengths = tmp_path / "ledger", synced(monkeypatch)
+    for content in (b"first\n", b"second\n"):
+        lengths.clear()
+        durable.append_bytes(path, content)
+        assert lengths[path.stat().st_ino] == path.stat().st_size
+        assert tmp_path.stat().st_ino in lengths
+    assert path.read_bytes() == b"first\nsecond\n"
+
+
 def test_two_writers_of_one_file_do_not_meet(tmp_path):
     with durable.durable_path(tmp_path / "x") as first:
         first.write_bytes(b"first")
