@@ -16,11 +16,11 @@ from tests.attribution.jobs import (
 )
 from tests.crashing import finishes_before_step
 from tests.small_jobs import (
+    Beside,
     flags,
     random_pixels,
     save_images,
     signalled,
-    start_tool,
     written_at,
 )
 
@@ -29,7 +29,7 @@ def test_an_interrupted_run_goes_on_and_gives_the_same_scores(model_folder, sour
     train = save_images(tmp_path / "many", random_pixels(12))
     long: dict[str, Any] = {"rows_per_shard": 1, "timesteps": "uniform:50"}
     config = job(model_folder, (train, sources[1]), tmp_path / "run", **long)
-    process = start_tool("attribute", flags(config))
+    process = Beside("attribute", flags(config), tmp_path)
     third = config.run / "train" / "shards" / "00000002.h5"
     code, out, errors = signalled(process, signal.SIGINT, third.exists, 0.0)
     assert (code, out) == (EXIT_INTERRUPTED, ""), errors

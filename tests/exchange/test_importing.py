@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dtrak_stream.errors import (
-    ConfigurationError,
     CorruptFileError,
     DtrakStreamError,
     FingerprintMismatchError,
@@ -37,7 +36,7 @@ from tests.exchange.conftest import (
     random_features,
     saved,
 )
-from tests.small_jobs import random_pixels, save_images, stored
+from tests.small_jobs import stored
 
 
 @settings(max_examples=25, deadline=None)
@@ -83,23 +82,6 @@ def test_the_first_columns_of_unscaled_projections_become_features_that_keep_pro
     assert np.allclose(features, gradients @ projection[:, :4096] / 64, rtol=1e-5, atol=1e-5)
     products = gradients @ gradients.T
     assert np.abs(features @ features.T - products).max() < 0.1 * products.max()
-
-
-def test_rows_come_in_the_order_that_is_declared(tmp_path):
-    array, order = random_features(9, 3), np.array([7, 0, 3, 8])
-    path, listed = saved(tmp_path / "a.npy", array), saved(tmp_path / "order.npy", order)
-    imported(path, tmp_path / "store", row_order=listed)
-    assert np.array_equal(features_in(tmp_path / "store"), array[order])
-
-
-def test_ids_come_from_a_file_or_from_images(tmp_path):
-    path = saved(tmp_path / "a.npy", random_features(3, 4))
-    (tmp_path / "ids.txt").write_text("c\na b\nü\n", encoding="utf-8")
-    imported(path, tmp_path / "named", ids=tmp_path / "ids.txt")
-    assert ids_in(tmp_path / "named") == ["c", "a b", "ü"]
-    images = save_images(tmp_path / "images", random_pixels(5))
-    imported(path, tmp_path / "pictured", images=f"{images}[1:4]")
-    assert ids_in(tmp_path / "pictured") == ["001.png", "002.png", "003.png"]
 
 
 def test_the_fingerprint_says_what_was_declared(tmp_path):
@@ -217,53 +199,6 @@ def test_a_file_of_another_size_is_refused(tmp_path, content, options, message):
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         imported(tmp_path / "none.npy", tmp_path / "store")
-
-
-@pytest.mark.parametrize("text", ["a\r\nb\r\nc\r\n", "a\r\nb\r\nc", "a\nb\nc"])
-def test_ids_end_where_their_lines_do(tmp_path, text):
-    path = saved(tmp_path / "a.npy", random_features(3, 4))
-    (tmp_path / "ids").write_bytes(text.encode())
-    imported(path, tmp_path / "store", ids=tmp_path / "ids")
-    assert ids_in(tmp_path / "store") == ["a", "b", "c"]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("a\nb\n", "names 2 samples, the features are of 3"),
-        ("a\nb\na\n", r"1 ids are there more than once \(a\)"),
-        ("a\n\nb\n", "line 2 is empty"),
-        ("a\nb\0\nc\n", "line 2 is not an id"),
-        ("a\nb\n\udcff\n", "not UTF-8"),
-    ],
-)
-def test_ids_that_do_not_name_each_sample_are_refused(tmp_path, text, message):
-    path = saved(tmp_path / "a.npy", random_features(3, 4))
-    (tmp_path / "ids").write_text(text, encoding="utf-8", errors="surrogateescape")
-    with pytest.raises(InputError, match=message):
-        imported(path, tmp_path / "store", ids=tmp_path / "ids")
-
-
-def test_ids_given_twice_are_refused(tmp_path):
-    path = saved(tmp_path / "a.npy", random_features(3, 4))
-    with pytest.raises(ConfigurationError, match="given twice"):
-        imported(path, tmp_path / "store", ids=tmp_path / "ids", images="sklearn:digits")
-
-
-@pytest.mark.parametrize(
-    ("order", "message"),
-    [
-        (np.array([0, 9]), "entry 1 is 9, and the array has 3 rows"),
-        (np.array([0, -1]), "entry 1 is -1"),
-        (np.array([2, 0, 2]), "names row 2 more than once"),
-        (np.array([0.0, 1.0]), "not a list of row numbers"),
-        (np.zeros((2, 2), int), "not a list of row numbers"),
-    ],
-)
-def test_an_order_that_is_none_is_refused(tmp_path, order, message):
-    path = saved(tmp_path / "a.npy", random_features(3, 4))
-    with pytest.raises(InputError, match=message):
-        imported(path, tmp_path / "s", row_order=saved(tmp_path / "order.npy", order))
 
 
 def test_a_folder_that_is_something_else_is_refused(tmp_path):

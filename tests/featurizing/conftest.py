@@ -41,3 +41,13 @@ def whole(model_folder, spoilt, tmp_path_factory) -> Path:
 def begun(whole, tmp_path) -> Path:
     """A copy of the finished store."""
     return Path(shutil.copytree(whole, tmp_path / "begun"))
+
+
+@pytest.fixture
+def job(model_folder, tmp_path):
+    """A finished job with images and a model of its own."""
+    images = save_images(tmp_path / "images", random_pixels(7))
+    model = shutil.copytree(model_folder, tmp_path / "model")
+    config = small_job(str(model), images, tmp_path / "s")
+    assert featurize(config).computed == 7
+    return config

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+import h5py
+import numpy as np
+from PIL import Image
 
 from dtrak_stream.data.images import open_images
 from dtrak_stream.features.gradient_features import make_featurizer
@@ -33,3 +38,28 @@ def choose(model, images, options=None, feature_options=OPTIONS):
 
 def shards_in(store: Path) -> dict[str, Path]:
     return {path.name: path for path in store.glob("shards/*.h5")}
+
+
+def edit(path: Path, place: int = -1) -> None:
+    """Change a byte and put the old times back, as far as a user can."""
+    status = path.stat()
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def spoil_shard(path: Path) -> None:
+    """Change a bit of the features in a shard."""
+    with h5py.File(path) as file:
+        place = file["features"].id.get_offset()
+    edit(path, place)
+
+
+def repaint(path: Path) -> None:
+    """Make it another image, and put the old times back."""
+    status = path.stat()
+    pixels = np.asarray(Image.open(path)).copy()
+    pixels[0, 0] ^= 1
+    Image.fromarray(pixels).save(path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 from pathlib import Path
 
-import datasets
-import h5py
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -20,7 +16,6 @@ from dtrak_stream.errors import (
     ConfigurationError,
     CorruptFileError,
     FingerprintMismatchError,
-    InputError,
 )
 from dtrak_stream.features import gradient_features
 from dtrak_stream.featurizing import checked as checked_module
@@ -28,6 +23,7 @@ from dtrak_stream.featurizing.run import featurize
 from dtrak_stream.store import reader as reader_module
 from dtrak_stream.store import taking_up as taking_up_module
 from dtrak_stream.support import stamps as stamps_module
+from tests.featurizing.small_runs import spoil_shard
 from tests.small_jobs import random_pixels, save_images, small_job, stored, written_at
 
 
@@ -45,16 +41,6 @@ def nothing_opens(monkeypatch):
     monkeypatch.setattr(reader_module, "read_shard", forbidden)
 
 
-@pytest.fixture
-def job(model_folder, tmp_path):
-    """A finished job with images and a model of its own."""
-    images = save_images(tmp_path / "images", random_pixels(7))
-    model = shutil.copytree(model_folder, tmp_path / "model")
-    config = small_job(str(model), images, tmp_path / "s")
-    assert featurize(config).computed == 7
-    return config
-
-
 def counted(monkeypatch, module, name):
     """Return a list that grows by one with each call of a function."""
     calls: list[object] = []
@@ -66,31 +52,6 @@ def counted(monkeypatch, module, name):
 
     monkeypatch.setattr(module, name, counting)
     return calls
-
-
-def edit(path: Path, place: int = -1) -> None:
-    """Change a byte and put the old times back, as far as a user can."""
-    status = path.stat()
-    content = bytearray(path.read_bytes())
-    content[place] ^= 1
-    path.write_bytes(content)
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
-def spoil_shard(path: Path) -> None:
-    """Change a bit of the features in a shard."""
-    with h5py.File(path) as file:
-        place = file["features"].id.get_offset()
-    edit(path, place)
-
-
-def repaint(path: Path) -> None:
-    """Make it another image, and put the old times back."""
-    status = path.stat()
-    pixels = np.asarray(Image.open(path)).copy()
-    pixels[0, 0] ^= 1
-    Image.fromarray(pixels).save(path)
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def test_a_finished_store_opens_no_image_no_model_and_no_shard(job, nothing_opens, capsys):
@@ -136,41 +97,6 @@ def test_with_rehash_everything_is_read_again(job, monkeypatch):
     assert written_at(job.store) == before
 
 
-def test_an_image_of_other_bytes_is_found(job):
-    repaint(Path(job.images) / "003.png")
-    with pytest.raises(FingerprintMismatchError, match="images"):
-        featurize(job)
-
-
-def test_an_image_more_is_found(job):
-    save_images(Path(job.images), random_pixels(1, seed=9), ["100.png"])
-    with pytest.raises(FingerprintMismatchError, match="images"):
-        featurize(job)
-
-
-def test_other_weights_are_found(job):
-    edit(next(Path(job.model).glob("unet/*.safetensors")))
-    with pytest.raises(FingerprintMismatchError, match="weights"):
-        featurize(job)
-
-
-def test_another_schedule_is_found(job):
-    path = Path(job.model) / "scheduler" / "scheduler_config.json"
-    path.write_text(path.read_text().replace('"epsilon"', '"sample"'))
-    with pytest.raises(FingerprintMismatchError, match="model"):
-        featurize(job)
-
-
-@pytest.mark.parametrize("shard", ["00000000.h5", "00000002.h5"])
-def test_a_shard_of_other_bytes_is_found(job, shard):
-    spoil_shard(job.store / "shards" / shard)
-    with pytest.raises(CorruptFileError, match=shard):
-        featurize(job)
-    redone = dataclasses.replace(job, redo_corrupt=True)
-    assert featurize(redone).computed in (1, 3)
-    assert featurize(job).computed == 0
-
-
 @pytest.mark.parametrize(
     "changes",
     [{"timesteps": "list:0"}, {"seed": 1}, {"proj_dim": 128}, {"rows_per_shard": 4}],
@@ -185,19 +111,6 @@ def test_an_option_that_changes_features_is_refused_as_ever(job, changes):
 def test_an_option_that_means_nothing_here_is_refused_as_ever(job, tmp_path):
     with pytest.raises(ConfigurationError, match="--trajectory"):
         featurize(dataclasses.replace(job, trajectory=tmp_path))
-
-
-def test_another_range_of_the_images_is_refused(job):
-    with pytest.raises(FingerprintMismatchError):
-        featurize(dataclasses.replace(job, limit=3))
-    with pytest.raises(FingerprintMismatchError):
-        featurize(dataclasses.replace(job, images=f"{job.images}[1:]"))
-
-
-def test_images_that_are_gone_are_refused(job):
-    shutil.rmtree(job.images)
-    with pytest.raises(InputError, match="does not exist"):
-        featurize(job)
 
 
 def test_touched_files_are_read_again_and_then_trusted(job, request):
@@ -256,63 +169,6 @@ def test_a_run_that_goes_on_does_not_hash_the_images_again(job, monkeypatch):
     monkeypatch.setattr(folder_module, "_file_hash", forbidden)
     assert featurize(job).computed == 3
     assert stored(job.store) == whole
-
-
-def test_an_image_that_changed_before_a_run_goes_on_is_found(job):
-    (job.store / "shards" / "00000001.h5").unlink()
-    repaint(Path(job.images) / "003.png")
-    with pytest.raises(FingerprintMismatchError, match="images"):
-        featurize(job)
-
-
-def test_an_image_that_changes_while_it_is_hashed_is_found_by_the_next_run(
-    model_folder, tmp_path, monkeypatch
-):
-    images = save_images(tmp_path / "images", random_pixels(4))
-    config = small_job(model_folder, images, tmp_path / "s")
-    honest = folder_module._file_hash
-
-    def hash_and_repaint(path: Path) -> bytes:
-        digest = honest(path)
-        if path.name == "002.png":
-            repaint(path)
-        return digest
-
-    monkeypatch.setattr(folder_module, "_file_hash", hash_and_repaint)
-    featurize(config)
-    monkeypatch.setattr(folder_module, "_file_hash", honest)
-    with pytest.raises(FingerprintMismatchError, match="images"):
-        featurize(config)
-
-
-def test_an_image_that_changes_during_the_run_is_found_by_the_next_run(job, tmp_path, monkeypatch):
-    config = dataclasses.replace(job, store=tmp_path / "t")
-    honest = checked_module.keep_checked
-    calls: list[object] = []
-
-    def repaint_first(layout, inputs):
-        if not calls:
-            repaint(Path(job.images) / "002.png")
-        calls.append(layout)
-        honest(layout, inputs)
-
-    monkeypatch.setattr("dtrak_stream.featurizing.preparation.keep_checked", repaint_first)
-    featurize(config)
-    with pytest.raises(FingerprintMismatchError, match="images"):
-        featurize(config)
-
-
-def test_images_outside_of_their_data_set_are_read_every_time(model_folder, tmp_path):
-    images = save_images(tmp_path / "images", random_pixels(4))
-    cells = [{"bytes": None, "path": str(file)} for file in sorted(images.iterdir())]
-    rows = datasets.Dataset.from_dict({"image": cells}).cast_column("image", datasets.Image())
-    rows.to_parquet(tmp_path / "a.parquet")
-    config = small_job(model_folder, tmp_path / "a.parquet", tmp_path / "s")
-    featurize(config)
-    assert not (config.store / checked_module.FILE_NAME).exists()
-    repaint(images / "002.png")
-    with pytest.raises(FingerprintMismatchError, match="images"):
-        featurize(config)
 
 
 def test_a_store_that_is_not_to_be_written_to_is_still_found_finished(job, monkeypatch):

@@ -31,12 +31,12 @@ from tests.small_jobs import (
 )
 
 
-def test_a_kill_at_any_step_and_a_restart_give_the_same_bytes(
-    model_folder, spoilt, whole, tmp_path
-):
+def test_a_kill_at_any_step_and_a_restart_give_the_same_bytes(model_folder, spoilt, tmp_path):
+    whole = small_job(model_folder, spoilt, tmp_path / "whole", timesteps="list:500")
+    featurize(whole)
     step, starts = 0, set()
     while True:
-        config = small_job(model_folder, spoilt, tmp_path / str(step))
+        config = dataclasses.replace(whole, store=tmp_path / str(step))
         finished = finishes_before_step(lambda c=config: featurize(c), step)  # type: ignore[misc]
         kept = written_at(config.store / "shards")
         complete = {name: kept[name] for name in shards_in(config.store)}
@@ -44,7 +44,7 @@ def test_a_kill_at_any_step_and_a_restart_give_the_same_bytes(
         result = featurize(config)
         assert result.computed == (8, 5, 2, 0)[len(complete)]
         assert complete.items() <= written_at(config.store / "shards").items()
-        assert stored(config.store) == stored(whole)
+        assert stored(config.store) == stored(whole.store)
         assert (config.store / "config.yaml").exists()
         starts.add(len(complete))
         if finished:
