@@ -19,6 +19,7 @@ from dtrak_stream.gradients.task import GradientTask
 from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
 from dtrak_stream.projectors.projector import Projector
 from dtrak_stream.store.fingerprint import Fingerprint
+from dtrak_stream.support.arithmetic import repeating_if_it_can
 from dtrak_stream.support.timing import StageTimer
 
 _SCALE_STEP = 16.0
@@ -140,14 +141,15 @@ class Featurizer:
         self.engine.close()
 
     def _residuals(self, samples: SampleBatch) -> Tensor:
-        return residuals(self.task, samples, self.engine.pairs_per_pass)
+        pairs = self.engine.pairs_per_pass
+        return repeating_if_it_can(lambda: residuals(self.task, samples, pairs))
 
     def _batch(self, samples: SampleBatch) -> Tensor:
         """Compute one batch; rows that overflow in half precision again with a smaller scale."""
         scale = self.task.scale
         first_scale = scale.value
         try:
-            features = self._projected(samples)
+            features = repeating_if_it_can(lambda: self._projected(samples))
             while scale.value > 1 and not bool(features.isfinite().all()):
                 scale.value = max(1.0, scale.value / _SCALE_STEP)
                 bad = ~features.isfinite().all(dim=1)

@@ -19,6 +19,7 @@ from dtrak_stream.gradients.layer_rules import rule_for
 from dtrak_stream.gradients.stream import GradientEngine, GradientSlice
 from dtrak_stream.gradients.task import GradientTask, LossScale
 from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
+from dtrak_stream.support.arithmetic import repeating_if_it_can
 from dtrak_stream.support.device import let_go
 from dtrak_stream.support.memory import is_out_of_memory
 from dtrak_stream.support.random_bits import StreamKey, random_words
@@ -93,7 +94,7 @@ def _gradients(engine: GradientEngine, task: GradientTask) -> Tensor:
     """
     pairs, device = engine.pairs_per_pass, task.denoiser.device
     try:
-        return _streamed(engine, task)
+        return repeating_if_it_can(lambda: _streamed(engine, task))
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise

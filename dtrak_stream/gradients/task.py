@@ -195,7 +195,7 @@ class GradientTask:
 
     def arithmetic(self) -> AbstractContextManager[None]:
         """Return within what all of it is computed, so that a GPU gives the same bits each time."""
-        return repeatable(self.denoiser.device, tf32=self.tf32)
+        return repeatable(self.denoiser.device, tf32=self.tf32, backward=True)
 
     def _precision(self) -> AbstractContextManager[object]:
         if self.autocast is None:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from dtrak_stream.data.options import ImageShape
 from dtrak_stream.errors import ConfigurationError, ModelError
 from dtrak_stream.model.schedule import NoiseSchedule
-from dtrak_stream.support.arithmetic import repeatable
+from dtrak_stream.support.arithmetic import repeatable, repeating_if_it_can
 from dtrak_stream.training.configuration import (
     ArchitectureOptions,
     NoiseScheduleOptions,
@@ -79,10 +79,7 @@ class Optimisation:
         ModelError
             If the loss or its gradient is not finite; the weights are then as they were.
         """
-        torch.manual_seed(seed)
-        # TF32 is accurate enough to learn with, and what torch trains with unless told otherwise
-        with repeatable(self.network.device, tf32=True):
-            return self._step(images, flip)
+        return repeating_if_it_can(lambda: self._seeded_step(images, flip, seed))
 
     def skip(self) -> None:
         """Count a step that has no usable image; nothing moves."""
@@ -112,6 +109,12 @@ class Optimisation:
             self.average.load_state_dict(state["average"])
             self.average.to(self.network.device)
         self.losses = state["losses"].tolist()
+
+    def _seeded_step(self, images: Tensor, flip: bool, seed: int) -> float:
+        torch.manual_seed(seed)
+        # TF32 is accurate enough to learn with, and what torch trains with unless told otherwise
+        with repeatable(self.network.device, tf32=True, backward=True):
+            return self._step(images, flip)
 
     def _step(self, images: Tensor, flip: bool) -> float:
         noisy, target, timesteps = self._draw(images, flip)

@@ -176,6 +176,23 @@ def test_a_device_without_room_for_one_image_is_refused(monkeypatch, lack):
         served_parameters(task)
 
 
+def test_an_operation_that_cannot_repeat_itself_is_not_taken_for_lack_of_a_rule(monkeypatch):
+    task = task_of(Network(Scaled()))
+    expected = served_parameters(task)
+    refusals = [RuntimeError("some_backward does not have a deterministic implementation, but")]
+    noised = GradientTask.noised
+
+    def refused_once(self, samples, pairs):
+        if refusals:
+            raise refusals.pop()
+        return noised(self, samples, pairs)
+
+    monkeypatch.setattr(GradientTask, "noised", refused_once)
+    monkeypatch.setattr("dtrak_stream.support.arithmetic._refused", [])
+    assert served_parameters(task) == expected
+    assert not refusals
+
+
 def test_trying_leaves_no_taps_on_the_network(monkeypatch):
     task = task_of(Network(Scaled()))
     monkeypatch.setattr(GradientTask, "noised", lacking_memory_above(1, LACKS[0]))

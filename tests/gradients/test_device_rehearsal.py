@@ -201,8 +201,8 @@ def test_all_of_a_batch_is_computed_in_the_arithmetic_of_its_task(engine, monkey
     inside = []
 
     @contextmanager
-    def noted(device: torch.device, *, tf32: bool) -> Iterator[None]:
-        inside.append((device, tf32))
+    def noted(device: torch.device, *, tf32: bool, backward: bool) -> Iterator[None]:
+        inside.append((device, tf32, backward))
         yield
         inside.pop()
 
@@ -212,7 +212,7 @@ def test_all_of_a_batch_is_computed_in_the_arithmetic_of_its_task(engine, monkey
     samples = SampleBatch(IDS, torch.zeros(3, 1, 8, 8))
     engine(task).stream(samples, lambda _: seen.append(list(inside)))
     assert seen
-    assert all(each == [(torch.device("cpu"), True)] for each in seen)
+    assert all(each == [(torch.device("cpu"), True, True)] for each in seen)
 
 
 def test_a_schedule_that_measured_losses_serves_gradients():
