@@ -148,12 +148,15 @@ class Beside:
     """A command in a forked child of this process, where all it needs is imported already."""
 
     def __init__(self, name: str, arguments: Sequence[str], folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
         self._told = tuple(folder / f"{name}.{stream}" for stream in ("stdout", "stderr"))
+        for path in self._told:
+            path.touch()
         self.pid = start_beside(lambda: self._run([name, *arguments]))
         self.returncode: int | None = None
 
     def _run(self, words: Sequence[str]) -> NoReturn:
-        sys.stdout, sys.stderr = (path.open("w") for path in self._told)
+        sys.stdout, sys.stderr = (path.open("w", buffering=1) for path in self._told)
         code: Any = 1
         try:
             main(words)
@@ -172,6 +175,10 @@ class Beside:
 
     def send_signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
+
+    def errors(self) -> str:
+        """Return what it has said on standard error so far."""
+        return self._told[1].read_text()
 
     def communicate(self, timeout: float) -> tuple[str, str]:
         deadline = time.monotonic() + timeout
