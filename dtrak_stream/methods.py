@@ -9,7 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.features.options import DEFAULT_PROJ_DIM, FeatureOptions, own_or
+from dtrak_stream.features.options import (
+    DEFAULT_PROJ_DIM,
+    IMAGE_FEATURES,
+    FeatureOptions,
+    own_or,
+    used_options,
+)
 from dtrak_stream.objective.function_names import interpolation_eta
 from dtrak_stream.objective.timesteps import DEFAULT_TIMESTEPS
 
@@ -158,6 +164,8 @@ def refuse_other_output_function(method: Method, output_function: str) -> None:
 def features_of(method: Method, options: FeatureOptions) -> FeatureOptions:
     """Return what features of training samples are, the method choosing what the user did not.
 
+    Options that mean nothing for such features are left out, and said.
+
     Raises
     ------
     ConfigurationError
@@ -165,11 +173,11 @@ def features_of(method: Method, options: FeatureOptions) -> FeatureOptions:
     """
     chosen = options.output_function or method.output_function
     refuse_other_output_function(method, chosen)
-    weights = "unit-gradient" if method.needs == "unit-gradients" else options.timestep_weights
-    return replace(
-        options,
-        output_function=chosen,
-        timesteps=options.timesteps or method.timesteps,
-        proj_dim=own_or(options.proj_dim, method.proj_dim),
-        timestep_weights=weights,
-    )
+    options = used_options(replace(options, output_function=chosen))
+    if method.needs == "unit-gradients":
+        options = replace(options, timestep_weights="unit-gradient")
+    if chosen not in IMAGE_FEATURES:
+        options = replace(options, timesteps=options.timesteps or method.timesteps)
+    if options.projector != "identity":
+        options = replace(options, proj_dim=own_or(options.proj_dim, method.proj_dim))
+    return options

@@ -96,11 +96,12 @@ def test_features_are_those_of_the_row_unless_the_user_says_otherwise(method):
     plain = features_of(method, FeatureOptions())
     found = (plain.output_function, plain.timesteps, plain.proj_dim, plain.timestep_weights)
     weights = UNIT.get(method.name, FeatureOptions().timestep_weights)
-    assert found == (method.output_function, method.timesteps, method.proj_dim, weights)
+    timesteps = None if method.needs in ("pixels", "clip") else method.timesteps
+    assert found == (method.output_function, timesteps, method.proj_dim, weights)
     other = method.output_functions[-1]
     said = FeatureOptions(output_function=other, timesteps="3", proj_dim=64)
     own = features_of(method, said)
-    assert (own.output_function, own.timesteps, own.proj_dim) == (other, "3", 64)
+    assert (own.output_function, own.timesteps, own.proj_dim) == (other, timesteps and "3", 64)
 
 
 def test_each_method_differentiates_by_default_what_it_was_published_with():
@@ -143,3 +144,18 @@ def test_an_interpolation_without_its_number_is_refused(name):
 def test_a_function_nobody_knows_is_refused():
     with pytest.raises(ConfigurationError, match="not of cubic"):
         refuse_other_output_function(find_method("d-trak"), "cubic")
+
+
+@pytest.mark.parametrize("method", OF_FEATURES, ids=lambda method: method.name)
+def test_features_that_a_method_chose_hold_nothing_it_does_not_use(method, capsys):
+    chosen = features_of(method, FeatureOptions())
+    assert features_of(method, chosen) == chosen
+    assert capsys.readouterr().err == ""
+
+
+def test_options_that_mean_nothing_for_such_features_are_left_out_and_said(capsys):
+    given = FeatureOptions(size=9, clip="folder", projector="identity", proj_dim=64, seed=3)
+    expected = FeatureOptions("simple", timesteps="10", projector="identity", seed=3)
+    assert features_of(METHODS["trak"], given) == expected
+    said = [line.partition(":")[0] for line in capsys.readouterr().err.splitlines()]
+    assert said == ["--size", "--clip", "--proj-dim"]

@@ -11,13 +11,14 @@ from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.kinds import number_of_stores
 from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.featurizing.options import FeaturizeConfig
-from dtrak_stream.gram.options import GramConfig
+from dtrak_stream.gram.options import GramConfig, GramOptions
 from dtrak_stream.groups.options import GroupOptions
 from dtrak_stream.kernel.damping import DampingChoices, parse_dampings
 from dtrak_stream.methods import NEEDS, Method, Needs, features_of, find_method
 from dtrak_stream.report.options import ReportConfig
-from dtrak_stream.scoring.options import ScoreConfig
+from dtrak_stream.scoring.options import ScoreConfig, used_by
 from dtrak_stream.store.store_set import store_folders
+from dtrak_stream.support.unused_options import without_unused
 
 _MAKES: tuple[Needs, ...] = ("gradients", "unit-gradients", "trajectory", "pixels", "clip")
 
@@ -84,7 +85,11 @@ def make_plan(config: AttributeConfig) -> AttributionPlan:
     """
     method = find_method(config.score_options.method)
     _refuse_other_needs(method)
-    config = dataclasses.replace(config, features=features_of(method, config.features))
+    config = dataclasses.replace(
+        config,
+        features=features_of(method, config.features),
+        gram_options=_gram_options(method, config.gram_options),
+    )
     dampings = parse_dampings(config.score_options.damping)
     models = tuple(_model_plan(config, method, *each) for each in _folders(config))
     return AttributionPlan(
@@ -92,7 +97,7 @@ def make_plan(config: AttributeConfig) -> AttributionPlan:
         method,
         dampings if method.uses_kernel else None,
         models,
-        _score_config(config, models),
+        used_by(method, _score_config(config, models)),
         _report_config(config, first_of_several=method.uses_kernel and dampings.several),
     )
 
@@ -105,6 +110,12 @@ def _refuse_other_needs(method: Method) -> None:
             remedy="make their losses with dtrak-stream retrain-subsets, then score with "
             f"dtrak-stream score --method {method.name} --truth truth.npz",
         )
+
+
+def _gram_options(method: Method, options: GramOptions) -> GramOptions:
+    if method.uses_kernel:
+        return options
+    return without_unused(options, ["gram_form"], f"{method.name} has no kernel")
 
 
 def _folders(config: AttributeConfig) -> list[tuple[str, str]]:

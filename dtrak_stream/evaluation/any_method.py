@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, cast
 
-from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.methods import find_method
-from dtrak_stream.scoring.options import ScoreConfig, ScoreResult
+from dtrak_stream.scoring.options import ScoreConfig, ScoreResult, used_by
 from dtrak_stream.scoring.run import score
 
 if TYPE_CHECKING:
@@ -26,12 +25,7 @@ def score_by_any_method(config: ScoreConfig) -> ScoreResult | SubsetScoreResult:
     method = find_method(config.options.method)
     if method.needs != "subsets" or config.truth is None:
         return score(config)
-    if config.options.transform != "none":
-        raise ConfigurationError(
-            f"{method.name} predicts losses as it is",
-            where=f"--transform {config.options.transform}",
-            remedy="leave it out",
-        )
+    used_by(method, config)
     # scikit-learn takes a second to import, and most methods need none of it
     from dtrak_stream.evaluation.subset_scores.configuration import SubsetScoreConfig
     from dtrak_stream.evaluation.subset_scores.run import score_from_subsets

@@ -25,8 +25,6 @@ from dtrak_stream.projectors.table import make_projector
 from dtrak_stream.support.device import choose_device
 from dtrak_stream.support.timing import StageTimer, clock_of
 
-IMAGE_FEATURES = ("pixels", "clip")
-
 
 def make_image_featurizer(shape: ImageShape, options: FeatureOptions) -> ImageFeaturizer:
     """Set up encoder and projector for images of `shape`.

@@ -12,10 +12,10 @@ from dtrak_stream.data.trajectories import TrajectoryFolder, TrajectorySamples
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.gradient_features import make_featurizer
 from dtrak_stream.features.gradient_featurizer import Featurizer
-from dtrak_stream.features.image_features import IMAGE_FEATURES, make_image_featurizer
+from dtrak_stream.features.image_features import make_image_featurizer
 from dtrak_stream.features.image_featurizer import ImageFeaturizer
 from dtrak_stream.features.maker import FeatureMaker
-from dtrak_stream.features.options import FeatureOptions, check_options
+from dtrak_stream.features.options import IMAGE_FEATURES, FeatureOptions, check_options
 from dtrak_stream.features.path_features import (
     AVERAGED,
     is_trajectory,

@@ -7,9 +7,12 @@ from typing import Literal
 
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.objective.noise_keying import NoiseKeying
+from dtrak_stream.support.unused_options import without_unused
 
 MAX_NOISE_DRAWS = 65_535
 DEFAULT_PROJ_DIM = 4096
+IMAGE_FEATURES = ("pixels", "clip")
+_OF_GRADIENTS = ("timesteps", "noise", "noise_draws", "parameters")
 DEFAULT_CLIP = "openai/clip-vit-base-patch32"
 
 
@@ -63,6 +66,20 @@ the size of the first image)."""
 def own_or(given: int | None, usual: int) -> int:
     """Return what was given; what is usual only if nothing was: 0 is for others to refuse."""
     return usual if given is None else given
+
+
+def used_options(options: FeatureOptions) -> FeatureOptions:
+    """Return the options without those that mean nothing for such features; say which those are."""
+    function = options.output_function
+    if function in IMAGE_FEATURES:
+        options = without_unused(options, _OF_GRADIENTS, f"{function} features are no gradients")
+    else:
+        options = without_unused(options, ["size"], "the model says how large images are")
+    if function != "clip":
+        options = without_unused(options, ["clip"], "CLIP is not what features are computed with")
+    if options.projector == "identity":
+        options = without_unused(options, ["proj_dim"], "identity keeps every number")
+    return options
 
 
 def check_options(options: FeatureOptions) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from dtrak_stream.data.images import Images, open_images
@@ -10,6 +10,7 @@ from dtrak_stream.data.options import ImageOptions, ImageShape
 from dtrak_stream.data.samples import Samples
 from dtrak_stream.features.kinds import number_of_stores, open_features
 from dtrak_stream.features.maker import FeatureMaker
+from dtrak_stream.features.options import used_options
 from dtrak_stream.features.path_features import is_trajectory
 from dtrak_stream.featurizing.checked import (
     Inputs,
@@ -116,6 +117,7 @@ def prepare(
     DtrakStreamError
         Whatever `featurize` is refused with before it computes anything.
     """
+    config = replace(config, features=used_options(config.features))
     inputs = inputs_of(config)
     finished = None if config.rehash else _finished(config, inputs)
     if finished is not None:

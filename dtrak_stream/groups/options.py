@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.support.unused_options import refuse_unused
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,10 @@ attribute: --train)."""
             raise ConfigurationError(
                 "must be at least 1", where=f"--top-groups {self.top_groups}", remedy="use 20"
             )
-        return self.groups is not None or self.group_column is not None
+        if self.groups is None and self.group_column is None:
+            refuse_unused(self, ("top_groups", "rank_groups"), "there are no groups")
+            return False
+        return True
 
     def _refuse_options_of_a_column(self) -> None:
         for flag, value in (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,7 +10,9 @@ import tyro
 
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.groups.options import GroupOptions
+from dtrak_stream.methods import METHODS, Method
 from dtrak_stream.scoring.transforms import TransformName, transforms_in_words
+from dtrak_stream.support.unused_options import refuse_unused, without_unused
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,10 @@ def require_top_k(options: ScoreOptions) -> None:
             "must be at least 1", where=f"--top-k {options.top_k}", remedy="use 100"
         )
 
+
+_OF_TRUTH = ("truth", "loss_key", "subsets")
+_OF_FEATURES = ("train", "query", "gram")
+_OF_SCORES_FROM_FEATURES = ("damping", "transform", "checkpoint_weights", "error_bars")
 
 Paths = Path | tuple[Path, ...]
 
@@ -75,6 +81,35 @@ need no features."""
     quiet: bool = False
     """Draw no progress bars."""
     groups: tyro.conf.OmitArgPrefixes[GroupOptions] = field(default_factory=GroupOptions)
+
+
+def used_by(method: Method, config: ScoreConfig) -> ScoreConfig:
+    """Return what a method uses of the options of scoring.
+
+    What is about a kernel is left out, and said, for a method without one: it takes the same
+    features as its neighbours. What another kind of method is computed from is refused.
+
+    Raises
+    ------
+    ConfigurationError
+        If losses of retrained models are given to a method that compares features, or the other
+        way round.
+    """
+    if method.needs == "subsets":
+        why = f"{method.name} is computed from --truth alone"
+        refuse_unused(config, _OF_FEATURES, why)
+        refuse_unused(config.options, _OF_SCORES_FROM_FEATURES, why)
+        refuse_unused(config.groups, ("groups", "group_column"), why)
+        if config.options.save_scores == "no":
+            refuse_unused(config.options, ["save_scores"], f"{method.name} keeps all scores")
+        return config
+    users = " and ".join(each.name for each in METHODS.values() if each.needs == "subsets")
+    refuse_unused(config, _OF_TRUTH, f"only {users} are computed from retrained models")
+    if method.uses_kernel:
+        return config
+    why = f"{method.name} has no kernel"
+    options = without_unused(config.options, ["damping"], why)
+    return replace(without_unused(config, ["gram"], why), options=options)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from dtrak_stream.scoring.ensemble import Ensemble, open_ensemble, refuse_other_
 from dtrak_stream.scoring.halves import refuse_without_halves
 from dtrak_stream.scoring.members import kernel_facts, members_of
 from dtrak_stream.scoring.normalisation import NORMALISATIONS
-from dtrak_stream.scoring.options import ScoreConfig, ScoreResult, require_top_k
+from dtrak_stream.scoring.options import ScoreConfig, ScoreResult, require_top_k, used_by
 from dtrak_stream.scoring.plan import ScorePlan, plan_scores, score_work
 from dtrak_stream.scoring.scorer import Scorer
 from dtrak_stream.scoring.transforms import Transform, transform_of
@@ -201,8 +201,10 @@ def _nobody(_told: str) -> None:
 
 def prepare(config: ScoreConfig, images: ImageOptions | None = None) -> ScoreRun:
     """Open everything, check it, and plan, reading no feature; parameters and errors as `score`."""
-    options, method = config.options, find_method(config.options.method)
+    method = find_method(config.options.method)
     _refuse_retrained_subsets(method, config)
+    config = used_by(method, config)
+    options = config.options
     transform = transform_of(method, options.transform)
     dampings = parse_dampings(options.damping) if method.uses_kernel else None
     require_top_k(options)

@@ -40,9 +40,15 @@ def job(model, sources, run, method, features=None, **scores) -> AttributeConfig
 
 
 @pytest.mark.parametrize("method", ["pixel-dot", "pixel-cosine"])
-def test_pixels_are_scored_and_shown(sources, tmp_path, method):
+def test_pixels_are_scored_and_shown(sources, tmp_path, capsys, method):
     """No model is needed: the folder named here does not exist."""
-    result = dtrak_stream.attribute(job("no-such-model", sources, tmp_path / "run", method))
+    unused = {"noise_draws": 2, "clip": "none"}
+    result = dtrak_stream.attribute(job("no-such-model", sources, tmp_path / "run", method, unused))
+    assert [line for line in capsys.readouterr().err.splitlines() if ": not used" in line] == [
+        "--timesteps, --noise-draws: not used, pixels features are no gradients",
+        "--clip: not used, CLIP is not what features are computed with",
+        f"--damping: not used, {method} has no kernel",
+    ]
     images = [open_images(str(source), visible=False) for source in reversed(sources)]
     query, train = ([one.image(row).numpy().ravel() for row in range(len(one))] for one in images)
     expected = np.array(query) @ np.array(train).T  # (Q, D) @ (D, N) -> (Q, N)

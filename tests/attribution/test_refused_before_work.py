@@ -66,7 +66,9 @@ def attribute(place: Path, model: str, words: str) -> Told:
         features=small_features(),
         quiet=True,
     )
-    if "pixel" not in words:
+    if "pixel" in words:
+        config = dataclasses.replace(config, features=small_features(timesteps=None))
+    else:
         config = dataclasses.replace(config, execution=ALIKE)
     return run_command("attribute", *flags(config), *words.replace("{}", str(place)).split())
 
@@ -149,6 +151,7 @@ REFUSALS = [
     # what a method does not go with
     ("--method datamodel", "which this command does not make", "--truth truth.npz"),
     ("--method tracincp --checkpoint-weights 1,2", "not a weight for each of 1", "as many numbers"),
+    ("--top-groups 3 --rank-groups mean", "--top-groups, --rank-groups: not used", "leave it out"),
     ("--trajectory {}/gray", "--trajectory {}/gray: only features along", "leave it out"),
     ("--method pixel-dot --engine hooked", "--engine hooked: these features are", "leave it out"),
     ("--method pixel-dot --compile", "--compile: these features are no gradients", "leave it out"),

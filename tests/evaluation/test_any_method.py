@@ -42,12 +42,36 @@ def test_the_score_command_fits_to_a_truth_file(truth, tmp_path, capsys, method)
     ("words", "told"),
     [
         (["--method", "datamodel"], "dtrak-stream retrain-subsets"),
-        (["--method", "datamodel", "--transform", "square", "--truth", "T"], "--transform square"),
         (["--method", "gradient-dot"], "give the stores that dtrak-stream featurize wrote"),
     ],
 )
-def test_what_is_missing_is_named(truth, tmp_path, capsys, words, told):
-    given = [str(truth) if word == "T" else word for word in words]
+def test_what_is_missing_is_named(tmp_path, capsys, words, told):
+    code, _, errors = run_tool("score", [*words, "--out", str(tmp_path / "s.h5")], capsys)
+    assert code == EXIT_REFUSED
+    assert told in errors
+
+
+OF_TRUTH = "not used, only empirical-influence and datamodel are computed from retrained models"
+
+
+@pytest.mark.parametrize(
+    ("method", "words", "told"),
+    [
+        ("trak", "", f"--truth: {OF_TRUTH}"),
+        ("gradient-dot", "--subsets 0:25", f"--truth, --subsets: {OF_TRUTH}"),
+        ("pixel-dot", "--loss-key loss_val", f"--truth, --loss-key: {OF_TRUTH}"),
+        ("datamodel", "--transform square", "--transform: not used, datamodel is computed from"),
+        ("datamodel", "--damping 0.1 --error-bars", "--damping, --error-bars: not used"),
+        ("datamodel", "--train a --query b --gram c", "--train, --query, --gram: not used"),
+        ("empirical-influence", "--groups g.csv", "--groups: not used, empirical-influence is"),
+        ("empirical-influence", "--save-scores no", "--save-scores: not used"),
+    ],
+)
+def test_what_a_method_does_not_use_is_refused_before_any_work(
+    truth, tmp_path, capsys, method, words, told
+):
+    given = ["--method", method, "--truth", str(truth), *words.split()]
     code, _, errors = run_tool("score", [*given, "--out", str(tmp_path / "s.h5")], capsys)
     assert code == EXIT_REFUSED
     assert told in errors
+    assert [path.name for path in tmp_path.iterdir()] == ["truth.npz"]
