@@ -76,6 +76,7 @@ def test_the_store_knows_no_kind_of_feature_by_name():
 
 
 def test_every_folder_of_tests_is_one_of_the_package():
+    """But for `gpu`, which goes through all rooms on a device that few machines have."""
     for folder in (ROOT / "tests").rglob("*/"):
         inside = folder.relative_to(ROOT / "tests")
         if inside.parts[0] in ("gpu", "__pycache__") or "__pycache__" in inside.parts:
