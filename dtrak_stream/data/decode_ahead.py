@@ -7,6 +7,7 @@ import os
 from collections import deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -76,7 +77,7 @@ def decode_ahead(
             yield decoders.next()
 
 
-class _Decoders:
+class _Decoders(AbstractContextManager["_Decoders"]):
     """Threads that decode parts of batches, first come first served."""
 
     def __init__(self, samples: Samples, timer: StageTimer, threads: int) -> None:
@@ -86,9 +87,6 @@ class _Decoders:
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self._sample_bytes = 4 * math.prod(size_of(samples))
-
-    def __enter__(self) -> _Decoders:
-        return self
 
     def __exit__(self, *raised: object) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
+from contextlib import AbstractContextManager
 
 from dtrak_stream.store.unfinished import ComputedRows
 from dtrak_stream.store.writer import StoreWriter
 from dtrak_stream.support.timing import StageTimer
 
 
-class BackgroundWrites:
+class BackgroundWrites(AbstractContextManager["BackgroundWrites"]):
     """Writes one shard at a time in a thread of its own; use it in a `with` statement.
 
     Parameters
@@ -28,15 +28,7 @@ class BackgroundWrites:
         self._writing: Future[None] | None = None
         self.finished = 0
 
-    def __enter__(self) -> BackgroundWrites:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._pool.shutdown(wait=True)
 
     def submit(self, rows: ComputedRows) -> None:

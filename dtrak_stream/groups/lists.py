@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Literal
 
 import h5py
@@ -40,7 +40,7 @@ class RankedGroup:
         return self.total / self.samples
 
 
-class GroupLists:
+class GroupLists(AbstractContextManager["GroupLists"]):
     """The group rankings in a scores.h5; use it in a `with` statement.
 
     Parameters
@@ -66,15 +66,7 @@ class GroupLists:
             self._file.close()
             raise self._corrupt(f"has no {', '.join(missing)}")
 
-    def __enter__(self) -> GroupLists:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._file.close()
 
     @property

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 import h5py
@@ -48,7 +48,7 @@ class Ranked:
     """Standard error of the score, where the file holds them."""
 
 
-class ScoresFile:
+class ScoresFile(AbstractContextManager["ScoresFile"]):
     """A scores.h5, open for reading; use it in a `with` statement.
 
     Parameters
@@ -77,15 +77,7 @@ class ScoresFile:
             self._file.close()
             raise
 
-    def __enter__(self) -> ScoresFile:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._file.close()
 
     @property

@@ -9,9 +9,8 @@ numbers.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -40,7 +39,7 @@ from dtrak_stream.support.claims import Claims
 from dtrak_stream.support.progress import say
 
 
-class StoreWriter:
+class StoreWriter(AbstractContextManager["StoreWriter"]):
     """Brings the stores of one run to completion; use it in a `with` statement.
 
     Parameters
@@ -65,16 +64,8 @@ class StoreWriter:
         self._claims = Claims()
         self._has_written = False
 
-    def __enter__(self) -> StoreWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._claims.__exit__(kind, error, traceback)
+    def __exit__(self, *raised: object) -> None:
+        self._claims.__exit__(*raised)
 
     def take_up(self, is_verified: Callable[[StoreLayout], bool] = lambda _: False) -> list[int]:
         """Refuse what was begun otherwise, is damaged, or is no store; return what is missing.

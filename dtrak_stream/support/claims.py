@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from dtrak_stream.support.durable import disk_full_explained
 from dtrak_stream.support.progress import say
@@ -39,7 +38,7 @@ class _Seen:
     since: float
 
 
-class Claims:
+class Claims(contextlib.AbstractContextManager["Claims"]):
     """What this process holds; leaving its `with` block gives it all back.
 
     A piece of work is called by a path: that of its result, or any other; PATH.claim claims it.
@@ -67,15 +66,7 @@ class Claims:
         self._over = threading.Event()
         self._heart: threading.Thread | None = None
 
-    def __enter__(self) -> Claims:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._over.set()
         for piece in list(self._held):
             self.release(piece)

@@ -6,10 +6,10 @@ import signal
 import statistics
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 import torch
@@ -223,7 +223,7 @@ def _own_random_state(device: torch.device) -> Iterator[None]:
         yield
 
 
-class DeferredInterrupt:
+class DeferredInterrupt(AbstractContextManager["DeferredInterrupt"]):
     """Context in which Ctrl-C (or SIGTERM) sets `requested`; a second one interrupts at once.
 
     Outside the main thread Python delivers no signals, and nothing is changed.
@@ -240,12 +240,7 @@ class DeferredInterrupt:
                 signal.signal(number, self._note)
         return self
 
-    def __exit__(
-        self,
-        _type: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
