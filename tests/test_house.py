@@ -62,6 +62,15 @@ def test_every_room_has_its_place():
     assert {room_of(module) for module in MODULES} == set(ROOMS)
 
 
+@pytest.mark.parametrize("module", [m for m in MODULES if MODULES[m].name == "__init__.py"])
+def test_a_folder_has_no_names_of_its_own(module):
+    """Names are imported from where they are: a folder would load all for the sake of one."""
+    if room_of(module) != PUBLIC_NAMES:
+        description, *rest = ast.parse(MODULES[module].read_text()).body
+        assert isinstance(description, ast.Expr)
+        assert not rest
+
+
 def test_no_imports_run_in_a_circle():
     arrows = {module: set(imported(module)) for module in MODULES}
     while leaves := {module for module, names in arrows.items() if not names}:
