@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import dtrak_stream
+from dtrak_stream.attribution.plan import make_plan
 from dtrak_stream.data import folder as folder_module
 from dtrak_stream.data.images import open_images
 from dtrak_stream.errors import FingerprintMismatchError
@@ -89,7 +90,7 @@ def test_a_store_that_another_run_began_meanwhile_is_not_written_into(
 
     def run_after_another(run, missing):
         monkeypatch.setattr(ShardRun, "run", honest)
-        (model,) = dtrak_stream.attribution.make_plan(other_job).models
+        (model,) = make_plan(other_job).models
         dtrak_stream.featurize(model.query)
         return honest(run, missing)
 

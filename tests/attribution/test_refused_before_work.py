@@ -17,7 +17,7 @@ from dtrak_stream.cli.command_line import EXIT_DONE, EXIT_REFUSED
 from tests.commands_here import Told, run_command
 from tests.small_jobs import ALIKE, flags, random_pixels, save_images, small_features, written_at
 
-STAGES = ("featurize", "compute_gram", "score", "write_report")
+STAGES = ("finish", "compute_gram", "score", "update_report", "write_report")
 SIZES = {"gray": (8, 8), "wide": (8, 10), "rgb": (8, 8, 3), "rgba": (8, 8, 4)}
 
 
@@ -86,7 +86,7 @@ def assert_refused(place: Path, working: list[str], refusal: Told, what: str, re
 
 def test_what_is_not_refused_gets_to_work(place, working, model_folder, tmp_path):
     told = attribute(place, model_folder, f"--run {tmp_path / 'run'}")
-    assert (told.code, working) == (EXIT_DONE, ["featurize"]), told.stderr
+    assert (told.code, working) == (EXIT_DONE, ["finish"]), told.stderr
 
 
 DAMPING = "use auto, auto-oas, a multiple of the mean eigenvalue"
@@ -191,7 +191,7 @@ def test_a_scheduler_is_looked_for_before_model_and_images_are(
 def test_a_scheduler_that_nothing_needs_is_not_asked(place, working, model_folder, tmp_path):
     words = f"--method gradient-dot --scheduler tcp://127.0.0.1:9 --run {tmp_path / 'run'}"
     told = attribute(place, model_folder, words)
-    assert (told.code, working) == (EXIT_DONE, ["featurize"]), told.stderr
+    assert (told.code, working) == (EXIT_DONE, ["finish"]), told.stderr
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="asks for a place nobody may write to")
