@@ -121,11 +121,12 @@ def _generate() -> None:
 
 
 def _run(names: list[str]) -> None:
-    from mutmut.__main__ import cli
+    """Run the tests against each mutant, the quickest tests first."""
+    from mutmut import __main__ as mutmut
     from mutmut.runners.harness import PytestRunner
     from mutmut.state import state
 
-    in_any_order = PytestRunner.run_tests
+    in_any_order, collect = PytestRunner.run_tests, mutmut.collect_or_load_stats
 
     def quickest_first(self: Any, *, mutant_name: str | None, tests: Iterable[str]) -> int:
         seconds = state().duration_by_test
@@ -133,8 +134,18 @@ def _run(names: list[str]) -> None:
         code: int = in_any_order(self, mutant_name=mutant_name, tests=ordered)
         return code
 
+    def all_tests_where_none_was_seen(runner: Any, **options: Any) -> None:
+        # what runs in a process of its own is not seen by mutmut, and knows its mutant all the same
+        collect(runner, **options)
+        tests = state().tests_by_mangled_function_name
+        for name in names:
+            function = name.partition("__mutmut_")[0]
+            if not tests.get(function):
+                tests[function] = set(state().duration_by_test)
+
     PytestRunner.run_tests = quickest_first
-    cli.main(["run", "--max-children", "1", *names], standalone_mode=False)
+    mutmut.collect_or_load_stats = all_tests_where_none_was_seen
+    mutmut.cli.main(["run", "--max-children", "1", *names], standalone_mode=False)
 
 
 def _sample(count: int) -> Iterator[Mutant]:

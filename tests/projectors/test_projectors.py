@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.projectors.dense import NormalProjector, RademacherProjector
-from dtrak_stream.projectors.projector import IdentityProjector
+from dtrak_stream.projectors.projector import IdentityProjector, SideBySideProjector
 from dtrak_stream.projectors.sketch import SketchProjector
 from dtrak_stream.projectors.table import make_projector
 from dtrak_stream.support.random_bits import StreamKey, random_words
@@ -229,3 +229,16 @@ def test_maps_stay_what_they_were():
     found = {name: project(make(name), gradients)[0, :3].tolist() for name in RANDOM}
     for name, expected in PINNED.items():
         assert found[name] == pytest.approx(expected, rel=1e-5), found
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_several_gradients_are_projected_side_by_side_by_the_same_map(name):
+    each = make(name, num_parameters=100)
+    several = SideBySideProjector(each, 3, 100)
+    assert (several.name, several.version, several.proj_dim) == (name, each.version, 192)
+    gradients = gradients_of(2, 300)
+    out = torch.zeros(2, 192)
+    for start, stop in ((0, 100), (100, 130), (130, 200), (200, 300)):
+        several.add(gradients[:, start:stop].clone(), start, out)
+    parts = [project(each, part) for part in gradients.split(100, dim=1)]
+    torch.testing.assert_close(out, torch.cat(parts, dim=1))
