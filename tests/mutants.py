@@ -28,6 +28,7 @@ ELSEWHERE = {"support": ("tests/support", "tests/store/test_writer.py")}
 
 UNDECIDED, SURVIVED, KILLED = (None,), (0,), (1, 2, 3)
 NO_TEST = (5, 33)
+STRICT = re.compile(r",? *strict=\w+,?")
 LITERAL = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
@@ -149,13 +150,13 @@ def _run(names: list[str]) -> None:
 
 
 def _sample(count: int) -> Iterator[Mutant]:
-    """Yield the first `count` mutants in the order of their hashes, but for those of prose."""
+    """Yield the first `count` mutants in the order of their hashes that are in scope."""
     from mutmut.mutation.diff_apply import get_diff_for_mutant
 
     found = 0
     for name, (path, exit_code) in sorted(_mutants().items(), key=lambda item: _place(item[0])):
         diff = get_diff_for_mutant(name, path=path)
-        if found < count and not _changes_prose(diff):
+        if found < count and not _is_out_of_scope(diff):
             found += 1
             yield Mutant(name, diff, exit_code)
 
@@ -174,10 +175,17 @@ def _place(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
 
 
-def _changes_prose(diff: str) -> bool:
-    """Return whether a mutant changes only a text with blanks in it: words meant for a reader."""
+def _is_out_of_scope(diff: str) -> bool:
+    """Return whether a mutant is one that no test is asked to notice.
+
+    That is the words of a text with blanks, which are meant for a reader; what a progress bar says,
+    which is drawn after a second at the earliest; and `strict` of a `zip` over what is of one
+    length by construction.
+    """
     lines = [line for line in diff.splitlines()[2:] if line[:1] in "+-"]
     before, after = ("".join(x[1:] for x in lines if x[0] == sign) for sign in "-+")
+    if "unit=" in before or STRICT.sub("", before) == STRICT.sub("", after):
+        return True
     texts = zip(LITERAL.findall(before), LITERAL.findall(after), strict=False)
     if LITERAL.sub('""', before) != LITERAL.sub('""', after):
         return False

@@ -58,23 +58,24 @@ def test_timesteps_are_chosen_by_kind(choice, timesteps):
 
 
 @pytest.mark.parametrize(
-    "choice",
+    ("choice", "why"),
     [
-        "0",
-        "1001",
-        "-1",
-        "ten",
-        "list:",
-        "list:1000",
-        "list:-1",
-        "list:3,3",
-        "random:5",
-        "share:1",
-        "share:nan",
-        "share:-1,inf",
-        "share:",
+        ("0", "must be from 1 to 1000"),
+        ("1001", "must be from 1 to 1000"),
+        ("-1", "must be from 1 to 1000"),
+        ("ten", "cannot be read"),
+        ("list:", "cannot be read"),
+        ("list:1000", "timesteps must lie in [0, 1000)"),
+        ("list:-1", "timesteps must lie in [0, 1000)"),
+        ("list:3,3", "a timestep is named twice"),
+        ("random:5", "unknown kind 'random'"),
+        ("share:1", "timesteps must lie in [0, 1000)"),
+        ("share:nan", "cannot be read"),
+        ("share:-1,inf", "cannot be read"),
+        ("share:", "cannot be read"),
     ],
 )
-def test_impossible_timesteps_are_refused(choice):
-    with pytest.raises(ConfigurationError, match="--timesteps"):
+def test_impossible_timesteps_are_refused_with_the_reason(choice, why):
+    with pytest.raises(ConfigurationError) as refusal:
         choose_timesteps(choice, 1000)
+    assert str(refusal.value).startswith(f"--timesteps {choice}: {why}; use a count such as 10, ")
