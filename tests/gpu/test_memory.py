@@ -35,18 +35,17 @@ def room_for(size: int, gpu: torch.device) -> Iterator[None]:
         torch.cuda.set_per_process_memory_fraction(1.0, gpu)
 
 
-@pytest.fixture
-def maker(gpu):
-    """A featurizer whose activations of all images at once take some 2 GB."""
-    task = task_of(build_unet(size=32).to(gpu), timesteps=range(0, 1000, 100))
+def maker_of(gpu, size=32):
+    """Return what needs some 3 GB for all images at once, and 40 MB for one of 128 x 128."""
+    task = task_of(build_unet(size=size).to(gpu), timesteps=range(0, 1000, 100))
     projector = make_projector("sketch", proj_dim=512, seed=0, num_parameters=task.num_parameters)
     engine = HookedEngine(task, served_parameters(task), pairs_per_pass=10 * IMAGES)
     shape = task.denoiser.image_shape
     return Featurizer(task, projector, shape, gpu, {}, engine, batch_size=IMAGES)
 
 
-def images():
-    tensors = torch.rand(IMAGES, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+def images(size=32):
+    tensors = torch.rand(IMAGES, 1, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
     return SampleBatch(tuple(map(str, range(IMAGES))), tensors)
 
 
@@ -56,7 +55,8 @@ def test_an_allocation_that_fails_is_recognised(gpu):
     assert is_out_of_memory(caught.value)
 
 
-def test_a_batch_that_does_not_fit_is_computed_in_smaller_ones(gpu, maker):
+def test_a_batch_that_does_not_fit_is_computed_in_smaller_ones(gpu):
+    maker = maker_of(gpu)
     expected = maker.features(images())
     assert maker.batch_size == IMAGES
     with room_for(128 * 2**20, gpu):
@@ -65,10 +65,11 @@ def test_a_batch_that_does_not_fit_is_computed_in_smaller_ones(gpu, maker):
     assert (found - expected).norm() <= 1e-4 * expected.norm()
 
 
-def test_no_room_for_one_image_is_refused(gpu, maker):
-    maker.features(images()[:1])
+def test_no_room_for_one_image_is_refused(gpu):
+    maker = maker_of(gpu, size=128)
+    maker.features(images(128)[:1])
     with room_for(0, gpu), pytest.raises(MemoryLimitError, match="one image at one timestep"):
-        maker.features(images())
+        maker.features(images(128)[:2])
 
 
 def test_memory_that_torch_keeps_counts_as_free(gpu):
