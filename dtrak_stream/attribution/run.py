@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,7 +16,7 @@ from dtrak_stream.featurizing.preparation import Identities
 from dtrak_stream.featurizing.run import finish
 from dtrak_stream.gram.run import compute_gram
 from dtrak_stream.report.tiles import can_be_shown
-from dtrak_stream.report.write import update_report, write_report
+from dtrak_stream.report.update import update_report
 from dtrak_stream.scoring.run import score
 from dtrak_stream.support.progress import say
 from dtrak_stream.support.provenance import record_run
@@ -73,7 +74,7 @@ def _show(times: StageTimes, plan: AttributionPlan, model: CheckedModel) -> Path
         return plan.score.out
     if plan.config.report.damping_number != plan.report.report.damping_number:
         say("the report shows the first of the dampings; choose another by --damping-number")
-    write = write_report if plan.config.rehash else update_report
+    write = partial(update_report, anew=plan.config.rehash)
     return times.run("report", write, plan.report).path
 
 

@@ -12,7 +12,6 @@ from functools import cache
 from typing import ClassVar
 
 import numpy as np
-import scipy.special
 import torch
 from torch import Tensor
 
@@ -117,7 +116,9 @@ def _normal_quantiles(device: torch.device) -> Tensor:
     Scaled to variance 1, which the slices' means fall short of by 1e-5 or so. Computed on the
     CPU, so that all devices have the same.
     """
-    edges = scipy.special.ndtri(np.linspace(0, 1, _QUANTILES + 1))
+    from scipy.special import ndtri  # no other projector needs SciPy
+
+    edges = ndtri(np.linspace(0, 1, _QUANTILES + 1))
     density = np.exp(-np.square(edges) / 2) / math.sqrt(2 * math.pi)
     means = (density[:-1] - density[1:]) * _QUANTILES
     means /= math.sqrt(np.mean(np.square(means)))

@@ -14,7 +14,6 @@ from dtrak_stream.report.grids import draw_grid
 from dtrak_stream.report.made_from import (
     GRID_FOLDER,
     PAGE_NAME,
-    is_unchanged,
     keep_made_from,
     made_from,
 )
@@ -23,24 +22,8 @@ from dtrak_stream.report.overall import overall
 from dtrak_stream.report.page import Page
 from dtrak_stream.report.tiles import Gallery, encode_png, parse_shape
 from dtrak_stream.scoring.scores_file import ScoresFile
-from dtrak_stream.support.claims import alone_with, remove_dead_claim
 from dtrak_stream.support.durable import durable_path, remove_partials, write_bytes
-from dtrak_stream.support.progress import progress, say
-
-
-def update_report(config: ReportConfig) -> ReportResult:
-    """Write the report, unless it is there and nothing that it is made from changed.
-
-    Of several calls at once, one writes and the others wait for it; raises as `write_report`.
-    """
-    page = config.out / PAGE_NAME
-    if not is_unchanged(config):
-        with alone_with(page):
-            if not is_unchanged(config):  # by whoever was waited for
-                return write_report(config)
-    remove_dead_claim(page)
-    say(f"{page}: already complete")
-    return ReportResult(page)
+from dtrak_stream.support.progress import progress
 
 
 def write_report(config: ReportConfig) -> ReportResult:

@@ -10,12 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import dask
+import dask.threaded
 from dask.delayed import Delayed, delayed
-from distributed import Client
-
-from dtrak_stream.errors import InputError
-
-_CONNECT_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -52,10 +48,14 @@ def connect(scheduler: str | None) -> Iterator[Cluster]:
     if scheduler is None:
         workers = os.cpu_count() or 1
         with ThreadPoolExecutor(workers) as pool:
+            # asked for by its name, Dask would import its scheduler of clusters besides
+            threads = dask.threaded.get
             yield Cluster(
-                workers, lambda tasks: list(dask.compute(*tasks, scheduler="threads", pool=pool))
+                workers, lambda tasks: list(dask.compute(*tasks, scheduler=threads, pool=pool))
             )
         return
+    from dtrak_stream.support.scheduler import open_client
+
     with open_client(scheduler) as client:
         workers = sum(client.nthreads().values())
         yield Cluster(workers, lambda tasks: list(client.gather(client.compute(list(tasks)))))
@@ -64,29 +64,3 @@ def connect(scheduler: str | None) -> Iterator[Cluster]:
 def task(function: Callable[..., Any], *arguments: Any) -> Delayed:
     """Return a Dask task that calls `function` with `arguments` as they are."""
     return delayed(function, pure=False, traverse=False)(*arguments)
-
-
-def open_client(scheduler: str) -> Any:
-    """Return a Dask client of the scheduler at this address, closed by a `with` statement.
-
-    Raises
-    ------
-    InputError
-        If no scheduler answers at the address, or it has no workers.
-    """
-    try:
-        client = Client(scheduler, timeout=_CONNECT_SECONDS)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"no Dask scheduler answers ({error})",
-            where=f"--scheduler {scheduler}",
-            remedy="check the address, or leave the option out to compute in this process",
-        ) from error
-    if not client.nthreads():
-        client.close()
-        raise InputError(
-            "the scheduler has no workers",
-            where=f"--scheduler {scheduler}",
-            remedy=f"start some: dask worker {scheduler}",
-        )
-    return client

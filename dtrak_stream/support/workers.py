@@ -53,7 +53,9 @@ def run_jobs(
         If no scheduler answers.
     """
     if scheduler is not None:
-        yield from _on_scheduler(function, jobs, scheduler)
+        from dtrak_stream.support.scheduler import results_from  # loads Dask's client
+
+        yield from results_from(scheduler, function, jobs)
     elif workers == 1 or len(jobs) < 2:
         yield from map(function, jobs)
     else:
@@ -134,24 +136,6 @@ def _end_with_parent() -> None:
     if parent is not None:
         wait([parent.sentinel])
         os._exit(1)
-
-
-def _on_scheduler(
-    function: Callable[[Job], Result], jobs: Sequence[Job], scheduler: str
-) -> Iterator[Result]:
-    # Importing Dask takes a second, which only its users should wait for.
-    import distributed
-
-    from dtrak_stream.support.cluster import open_client
-
-    with open_client(scheduler) as client:
-        futures = client.map(function, list(jobs), pure=False)
-        try:
-            for future in distributed.as_completed(futures):
-                yield future.result()
-        except BaseException:
-            client.cancel(futures)
-            raise
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> Any:

@@ -17,7 +17,7 @@ from dtrak_stream.cli.command_line import EXIT_DONE, EXIT_REFUSED
 from tests.commands_here import Told, run_command
 from tests.small_jobs import ALIKE, flags, random_pixels, save_images, small_features, written_at
 
-STAGES = ("finish", "compute_gram", "score", "update_report", "write_report")
+STAGES = ("finish", "compute_gram", "score", "update_report")
 SIZES = {"gray": (8, 8), "wide": (8, 10), "rgb": (8, 8, 3), "rgba": (8, 8, 4)}
 
 
@@ -182,7 +182,7 @@ def test_it_is_refused_before_any_work(place, working, model_folder, words, what
 def test_a_scheduler_is_looked_for_before_model_and_images_are(
     place, working, tmp_path, monkeypatch, address, why
 ):
-    monkeypatch.setattr("dtrak_stream.support.cluster._CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr("dtrak_stream.support.scheduler._CONNECT_SECONDS", 0.2)
     told = attribute(place, str(tmp_path / "no model"), f"--scheduler {address}")
     assert_refused(place, working, told, f"--scheduler {address}: {why}", "check the address")
     assert not (place / "new").exists()

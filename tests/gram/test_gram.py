@@ -291,7 +291,7 @@ def test_a_missing_gram_is_refused(tmp_path):
 
 @pytest.mark.usefixtures("no_old_clients")
 def test_an_address_where_nobody_answers_is_refused(make_store, tmp_path, monkeypatch):
-    monkeypatch.setattr("dtrak_stream.support.cluster._CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr("dtrak_stream.support.scheduler._CONNECT_SECONDS", 0.5)
     store = make_store("s", random_features(20))
     with pytest.raises(InputError, match=r"--scheduler tcp://127\.0\.0\.1:9: no Dask scheduler"):
         compute(store, tmp_path / "gram.h5", scheduler="tcp://127.0.0.1:9")

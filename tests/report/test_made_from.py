@@ -12,7 +12,8 @@ import pytest
 from dtrak_stream.report import write as write_module
 from dtrak_stream.report.made_from import FILE_NAME
 from dtrak_stream.report.options import ReportOptions
-from dtrak_stream.report.write import update_report, write_report
+from dtrak_stream.report.update import update_report
+from dtrak_stream.report.write import write_report
 from dtrak_stream.support import stamps as stamps_module
 from tests.report.conftest import Run
 from tests.small_jobs import written_at

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from dataclasses import dataclass
 
@@ -82,6 +84,16 @@ def test_an_error_in_a_task_is_raised_here():
         cluster.compute([task(given, 1), task(fail)])
 
 
+def test_threads_do_without_the_client_of_a_scheduler():
+    code = (
+        "import sys; from dtrak_stream.support.cluster import connect, task\n"
+        "with connect(None) as cluster: print(*cluster.compute([task(abs, -3)]))\n"
+        "print('distributed' in sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.split() == ["3", "False"]
+
+
 def test_threads_end_with_the_connection():
     before = set(threading.enumerate())
     with connect(None) as cluster:
@@ -93,7 +105,7 @@ def test_threads_end_with_the_connection():
 @pytest.mark.usefixtures("no_old_clients")
 @pytest.mark.parametrize("address", ["nonsense://x", "127.0.0.1:9"])
 def test_an_address_where_nobody_answers_is_refused(monkeypatch, address):
-    monkeypatch.setattr("dtrak_stream.support.cluster._CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr("dtrak_stream.support.scheduler._CONNECT_SECONDS", 0.5)
     with pytest.raises(InputError) as refusal, connect(address):
         pass
     assert f"--scheduler {address}: no Dask scheduler answers" in str(refusal.value)
