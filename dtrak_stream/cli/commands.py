@@ -84,6 +84,16 @@ BENCHMARKS = {
         "benchmark.projectors.options:ProjectorsConfig",
         "benchmark.projectors.run:measure_projectors",
     ),
+    "rerun": Command(
+        "Measure what it costs to start a finished main job again.",
+        "benchmark.rerun.options:RerunConfig",
+        "benchmark.rerun.run:measure_rerun",
+    ),
+    "writers": Command(
+        "Measure how much sooner a store is full when several processes fill it.",
+        "benchmark.writers.options:WritersConfig",
+        "benchmark.writers.run:measure_writers",
+    ),
 }
 
 COMMANDS: Mapping[str, Command | CommandGroup] = {

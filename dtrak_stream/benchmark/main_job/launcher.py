@@ -26,6 +26,7 @@ def main(result: str, *command: str) -> int:
     _, status, usage = os.wait4(child, 0)
     cost = {
         "seconds": time.perf_counter() - begin,
+        "cpu_seconds": usage.ru_utime + usage.ru_stime,
         "peak_bytes": usage.ru_maxrss * _BYTES_IN_MAXRSS,
     }
     Path(result).write_text(json.dumps(cost))

@@ -137,10 +137,13 @@ class Cost:
         From its start to its end.
     peak_bytes
         The most memory it held at any time.
+    cpu_seconds
+        What it had of a processor, however many others wanted one.
     """
 
     seconds: float
     peak_bytes: int
+    cpu_seconds: float = 0.0
 
 
 def measure_command(command: Sequence[str]) -> Cost:

@@ -1,0 +1,1 @@
+"""How much sooner a store is full when several processes fill it."""
