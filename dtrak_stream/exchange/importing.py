@@ -105,6 +105,11 @@ def _open(config: ImportConfig) -> ScaledRows:
 def _write(rows: ScaledRows, writer: StoreWriter, missing: list[int]) -> list[int]:
     """Write the missing shards that no other process writes; return which."""
     stores, written = writer.stores, list[int]()
+
+    def waiting(shards: list[int]) -> None:
+        bar.n = stores.num_shards - len(shards)
+        bar.set_postfix_str(f"waiting for {len(shards)} shards of other processes")
+
     with progress(
         stores.num_shards,
         description="importing",
@@ -119,7 +124,7 @@ def _write(rows: ScaledRows, writer: StoreWriter, missing: list[int]) -> list[in
                     writer.write(_rows_of(rows, stores, shard))
                     written.append(shard)
                     bar.update()
-                free = writer.wait_for_others(missing)
+                free = writer.wait_for_others(missing, waiting)
         except KeyboardInterrupt as interrupt:
             finished = stores.num_shards - len(stores.missing_shards())
             raise InterruptedRunError(
