@@ -184,11 +184,12 @@ def score(config: ScoreConfig, images: ImageOptions | None = None) -> ScoreResul
     finished = finished_scores(config.out, identity, told=_nobody)
     if finished is None:
         refuse_other_samples(run.ensemble)
+        quarantined = run.ensemble.quarantined  # opens every shard, so that damage is told first
         with alone_with(config.out):
             finished = finished_scores(config.out, identity)  # by whoever was waited for
             if finished is None:
                 record_run(config.out.with_suffix(".config.yaml"), config)
-                return ScoreResult(config.out, run.compute(), run.ensemble.quarantined)
+                return ScoreResult(config.out, run.compute(), quarantined)
     Checkpoints.discard_leftovers(config.out, identity)
     remove_dead_claim(config.out)
     say(f"{config.out}: already complete")
