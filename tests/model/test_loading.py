@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from dtrak_stream.errors import InputError, ModelError
+from dtrak_stream.model import families
 from dtrak_stream.model.loading import load_denoiser
 from tests.conftest import build_unet, save_model
 
@@ -24,48 +26,106 @@ def test_loaded_model_predicts_what_the_saved_one_did(tmp_path):
     assert not denoiser.network.training
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_loaded_model_knows_what_it_is_and_where_it_came_from(model_folder, dtype):
+    denoiser = load_denoiser(model_folder, dtype=dtype)
+    assert {parameter.dtype for parameter in denoiser.network.parameters()} == {dtype}
+    assert (denoiser.class_name, denoiser.folder) == ("UNet2DModel", model_folder)
+    assert denoiser.schedule.num_timesteps == 1000
+    assert denoiser.scheduler_config["beta_schedule"] == "linear"
+    assert denoiser.device == torch.device("cpu")
+
+
+def test_a_model_is_put_where_it_is_wanted(model_folder):
+    assert load_denoiser(model_folder, device="meta").device.type == "meta"
+
+
+def refused(folder, kind, what):
+    """Load what must be refused with a line that begins so."""
+    with pytest.raises(kind) as refusal:
+        load_denoiser(str(folder))
+    assert str(refusal.value).startswith(what), str(refusal.value)
+
+
+@pytest.fixture
+def copied(tmp_path, model_folder):
+    return Path(shutil.copytree(model_folder, tmp_path / "m"))
+
+
 def test_missing_folder_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"no such folder.*give a diffusers pipeline"):
-        load_denoiser(str(tmp_path / "nowhere"))
+    folder = tmp_path / "nowhere"
+    refused(folder, InputError, f"{folder}: no such folder; give a diffusers pipeline folder, as ")
 
 
 def test_folder_without_an_index_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"no model_index\.json"):
-        load_denoiser(str(tmp_path))
+    refused(tmp_path, InputError, f"{tmp_path}: no model_index.json; give a diffusers pipeline")
 
 
-def test_model_without_safetensors_is_refused(tmp_path, model_folder):
-    folder = Path(shutil.copytree(model_folder, tmp_path / "m"))
-    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+def test_model_without_safetensors_is_refused(copied):
+    weights = copied / "unet" / "diffusion_pytorch_model.safetensors"
     weights.rename(weights.with_name("diffusion_pytorch_model.bin"))
-    with pytest.raises(ModelError, match=r"no weights in safetensors.*safe_serialization"):
-        load_denoiser(str(folder))
+    what = f"{copied / 'unet'}: no weights in safetensors format; save the pipeline again with "
+    refused(copied, ModelError, what + "save_pretrained(..., safe_serialization=True)")
 
 
-def test_truncated_weights_are_refused(tmp_path, model_folder):
-    folder = Path(shutil.copytree(model_folder, tmp_path / "m"))
-    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+def test_truncated_weights_are_refused(copied):
+    weights = copied / "unet" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(ModelError, match="cannot be loaded"):
-        load_denoiser(str(folder))
+    refused(copied, ModelError, f"{copied}: cannot be loaded (")
+    with pytest.raises(ModelError, match=r"[^ ]\); check that the folder is complete, or save"):
+        load_denoiser(str(copied))
 
 
-def test_unknown_denoiser_class_is_refused_by_name(tmp_path, model_folder):
-    folder = Path(shutil.copytree(model_folder, tmp_path / "m"))
-    index = json.loads((folder / "model_index.json").read_text())
+def test_a_long_failure_of_a_library_is_cut_and_put_on_one_line(copied, monkeypatch):
+    def failing(*_):
+        raise ValueError("first\nsecond " + "x" * 400)
+
+    row = dataclasses.replace(families.FAMILIES[0], load=failing)
+    monkeypatch.setattr(families, "FAMILIES", (row,))
+    told = f"first second {'x' * (300 - len('first second '))}"
+    refused(copied, ModelError, f"{copied}: cannot be loaded (ValueError: {told}); check that ")
+
+
+def test_a_refusal_of_our_own_is_not_explained_again(copied):
+    config = json.loads((copied / "scheduler" / "scheduler_config.json").read_text())
+    config["prediction_type"] = "score"
+    (copied / "scheduler" / "scheduler_config.json").write_text(json.dumps(config))
+    refused(copied, ModelError, "scheduler_config.json: unknown prediction type 'score'; use one ")
+
+
+def test_unknown_denoiser_class_is_refused_by_name(copied):
+    index = json.loads((copied / "model_index.json").read_text())
     index["unet"] = ["diffusers", "UNet9DModel"]
-    (folder / "model_index.json").write_text(json.dumps(index))
-    with pytest.raises(ModelError, match=r"UNet9DModel.*UNet2DModel"):
-        load_denoiser(str(folder))
+    (copied / "model_index.json").write_text(json.dumps(index))
+    what = f"{copied / 'model_index.json'}: unknown denoiser class UNet9DModel; give a pipeline "
+    refused(copied, ModelError, what + "whose denoiser is one of: UNet2DModel")
+
+
+@pytest.mark.parametrize(
+    ("entry", "found"),
+    [
+        ({"transformer": ["diffusers", "PixArt"]}, "PixArt"),
+        ({"unet": ["UNet2DModel"]}, "None"),
+        ({"unet": "UNet2DModel"}, "None"),
+        ({"unet": ["diffusers", "UNet2DModel", "more"]}, "None"),
+        ({}, "None"),
+    ],
+)
+def test_an_index_without_a_network_of_ours_is_refused(tmp_path, entry, found):
+    (tmp_path / "model_index.json").write_text(json.dumps(entry))
+    what = f"{tmp_path / 'model_index.json'}: unknown denoiser class {found}; give"
+    refused(tmp_path, ModelError, what)
 
 
 def test_unreadable_index_is_refused(tmp_path):
-    (tmp_path / "model_index.json").write_text("{")
-    with pytest.raises(InputError, match="not readable as JSON"):
+    path = tmp_path / "model_index.json"
+    path.write_text("{")
+    refused(tmp_path, InputError, f"{path}: not readable as JSON (Expecting property name")
+    with pytest.raises(InputError, match=r"\); save the pipeline again$"):
         load_denoiser(str(tmp_path))
 
 
 def test_an_index_that_names_no_parts_is_refused(tmp_path):
-    (tmp_path / "model_index.json").write_text("[]")
-    with pytest.raises(InputError, match="is no index of parts"):
-        load_denoiser(str(tmp_path))
+    path = tmp_path / "model_index.json"
+    path.write_text("[]")
+    refused(tmp_path, InputError, f"{path}: is no index of parts; save the pipeline again")
