@@ -60,13 +60,18 @@ Dataset.from_dict({"image": paths}).cast_column("image", Image()).save_to_disk(o
 END
 }
 
-# main_job FOLDER: attributes generated digits to others, and verifies what came of it
+# main_job FOLDER: attributes generated digits to others twice, to the same bytes, and verifies them
 main_job() {
-    local python="$venv/bin/python" run="$1/run" generated="$1/generated" train="$1/train"
+    local python="$venv/bin/python" generated="$1/generated" train="$1/train" run file
     "$python" tools/generate.py --out "$generated" --count 12 --seed 1
     save_as_dataset "$generated" "$train"
-    "$python" tools/attribute.py --train "$train" --query "$generated[:4]" --run "$run"
-    "$python" tools/verify.py --run "$run"
+    for run in "$1/first" "$1/second"; do
+        "$python" tools/attribute.py --train "$train" --query "$generated[:4]" --run "$run"
+        "$python" tools/verify.py --run "$run"
+    done
+    for file in train/shards/00000000.h5 train/features.h5 gram.h5 scores.h5; do
+        cmp "$1/first/$file" "$1/second/$file"
+    done
 }
 
 if [ "${1:-}" = --list ]; then
