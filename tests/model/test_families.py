@@ -12,7 +12,7 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 
 from dtrak_stream.data.options import ImageShape
-from dtrak_stream.errors import ModelError
+from dtrak_stream.errors import ConfigurationError, ModelError
 from dtrak_stream.gradients.hooked import HookedEngine
 from dtrak_stream.gradients.task import GradientTask
 from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
@@ -62,6 +62,16 @@ def test_a_model_that_wants_class_labels_is_refused(tmp_path, kind):
 def test_height_and_width_of_a_model_stay_apart(tmp_path):
     unet = UNet2DModel(**{**options_of(build_unet()), "sample_size": (8, 12)})
     assert load_denoiser(save_model(tmp_path / "m", unet)).image_shape == ImageShape(1, 8, 12)
+
+
+def test_conditions_are_refused_by_a_model_that_takes_none(model_folder):
+    denoiser = load_denoiser(model_folder)
+    with pytest.raises(ConfigurationError) as refusal:
+        denoiser.predict(torch.zeros(1, 1, 8, 8), torch.tensor([0]), [3])
+    assert str(refusal.value) == (
+        "UNet2DModel: the samples are of something (3), and the model takes no condition; "
+        "give samples without conditions"
+    )
 
 
 class Own(torch.nn.Module):

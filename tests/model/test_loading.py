@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
 from dtrak_stream.errors import InputError, ModelError
@@ -66,6 +67,15 @@ def test_model_without_safetensors_is_refused(copied):
     weights.rename(weights.with_name("diffusion_pytorch_model.bin"))
     what = f"{copied / 'unet'}: no weights in safetensors format; save the pipeline again with "
     refused(copied, ModelError, what + "save_pretrained(..., safe_serialization=True)")
+
+
+def test_weights_of_another_format_are_not_read_in_their_stead(copied):
+    """Pickles can run any code: they are not looked at, whatever else lies beside them."""
+    weights = copied / "unet" / "diffusion_pytorch_model.safetensors"
+    state = safetensors.torch.load_file(weights)
+    torch.save(state, weights.with_suffix(".bin"))
+    weights.rename(weights.with_name("other.safetensors"))
+    refused(copied, ModelError, f"{copied}: cannot be loaded (")
 
 
 def test_truncated_weights_are_refused(copied):
