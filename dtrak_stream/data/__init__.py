@@ -17,7 +17,9 @@ source                          what it holds                                   
 ``hf:OWNER/NAME``               a data set on the Hugging Face hub                    row number
 ==============================  ====================================================  ===========
 
-- Arrays are uint8, or float in [-1, 1]; a float outside that range is refused.
+- Arrays are uint8, or float in [-1, 1]; `--float-range unit` reads floats in [0, 1]. A float
+  outside of the range is refused, and so are floats that could be of either.
+- An array (N, H, W) with W up to 4 is refused: it could be one image (H, W, C).
 - For parquet and tar, a folder of such files or a glob (``DIR/*.tar``) will do; files are taken
   in natural order. A ``__key__`` column gives the sample ids if no key occurs twice.
 - Any source may end in a slice: ``DIR[100:200]``, ``FILE.npy[:50]``, ``hf:OWNER/NAME[10:]``.

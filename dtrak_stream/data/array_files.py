@@ -21,6 +21,7 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from dtrak_stream.data.arrays import ArraySource
+from dtrak_stream.data.options import RangeName
 from dtrak_stream.data.source import unreadable
 from dtrak_stream.errors import DiskFullError, InputError
 
@@ -34,20 +35,20 @@ _HEADER_READERS = {
 _UNREADABLE_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 
 
-def open_npy(path: Path) -> ArraySource:
+def open_npy(path: Path, float_range: RangeName = "auto") -> ArraySource:
     """Memory-map an npy file."""
     try:
         with path.open("rb") as file:
             rows = _map_npy(file, 0, path.stat().st_size, str(path))
     except OSError as error:
         raise unreadable(path, error) from error
-    return ArraySource(rows, where=str(path))
+    return ArraySource(rows, where=str(path), float_range=float_range)
 
 
-def open_npz(path: Path, key: str | None) -> ArraySource:
+def open_npz(path: Path, key: str | None, float_range: RangeName = "auto") -> ArraySource:
     """Memory-map the images of one member of an npz archive; see `map_npz`."""
     rows, key = map_npz(path, key)
-    return ArraySource(rows, where=f"{path}:{key}", key=key)
+    return ArraySource(rows, where=f"{path}:{key}", key=key, float_range=float_range)
 
 
 def map_npz(path: Path, key: str | None) -> tuple[NDArray[Any], str]:
@@ -78,13 +79,19 @@ def map_npz(path: Path, key: str | None) -> tuple[NDArray[Any], str]:
         raise unreadable(path, error) from error
 
 
-def open_hdf5(path: Path, key: str | None) -> ArraySource:
+def open_hdf5(path: Path, key: str | None, float_range: RangeName = "auto") -> ArraySource:
     """Open one data set of an HDF5 file; the file stays open as long as the source lives.
 
     h5py lets one thread at a time into the library.
     """
     rows, key = map_hdf5(path, key)
-    return ArraySource(rows, where=f"{path}:{key}", key=key, outside=_lies_elsewhere(rows))
+    return ArraySource(
+        rows,
+        where=f"{path}:{key}",
+        key=key,
+        outside=_lies_elsewhere(rows),
+        float_range=float_range,
+    )
 
 
 def map_hdf5(path: Path, key: str | None) -> tuple[Any, str]:

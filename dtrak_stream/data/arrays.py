@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +12,15 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from dtrak_stream.data.float_range import FloatRange
+from dtrak_stream.data.options import RangeName
 from dtrak_stream.data.source import UNREADABLE, Pixels, brief
 from dtrak_stream.errors import BadImageError, InputError
 from dtrak_stream.support.progress import progress
 
 _SCAN_BLOCK_BYTES = 16 * 2**20
 _LARGE_SCAN_BYTES = 256 * 2**20
+_MOST_CHANNELS = 4
 _HALF_OF_LARGEST = 8  # ink is counted from 0 to 16
 DIGITS_FILE = Path(__file__).parents[1] / "embedded" / "digits.npz"
 """`images` and `target` of scikit-learn's `load_digits`, as whole numbers."""
@@ -38,7 +42,7 @@ class Rows(Protocol):
 
 
 class ArraySource:
-    """The rows of an array: (N, H, W) or (N, H, W, C), uint8 or float in [-1, 1].
+    """The rows of an array: (N, H, W) or (N, H, W, C), uint8 or float.
 
     Parameters
     ----------
@@ -50,6 +54,8 @@ class ArraySource:
         Its name inside the file, if it has one.
     outside
         Whether its numbers lie in other files than the one that was named.
+    float_range
+        The range of its numbers, if they are floats; see `FloatRange`.
 
     Raises
     ------
@@ -57,13 +63,22 @@ class ArraySource:
         If the array has another shape or type.
     """
 
-    def __init__(self, rows: Rows, *, where: str, key: str = "", outside: bool = False) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        *,
+        where: str,
+        key: str = "",
+        outside: bool = False,
+        float_range: RangeName = "auto",
+    ) -> None:
         _require_image_axes(rows.shape, where)
         _require_image_type(rows.dtype, where)
         self._rows = rows
         self._where = where
         self._key = key
         self._outside = outside
+        self._float_range: RangeName = float_range
 
     def __len__(self) -> int:
         return self._rows.shape[0]
@@ -80,29 +95,36 @@ class ArraySource:
             raise BadImageError(f"cannot be read ({brief(error)})") from error
         if row.ndim == 2:
             row = row[:, :, None]
-        return row if row.dtype == np.uint8 else _checked_float(row)
+        return row if row.dtype == np.uint8 else self._range().to_signed(row)
 
     def check(self, start: int, stop: int, *, visible: bool) -> None:
-        """Refuse floats outside [-1, 1] in rows `[start, stop)`, reading block by block.
+        """Refuse floats of rows `[start, stop)` that are out of range, or of an unknown range.
 
-        NaN and infinity are left to `pixels`: they spoil one image, not the scale of all.
+        They are read block by block. NaN and infinity are left to `pixels`: they spoil one image,
+        not the scale of all. Where no number of these rows is negative, other rows of the array
+        may tell.
         """
         if self._rows.dtype == np.uint8:
             return
-        row_bytes = math.prod(self._rows.shape[1:]) * self._rows.dtype.itemsize
-        step = max(1, _SCAN_BLOCK_BYTES // row_bytes)
-        shown = visible and (stop - start) * row_bytes >= _LARGE_SCAN_BYTES
+        found = self._range()
+        shown = visible and (stop - start) * self._row_bytes >= _LARGE_SCAN_BYTES
         with progress(
             stop - start, description="checking the range", unit="image", visible=shown
         ) as bar:
-            for first in range(start, stop, step):
-                last = min(first + step, stop)
-                self._check_block(first, last)
-                bar.update(last - first)
+            for first, block in self._blocks(start, stop):
+                found.check(block, first)
+                bar.update(len(block))
+        for _, block in itertools.chain(self._blocks(0, start), self._blocks(stop, len(self))):
+            if found.decided():
+                return
+            found.see(block)
+        found.refuse_undecided()
 
     def layout(self) -> str:
-        """Return key, type and row shape."""
-        return f"array {self._key!r} {self._rows.dtype.str} {self._rows.shape[1:]}"
+        """Return key, type, row shape, and the range of floats that is not [-1, 1]."""
+        is_unit = self._rows.dtype != np.uint8 and self._float_range == "unit"
+        ending = " in [0, 1]" if is_unit else ""
+        return f"array {self._key!r} {self._rows.dtype.str} {self._rows.shape[1:]}{ending}"
 
     def contents(self, start: int, stop: int) -> Iterator[bytes]:
         """Yield the bytes of each row."""
@@ -116,22 +138,25 @@ class ArraySource:
         """Return whether the numbers lie in other files than the one that was named."""
         return self._outside
 
-    def _check_block(self, first: int, last: int) -> None:
-        with contextlib.suppress(OSError):  # `pixels` finds out which rows cannot be read
-            offender = _first_out_of_range(np.asarray(self._rows[first:last]))
-            if offender is not None:
-                row, value = offender
-                raise InputError(
-                    f"image {first + row} holds {value:g}, outside [-1, 1]",
-                    where=self._where,
-                    remedy="scale floats to [-1, 1] (x / 127.5 - 1), or store uint8",
-                )
+    @property
+    def _row_bytes(self) -> int:
+        return math.prod(self._rows.shape[1:]) * self._rows.dtype.itemsize
+
+    def _range(self) -> FloatRange:
+        return FloatRange(self._float_range, self._where)
+
+    def _blocks(self, start: int, stop: int) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Yield rows `[start, stop)` block by block, each with the number of its first row."""
+        step = max(1, _SCAN_BLOCK_BYTES // self._row_bytes)
+        for first in range(start, stop, step):
+            with contextlib.suppress(OSError):  # `pixels` finds out which rows cannot be read
+                yield first, np.asarray(self._rows[first : min(first + step, stop)])
 
 
 def open_digits() -> ArraySource:
     """Open the 1,797 digits, 8x8 grayscale, ink 0 to 16 brought to [-1, 1]."""
     images = (_read_digits("ink") / _HALF_OF_LARGEST - 1).astype(np.float32)  # (1797, 8, 8)
-    return ArraySource(images, where="sklearn:digits", key="digits")
+    return ArraySource(images, where="sklearn:digits", key="digits", float_range="signed")
 
 
 def digits_written() -> NDArray[np.uint8]:
@@ -144,31 +169,19 @@ def _read_digits(name: Literal["ink", "target"]) -> NDArray[np.uint8]:
         return np.asarray(arrays[name], np.uint8)
 
 
-def _first_out_of_range(block: NDArray[np.floating[Any]]) -> tuple[int, float] | None:
-    """Return row and value of the first finite number outside [-1, 1]."""
-    if block.min() >= -1 and block.max() <= 1:
-        return None
-    flat = block.reshape(len(block), -1)
-    outside = np.isfinite(flat) & (np.abs(flat) > 1)
-    if not outside.any():
-        return None
-    row, column = np.unravel_index(int(outside.argmax()), outside.shape)
-    return int(row), float(flat[row, column])
-
-
-def _checked_float(row: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    if not np.isfinite(row).all():
-        raise BadImageError("holds NaN or infinity")
-    if np.abs(row).max() > 1:
-        raise BadImageError("holds numbers outside [-1, 1]")
-    return row.astype(np.float32)
-
-
 def _require_image_axes(shape: tuple[int, ...], where: str) -> None:
     remedy = "give an array (N, H, W) or (N, H, W, C)"
+    if len(shape) == 3 and 1 <= shape[2] <= _MOST_CHANNELS:
+        first, second, last = shape
+        raise InputError(
+            f"an array of shape {shape} is one image with {last} channels, or {first} images of "
+            f"{second}x{last} pixels",
+            where=where,
+            remedy="save x[None] if it is one image x, x[..., None] if they are several",
+        )
     if len(shape) not in (3, 4) or 0 in shape[1:]:
         raise InputError(f"an array of shape {shape} is not images", where=where, remedy=remedy)
-    if len(shape) == 4 and shape[1] in (1, 3) and shape[3] not in (1, 2, 3, 4):
+    if len(shape) == 4 and shape[1] in (1, 3) and not 1 <= shape[3] <= _MOST_CHANNELS:
         raise InputError(
             f"an array of shape {shape} seems to have its channels before its rows",
             where=where,
@@ -181,5 +194,5 @@ def _require_image_type(dtype: np.dtype[Any], where: str) -> None:
         raise InputError(
             f"numbers of type {dtype} have no agreed range",
             where=where,
-            remedy="store uint8 (0 to 255), or float in [-1, 1]",
+            remedy="store uint8 (0 to 255), or float in [-1, 1] or [0, 1]",
         )

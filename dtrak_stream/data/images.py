@@ -9,7 +9,7 @@ import torch
 import xxhash
 
 from dtrak_stream.data.kinds import open_source
-from dtrak_stream.data.options import ImageOptions, ImageShape
+from dtrak_stream.data.options import ImageOptions, ImageShape, with_effect
 from dtrak_stream.data.pixels import cures, fit, native_shape, shape_of
 from dtrak_stream.data.source import Pixels, Source
 from dtrak_stream.data.spec import parse_spec, require_limit
@@ -99,7 +99,7 @@ class Images:
 
     def _hash(self) -> str:
         start, stop = self._rows.start, self._rows.stop
-        options = dataclasses.asdict(self._options)
+        options = with_effect(dataclasses.asdict(self._options))
         parts = (self._source.layout(), start, stop, str(self.shape), sorted(options.items()))
         digest = xxhash.xxh3_128(repr(parts).encode())
         with progress(
@@ -148,7 +148,7 @@ def open_images(
     ------
     InputError
         If the source is missing, unreadable, empty, of no known kind, has no readable image, or
-        holds floats outside [-1, 1].
+        holds floats that are out of range, or of an unknown range.
     ModelError
         If its first readable image cannot be brought to `shape` under `options`.
     ConfigurationError

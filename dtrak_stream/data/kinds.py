@@ -5,7 +5,7 @@ from __future__ import annotations
 from dtrak_stream.data.array_files import open_hdf5, open_npy, open_npz
 from dtrak_stream.data.arrays import open_digits
 from dtrak_stream.data.folder import FolderSource
-from dtrak_stream.data.options import ImageOptions
+from dtrak_stream.data.options import ImageOptions, RangeName
 from dtrak_stream.data.places import Place, locate
 from dtrak_stream.data.source import Source
 
@@ -24,17 +24,17 @@ def open_source(body: str, options: ImageOptions, *, visible: bool) -> Source:
     if place.kind == "folder":
         return FolderSource(place.path)
     if place.kind == "array":
-        return _open_array_file(place)
+        return _open_array_file(place, options.float_range)
     return _open_data_set(place, options, visible=visible)
 
 
-def _open_array_file(place: Place) -> Source:
+def _open_array_file(place: Place, float_range: RangeName) -> Source:
     suffix = place.path.suffix.lower()
     if suffix == ".npy":
-        return open_npy(place.path)
+        return open_npy(place.path, float_range)
     if suffix == ".npz":
-        return open_npz(place.path, place.key)
-    return open_hdf5(place.path, place.key)
+        return open_npz(place.path, place.key, float_range)
+    return open_hdf5(place.path, place.key, float_range)
 
 
 def _open_data_set(place: Place, options: ImageOptions, *, visible: bool) -> Source:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypeAlias
 
 from dtrak_stream.errors import ConfigurationError
+
+RangeName: TypeAlias = Literal["auto", "signed", "unit"]
+"""What a user says of floats: see `ImageOptions.float_range`."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,9 @@ class ImageOptions:
     channels: Literal["exact", "convert"] = "exact"
     """exact: images must have the model's channels; convert: grayscale and RGB are turned into
     each other, and transparency is laid on white."""
+    float_range: RangeName = "auto"
+    """What the floats of an array mean: signed is black -1 to white 1, unit is black 0 to white 1;
+    auto takes them for signed if some are negative, and refuses them otherwise."""
     image_column: str | None = None
     """Image column of a Hugging Face data set (default: its only one)."""
     split: str = "train"
@@ -47,3 +53,23 @@ class ImageOptions:
                 where="--center-crop",
                 remedy="give a whole number of at least 1",
             )
+
+
+_WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
+    # the source says in its layout what its floats mean
+    "float_range": ("auto", "signed", "unit"),
+}
+"""Values with which images are what they are for whoever has no such option."""
+
+
+def with_effect(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options, by field or flag, that decide what images are.
+
+    Those that leave images as they are without such an option are left out: what was recorded
+    before there was the option stays comparable.
+    """
+    return {
+        name: value
+        for name, value in options.items()
+        if value not in _WITHOUT_EFFECT.get(name.replace("-", "_"), ())
+    }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dtrak_stream.data.images import Images, open_images
+from dtrak_stream.data.options import with_effect
 from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError, InputError
 from dtrak_stream.model.places import model_root
 from dtrak_stream.support.configuration import parse
@@ -49,7 +50,7 @@ class Recipe:
 
     def described(self) -> dict[str, object]:
         """Return what decides a retrained model besides its images and its seed."""
-        options = flat_options(self.config)
+        options = with_effect(flat_options(self.config))
         return {name: value for name, value in options.items() if name not in _NOT_RECIPE} | {
             "image-identity": self.images.identity(),
             "image-shape": str(self.images.shape),

@@ -18,6 +18,7 @@ from diffusers import DDPMScheduler
 from tqdm import tqdm
 
 from dtrak_stream.data.images import open_images
+from dtrak_stream.data.options import with_effect
 from dtrak_stream.errors import InterruptedRunError
 from dtrak_stream.model.schedule import DDPMSchedule
 from dtrak_stream.store.quarantine import QuarantinedSample, keep_quarantine, read_quarantine
@@ -208,7 +209,7 @@ def _fingerprint(config: TrainingConfig, batches: ImageBatches) -> Fingerprint:
         name: value for name, value in flat_options(config).items() if name not in _FREE_OPTIONS
     }
     return {
-        **options,
+        **with_effect(options),
         "total-steps": config.optimisation.total_steps(batches.steps_per_epoch),
         "image-identity": batches.images.identity(),
         "image-shape": str(batches.images.shape),

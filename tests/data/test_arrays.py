@@ -83,7 +83,7 @@ def test_float_out_of_range_is_refused_with_its_row(tmp_path, monkeypatch, suffi
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_image_with_nan_or_infinity_is_quarantined(tmp_path, value):
-    values = floats(4, 3, 3)
+    values = floats(4, 3, 5)
     values[2, 1, 1] = value
     np.save(tmp_path / "a.npy", values)
     images = opened(tmp_path / "a.npy")
@@ -94,7 +94,7 @@ def test_image_with_nan_or_infinity_is_quarantined(tmp_path, value):
 
 @pytest.mark.parametrize("dtype", ["bool", "int64", "uint16", "complex64", "U1"])
 def test_other_types_are_refused(tmp_path, dtype):
-    np.save(tmp_path / "a.npy", np.zeros((2, 4, 4), dtype))
+    np.save(tmp_path / "a.npy", np.zeros((2, 4, 5), dtype))
     with pytest.raises(InputError, match="no agreed range"):
         opened(tmp_path / "a.npy")
 
@@ -106,6 +106,20 @@ def test_other_numbers_of_axes_are_refused(tmp_path, shape):
         opened(tmp_path / "a.npy")
 
 
+@pytest.mark.parametrize("width", [1, 2, 3, 4])
+def test_one_colour_image_is_not_taken_for_many_narrow_ones(tmp_path, width):
+    image = np.random.default_rng(0).integers(0, 256, (5, 6, width), dtype=np.uint8)
+    np.save(tmp_path / "a.npy", image)
+    told = rf"one image with {width} channels, or 5 images of 6x{width} pixels.*x\[None\]"
+    with pytest.raises(InputError, match=told):
+        opened(tmp_path / "a.npy")
+    np.save(tmp_path / "one.npy", image[None])
+    np.save(tmp_path / "many.npy", image[..., None])
+    one, many = opened(tmp_path / "one.npy"), opened(tmp_path / "many.npy")
+    assert (len(one), one.shape) == (1, ImageShape(width, 5, 6))
+    assert (len(many), many.shape) == (5, ImageShape(1, 6, width))
+
+
 def test_channels_before_rows_are_recognised(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((5, 3, 32, 32), np.uint8))
     with pytest.raises(InputError, match=r"transpose it with \(0, 2, 3, 1\)"):
@@ -113,7 +127,7 @@ def test_channels_before_rows_are_recognised(tmp_path):
 
 
 def test_no_rows_are_refused(tmp_path):
-    np.save(tmp_path / "a.npy", np.zeros((0, 4, 4), np.uint8))
+    np.save(tmp_path / "a.npy", np.zeros((0, 4, 5), np.uint8))
     with pytest.raises(InputError, match="holds no images"):
         opened(tmp_path / "a.npy")
 

@@ -221,7 +221,7 @@ def test_identity_changes_with_key_range_shape_and_options(tmp_path, pixels):
 
 
 def test_identity_tells_ranges_of_equal_images_apart(tmp_path):
-    np.save(tmp_path / "a.npy", np.zeros((4, 3, 3), np.uint8))
+    np.save(tmp_path / "a.npy", np.zeros((4, 3, 5), np.uint8))
     first, second = (opened(f"{tmp_path}/a.npy{rows}") for rows in ("[:2]", "[2:]"))
     assert first.identity() != second.identity()
 

@@ -120,7 +120,7 @@ def test_order_is_another_in_each_epoch():
 
 
 def test_flip_mirrors_about_half_of_the_images(tmp_path, monkeypatch):
-    image = np.zeros((1, 4, 4), np.uint8)
+    image = np.zeros((1, 4, 4, 1), np.uint8)
     image[:, :, 0] = 255
     np.save(tmp_path / "left.npy", image.repeat(40, 0))
     bright_columns: Counter = Counter()

@@ -48,7 +48,7 @@ def test_callers_random_state_is_left_alone(tmp_path):
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
 def test_network_learns_what_the_scheduler_says(tmp_path, prediction_type):
-    np.save(tmp_path / "flat.npy", np.full((8, 4, 4), 255, np.uint8))
+    np.save(tmp_path / "flat.npy", np.full((8, 4, 4, 1), 255, np.uint8))
     config = tiny(
         tmp_path / "out",
         images=str(tmp_path / "flat.npy"),
