@@ -12,7 +12,7 @@ import xxhash
 
 from dtrak_stream.data.natural_order import name_of, sortable
 from dtrak_stream.data.pixels import IMAGE_SUFFIXES, decode
-from dtrak_stream.data.source import UNREADABLE, Pixels, brief, unreadable
+from dtrak_stream.data.source import UNREADABLE, Pixels, brief, open_regular, unreadable
 from dtrak_stream.errors import BadImageError, InputError
 
 # stands behind the name of a folder while names are sorted, and in no name
@@ -51,7 +51,7 @@ class FolderSource:
     def pixels(self, index: int) -> Pixels:
         """Decode file `index`, (height, width, channels) uint8."""
         try:
-            with self._path(index).open("rb") as file:
+            with open_regular(self._path(index)) as file:
                 return decode(file)
         except OSError as error:
             raise BadImageError(f"cannot be read ({brief(error)})") from error
@@ -136,7 +136,7 @@ def _encoded(name: str, folder: Path) -> bytes:
 
 def _file_hash(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, xxhash.xxh3_128).digest()
     except OSError:
         return UNREADABLE

@@ -17,7 +17,7 @@ import xxhash
 
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.pixels import decode
-from dtrak_stream.data.source import UNREADABLE, Pixels, brief
+from dtrak_stream.data.source import UNREADABLE, Pixels, brief, open_regular
 from dtrak_stream.errors import BadImageError, DiskFullError, InputError
 from dtrak_stream.support.name_index import hashes_of
 
@@ -111,7 +111,7 @@ class DatasetSource:
         if path is None:
             raise BadImageError("the row has no image")
         self._outside = True
-        return Path(path).open("rb")
+        return open_regular(Path(path))
 
     def _hash(self, index: int) -> bytes:
         try:

@@ -14,7 +14,7 @@ from typing import Literal
 from natsort import natsorted
 
 from dtrak_stream.data.pixels import IMAGE_SUFFIXES
-from dtrak_stream.data.source import unreadable
+from dtrak_stream.data.source import open_regular, unreadable
 from dtrak_stream.errors import InputError
 
 KINDS = (
@@ -175,6 +175,6 @@ def _matches(pattern: str) -> list[Path]:
 
 def _require_readable(path: Path) -> None:
     try:
-        path.open("rb").close()
+        open_regular(path).close()
     except OSError as error:
         raise unreadable(path, error) from error

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
+import stat
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -15,6 +20,13 @@ Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.float32]
 
 UNREADABLE = b"unreadable"
 """What stands in `Source.contents` for a sample whose bytes cannot be read."""
+
+_NO_FILES = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 class Source(Protocol):
@@ -48,6 +60,40 @@ class Source(Protocol):
         """Return whether something read so far lies in other files than the source names."""
 
 
+class NotAFileError(OSError):
+    """There is something under a name that bytes could be waited for for ever, but no file."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(errno.EINVAL, f"{kind}, not a file")
+
+
+def open_regular(path: Path) -> io.BufferedReader:
+    """Open a file to read its bytes; links are followed, and nothing is waited for.
+
+    Raises
+    ------
+    NotAFileError
+        If it is a named pipe, a socket or a device.
+    OSError
+        If the system would not open it.
+    """
+    return open(path, "rb", opener=_regular)
+
+
+def _regular(path: str, flags: int) -> int:
+    try:
+        descriptor = os.open(path, flags | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise NotAFileError(_NO_FILES[stat.S_IFSOCK]) from error
+        raise
+    kind = _NO_FILES.get(stat.S_IFMT(os.fstat(descriptor).st_mode))
+    if kind is not None:
+        os.close(descriptor)
+        raise NotAFileError(kind)
+    return descriptor
+
+
 def unreadable(where: object, error: Exception) -> InputError:
     """Return the refusal of a file or folder that the system, or its reader, would not read."""
     if isinstance(error, FileNotFoundError):
@@ -60,6 +106,8 @@ def unreadable(where: object, error: Exception) -> InputError:
         )
     if isinstance(error, IsADirectoryError):
         return InputError("is a folder", where=where, remedy="name a file in it")
+    if isinstance(error, NotAFileError):
+        return InputError(f"is {brief(error)}", where=where, remedy="write its bytes into a file")
     return InputError(
         f"cannot be read ({brief(error)})",
         where=where,
