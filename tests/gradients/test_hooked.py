@@ -186,7 +186,9 @@ def bodies(draw):
         elif kind == "norm":
             layers.append(nn.GroupNorm(1, channels))
         elif kind == "tokens":
-            layers.append(Tokens(nn.Linear(channels, channels), nn.LayerNorm(channels)))
+            # wider inside: of two numbers, once normalised, only the sign is left
+            inside = nn.Linear(channels, 4), nn.LayerNorm(4), nn.Linear(4, channels)
+            layers.append(Tokens(*inside))
         elif kind == "lines":
             layers.append(Lines(nn.Conv1d(channels, channels, 3, padding=1)))
         else:
