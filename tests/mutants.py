@@ -64,7 +64,7 @@ def main() -> None:
     _generate()
     sample = list(_sample(options.sample))
     again = SURVIVED + NO_TEST if options.again else ()
-    due = [mutant.name for mutant in sample if mutant.exit_code in UNDECIDED + again]
+    due = [mutant for mutant in sample if mutant.exit_code in UNDECIDED + again]
     if due:
         _run(due)
     _report(list(_sample(options.sample)), copy / "survivors.diff", options.room)
@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tools/mutation.sh", description=__doc__)
     parser.add_argument("room", help="folder of dtrak_stream, such as kernel or evaluation/lds")
     parser.add_argument("--sample", type=int, default=150, help="number of mutants tried")
-    parser.add_argument("--again", action="store_true", help="try survivors again, with new tests")
+    parser.add_argument("--again", action="store_true", help="try survivors again, with all tests")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "mutation")
     return parser
 
@@ -121,8 +121,13 @@ def _generate() -> None:
     mutmut.create_mutants(1)
 
 
-def _run(names: list[str]) -> None:
-    """Run the tests against each mutant, the quickest tests first."""
+def _run(mutants: list[Mutant]) -> None:
+    """Run tests against each mutant, the quickest first.
+
+    They are those that were seen to call the function that is mutated. All tests of the room are
+    run for a mutant that survived before, as a fixture is seen under the first test that asks for
+    it alone, and for a function that no test was seen to call: another process may call it.
+    """
     from mutmut import __main__ as mutmut
     from mutmut.runners.harness import PytestRunner
     from mutmut.state import state
@@ -135,17 +140,17 @@ def _run(names: list[str]) -> None:
         code: int = in_any_order(self, mutant_name=mutant_name, tests=ordered)
         return code
 
-    def all_tests_where_none_was_seen(runner: Any, **options: Any) -> None:
-        # what runs in a process of its own is not seen by mutmut, and knows its mutant all the same
+    def all_tests_where_few_were_seen(runner: Any, **options: Any) -> None:
         collect(runner, **options)
         tests = state().tests_by_mangled_function_name
-        for name in names:
-            function = name.partition("__mutmut_")[0]
-            if not tests.get(function):
+        for mutant in mutants:
+            function = mutant.name.partition("__mutmut_")[0]
+            if mutant.exit_code is not None or not tests.get(function):
                 tests[function] = set(state().duration_by_test)
 
     PytestRunner.run_tests = quickest_first
-    mutmut.collect_or_load_stats = all_tests_where_none_was_seen
+    mutmut.collect_or_load_stats = all_tests_where_few_were_seen
+    names = [mutant.name for mutant in mutants]
     mutmut.cli.main(["run", "--max-children", "1", *names], standalone_mode=False)
 
 
@@ -184,7 +189,7 @@ def _is_out_of_scope(diff: str) -> bool:
     """
     lines = [line for line in diff.splitlines()[2:] if line[:1] in "+-"]
     before, after = ("".join(x[1:] for x in lines if x[0] == sign) for sign in "-+")
-    if "unit=" in before or STRICT.sub("", before) == STRICT.sub("", after):
+    if "unit=" in before or "visible=" in before or STRICT.sub("", before) == STRICT.sub("", after):
         return True
     texts = zip(LITERAL.findall(before), LITERAL.findall(after), strict=False)
     if LITERAL.sub('""', before) != LITERAL.sub('""', after):

@@ -183,6 +183,8 @@ def test_the_ledger_keeps_what_is_appended(tmp_path):
     with path.open("ab") as file:
         file.write(b'{"row": 12, "sam')  # torn by a crash
     assert [entry.row for entry in read_quarantine(path)] == [3, 9]
+    append_quarantine(path, [QuarantinedSample(20, "c.png", "NaN")])
+    assert [entry.row for entry in read_quarantine(path)] == [3, 9, 20]
     keep_quarantine(path, first)
     assert read_quarantine(path) == first
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dtrak_stream.errors import CorruptFileError
 from dtrak_stream.store.layout import StoreLayout
 from dtrak_stream.store.quarantine import QuarantinedSample, append_quarantine, read_quarantine
 from dtrak_stream.store.reader import FeatureStore
@@ -18,6 +20,7 @@ from dtrak_stream.store.writer import StoreWriter
 from dtrak_stream.support.claims import claim_of
 from tests.conftest import fingerprint_of_features
 from tests.crashing import contents, finishes_before_step
+from tests.small_jobs import written_at
 
 SHARDS, ROWS = 5, 2
 
@@ -206,6 +209,55 @@ def test_the_ledger_is_in_the_order_of_rows_whatever_the_order_of_shards(tmp_pat
 
 def ledger_of(root: Path) -> list[QuarantinedSample]:
     return read_quarantine(layout_at(root).quarantine_path)
+
+
+def test_a_finished_store_is_settled_without_writing_anything(tmp_path, alone):
+    root = tmp_path / "alone"
+    before = written_at(root)
+    with writer_of(root) as writer:
+        assert writer.take_up() == []
+        writer.begin()
+        assert writer.settle() == SHARDS
+    assert written_at(root) == before
+    assert contents(root) == alone
+
+
+def test_a_damaged_shard_is_refused_or_made_again_as_the_writer_was_told(tmp_path, alone):
+    root = tmp_path / "alone"
+    stores = StoreSet(root, (layout_at(root),))
+    shard = layout_at(root).shard_path(2)
+    shard.write_bytes(b"torn")
+    with writer_of(root) as strict, pytest.raises(CorruptFileError, match=r"00000002\.h5"):
+        strict.take_up()
+    with StoreWriter(stores, redo_corrupt=True, visible=False, bad_row="holds NaN") as writer:
+        assert writer.take_up(lambda _: True) == []  # known to be whole: not read
+        assert writer.take_up() == [2]
+        assert not shard.exists()
+        writer.begin()
+        writer.write(rows_of(2))
+        writer.settle()
+    assert contents(root) == alone
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_a_shard_is_written_in_the_type_of_its_store_with_what_belongs_to_its_rows(tmp_path, dtype):
+    fingerprint = dataclasses.replace(
+        fingerprint_of_features(2, 4, rows_per_shard=2, dtype=dtype),
+        timestep_weights="unit-gradient",
+    )
+    stores = StoreSet.of(tmp_path / "s", (fingerprint,))
+    features = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
+    residual = np.array([3, 0.1], np.float32)
+    with StoreWriter(stores, redo_corrupt=False, visible=False, bad_row="holds NaN") as writer:
+        writer.take_up()
+        writer.begin()
+        writer.write(ComputedRows(0, features, ["a", "bcd"], residual))
+        writer.settle()
+    store = FeatureStore.open(tmp_path / "s")
+    assert store.shard(0).features.dtype == dtype
+    assert np.allclose(store.rows(range(2)), features, rtol=2.0**-10 if dtype == "float16" else 0)
+    assert np.array_equal(store.residuals(), residual)
+    assert store.ids[:] == [b"a", b"bcd"]
 
 
 def test_a_run_record_is_changed_by_one_writer_at_a_time(tmp_path):
