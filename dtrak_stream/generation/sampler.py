@@ -63,6 +63,8 @@ class Sampler:
         self._scheduler = scheduler_class.from_config(denoiser.scheduler_config)
         self._scheduler.set_timesteps(steps)
         self._options: dict[str, Any] = {"eta": eta} if kind == "ddim" else {}
+        # only DDPM steps have a variance that a network can learn
+        self._ask = denoiser.predict if kind == "ddim" else denoiser.answer
         self._denoiser = denoiser
         self._first_seed, _ = StreamKey("generation", seed).words()
 
@@ -118,7 +120,7 @@ class Sampler:
         for timestep in self._scheduler.timesteps:
             times = timestep.to(images.device).expand(len(images))
             with repeatable(images.device):
-                answer = self._denoiser.predict(images, times)
+                answer = self._ask(images, times)
             step = self._scheduler.step(
                 answer, timestep, images, generator=generators, **self._options
             )

@@ -14,7 +14,7 @@ from dtrak_stream.data.samples import Condition
 from dtrak_stream.model.schedule import NoiseSchedule
 
 Predict: TypeAlias = Callable[[nn.Module, Tensor, Tensor, Sequence[Condition] | None], Tensor]
-"""(network, x_t (B, C, H, W), timesteps (B,), B conditions) -> its answer, (B, C, H, W)."""
+"""(network, x_t (B, C, H, W), t (B,), B conditions) -> all it answers, (B, C or 2 C, H, W)."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,12 @@ class Denoiser:
     folder
         Where it came from, for messages.
     scheduler_config
-        The scheduler's configuration as saved, for samplers.
+        Options of samplers under which they have the model's own schedule.
+    learns_variance
+        Whether the network answers twice as many channels as a sample has: its prediction, and
+        the variance of a sampling step (Nichol and Dhariwal 2021).
+    description
+        What was found in the folder, in a line.
     """
 
     network: nn.Module
@@ -49,11 +54,14 @@ class Denoiser:
     class_name: str
     folder: str
     scheduler_config: dict[str, Any] = field(default_factory=dict)
+    learns_variance: bool = False
+    description: str = ""
 
     @property
     def identity(self) -> str:
         """Return what it is besides its weights, for fingerprints."""
-        return f"{self.class_name} {self.schedule.identity}"
+        cut = " and a variance that is left out" if self.learns_variance else ""
+        return f"{self.class_name} {self.schedule.identity}{cut}"
 
     @property
     def device(self) -> torch.device:
@@ -63,11 +71,25 @@ class Denoiser:
     def predict(
         self, noisy: Tensor, timesteps: Tensor, conditions: Sequence[Condition] | None = None
     ) -> Tensor:
-        """Return the network's output (B, C, H, W) for x_t (B, C, H, W), t (B,) and B conditions.
+        """Return what the network predicts for x_t (B, C, H, W), t (B,) and B conditions.
+
+        Returns
+        -------
+        Tensor
+            (B, C, H, W): of a network that learns the variance too, the first half of its answer.
 
         Raises
         ------
         ConfigurationError
             If there are conditions, and the network takes none.
+        """
+        answer = self.answer(noisy, timesteps, conditions)
+        return answer[:, : noisy.shape[1]] if self.learns_variance else answer
+
+    def answer(
+        self, noisy: Tensor, timesteps: Tensor, conditions: Sequence[Condition] | None = None
+    ) -> Tensor:
+        """Return all the network says: what it predicts (B, C, H, W), or (B, 2 C, H, W) with the
+        variance of a sampling step where it learns that; for samplers. Raises as `predict`.
         """
         return self.predict_by(self.network, noisy, timesteps, conditions)

@@ -9,6 +9,7 @@ family          samples                      conditioned on    schedule
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,11 @@ from torch import Tensor, nn
 from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.samples import Condition
 from dtrak_stream.errors import ConfigurationError, ModelError
+from dtrak_stream.model.config_files import read_config, saved_class
 from dtrak_stream.model.denoiser import Predict
-from dtrak_stream.model.schedule import DDPMSchedule, NoiseSchedule
+from dtrak_stream.model.layout import AVERAGING_OPTIONS, NETWORK_FILE, ModelFolder
+from dtrak_stream.model.saved_schedule import SavedSchedule, read_ddpm_schedule
+from dtrak_stream.model.weight_files import WeightFiles, refuse_other_weights
 
 ConditionKind: TypeAlias = Literal["nothing", "class label"]
 
@@ -34,31 +38,29 @@ class ModelFamily:
     ----------
     class_name
         Class of the network, as a pipeline's index names it.
-    part
-        What the pipeline calls the network: its entry in the index, and its subfolder.
     load
-        (pipeline folder, dtype) -> the network on the CPU.
+        (folder of the network, its weights, dtype) -> the network on the CPU, all of whose
+        weights were in the files.
     image_shape
-        Shape of the samples that a network takes.
+        (network, folder of it) -> shape of the samples that it takes.
     conditioned_on
         What a network is conditioned on.
     predict
         How a network is asked.
     read_schedule
-        Pipeline folder -> the schedule, and the scheduler's configuration as saved.
+        Folder of the scheduler -> what it says of the model.
     """
 
     class_name: str
-    part: str
-    load: Callable[[Path, torch.dtype], nn.Module]
-    image_shape: Callable[[nn.Module], ImageShape]
+    load: Callable[[Path, WeightFiles, torch.dtype], nn.Module]
+    image_shape: Callable[[nn.Module, Path], ImageShape]
     conditioned_on: Callable[[nn.Module], ConditionKind]
     predict: Predict
-    read_schedule: Callable[[Path], tuple[NoiseSchedule, dict[str, Any]]]
+    read_schedule: Callable[[Path], SavedSchedule]
 
 
-def family_of(index: dict[str, Any], where: Path) -> ModelFamily:
-    """Return the family that a pipeline's index names.
+def family_of(found: ModelFolder) -> ModelFamily:
+    """Return the family of the network in a folder.
 
     Raises
     ------
@@ -66,41 +68,96 @@ def family_of(index: dict[str, Any], where: Path) -> ModelFamily:
         If there is no such family here.
     """
     for family in FAMILIES:
-        if _class_of(index, family.part) == family.class_name:
+        if found.class_name == family.class_name:
             return family
-    found = _class_of(index, "unet") or _class_of(index, "transformer")
+    wanted = _inputs_needed(found.class_name or "")
     raise ModelError(
-        f"unknown denoiser class {found}",
-        where=where,
+        f"unknown denoiser class {found.class_name}"
+        + (f", which takes {wanted}" if wanted else ""),
+        where=found.named_by,
         remedy="give a pipeline whose denoiser is one of: "
         f"{', '.join(family.class_name for family in FAMILIES)}",
     )
 
 
-def _class_of(index: dict[str, Any], part: str) -> str | None:
-    entry = index.get(part)
-    return entry[1] if isinstance(entry, list) and len(entry) == 2 else None
+def _inputs_needed(class_name: str) -> str:
+    """Return what a network of diffusers needs besides a sample and a timestep, as a clause."""
+    import diffusers  # takes longer than all else together
+
+    known = getattr(diffusers, class_name, None)
+    if not isinstance(known, type) or not issubclass(known, nn.Module):
+        return ""
+    _, _, *inputs = inspect.signature(known.forward).parameters.values()
+    needed = [
+        each.name
+        for each in inputs
+        if each.default is each.empty and each.name not in ("timestep", "args", "kwargs")
+    ]
+    return f", which needs {', '.join(needed)}" if needed else ""
 
 
-def _load_unet(root: Path, dtype: torch.dtype) -> nn.Module:
+def _load_unet(folder: Path, weights: WeightFiles, dtype: torch.dtype) -> nn.Module:
     from diffusers import UNet2DModel  # takes longer than all else together
+    from diffusers.utils import logging
 
-    network = UNet2DModel.from_pretrained(
-        root,
-        subfolder="unet",
-        torch_dtype=dtype,
-        use_safetensors=True,
-        local_files_only=True,
-        low_cpu_mem_usage=False,  # the other way needs one more package for no gain here
-    )
+    _refuse_other_network(folder, UNet2DModel)
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # what it would advise is refused below, or meant
+    try:
+        network, report = UNet2DModel.from_pretrained(
+            folder,
+            variant=weights.variant,
+            torch_dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            low_cpu_mem_usage=False,  # the other way needs one more package for no gain here
+            output_loading_info=True,
+        )
+    finally:
+        logging.set_verbosity(verbosity)
+    refuse_other_weights(report, folder)
     return cast(nn.Module, network)
 
 
-def _unet_shape(network: nn.Module) -> ImageShape:
+def _refuse_other_network(folder: Path, known: type) -> None:
+    """Refuse the configuration of another class, or one with options that this class lacks."""
+    path = folder / NETWORK_FILE
+    options = read_config(path, what="configuration of a network")
+    name = saved_class(options) or known.__name__
+    understood = AVERAGING_OPTIONS | inspect.signature(known).parameters.keys()
+    unknown = [
+        f"{key}: {value!r}"
+        for key, value in options.items()
+        if not (key.startswith("_") or key in understood or value in (None, False))
+    ]
+    if name == known.__name__ and not unknown:
+        return
+    raise ModelError(
+        f"is of another class, {name}"
+        if name != known.__name__
+        else f"unknown option {', '.join(unknown[:3])}",
+        where=path,
+        remedy=f"give a {known.__name__}, saved by a version of diffusers no newer than this one",
+    )
+
+
+def _unet_shape(network: nn.Module, folder: Path) -> ImageShape:
     config = cast(Any, network).config
     size = config.sample_size
-    height, width = (size, size) if isinstance(size, int) else size
-    return ImageShape(channels=config.in_channels, height=height, width=width)
+    sides = [size, size] if isinstance(size, int) else list(size or [])
+    factor = 2 ** (len(config.block_out_channels) - 1)
+    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+        problem = f"sample_size {size} does not say how large its images are"
+    elif any(side % factor for side in sides):
+        problem = f"sample_size {size} cannot be halved as often as its blocks do"
+    else:
+        return ImageShape(config.in_channels, *sides)
+    raise ModelError(
+        problem,
+        where=folder / NETWORK_FILE,
+        remedy="write the height and width of the images it was trained on there, multiples of "
+        f'{factor}: "sample_size": [{8 * factor}, {8 * factor}]',
+    )
 
 
 def _unet_condition(network: nn.Module) -> ConditionKind:
@@ -120,21 +177,13 @@ def predict_by_unet(
     return cast(Tensor, network(noisy, timesteps, return_dict=False)[0])
 
 
-def _read_ddpm(root: Path) -> tuple[NoiseSchedule, dict[str, Any]]:
-    from diffusers import DDPMScheduler
-
-    scheduler = DDPMScheduler.from_pretrained(root, subfolder="scheduler")
-    return DDPMSchedule.of(scheduler), dict(scheduler.config)
-
-
 FAMILIES = (
     ModelFamily(
         class_name="UNet2DModel",
-        part="unet",
         load=_load_unet,
         image_shape=_unet_shape,
         conditioned_on=_unet_condition,
         predict=predict_by_unet,
-        read_schedule=_read_ddpm,
+        read_schedule=read_ddpm_schedule,
     ),
 )

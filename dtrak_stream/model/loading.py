@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
+from torch import nn
 
-from dtrak_stream.errors import DtrakStreamError, InputError, ModelError
+from dtrak_stream.data.options import ImageShape
+from dtrak_stream.errors import DtrakStreamError, ModelError
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.families import ConditionKind, family_of
+from dtrak_stream.model.layout import ModelFolder, find_model
 from dtrak_stream.model.places import model_root
+from dtrak_stream.model.probe import refuse_unlike_model
+from dtrak_stream.model.saved_schedule import SavedSchedule
+from dtrak_stream.model.weight_files import WeightFiles, find_weights
 
 
 def load_denoiser(
@@ -24,7 +28,7 @@ def load_denoiser(
     Parameters
     ----------
     folder
-        A pipeline folder (`model_index.json`, `unet/`, `scheduler/`), or
+        A pipeline folder, its `unet` folder or a checkpoint of training (see `find_model`), or
         `embedded:digits_ddpm` for the small model that comes with the package.
     device, dtype
         Where and in what precision the network runs. It is put in evaluation mode.
@@ -32,52 +36,51 @@ def load_denoiser(
     Raises
     ------
     InputError
-        If the folder does not exist or is not a diffusers pipeline.
+        If the folder does not exist, or a part of a model is not there.
     ModelError
-        If its family is unknown, its weights are not there as safetensors or cannot be read, it
-        predicts something unknown, or it is conditioned on something.
+        If it is not understood to the last option and the last weight: its family or scheduler is
+        another one, weights are missing or too many, it is conditioned on something, or does not
+        answer one sample as it should; see `find_weights` and `refuse_unlike_model`.
     """
-    root = model_root(folder)
-    family = family_of(_read_index(root), root / "model_index.json")
-    if not list((root / family.part).glob("*.safetensors")):
-        raise ModelError(
-            "no weights in safetensors format",
-            where=root / family.part,
-            remedy="save the pipeline again with save_pretrained(..., safe_serialization=True)",
-        )
-    with _failures_explained(root):
-        network = family.load(root, dtype)
-        schedule, scheduler_config = family.read_schedule(root)
-    _refuse_condition(family.conditioned_on(network), root)
-    return Denoiser(
+    found = find_model(model_root(folder))
+    family = family_of(found)
+    saved = family.read_schedule(found.scheduler)
+    weights = find_weights(found.network)
+    with _failures_explained(found.network):
+        network = family.load(found.network, weights, dtype)
+    _refuse_condition(family.conditioned_on(network), found.network)
+    shape = family.image_shape(network, found.network)
+    denoiser = Denoiser(
         network.to(device).eval(),
-        schedule,
-        family.image_shape(network),
+        saved.schedule,
+        shape,
         family.predict,
         family.class_name,
         folder,
-        scheduler_config,
+        saved.config,
+        saved.learns_variance,
+        _described(folder, found, weights, saved, network, shape),
     )
+    refuse_unlike_model(denoiser)
+    return denoiser
 
 
-def _read_index(root: Path) -> dict[str, Any]:
-    path = root / "model_index.json"
-    if not path.is_file():
-        raise InputError(
-            "no model_index.json" if root.is_dir() else "no such folder",
-            where=root,
-            remedy="give a diffusers pipeline folder, as dtrak-stream train or "
-            "DDPMPipeline.save_pretrained writes it",
-        )
-    try:
-        index = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"not readable as JSON ({error})", where=path, remedy="save the pipeline again"
-        ) from error
-    if not isinstance(index, dict):
-        raise InputError("is no index of parts", where=path, remedy="save the pipeline again")
-    return index
+def _described(
+    folder: str,
+    found: ModelFolder,
+    weights: WeightFiles,
+    saved: SavedSchedule,
+    network: nn.Module,
+    shape: ImageShape,
+) -> str:
+    """Return what was found, in a line for the user."""
+    parameters = sum(each.numel() for each in network.parameters())
+    variant = f", variant {weights.variant}" if weights.variant else ""
+    predicts = saved.predicts + (" and a variance" if saved.learns_variance else "")
+    return (
+        f"{folder}: {found.class_name} of {shape} samples, predicts {predicts}, "
+        f"{saved.description}, {parameters:,} parameters, {found.kind_of_weights}{variant}"
+    )
 
 
 @contextmanager

@@ -83,8 +83,19 @@ class DDPMSchedule:
     )
 
     @classmethod
-    def of(cls, scheduler: DDPMScheduler) -> DDPMSchedule:
+    def of(
+        cls, scheduler: DDPMScheduler, *, where: object = "scheduler_config.json"
+    ) -> DDPMSchedule:
         """Return the numbers of a scheduler of diffusers, in float64.
+
+        Its own abar_t is not asked: some samplers change the last one, to divide by it.
+
+        Parameters
+        ----------
+        scheduler
+            A scheduler of the DDPM family.
+        where
+            Where it came from, for the refusal.
 
         Raises
         ------
@@ -95,10 +106,11 @@ class DDPMSchedule:
         if prediction_type not in PREDICTION_TYPES:
             raise ModelError(
                 f"unknown prediction type {prediction_type!r}",
-                where="scheduler_config.json",
+                where=where,
                 remedy=f"use one of: {', '.join(PREDICTION_TYPES)}",
             )
-        return cls(scheduler.alphas_cumprod.double(), scheduler.betas.double(), prediction_type)
+        kept = torch.cumprod(1.0 - scheduler.betas, dim=0)
+        return cls(kept.double(), scheduler.betas.double(), prediction_type)
 
     @property
     def num_timesteps(self) -> int:

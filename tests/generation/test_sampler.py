@@ -15,6 +15,7 @@ from dtrak_stream.generation.run import generate
 from dtrak_stream.generation.sampler import Sampler
 from dtrak_stream.model.loading import load_denoiser
 from tests.generation.small_runs import SAMPLERS, config_of, made
+from tests.model.folders import pipeline, unet_with
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -63,6 +64,28 @@ def test_images_are_those_of_the_diffusers_pipeline(model, sampler):
         theirs = ddpm(3, generator=generators, num_inference_steps=4, output_type="np").images
     found = (ours.sample(range(3)).permute(0, 2, 3, 1).numpy() + 1) / 2
     np.testing.assert_allclose(found, theirs, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_learned_variance_is_that_of_ddpm_steps_and_left_out_of_ddim_steps(tmp_path, sampler):
+    kind, eta = sampler["sampler"], sampler.get("eta", 0.0)
+    network = unet_with(out_channels=2)
+    model = str(pipeline(tmp_path, network, variance_type="learned_range"))
+    ours = Sampler(load_denoiser(model), kind, 4, eta, seed=3)
+    found = ours.sample(range(3))
+    scheduler = (DDIMScheduler if kind == "ddim" else DDPMScheduler).from_config(
+        DDPMScheduler(variance_type="learned_range").config
+    )
+    scheduler.set_timesteps(4)
+    generators = [ours._generator(number) for number in range(3)]
+    images = torch.stack([torch.randn(1, 8, 8, generator=each) for each in generators])
+    options = {"eta": eta} if kind == "ddim" else {}
+    with torch.inference_mode():
+        for t in scheduler.timesteps:
+            answer = network(images, t).sample
+            given = answer[:, :1] if kind == "ddim" else answer
+            images = scheduler.step(given, t, images, generator=generators, **options).prev_sample
+    torch.testing.assert_close(found, images.clamp(-1, 1), rtol=0, atol=1e-5)
 
 
 def test_embedded_model_generates_digits(tmp_path):

@@ -1,0 +1,51 @@
+"""Reading the JSON files that describe a saved pipeline and its parts.
+
+A leaf of its own because the index, the network and the scheduler are read by different rows of
+`families`, and refused alike.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from dtrak_stream.errors import InputError
+
+
+def read_config(path: Path, *, what: str) -> dict[str, Any]:
+    """Return the object that a JSON file holds.
+
+    Parameters
+    ----------
+    path
+        The file.
+    what
+        What it should be, for refusals.
+
+    Raises
+    ------
+    InputError
+        If it is not there, cannot be read, is not JSON, or holds anything but an object.
+    """
+    if not path.is_file():
+        raise InputError(
+            f"is not there: a {what} is wanted",
+            where=path,
+            remedy="check that the folder is complete, or save the pipeline again",
+        )
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"not readable as JSON ({error})", where=path, remedy="save the pipeline again"
+        ) from error
+    if not isinstance(found, dict):
+        raise InputError(f"is no {what}", where=path, remedy="save the pipeline again")
+    return found
+
+
+def saved_class(config: dict[str, Any]) -> str | None:
+    """Return the name of the class that wrote a configuration, if it says so."""
+    name = config.get("_class_name")
+    return name if isinstance(name, str) else None

@@ -1,0 +1,152 @@
+"""What lies where in a model folder, found as diffusers finds it.
+
+==========================  =====================================================================
+``model_index.json``        A pipeline: network in ``unet/``, scheduler in ``scheduler/``, or
+                            either beside the index where there is no such folder.
+``unet/``, ``unet_ema/``    A checkpoint of a training script, ``checkpoint-N``: the network of
+                            the last step is taken, the averaged one where there is no other.
+``config.json``             A network alone, as ``PIPELINE/unet`` or ``checkpoint-N/unet_ema``.
+==========================  =====================================================================
+
+Checkpoints and networks alone have no scheduler: it is looked for beside the network, and in the
+folder and the run that hold it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dtrak_stream.errors import InputError, ModelError
+from dtrak_stream.model.config_files import read_config, saved_class
+from dtrak_stream.model.saved_schedule import FILE_NAME as SCHEDULER_FILE
+
+INDEX_FILE, NETWORK_FILE = "model_index.json", "config.json"
+_PARTS = ("unet", "transformer")
+_EMA = "_ema"
+# what diffusers' EMAModel adds to the configuration of the network it saves
+AVERAGING_OPTIONS = frozenset(
+    {
+        *("decay", "min_decay", "optimization_step", "update_after_step", "use_ema_warmup"),
+        *("inv_gamma", "power"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """Where the parts of a model lie.
+
+    Attributes
+    ----------
+    network
+        Folder of the network's configuration and weights.
+    class_name
+        The network's class: as the index names it, or its own configuration.
+    named_by
+        The file that names it.
+    scheduler
+        Folder of the scheduler's configuration.
+    """
+
+    network: Path
+    class_name: str | None
+    named_by: Path
+    scheduler: Path
+
+    @property
+    def kind_of_weights(self) -> str:
+        """Return whether the weights are averaged ones, as far as the folder tells."""
+        path = self.network / NETWORK_FILE
+        options = read_config(path, what="configuration of a network") if path.is_file() else {}
+        if self.network.name.endswith(_EMA) or AVERAGING_OPTIONS & options.keys():
+            return f"EMA weights of {self.network.name}/"
+        averaged = self.network.with_name(self.network.name + _EMA)
+        if averaged.is_dir():
+            return f"raw weights of {self.network.name}/ (for the averaged ones name {averaged})"
+        return f"weights as saved in {self.network.name}/"
+
+
+def find_model(root: Path) -> ModelFolder:
+    """Return where the parts of the model in a folder lie.
+
+    Raises
+    ------
+    InputError
+        If it holds no model, or a part of it is not there.
+    ModelError
+        If the pipeline has further parts: it is no model of pixels.
+    """
+    if (root / INDEX_FILE).is_file():
+        return _of_pipeline(root)
+    for part in (*_PARTS, *(part + _EMA for part in _PARTS)):
+        if (root / part / NETWORK_FILE).is_file():
+            return _alone(root / part)
+    if (root / NETWORK_FILE).is_file():
+        return _alone(root)
+    raise InputError(
+        f"no {INDEX_FILE}" if root.is_dir() else "no such folder",
+        where=root,
+        remedy="give a diffusers pipeline folder, as dtrak-stream train or "
+        "DDPMPipeline.save_pretrained writes it, its unet folder, or a checkpoint-N of training",
+    )
+
+
+def _of_pipeline(root: Path) -> ModelFolder:
+    path = root / INDEX_FILE
+    index = read_config(path, what="index of parts")
+    _refuse_further_parts(index, path)
+    part = next((name for name in _PARTS if _class_in(index, name)), _PARTS[0])
+    return ModelFolder(
+        _place_of(root, part),
+        _class_in(index, part),
+        path,
+        _place_of(root, "scheduler"),
+    )
+
+
+def _place_of(root: Path, part: str) -> Path:
+    """Return the folder of a part: its own, or that of the index."""
+    return root / part if (root / part).is_dir() else root
+
+
+def _refuse_further_parts(index: dict[str, Any], path: Path) -> None:
+    """Refuse a pipeline in which something comes before or after the network."""
+    further = {name: _class_in(index, name) for name in index}
+    for name, class_name in further.items():
+        if class_name and name not in (*_PARTS, "scheduler"):
+            raise ModelError(
+                f"has a {name} ({class_name}), so its network does not see the pixels of an image",
+                where=path,
+                remedy="give a pipeline of a network and a scheduler only, such as a DDPMPipeline",
+            )
+
+
+def _class_in(index: dict[str, Any], part: str) -> str | None:
+    """Return the class of a part; None if it is none, or was left out of the pipeline."""
+    entry = index.get(part)
+    is_part = isinstance(entry, list) and len(entry) == 2 and isinstance(entry[1], str)
+    return entry[1] if is_part and entry is not None else None
+
+
+def _alone(network: Path) -> ModelFolder:
+    network = network.resolve()
+    around = (network, network.parent, network.parent.parent)
+    for folder in around:
+        if (folder / INDEX_FILE).is_file():
+            _refuse_further_parts(
+                read_config(folder / INDEX_FILE, what="index of parts"), folder / INDEX_FILE
+            )
+    places = [place for folder in around for place in (folder / "scheduler", folder)]
+    scheduler = next((place for place in places if (place / SCHEDULER_FILE).is_file()), None)
+    if scheduler is None:
+        raise InputError(
+            "holds a network and no scheduler: the noise that it was trained under is not known",
+            where=network,
+            remedy="give the pipeline folder, or save the scheduler of its training beside it: "
+            f"DDPMScheduler(...).save_pretrained({str(network.parent / 'scheduler')!r})",
+        )
+    path = network / NETWORK_FILE
+    config = read_config(path, what="configuration of a network")
+    return ModelFolder(network, saved_class(config), path, scheduler)

@@ -1,0 +1,137 @@
+"""The files that hold a network's weights, and whether they hold all of them.
+
+Weights are read from safetensors only: other files are programs, and run when they are opened.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dtrak_stream.errors import ModelError
+from dtrak_stream.model.config_files import read_config
+
+_STEM = "diffusion_pytorch_model"
+_WHOLE = re.compile(rf"{_STEM}(?:\.(?P<variant>[^.]+))?\.safetensors")
+_SHARD = re.compile(rf"{_STEM}(?:\.(?P<variant>[^.]+))?-\d{{5}}-of-\d{{5}}\.safetensors")
+_INDEX = re.compile(rf"{_STEM}\.safetensors\.index(?:\.(?P<variant>[^.]+))?\.json")
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class WeightFiles:
+    """Which of the weights in a folder are read.
+
+    Attributes
+    ----------
+    variant
+        Such as `fp16`, a part of the files' names; None for those without.
+    """
+
+    variant: str | None
+
+
+def find_weights(folder: Path) -> WeightFiles:
+    """Choose among the weights in a folder as diffusers does: those without a variant, if any.
+
+    Raises
+    ------
+    ModelError
+        If there are none in safetensors format, several variants and nothing else, or a part of
+        weights in several files is missing.
+    """
+    names = sorted(path.name for path in folder.iterdir())
+    matches = [each for name in names for each in (_WHOLE.fullmatch(name), _INDEX.fullmatch(name))]
+    variants = {match["variant"] for match in matches if match is not None}
+    if not variants:
+        raise _no_weights(folder, names)
+    if None not in variants and len(variants) > 1:
+        raise ModelError(
+            f"holds {', '.join(sorted(map(str, variants)))} variants of the weights and no others",
+            where=folder,
+            remedy="leave one of them in the folder",
+        )
+    chosen = WeightFiles(None if None in variants else variants.pop())
+    _refuse_missing_shards(folder, chosen.variant)
+    return chosen
+
+
+def _no_weights(folder: Path, names: list[str]) -> ModelError:
+    if any(_SHARD.fullmatch(name) for name in names):
+        problem = "weights in several files without their index"
+        remedy = f"add {_STEM}.safetensors.index.json"
+    elif any(name.endswith((".bin", ".pt", ".pth", ".ckpt")) for name in names):
+        problem = "no weights in safetensors format, only files that run as programs when opened"
+        remedy = (
+            "where you trust them, convert them once: UNet2DModel.from_pretrained("
+            f"{str(folder)!r}, use_safetensors=False).save_pretrained({str(folder)!r})"
+        )
+    elif others := [name for name in names if name.endswith(".safetensors")]:
+        problem = f"no weights called {_STEM}.safetensors, but {', '.join(others[:_SHOWN])}"
+        remedy = "save the network with save_pretrained, or rename the file if it is one"
+    else:
+        problem = "no weights in safetensors format"
+        remedy = "save the pipeline again with save_pretrained(..., safe_serialization=True)"
+    return ModelError(problem, where=folder, remedy=remedy)
+
+
+def _refuse_missing_shards(folder: Path, variant: str | None) -> None:
+    path = folder / f"{_STEM}.safetensors.index{'.' + variant if variant else ''}.json"
+    if not path.is_file():
+        return
+    places = read_config(path, what="index of weights").get("weight_map", {})
+    missing = sorted({name for name in places.values() if not (folder / name).is_file()})
+    if missing:
+        raise ModelError(
+            f"names {len(missing)} files that are not there: {_some(missing)}",
+            where=path,
+            remedy="copy or download the rest of the weights",
+        )
+
+
+def refuse_other_weights(report: dict[str, Any], folder: Path) -> None:
+    """Refuse weights that do not belong to the network to the last name.
+
+    Parameters
+    ----------
+    report
+        What diffusers tells of loading them: missing_keys, unexpected_keys.
+    folder
+        Where they lie.
+
+    Raises
+    ------
+    ModelError
+        If a weight of the network is not in the files, or the files hold one that it has not.
+    """
+    missing, unknown = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
+    found = [
+        f"{problem} {len(names)} of {whose} weights: {_some(names)}"
+        for names, problem, whose in (
+            (missing, "the files lack", "the network's"),
+            (unknown, "the network has no place for", "the files'"),
+        )
+        if names
+    ]
+    if found:
+        raise ModelError("; ".join(found), where=folder, remedy=_remedy(missing, unknown))
+
+
+def _remedy(missing: list[str], unknown: list[str]) -> str:
+    """Return what to do, which is to cut a prefix where that is all that differs."""
+    for name in missing[:1]:
+        prefixes = {key[: -len(name)] for key in unknown if key.endswith("." + name)}
+        if len(prefixes) == 1:
+            prefix = prefixes.pop()
+            if {prefix + each for each in missing} == set(unknown):
+                return (
+                    f"a wrapper of training put {prefix!r} before every name: save the network "
+                    "that it wraps (unwrap_model), or rename the weights"
+                )
+    return "save the network again with save_pretrained, its configuration with its weights"
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
