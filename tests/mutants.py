@@ -23,7 +23,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 CARRIED = ("dtrak_stream", "tests", "tools", "README.md")
-ELSEWHERE = {"support": ("tests/support", "tests/store/test_writer.py")}
+ELSEWHERE = {"support": ("tests/support", "tests/cli/test_command_line.py")}
 """Rooms whose nearest tests are more than the folder of the same name."""
 
 UNDECIDED, SURVIVED, KILLED = (None,), (0,), (1, 2, 3)

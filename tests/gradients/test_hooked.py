@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from dtrak_stream.gradients.coverage import served_parameters
 from dtrak_stream.gradients.hooked import HookedEngine
+from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
 from tests.gradients.networks import (
     Network,
     Padded,
@@ -156,6 +157,18 @@ def test_padding_of_an_embedding_has_a_zero_gradient(unit_gradients):
     assert gradients[:, 2].all()
     if not unit_gradients:
         assert_rows_close(gradients, slow_gradients(task, images, IDS))
+
+
+def test_a_gradient_whose_square_is_no_float_is_of_unit_length_all_the_same():
+    last = nn.Conv2d(2, 2, 1)
+    body = seeded(nn.Conv2d(2, 2, 1), last)
+    with torch.no_grad():
+        last.weight.mul_(1e25)
+    task = task_of(Network(body), name="avg", timesteps=(300,), unit_gradients=True)
+    images = images_of(task, 3)
+    gradients = gathered(hooked(task), images, IDS)
+    assert gradients.norm(dim=1).tolist() == pytest.approx([1.0] * 3)
+    assert_rows_close(gradients, gathered(TimestepBatchedEngine(task), images, IDS))
 
 
 @st.composite

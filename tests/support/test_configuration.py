@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dtrak_stream.errors import InputError
 from dtrak_stream.support.configuration import parse
 from tests.soup import Soup, Spices, written
 
@@ -74,3 +75,8 @@ def test_underscores_in_a_file_are_dashes(tmp_path, name):
         """Limit."""
 
     assert parse(Kitchen, ["--config", written(tmp_path, f"{name}: 5")]) == Kitchen(5)
+
+
+def test_a_file_that_is_not_named_is_refused():
+    with pytest.raises(InputError, match=r"^--config \.: cannot read the configuration \(Is a dir"):
+        parse(Soup, ["--pot", "p", "--config"])

@@ -47,6 +47,13 @@ def test_every_job_is_done_once(workers):
     assert (os.getpid() in results.values()) == (workers == 1)
 
 
+@pytest.mark.parametrize(("jobs", "apart"), [(0, False), (1, False), (2, True)])
+def test_a_job_that_is_alone_runs_in_this_process(jobs, apart):
+    results = dict(run_jobs(square, range(jobs), workers=2))
+    assert len(results) == jobs
+    assert (os.getpid() in results.values()) == (jobs > 0 and not apart)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_refusal_of_a_job_comes_out_whole(workers):
     with pytest.raises(InputError, match="job 1: is bad; give another"):
