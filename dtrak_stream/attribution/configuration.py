@@ -28,8 +28,9 @@ class AttributeConfig:
     """
 
     model: str | tuple[str, ...] = EMBEDDED_MODEL
-    """Diffusers pipeline folder with safetensors (or the small model that comes along); several \
-are an ensemble, or checkpoints for tracincp and gas, whose scores are averaged."""
+    """Diffusers pipeline folder with safetensors, checkpoint-N of training, or hf:OWNER/NAME (or \
+the small model that comes along); several are an ensemble, or checkpoints for tracincp and gas, \
+whose scores are averaged."""
     train: str = "sklearn:digits[:1000]"
     """Images the model was trained on: a folder, FILE.npz:KEY, FILE.npy, FILE.h5:KEY, a datasets \
 folder, parquet, tar, hf:OWNER/NAME or sklearn:digits; [a:b] at the end takes a range."""

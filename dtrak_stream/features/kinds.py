@@ -22,8 +22,10 @@ from dtrak_stream.features.path_features import (
     make_trajectory_featurizer,
     require_trajectory,
 )
+from dtrak_stream.model.layout import deciding_files
 from dtrak_stream.model.places import model_root
 from dtrak_stream.objective.probes import probe_names
+from dtrak_stream.support.progress import say
 from dtrak_stream.support.stamps import Stamping
 
 OpenImages = Callable[[ImageShape | None], Samples]
@@ -40,6 +42,8 @@ def open_features(
     opened: FeatureMaker | None = None,
 ) -> tuple[FeatureMaker, Samples]:
     """Return what computes the features, and what they are computed of.
+
+    Of a diffusion model that is loaded, one line tells what was found in its folder.
 
     Parameters
     ----------
@@ -66,7 +70,7 @@ def open_features(
     check_options(options)
     if is_trajectory(options.output_function):
         folder = TrajectoryFolder(require_trajectory(trajectory, options, model))
-        along = make_trajectory_featurizer(model, options, folder)
+        along = _told(make_trajectory_featurizer(model, options, folder))
         images = open_images(along.image_shape)
         return along, TrajectorySamples(images, folder, along.task.timesteps, visible=visible)
     _refuse_trajectory(trajectory)
@@ -75,8 +79,15 @@ def open_features(
         if isinstance(opened, ImageFeaturizer) and opened.shape == images.shape:
             return opened, images
         return make_image_featurizer(images.shape, options), images
-    featurizer = opened if isinstance(opened, Featurizer) else make_featurizer(model, options)
+    if isinstance(opened, Featurizer):
+        return opened, open_images(opened.image_shape)
+    featurizer = _told(make_featurizer(model, options))
     return featurizer, open_images(featurizer.image_shape)
+
+
+def _told(featurizer: Featurizer) -> Featurizer:
+    say(featurizer.task.denoiser.description)
+    return featurizer
 
 
 def number_of_stores(options: FeatureOptions) -> int:
@@ -120,7 +131,13 @@ def stamp_features(
         return _stamp_folder(Path(options.clip), stamping)
     if is_trajectory(options.output_function) and trajectory is not None:
         stamping.tree(TrajectoryFolder(trajectory).folder, _is_visible, "trajectory/")
-    return _stamp_folder(model_root(model), stamping)
+    return _stamp_model(model_root(model), stamping)
+
+
+def _stamp_model(root: Path, stamping: Stamping) -> bool:
+    for path in deciding_files(root):
+        stamping.file(path)
+    return _stamp_folder(root, stamping)
 
 
 def _stamp_folder(folder: Path, stamping: Stamping) -> bool:

@@ -57,8 +57,8 @@ hf:OWNER/NAME or sklearn:digits; [a:b] at the end takes a range."""
     """Folder of the feature store to write, or to continue; with --output-function probe(J), \
 folder of the J stores probe-000, probe-001 ..."""
     model: str = EMBEDDED_MODEL
-    """Diffusers pipeline folder with safetensors (or the small model that comes along). Image \
-features (--output-function pixels, clip) need none."""
+    """Diffusers pipeline folder with safetensors, checkpoint-N of training, or hf:OWNER/NAME (or \
+the small model that comes along). Image features (--output-function pixels, clip) need none."""
     limit: int | None = None
     """Use only the first so many images."""
     trajectory: Path | None = None

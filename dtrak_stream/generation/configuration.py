@@ -23,7 +23,8 @@ class GenerationConfig:
     out: Path
     """Folder for the images, 00000.png and so on."""
     model: str = EMBEDDED_MODEL
-    """Diffusers pipeline folder with safetensors (or the small model that comes along)."""
+    """Diffusers pipeline folder with safetensors, checkpoint-N of training, or hf:OWNER/NAME (or \
+the small model that comes along)."""
     count: int = 16
     """Number of images."""
     seed: int = 0

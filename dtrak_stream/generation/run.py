@@ -16,7 +16,7 @@ from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.model.parameters import weights_hash
 from dtrak_stream.support.device import choose_device
 from dtrak_stream.support.memory import format_size, usable_memory
-from dtrak_stream.support.progress import progress
+from dtrak_stream.support.progress import progress, say
 from dtrak_stream.support.provenance import record_run
 from dtrak_stream.training.fingerprint import Fingerprint
 
@@ -58,6 +58,8 @@ def generate(config: GenerationConfig, *, visible: bool = True) -> GenerationRes
     folder = ImageFolder(config.out, config.float_images, config.save_trajectory)
     folder.claim(_fingerprint(config, denoiser), config.count)
     record_run(config.out / "generation.yaml", config)
+    if visible:
+        say(denoiser.description)
     done = config.count - len(folder.missing(range(config.count)))
     with progress(
         config.count, description="generating", unit="image", done=done, visible=visible

@@ -8,8 +8,8 @@
 ``config.json``             A network alone, as ``PIPELINE/unet`` or ``checkpoint-N/unet_ema``.
 ==========================  =====================================================================
 
-Checkpoints and networks alone have no scheduler: it is looked for beside the network, and in the
-folder and the run that hold it.
+Checkpoints and networks alone have no scheduler: it is looked for with the network, in the folder
+that holds it, and in the run that a ``checkpoint-N`` is of.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dtrak_stream.model.saved_schedule import FILE_NAME as SCHEDULER_FILE
 
 INDEX_FILE, NETWORK_FILE = "model_index.json", "config.json"
 _PARTS = ("unet", "transformer")
-_EMA = "_ema"
+_EMA, _CHECKPOINT = "_ema", "checkpoint-"
 # what diffusers' EMAModel adds to the configuration of the network it saves
 AVERAGING_OPTIONS = frozenset(
     {
@@ -132,12 +132,11 @@ def _class_in(index: dict[str, Any], part: str) -> str | None:
 
 def _alone(network: Path) -> ModelFolder:
     network = network.resolve()
-    around = (network, network.parent, network.parent.parent)
+    around = _around(network)
     for folder in around:
         if (folder / INDEX_FILE).is_file():
-            _refuse_further_parts(
-                read_config(folder / INDEX_FILE, what="index of parts"), folder / INDEX_FILE
-            )
+            path = folder / INDEX_FILE
+            _refuse_further_parts(read_config(path, what="index of parts"), path)
     places = [place for folder in around for place in (folder / "scheduler", folder)]
     scheduler = next((place for place in places if (place / SCHEDULER_FILE).is_file()), None)
     if scheduler is None:
@@ -150,3 +149,33 @@ def _alone(network: Path) -> ModelFolder:
     path = network / NETWORK_FILE
     config = read_config(path, what="configuration of a network")
     return ModelFolder(network, saved_class(config), path, scheduler)
+
+
+def _around(network: Path) -> tuple[Path, ...]:
+    """Return where the rest of the model of a network alone may lie, the nearest first."""
+    holder = network.parent
+    run = (holder.parent,) if holder.name.startswith(_CHECKPOINT) else ()
+    return (network, holder, *run)
+
+
+def deciding_files(root: Path) -> list[Path]:
+    """Return the files that decide what a model is and do not lie in its folder.
+
+    Parameters
+    ----------
+    root
+        A folder that may hold a model; a pipeline has all its parts inside.
+    """
+    if (root / INDEX_FILE).is_file():
+        return []
+    root = root.resolve()
+    outside = [folder for folder in _around(root / _PARTS[0]) + _around(root) if folder != root]
+    names = (INDEX_FILE, SCHEDULER_FILE, f"scheduler/{SCHEDULER_FILE}")
+    return sorted(
+        {
+            folder / name
+            for folder in outside
+            for name in names
+            if not folder.is_relative_to(root) and (folder / name).is_file()
+        }
+    )

@@ -13,8 +13,9 @@ from dtrak_stream.data.options import ImageShape
 from dtrak_stream.errors import DtrakStreamError, ModelError
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.families import ConditionKind, family_of
+from dtrak_stream.model.hub import fetch
 from dtrak_stream.model.layout import ModelFolder, find_model
-from dtrak_stream.model.places import model_root
+from dtrak_stream.model.places import hub_name, model_root
 from dtrak_stream.model.probe import refuse_unlike_model
 from dtrak_stream.model.saved_schedule import SavedSchedule
 from dtrak_stream.model.weight_files import WeightFiles, find_weights
@@ -28,21 +29,24 @@ def load_denoiser(
     Parameters
     ----------
     folder
-        A pipeline folder, its `unet` folder or a checkpoint of training (see `find_model`), or
-        `embedded:digits_ddpm` for the small model that comes with the package.
+        A pipeline folder, its `unet` folder or a checkpoint of training (see `find_model`),
+        `hf:OWNER/NAME` for one on the hub, or `embedded:digits_ddpm` for the small model that
+        comes with the package.
     device, dtype
         Where and in what precision the network runs. It is put in evaluation mode.
 
     Raises
     ------
     InputError
-        If the folder does not exist, or a part of a model is not there.
+        If the folder does not exist or cannot be had from the hub, or a part of a model is not
+        there.
     ModelError
         If it is not understood to the last option and the last weight: its family or scheduler is
         another one, weights are missing or too many, it is conditioned on something, or does not
         answer one sample as it should; see `find_weights` and `refuse_unlike_model`.
     """
-    found = find_model(model_root(folder))
+    on_hub = hub_name(folder)
+    found = find_model(model_root(folder) if on_hub is None else fetch(on_hub))
     family = family_of(found)
     saved = family.read_schedule(found.scheduler)
     weights = find_weights(found.network)

@@ -1,13 +1,39 @@
-"""Where models lie: folders of the user, and the one that comes along."""
+"""Where models lie: folders of the user, the one that comes along, and the hub."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+
+from dtrak_stream.errors import InputError
 
 EMBEDDED_MODEL = "embedded:digits_ddpm"
 EMBEDDED_FOLDER = Path(__file__).parents[1] / "embedded"
+HUB = "hf:"
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def model_root(folder: str) -> Path:
     """Return the pipeline folder that `folder` names: a path, or the model that comes along."""
     return EMBEDDED_FOLDER / folder.partition(":")[2] if folder == EMBEDDED_MODEL else Path(folder)
+
+
+def hub_name(model: str) -> str | None:
+    """Return what a model is called on the hub, OWNER/NAME; None if it is a folder.
+
+    A name without `hf:` in front is one of the hub if it could be, and there is no folder OWNER
+    here in which a folder NAME might have been meant.
+
+    Raises
+    ------
+    InputError
+        If it begins with `hf:` and is no such name.
+    """
+    name = model.removeprefix(HUB)
+    if _HUB_NAME.fullmatch(name) is None:
+        if name == model:
+            return None
+        raise InputError(
+            "is no name of a model on the hub", where=model, remedy=f"write {HUB}OWNER/NAME"
+        )
+    return None if name == model and Path(name).parent.exists() else name

@@ -46,6 +46,21 @@ def test_another_schedule_is_found(job):
         featurize(job)
 
 
+@pytest.mark.parametrize("folder", ["checkpoint-7", "checkpoint-7/unet"])
+def test_another_schedule_beside_a_checkpoint_is_found(tmp_path, model_folder, job, folder):
+    run = Path(shutil.copytree(model_folder, tmp_path / "run"))
+    (run / "model_index.json").unlink()
+    (run / "checkpoint-7").mkdir()
+    (run / "unet").rename(run / "checkpoint-7" / "unet")
+    config = dataclasses.replace(job, model=str(run / folder), store=tmp_path / "checkpoint")
+    assert featurize(config).computed == len(list(Path(job.images).iterdir()))
+    assert featurize(config).computed == 0
+    path = run / "scheduler" / "scheduler_config.json"
+    path.write_text(path.read_text().replace('"epsilon"', '"sample"'))
+    with pytest.raises(FingerprintMismatchError, match="model"):
+        featurize(config)
+
+
 @pytest.mark.parametrize("shard", ["00000000.h5", "00000002.h5"])
 def test_a_shard_of_other_bytes_is_found(job, shard):
     spoil_shard(job.store / "shards" / shard)

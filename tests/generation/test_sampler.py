@@ -66,6 +66,14 @@ def test_images_are_those_of_the_diffusers_pipeline(model, sampler):
     np.testing.assert_allclose(found, theirs, rtol=0, atol=1e-6)
 
 
+def test_a_run_tells_of_its_model_unless_it_is_not_to_be_seen(model, tmp_path, capsys):
+    config = config_of(model, tmp_path, count=1, steps=1)
+    generate(config, visible=True)
+    assert load_denoiser(model).description in capsys.readouterr().err.splitlines()
+    generate(config, visible=False)
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_learned_variance_is_that_of_ddpm_steps_and_left_out_of_ddim_steps(tmp_path, sampler):
     kind, eta = sampler["sampler"], sampler.get("eta", 0.0)

@@ -12,7 +12,7 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 
 from dtrak_stream.data.options import ImageShape
-from dtrak_stream.errors import ConfigurationError, ModelError
+from dtrak_stream.errors import ModelError
 from dtrak_stream.gradients.hooked import HookedEngine
 from dtrak_stream.gradients.task import GradientTask
 from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
@@ -25,6 +25,7 @@ from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
 from tests.conftest import build_unet, save_model
 from tests.gradients.networks import assert_rows_close, gathered
+from tests.model.folders import pipeline, unet_with
 
 
 def test_another_row_is_all_that_another_family_takes(tmp_path, monkeypatch, model_folder):
@@ -59,19 +60,23 @@ def test_a_model_that_wants_class_labels_is_refused(tmp_path, kind):
         load_denoiser(folder)
 
 
-def test_height_and_width_of_a_model_stay_apart(tmp_path):
-    unet = UNet2DModel(**{**options_of(build_unet()), "sample_size": (8, 12)})
-    assert load_denoiser(save_model(tmp_path / "m", unet)).image_shape == ImageShape(1, 8, 12)
-
-
-def test_conditions_are_refused_by_a_model_that_takes_none(model_folder):
-    denoiser = load_denoiser(model_folder)
-    with pytest.raises(ConfigurationError) as refusal:
-        denoiser.predict(torch.zeros(1, 1, 8, 8), torch.tensor([0]), [3])
-    assert str(refusal.value) == (
-        "UNet2DModel: the samples are of something (3), and the model takes no condition; "
-        "give samples without conditions"
-    )
+@pytest.mark.parametrize("kind", ["timestep-batched", "hooked"])
+def test_height_and_width_of_a_model_stay_apart(tmp_path, kind):
+    folder = str(pipeline(tmp_path / "m", unet_with(sample_size=(8, 12))))
+    denoiser, exact = load_denoiser(folder), load_denoiser(folder, dtype=torch.float64)
+    assert denoiser.image_shape == ImageShape(1, 8, 12)
+    schedule = denoiser.schedule
+    chosen = choose_parameters(denoiser.network, "all")
+    function, noise = OutputFunction("simple", schedule), ImageNoise(0)
+    task = GradientTask(denoiser, chosen, function, (700,), noise)
+    image = torch.rand(1, 1, 8, 12) * 2 - 1
+    drawn = noise.draw((1, 8, 12), sample_id="", pairs=[(700, 0)], device=image.device).double()
+    noisy, target = schedule.noisy_and_target(image.double(), drawn, torch.tensor([700]))
+    error = (exact.network(noisy, 700).sample - target).square().mean()
+    gradients = torch.autograd.grad(error, list(exact.network.parameters()))
+    hooked = HookedEngine(task, frozenset(chosen), 8) if kind == "hooked" else None
+    found = gathered(hooked or TimestepBatchedEngine(task), image, ["a"])
+    assert_rows_close(found, torch.cat([part.flatten() for part in gradients])[None])
 
 
 class Own(torch.nn.Module):

@@ -153,7 +153,8 @@ def test_the_tool_prints_a_line_for_each_stage(model_folder, tmp_path, capsys):
     code, out, errors = run_tool("plan", [*options, "--proj-dim", "64"], capsys)
     assert (code, out) == (EXIT_DONE, f"{tmp_path / 'run'}\n")
     names = [line.partition(":")[0] for line in errors.splitlines()]
-    assert names == ["train features", "query features", "Gram matrix", "scores", "in all"]
+    stages = ["train features", "query features", "Gram matrix", "scores"]
+    assert names == [model_folder, *stages, "in all"]
     code, _, errors = run_tool("plan", [*options, "--memory-limit", "10kB"], capsys)
     assert code == EXIT_REFUSED
     assert errors.splitlines()[-1].startswith("error: ")
