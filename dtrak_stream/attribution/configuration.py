@@ -45,6 +45,8 @@ folder, parquet, tar, hf:OWNER/NAME or sklearn:digits; [a:b] at the end takes a 
     """Use only the first so many training images."""
     query_limit: int | None = None
     """Use only the first so many queries."""
+    query_split: str | None = None
+    """Split to read queries from where there are several, as --split is for training images."""
     redo_corrupt: bool = False
     """Compute shards again that are truncated or fail their checksum, instead of refusing."""
     rehash: bool = False

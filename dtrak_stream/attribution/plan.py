@@ -145,6 +145,7 @@ def _model_plan(config: AttributeConfig, method: Method, model: str, name: str) 
         images=config.query,
         store=folder / "query",
         limit=config.query_limit,
+        image_options=dataclasses.replace(config.image_options, split=config.query_split),
         features=_query_features(config, method),
         trajectory=config.trajectory,
     )
@@ -204,6 +205,7 @@ def _report_config(config: AttributeConfig, *, first_of_several: bool) -> Report
         out=config.run / "report",
         limit=config.limit,
         query_limit=config.query_limit,
+        query_split=config.query_split,
         images=config.image_options,
         report=options,
         quiet=config.quiet,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import xxhash
@@ -26,6 +26,13 @@ class FolderSource:
     followed. The names are kept as one block of bytes (about 30 MB for a million), and no file
     is opened before its image is asked for.
 
+    Parameters
+    ----------
+    folder
+        Where they lie.
+    parts
+        The folders in it that are meant; nothing for all of it.
+
     Raises
     ------
     InputError
@@ -33,13 +40,14 @@ class FolderSource:
         is not UTF-8.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, parts: Sequence[Path] = ()) -> None:
         self._folder = folder
         self._names = bytearray()
         self._ends = array("Q", [0])
-        for name in _walk(folder, "", frozenset()):
-            self._names += _encoded(name, folder)
-            self._ends.append(len(self._names))
+        for part in parts or (folder,):
+            for name in _walk(folder, prefix_of(part, folder), frozenset()):
+                self._names += _encoded(name, folder)
+                self._ends.append(len(self._names))
 
     def __len__(self) -> int:
         return len(self._ends) - 1
@@ -77,6 +85,11 @@ class FolderSource:
 
     def _path(self, index: int) -> Path:
         return self._folder / self._name(index)
+
+
+def prefix_of(part: Path, folder: Path) -> str:
+    """Return what stands before the names of files in a part of a folder."""
+    return "" if part == folder else f"{part.relative_to(folder).as_posix()}/"
 
 
 def _walk(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:

@@ -18,6 +18,7 @@ import xxhash
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.pixels import decode
 from dtrak_stream.data.source import UNREADABLE, Pixels, brief, open_regular
+from dtrak_stream.data.splits import chosen_split
 from dtrak_stream.errors import BadImageError, DiskFullError, InputError
 from dtrak_stream.support.name_index import hashes_of
 
@@ -124,15 +125,8 @@ class DatasetSource:
 def open_saved(folder: Path, options: ImageOptions, *, visible: bool) -> DatasetSource:
     """Open a folder written by `save_to_disk`; its arrow files are memory-mapped."""
     found = _loaded(lambda: datasets.load_from_disk(str(folder)), folder, visible)
-    if isinstance(found, datasets.DatasetDict):
-        if options.split not in found:
-            raise InputError(
-                f"no split {options.split!r}; it has {', '.join(found)}",
-                where=folder,
-                remedy="name one of them with --split",
-            )
-        found = found[options.split]
-    return DatasetSource(found, column=options.image_column, where=str(folder))
+    rows = _rows_of_split(found, options.split, folder)
+    return DatasetSource(rows, column=options.image_column, where=str(folder))
 
 
 def open_shards(
@@ -166,10 +160,24 @@ def open_hub(name: str, options: ImageOptions, *, visible: bool) -> DatasetSourc
         raise InputError(
             f"cannot be had from the hub ({brief(error)})",
             where=where,
-            remedy=f"check OWNER/NAME, --split {options.split} and the network, or give a local "
-            "folder or FILE.parquet",
+            remedy="check OWNER/NAME, its split and the network, or give a local folder or "
+            "FILE.parquet",
         ) from error
-    return DatasetSource(found, column=options.image_column, where=where)
+    rows = found if options.split is not None else _rows_of_split(found, None, where)
+    return DatasetSource(rows, column=options.image_column, where=where)
+
+
+def _rows_of_split(
+    found: datasets.Dataset | datasets.DatasetDict, split: str | None, where: object
+) -> datasets.Dataset:
+    if isinstance(found, datasets.DatasetDict):
+        chosen = chosen_split(list(found), split, where)
+        parts = [found[chosen]] if chosen is not None else list(found.values())
+        return parts[0] if len(parts) == 1 else datasets.concatenate_datasets(parts)
+    known = [] if found.split is None else [str(found.split)]
+    if split not in known:
+        chosen_split(known, split, where)
+    return found
 
 
 def _loaded(load: Callable[[], Found], where: object, visible: bool) -> Found:

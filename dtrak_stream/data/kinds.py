@@ -16,13 +16,13 @@ def open_source(body: str, options: ImageOptions, *, visible: bool) -> Source:
     Raises
     ------
     InputError
-        If it is missing, unreadable, ambiguous or of no known kind.
+        If it is missing, unreadable, ambiguous or of no known kind, or has no such split.
     """
-    place = locate(body)
+    place = locate(body).of(options.split)
     if place.kind == "digits":
         return open_digits()
     if place.kind == "folder":
-        return FolderSource(place.path)
+        return FolderSource(place.path, place.parts)
     if place.kind == "array":
         return _open_array_file(place, options.float_range)
     return _open_data_set(place, options, visible=visible)

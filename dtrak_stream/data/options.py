@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from dtrak_stream.data.splits import USUAL
 from dtrak_stream.errors import ConfigurationError
 
 RangeName: TypeAlias = Literal["auto", "signed", "unit"]
@@ -43,8 +44,9 @@ class ImageOptions:
     auto takes them for signed if some are negative, and refuses them otherwise."""
     image_column: str | None = None
     """Image column of a Hugging Face data set (default: its only one)."""
-    split: str = "train"
-    """Split of a Hugging Face data set that has several."""
+    split: str | None = None
+    """Split to read where there are several: of a Hugging Face data set, or train, validation and
+    test where names of files or folders tell them; all for all."""
 
     def __post_init__(self) -> None:
         if self.center_crop is not None and self.center_crop < 1:
@@ -66,10 +68,11 @@ def with_effect(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options, by field or flag, that decide what images are.
 
     Those that leave images as they are without such an option are left out: what was recorded
-    before there was the option stays comparable.
+    before there was the option stays comparable. A split that was not chosen is the usual one.
     """
-    return {
+    decisive = {
         name: value
         for name, value in options.items()
         if value not in _WITHOUT_EFFECT.get(name.replace("-", "_"), ())
     }
+    return decisive | {"split": options.get("split") or USUAL}

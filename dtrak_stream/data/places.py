@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import glob
 import os
 import re
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from natsort import natsorted
 
-from dtrak_stream.data.pixels import IMAGE_SUFFIXES
+from dtrak_stream.data.folder_kinds import look_into
 from dtrak_stream.data.source import open_regular, unreadable
+from dtrak_stream.data.splits import by_split, chosen_split
 from dtrak_stream.errors import InputError
 
 KINDS = (
@@ -30,8 +32,6 @@ _ARRAY_FILE = re.compile(
 )
 _WILDCARD = re.compile(r"[*?\[]")
 _BUILDERS: dict[str, Kind] = {".parquet": "parquet", ".tar": "webdataset"}
-_SAVED_MARKERS = ({"state.json", "dataset_info.json"}, {"dataset_dict.json"})
-_MARKERS = set[str]().union(*_SAVED_MARKERS)
 
 
 @dataclass(frozen=True)
@@ -49,18 +49,41 @@ class Place:
         embedded or on the hub.
     key
         Name of the array in its file, where one was given.
+    splits
+        The files, or folders of images, of each split that names tell.
+    parts
+        Which folders of a folder of images are meant; nothing for all of it.
     """
 
     body: str
     kind: Kind
     paths: tuple[Path, ...] = ()
     key: str | None = None
+    splits: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    parts: tuple[Path, ...] = ()
 
     @property
     def path(self) -> Path:
         """Return the one folder or file it is."""
         (path,) = self.paths
         return path
+
+    def of(self, split: str | None) -> Place:
+        """Return the part of it that is meant; what is saved or on the hub knows its own splits.
+
+        Raises
+        ------
+        InputError
+            If there is no such split, or there are several and none was asked for.
+        """
+        if self.kind in ("saved", "hub"):
+            return self
+        chosen = chosen_split(self.splits, split, self.body)
+        if chosen is None:
+            return self
+        if self.kind == "folder":
+            return dataclasses.replace(self, parts=self.splits[chosen])
+        return dataclasses.replace(self, paths=self.splits[chosen])
 
 
 def locate(body: str) -> Place:
@@ -83,10 +106,11 @@ def locate(body: str) -> Place:
     if match:
         return _array(body, Path(match["path"]), match["suffix"].lower(), match["key"])
     if _WILDCARD.search(body) and not mode:
-        return _shards(body, _matches(body))
+        files = _matches(body)
+        return _shards(body, files, _common_folder(files))
     _require_readable(path)
     if path.suffix.lower() in _BUILDERS:
-        return _shards(body, [path])
+        return _shards(body, [path], path.parent)
     raise InputError("is of no known kind", where=body, remedy=f"give {KINDS}")
 
 
@@ -114,29 +138,15 @@ def _array(body: str, path: Path, suffix: str, key: str | None) -> Place:
 
 
 def _folder(body: str, path: Path) -> Place:
-    markers, archives, has_images = set[str](), list[Path](), False
-    for name in _names_in(path):
-        suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
-        if name in _MARKERS:
-            markers.add(name)
-        elif suffix in _BUILDERS:
-            archives.append(path / name)
-        has_images |= suffix in IMAGE_SUFFIXES
-    if any(saved <= markers for saved in _SAVED_MARKERS):
+    contents = look_into(path)
+    if contents.is_saved:
         return Place(body, "saved", (path,))
-    if not archives:
-        return Place(body, "folder", (path,))
-    if has_images:
-        suffix = archives[0].suffix
-        raise InputError(
-            f"holds image files as well as {suffix} files",
-            where=path,
-            remedy=f"name the files meant, such as '{path}/*{suffix}'",
-        )
-    return _shards(body, archives)
+    if contents.archives:
+        return _shards(body, contents.archives, path)
+    return Place(body, "folder", (path,), splits=contents.splits)
 
 
-def _shards(body: str, files: list[Path]) -> Place:
+def _shards(body: str, files: list[Path], below: Path) -> Place:
     suffixes = {file.suffix.lower() for file in files}
     if len(suffixes) > 1 or not suffixes <= _BUILDERS.keys():
         raise InputError(
@@ -147,7 +157,8 @@ def _shards(body: str, files: list[Path]) -> Place:
     for file in files:
         _require_readable(file)
     in_order = natsorted(sorted(files), key=str)
-    return Place(body, _BUILDERS[suffixes.pop()], tuple(in_order))
+    splits = by_split(in_order, below)
+    return Place(body, _BUILDERS[suffixes.pop()], tuple(in_order), splits=splits)
 
 
 def _mode(path: Path) -> int:
@@ -158,12 +169,8 @@ def _mode(path: Path) -> int:
         return 0
 
 
-def _names_in(folder: Path) -> Iterator[str]:
-    try:
-        with os.scandir(folder) as listing:
-            yield from (entry.name for entry in listing if not entry.name.startswith("."))
-    except OSError as error:
-        raise unreadable(folder, error) from error
+def _common_folder(files: list[Path]) -> Path:
+    return Path(os.path.commonpath([file.parent for file in files]))
 
 
 def _matches(pattern: str) -> list[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from dtrak_stream.data.arrays import DIGITS_FILE
-from dtrak_stream.data.folder import is_wanted
+from dtrak_stream.data.folder import is_wanted, prefix_of
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.places import Place, locate
 from dtrak_stream.data.spec import parse_spec
@@ -31,7 +31,7 @@ def stamp_source(spec: str, options: ImageOptions, stamping: Stamping) -> bool:
     OSError
         If a file or folder cannot be looked at.
     """
-    place = locate(parse_spec(spec).body)
+    place = locate(parse_spec(spec).body).of(options.split)
     stamping.text(place.kind)
     if place.kind == "digits":
         stamping.file(DIGITS_FILE)
@@ -39,7 +39,8 @@ def stamp_source(spec: str, options: ImageOptions, stamping: Stamping) -> bool:
     if place.kind == "hub":
         return _stamp_copy(place, options, stamping)
     if place.kind == "folder":
-        stamping.tree(place.path, is_wanted)
+        for part in place.parts or (place.path,):
+            stamping.tree(part, is_wanted, prefix_of(part, place.path))
     elif place.kind == "saved":
         stamping.tree(place.path, _is_visible)
     else:

@@ -62,8 +62,8 @@ def made_from(config: ReportConfig) -> MadeFrom | None:
         stamping.file(config.scores)
         for record in records_beside(config.scores):
             stamping.file(record)
-        sources = (config.train, config.query)
-        shows = [stamp_source(source, config.images, stamping) for source in sources]
+        sources = ((config.train, config.images), (config.query, config.query_images))
+        shows = [stamp_source(source, options, stamping) for source, options in sources]
     except OSError:
         return None  # whoever opens it says what is wrong with it
     return MadeFrom(_hash_of_options(config), stamping.stamp()) if all(shows) else None

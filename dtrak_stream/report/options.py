@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import tyro
@@ -57,12 +57,19 @@ class ReportConfig:
     """The first so many training images, as it was given to featurize."""
     query_limit: int | None = None
     """The first so many query images, as it was given to featurize."""
+    query_split: str | None = None
+    """Split of the query images, as it was given to featurize as --split."""
     images: tyro.conf.OmitArgPrefixes[ImageOptions] = field(default_factory=ImageOptions)
     """How images are brought to the model's shape, as it was given to featurize."""
     report: tyro.conf.OmitArgPrefixes[ReportOptions] = field(default_factory=ReportOptions)
     """What the report shows."""
     quiet: bool = False
     """Draw no progress bars."""
+
+    @property
+    def query_images(self) -> ImageOptions:
+        """Return how query images are brought to the model's shape."""
+        return replace(self.images, split=self.query_split)
 
 
 @dataclass(frozen=True)

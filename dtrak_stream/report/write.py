@@ -68,13 +68,12 @@ def write_report(config: ReportConfig) -> ReportResult:
 def _galleries(
     config: ReportConfig, scores: ScoresFile, shape: ImageShape
 ) -> tuple[Gallery, Gallery]:
-    def opened(spec: str, limit: int | None) -> Images:
-        options: ImageOptions = config.images
+    def opened(spec: str, limit: int | None, options: ImageOptions) -> Images:
         return open_images(spec, shape, options, limit=limit, visible=not config.quiet)
 
     pixels = config.report.tile_pixels
-    train = opened(config.train, config.limit)
-    query = opened(config.query, config.query_limit)
+    train = opened(config.train, config.limit, config.images)
+    query = opened(config.query, config.query_limit, config.query_images)
     return (
         Gallery(train, scores.train_id, role="training", longest=pixels),
         Gallery(query, scores.query_id, role="query", longest=2 * pixels),

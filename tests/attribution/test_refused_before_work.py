@@ -29,6 +29,8 @@ def place(tmp_path_factory) -> Path:
     for name, size in SIZES.items():
         (root / name).mkdir()
         Image.fromarray(np.full(size, 99, np.uint8)).save(root / name / "0.png")
+    for split in ("train", "test"):
+        save_images(root / "both" / split, random_pixels(1))
     np.save(root / "five.npy", np.zeros((2, 8, 8, 5), np.uint8))
     (root / "file").write_text("precious")
     (root / "groups.csv").write_text("000.png,cats\n")
@@ -117,6 +119,10 @@ REFUSALS = [
     ("--train {}/five.npy", "five.npy: its images are 5x8x8 (0), ", "images with 1 channels"),
     ("--method pixel-dot --query {}/wide", "{}/wide: its images are 1x8x10", "--image-fit crop"),
     ("--method pixel-dot --query {}/rgba", "{}/rgba: its images are 4x8x8", "--channels convert"),
+    # splits
+    ("--split test", "{}/train: no split 'test'; nothing in it tells splits", "leave out --split"),
+    ("--query-split test", "{}/gray: no split 'test'; nothing", "(of queries --query-split)"),
+    ("--query {}/both", "{}/both: it has several splits (test, train)", "--query-split"),
     # groups
     ("--groups {}/groups.csv --group-column folder", "groups are given twice", "one of them"),
     ("--groups {}/gone.csv", "{}/gone.csv: does not exist", "check the path"),

@@ -74,8 +74,11 @@ def test_opening_decodes_only_the_first_row(tmp_path, encoded, decodes):
 def test_split_is_chosen_and_a_missing_one_named(tmp_path, encoded):
     parts = {"train": made(cells(encoded[:5])), "test": made(cells(encoded[5:]))}
     datasets.DatasetDict(parts).save_to_disk(tmp_path / "saved")
-    assert len(opened(tmp_path / "saved")) == 5
+    assert len(opened(tmp_path / "saved", split="train")) == 5
     assert len(opened(tmp_path / "saved", split="test")) == 7
+    assert len(opened(tmp_path / "saved", split="all")) == 12
+    with pytest.raises(InputError, match=r"it has several splits \(train, test\); choose one"):
+        opened(tmp_path / "saved")
     with pytest.raises(InputError, match="no split 'valid'; it has train, test"):
         opened(tmp_path / "saved", split="valid")
 
@@ -199,6 +202,24 @@ def test_hub_is_asked_for_the_name_and_split(monkeypatch, encoded):
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     assert len(opened("hf:somebody/faces[2:]", split="test")) == 10
     assert asked == [("somebody/faces", "test")]
+
+
+def test_the_only_split_of_the_hub_need_not_be_chosen(monkeypatch, encoded):
+    several = datasets.DatasetDict(train=made(cells(encoded)), test=made(cells(encoded[:2])))
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **_options: several)
+    with pytest.raises(InputError, match=r"hf:a/b: it has several splits \(train, test\)"):
+        opened("hf:a/b")
+    del several["train"]
+    assert len(opened("hf:a/b")) == 2
+
+
+def test_a_saved_split_is_not_taken_for_another(tmp_path, encoded):
+    made(cells(encoded)).to_parquet(tmp_path / "a.parquet")
+    files = {"test": str(tmp_path / "a.parquet")}
+    datasets.load_dataset("parquet", data_files=files, split="test").save_to_disk(tmp_path / "s")
+    assert len(opened(tmp_path / "s")) == len(opened(tmp_path / "s", split="test")) == 12
+    with pytest.raises(InputError, match="no split 'train'; it has test"):
+        opened(tmp_path / "s", split="train")
 
 
 def test_progress_bars_of_datasets_are_left_as_they_were(tmp_path, encoded):

@@ -13,6 +13,7 @@ import psutil
 import pytest
 import torch
 from distributed import LocalCluster
+from PIL import Image
 
 from dtrak_stream.data.images import open_images
 from dtrak_stream.errors import (
@@ -27,6 +28,7 @@ from dtrak_stream.evaluation.options import LossOptions
 from dtrak_stream.evaluation.recipe import read_recipe
 from dtrak_stream.evaluation.retrained_models import train_model
 from dtrak_stream.evaluation.retraining.configuration import WorkerOptions
+from dtrak_stream.evaluation.retraining.plan import plan_retraining
 from dtrak_stream.evaluation.retraining.run import retrain_subsets
 from dtrak_stream.evaluation.subsets import draw_subset
 from dtrak_stream.evaluation.truth import TruthFile
@@ -274,3 +276,16 @@ def test_refusal_of_a_worker_reaches_the_parent_whole():
     error = FingerprintMismatchError("seed", 1, 2, where="here", remedy="do that")
     copy = pickle.loads(pickle.dumps(error))
     assert (str(copy), copy.stored, copy.remedy) == (str(error), 1, "do that")
+
+
+def test_queries_have_a_split_of_their_own(full_model, tmp_path):
+    for split, count in (("train", 2), ("test", 3)):
+        (tmp_path / "digits" / split).mkdir(parents=True)
+        for number in range(count):
+            Image.new("L", (8, 8), number).save(tmp_path / "digits" / split / f"{number}.png")
+    query = (str(tmp_path / "digits"),)
+    config = retraining(full_model, tmp_path / "truth.npz", query=query, query_split="test")
+    plan = plan_retraining(config)
+    assert len(plan.opened(plan.queries[0])) == 3
+    with pytest.raises(InputError, match="several splits"):
+        plan_retraining(dataclasses.replace(config, query_split=None))

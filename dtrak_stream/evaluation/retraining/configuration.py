@@ -49,6 +49,8 @@ class RetrainConfig:
     query: tuple[str, ...]
     """Images whose losses are measured: SRC, or NAME=SRC; several sets may follow each other. The
     first is stored as `loss`, the others as `loss_NAME`."""
+    query_split: str | None = None
+    """Split to read them from where there are several."""
     model: str = EMBEDDED_MODEL
     """Folder of the full model, from dtrak-stream train (or the small model that comes along)."""
     images: str | None = None

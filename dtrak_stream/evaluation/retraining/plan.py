@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -129,7 +129,8 @@ def plan_retraining(config: RetrainConfig) -> RetrainPlan:
         device=config.where.device,
         visible=not config.quiet,
     )
-    queries = parse_queries(config.query, recipe.images.shape, recipe.config.image_options)
+    options = replace(recipe.config.image_options, split=config.query_split)
+    queries = parse_queries(config.query, recipe.images.shape, options)
     choose_timesteps(config.loss.loss_timesteps, recipe.config.noise_schedule.num_train_timesteps)
     strata = read_strata(config.stratify, len(recipe.images))
     plan = RetrainPlan(config, recipe, queries, strata, WorkFolder.beside(config.out))

@@ -1,0 +1,160 @@
+"""What a folder is: images, archives (parquet or tar files), or what datasets has saved."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dtrak_stream.data.pixels import IMAGE_SUFFIXES
+from dtrak_stream.data.source import unreadable
+from dtrak_stream.data.splits import split_of_folder
+from dtrak_stream.errors import InputError
+
+ARCHIVE_SUFFIXES = (".parquet", ".tar")
+
+_SAVED_MARKERS = ({"state.json", "dataset_info.json"}, {"dataset_dict.json"})
+_MARKERS = set[str]().union(*_SAVED_MARKERS)
+
+
+@dataclass(frozen=True)
+class FolderContents:
+    """What a folder is made of.
+
+    Attributes
+    ----------
+    is_saved
+        Whether `save_to_disk` of datasets wrote it.
+    archives
+        Its archives, in no order; nothing if it is a folder of images.
+    splits
+        Its folders of images by the split that their names tell.
+    """
+
+    is_saved: bool = False
+    archives: list[Path] = field(default_factory=list)
+    splits: dict[str, tuple[Path, ...]] = field(default_factory=dict)
+
+
+@dataclass
+class _Listing:
+    """The names in one folder that tell what it is."""
+
+    folder: Path
+    markers: set[str] = field(default_factory=set)
+    archives: list[Path] = field(default_factory=list)
+    split_folders: list[Path] = field(default_factory=list)
+    has_images: bool = False
+    folders: int = 0
+    last_folder: Path | None = None
+
+    def add(self, entry: os.DirEntry[str]) -> None:
+        """Take note of an entry."""
+        suffix, path = _suffix(entry.name), self.folder / entry.name
+        if entry.name in _MARKERS:
+            self.markers.add(entry.name)
+        elif suffix in IMAGE_SUFFIXES:
+            self.has_images = True
+        elif suffix in ARCHIVE_SUFFIXES:
+            self.archives.append(path)
+        elif entry.is_dir():
+            self.folders, self.last_folder = self.folders + 1, path
+            if split_of_folder(entry.name) is not None:
+                self.split_folders.append(path)
+
+    def only_folder(self) -> Path | None:
+        """Return the folder that is all there is of interest; links are not followed."""
+        alone = self.folders == 1 and not self.has_images and not self.split_folders
+        return self.last_folder if alone and not (self.last_folder or Path()).is_symlink() else None
+
+
+def look_into(folder: Path) -> FolderContents:
+    """Return what a folder is made of, by the names in it; no file is opened.
+
+    Archives lie in the folder itself, or in folders below it if neither images nor archives do,
+    as in the clone of a data set. What lies deeper beside an image makes no folder of archives.
+    Folders of splits lie in the folder, or in the one folder that there is in it.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be listed, or holds images beside archives, or the folders below it
+        that hold archives differ in more than the name of a split.
+    """
+    here = _listing(folder)
+    if any(saved <= here.markers for saved in _SAVED_MARKERS):
+        return FolderContents(is_saved=True)
+    if here.archives and here.has_images:
+        suffix = here.archives[0].suffix
+        raise InputError(
+            f"holds image files as well as {suffix} files",
+            where=folder,
+            remedy=f"name the files meant, such as '{folder}/*{suffix}'",
+        )
+    archives = here.archives if here.archives or here.has_images else _deeper_archives(folder)
+    if archives:
+        _refuse_several_sets(folder, archives)
+        return FolderContents(archives=archives)
+    return FolderContents(splits=_split_folders(here))
+
+
+def _split_folders(here: _Listing) -> dict[str, tuple[Path, ...]]:
+    while deeper := here.only_folder():
+        here = _listing(deeper)
+    found: dict[str, tuple[Path, ...]] = {}
+    for path in sorted(here.split_folders):
+        split = str(split_of_folder(path.name))
+        found[split] = (*found.get(split, ()), path)
+    return found
+
+
+def _listing(folder: Path) -> _Listing:
+    found = _Listing(folder)
+    for entry in _entries(folder):
+        found.add(entry)
+    return found
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122
+
+
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as listing:
+            yield from (entry for entry in listing if not entry.name.startswith("."))
+    except OSError as error:
+        raise unreadable(folder, error) from error
+
+
+def _deeper_archives(folder: Path) -> list[Path]:
+    """Return the archives below a folder, none if there are images: the first one tells."""
+    found = list[Path]()
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in names:
+            if name.startswith("."):
+                continue
+            if _suffix(name) in IMAGE_SUFFIXES:
+                return []
+            if _suffix(name) in ARCHIVE_SUFFIXES:
+                found.append(Path(root, name))
+    return found
+
+
+def _refuse_several_sets(folder: Path, archives: list[Path]) -> None:
+    """Refuse to join files of folders that may be different data sets."""
+    sets = dict[tuple[str, ...], Path]()
+    for file in archives:
+        above = file.relative_to(folder).parent
+        sets.setdefault(tuple(part for part in above.parts if not split_of_folder(part)), above)
+    if len(sets) > 1:
+        first, second, *_ = sets.values()
+        suffix = archives[0].suffix
+        raise InputError(
+            f"holds {suffix} files in several folders ({first}, {second}{', ...' * (len(sets) > 2)}"
+            "), which may be different data sets",
+            where=folder,
+            remedy=f"name one of them, or the files meant, such as '{folder}/*/*{suffix}'",
+        )
