@@ -67,9 +67,10 @@ def lds(config: LdsConfig) -> LdsResult:
 def _warn_of_shared_noise(judge: Judge, judgement: Judgement) -> None:
     """Say so if the losses were measured with the noise the features were computed with."""
     facts = judge.truth.attributes.get("queries", {}).get(judge.key, {})
-    same = facts.get("loss-seed") == judgement.attributes.get("seed")
+    seed = facts.get("loss-seed")
+    same = seed is not None and seed == judgement.attributes.get("seed")
     if same and judgement.attributes.get("noise") == "shared":
         say(
-            f"note: {judgement.path} was computed with the noise (seed {facts['loss-seed']}) that "
+            f"note: {judgement.path} was computed with the noise (seed {seed}) that "
             "the losses were measured with, which raises its LDS"
         )
