@@ -37,7 +37,7 @@ def test_every_link_leads_to_a_file_or_out_of_the_repository(page):
         assert target.startswith("https://") or (folder / target).is_file(), target
 
 
-@pytest.mark.parametrize("flag", sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README))))
+@pytest.mark.parametrize("flag", sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", README))))
 def test_every_option_it_names_exists(flag):
     """Options are fields of configuration dataclasses."""
     name = flag.removeprefix("--").removeprefix("no-").replace("-", "_")

@@ -25,5 +25,6 @@ source                          what it holds                                   
 - Any source may end in a slice: ``DIR[100:200]``, ``FILE.npy[:50]``, ``hf:OWNER/NAME[10:]``.
   A slice counts in the order of the source; sample ids stay those of the whole source.
 - Grayscale and RGB images of 8 bits a channel are read as they are; palette, CMYK and YCbCr
-  images become RGB; EXIF rotation is applied; of an animation the first frame is taken.
+  images become RGB; EXIF rotation is applied unless `--exif ignore`; images of 16 bits a channel
+  are read as `--depth16` says; of an animation the first frame is taken, and a line tells so.
 """

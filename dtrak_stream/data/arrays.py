@@ -138,6 +138,10 @@ class ArraySource:
         """Return whether the numbers lie in other files than the one that was named."""
         return self._outside
 
+    def remarks(self) -> list[str]:
+        """Return nothing: an array has all of an image and nothing besides."""
+        return []
+
     @property
     def _row_bytes(self) -> int:
         return math.prod(self._rows.shape[1:]) * self._rows.dtype.itemsize

@@ -11,7 +11,9 @@ from pathlib import Path
 import xxhash
 
 from dtrak_stream.data.natural_order import name_of, sortable
+from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.pixels import IMAGE_SUFFIXES, decode
+from dtrak_stream.data.remarks import Remarks
 from dtrak_stream.data.source import UNREADABLE, Pixels, brief, open_regular, unreadable
 from dtrak_stream.errors import BadImageError, InputError
 
@@ -32,6 +34,8 @@ class FolderSource:
         Where they lie.
     parts
         The folders in it that are meant; nothing for all of it.
+    options
+        How its images are decoded.
 
     Raises
     ------
@@ -40,14 +44,21 @@ class FolderSource:
         is not UTF-8.
     """
 
-    def __init__(self, folder: Path, parts: Sequence[Path] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        parts: Sequence[Path] = (),
+        options: ImageOptions = ImageOptions(),  # noqa: B008 (frozen)
+    ) -> None:
         self._folder = folder
+        self._options = options
         self._names = bytearray()
         self._ends = array("Q", [0])
         for part in parts or (folder,):
             for name in _walk(folder, prefix_of(part, folder), frozenset()):
                 self._names += _encoded(name, folder)
                 self._ends.append(len(self._names))
+        self._remarks = Remarks(len(self), self._name)
 
     def __len__(self) -> int:
         return len(self._ends) - 1
@@ -57,10 +68,10 @@ class FolderSource:
         return [self._name(index) for index in range(start, stop)]
 
     def pixels(self, index: int) -> Pixels:
-        """Decode file `index`, (height, width, channels) uint8."""
+        """Decode file `index`, (height, width, channels); see `decode`."""
         try:
             with open_regular(self._path(index)) as file:
-                return decode(file)
+                return decode(file, self._options, self._remarks.about(index))
         except OSError as error:
             raise BadImageError(f"cannot be read ({brief(error)})") from error
 
@@ -70,6 +81,10 @@ class FolderSource:
     def reaches_outside(self) -> bool:
         """Return False: all images are in the folder."""
         return False
+
+    def remarks(self) -> list[str]:
+        """Return what is to be said of the images that were decoded."""
+        return self._remarks.lines()
 
     def layout(self) -> str:
         """Return that these are encoded images with names."""

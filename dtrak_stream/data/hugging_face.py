@@ -17,6 +17,7 @@ import xxhash
 
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.pixels import decode
+from dtrak_stream.data.remarks import Remarks
 from dtrak_stream.data.source import UNREADABLE, Pixels, brief, open_regular
 from dtrak_stream.data.splits import chosen_split
 from dtrak_stream.errors import BadImageError, DiskFullError, InputError
@@ -35,8 +36,8 @@ class DatasetSource:
     ----------
     rows
         A `datasets.Dataset`.
-    column
-        Its image column (default: the only one).
+    options
+        Which column holds its images (default: the only one), and how they are decoded.
     where
         What the user calls it.
 
@@ -51,15 +52,17 @@ class DatasetSource:
         All columns.
     """
 
-    def __init__(self, rows: datasets.Dataset, *, column: str | None, where: str) -> None:
+    def __init__(self, rows: datasets.Dataset, options: ImageOptions, *, where: str) -> None:
         rows = rows.with_format(None)
         self.rows = rows
-        self._column = _chosen_column(rows.features, column, where)
+        self._options = options
+        self._column = _chosen_column(rows.features, options.image_column, where)
         self._cells = rows.select_columns([self._column])
         if isinstance(rows.features[self._column], datasets.Image):
             self._cells = self._cells.cast_column(self._column, datasets.Image(decode=False))
         self._keys = _distinct_keys(rows)
         self._outside = False
+        self._remarks = Remarks(len(rows), lambda row: self.sample_ids(row, row + 1)[0])
         # data sets promise nothing to threads; what takes long, decoding, needs none
         self._reading = threading.Lock()
 
@@ -73,10 +76,10 @@ class DatasetSource:
         return list(self._keys[start:stop][KEY_COLUMN])
 
     def pixels(self, index: int) -> Pixels:
-        """Decode the image in row `index`, (height, width, channels) uint8."""
+        """Decode the image in row `index`, (height, width, channels); see `decode`."""
         try:
             with self._file(index) as file:
-                return decode(file)
+                return decode(file, self._options, self._remarks.about(index))
         except OSError as error:
             raise BadImageError(f"cannot be read ({brief(error)})") from error
 
@@ -96,6 +99,10 @@ class DatasetSource:
     def reaches_outside(self) -> bool:
         """Return whether a row that was read names an image file instead of holding it."""
         return self._outside
+
+    def remarks(self) -> list[str]:
+        """Return what is to be said of the images that were decoded."""
+        return self._remarks.lines()
 
     def files(self) -> list[Path]:
         """Return the arrow files that the rows are mapped from."""
@@ -126,7 +133,7 @@ def open_saved(folder: Path, options: ImageOptions, *, visible: bool) -> Dataset
     """Open a folder written by `save_to_disk`; its arrow files are memory-mapped."""
     found = _loaded(lambda: datasets.load_from_disk(str(folder)), folder, visible)
     rows = _rows_of_split(found, options.split, folder)
-    return DatasetSource(rows, column=options.image_column, where=str(folder))
+    return DatasetSource(rows, options, where=str(folder))
 
 
 def open_shards(
@@ -147,7 +154,7 @@ def open_shards(
     found = _loaded(
         lambda: datasets.load_dataset(builder, data_files=names, split="train"), where, visible
     )
-    return DatasetSource(found, column=options.image_column, where=where)
+    return DatasetSource(found, options, where=where)
 
 
 def open_hub(name: str, options: ImageOptions, *, visible: bool) -> DatasetSource:
@@ -164,7 +171,7 @@ def open_hub(name: str, options: ImageOptions, *, visible: bool) -> DatasetSourc
             "FILE.parquet",
         ) from error
     rows = found if options.split is not None else _rows_of_split(found, None, where)
-    return DatasetSource(rows, column=options.image_column, where=where)
+    return DatasetSource(rows, options, where=where)
 
 
 def _rows_of_split(

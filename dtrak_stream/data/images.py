@@ -8,9 +8,9 @@ import numpy as np
 import torch
 import xxhash
 
+from dtrak_stream.data.fitting import cures, fit, native_shape, shape_of
 from dtrak_stream.data.kinds import open_source
 from dtrak_stream.data.options import ImageOptions, ImageShape, with_effect
-from dtrak_stream.data.pixels import cures, fit, native_shape, shape_of
 from dtrak_stream.data.source import Pixels, Source
 from dtrak_stream.data.spec import parse_spec, require_limit
 from dtrak_stream.errors import BadImageError, InputError, ModelError
@@ -96,6 +96,10 @@ class Images:
     def reaches_outside(self) -> bool:
         """Return whether something read so far lies in other files than the source names."""
         return self._source.reaches_outside()
+
+    def remarks(self) -> list[str]:
+        """Return what is to be said of the images decoded so far, in a sentence each."""
+        return [f"{self.spec}: {remark}" for remark in self._source.remarks()]
 
     def _hash(self) -> str:
         start, stop = self._rows.start, self._rows.stop

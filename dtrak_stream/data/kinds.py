@@ -22,7 +22,7 @@ def open_source(body: str, options: ImageOptions, *, visible: bool) -> Source:
     if place.kind == "digits":
         return open_digits()
     if place.kind == "folder":
-        return FolderSource(place.path, place.parts)
+        return FolderSource(place.path, place.parts, options)
     if place.kind == "array":
         return _open_array_file(place, options.float_range)
     return _open_data_set(place, options, visible=visible)

@@ -10,6 +10,9 @@ from dtrak_stream.errors import ConfigurationError
 
 RangeName: TypeAlias = Literal["auto", "signed", "unit"]
 """What a user says of floats: see `ImageOptions.float_range`."""
+AlphaName: TypeAlias = Literal["white", "black", "drop"]
+ResampleName: TypeAlias = Literal["bicubic", "bilinear", "lanczos"]
+DepthName: TypeAlias = Literal["refuse", "high-byte", "scale", "pillow"]
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,23 @@ class ImageOptions:
 
     image_fit: Literal["exact", "crop", "stretch"] = "exact"
     """exact: images must have the model's size; crop: shrink or enlarge until the model's size is
-    covered (bicubic, antialiased), then cut the centre; stretch: resize to the model's size."""
+    covered (antialiased), then cut the centre; stretch: resize to the model's size."""
     center_crop: int | None = None
     """Cut a centred square of this many pixels first (CelebA is usually cut to 140)."""
     channels: Literal["exact", "convert"] = "exact"
     """exact: images must have the model's channels; convert: grayscale and RGB are turned into
-    each other, and transparency is laid on white."""
+    each other, and transparency goes where --alpha says."""
+    alpha: AlphaName = "white"
+    """What --channels convert does with transparency: it is laid on white or black, or dropped, so
+    that the colours below it show, as convert("RGB") in training scripts does."""
+    resample: ResampleName = "bicubic"
+    """Filter of --image-fit crop and stretch; scripts of diffusers take bilinear or lanczos."""
+    exif: Literal["apply", "ignore"] = "apply"
+    """Whether to turn images as their EXIF tells: Hugging Face datasets does, torchvision does
+    not. TIFF files are turned by Pillow either way."""
+    depth16: DepthName = "refuse"
+    """Pixels of 16 bits: high-byte keeps the upper 8; scale keeps all, as gray from 0 to 65535;
+    pillow is what its convert("RGB") gives: colours like high-byte, gray cut off at 255."""
     float_range: RangeName = "auto"
     """What the floats of an array mean: signed is black -1 to white 1, unit is black 0 to white 1;
     auto takes them for signed if some are negative, and refuses them otherwise."""
@@ -55,9 +69,25 @@ class ImageOptions:
                 where="--center-crop",
                 remedy="give a whole number of at least 1",
             )
+        if self.alpha != "white" and self.channels == "exact":
+            raise ConfigurationError(
+                "transparency stays where channels are not converted",
+                where=f"--alpha {self.alpha}",
+                remedy="use --channels convert with it, or leave it out",
+            )
+        if self.resample != "bicubic" and self.image_fit == "exact":
+            raise ConfigurationError(
+                "nothing is resized where images must have the model's size",
+                where=f"--resample {self.resample}",
+                remedy="use --image-fit crop (or stretch) with it, or leave it out",
+            )
 
 
 _WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
+    "alpha": ("white",),
+    "resample": ("bicubic",),
+    "exif": ("apply",),
+    "depth16": ("refuse",),
     # the source says in its layout what its floats mean
     "float_range": ("auto", "signed", "unit"),
 }

@@ -93,6 +93,9 @@ class Samples(Protocol):
     def identity(self) -> str:
         """Return a hash of everything that decides the samples and their order."""
 
+    def remarks(self) -> list[str]:
+        """Return what is to be said of the samples read so far, in a sentence each."""
+
 
 def read_batch(samples: Samples, rows: range) -> tuple[SampleBatch, dict[int, str]]:
     """Read consecutive samples.

@@ -59,6 +59,9 @@ class Source(Protocol):
     def reaches_outside(self) -> bool:
         """Return whether something read so far lies in other files than the source names."""
 
+    def remarks(self) -> list[str]:
+        """Return what is to be said of the images decoded so far, in a clause each."""
+
 
 class NotAFileError(OSError):
     """There is something under a name that bytes could be waited for for ever, but no file."""

@@ -233,6 +233,10 @@ class TrajectorySamples:
             raise BadImageError("its trajectory holds NaN or inf")
         return chosen.to(torch.float32)
 
+    def remarks(self) -> list[str]:
+        """Return what is to be said of the images."""
+        return self._images.remarks()
+
     def identity(self) -> str:
         """Return a hash of the images and of all predictions; reads all paths once."""
         if self._identity is None:

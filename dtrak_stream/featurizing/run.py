@@ -89,6 +89,8 @@ def _compute(maker: FeatureMaker, samples: Samples, prepared: Prepared) -> int:
         prepared.close()
         after = maker.timer.seconds()
         _record_times(writer, {name: after[name] - before.get(name, 0.0) for name in after})
+        for remark in samples.remarks():
+            say(remark)
 
 
 def _execution(

@@ -81,6 +81,10 @@ class RandomImages:
     def conditions(self, _start: int, _stop: int, /) -> None:
         """Return None: these are images of nothing."""
 
+    def remarks(self) -> list[str]:
+        """Return nothing: there is nothing to be said of images that nobody has read."""
+        return []
+
     def image(self, index: int) -> torch.Tensor:
         """Return an image (channels, height, width) of independent numbers in [-1, 1)."""
         generator = torch.Generator().manual_seed(index)

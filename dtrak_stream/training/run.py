@@ -132,7 +132,8 @@ class _Run:
         self.optimisation.use_averaged_weights()
         self.folder.save_model(self.optimisation.network, scheduler)
         if self.visible:
-            say(self._story())
+            for line in (*self.batches.images.remarks(), self._story()):
+                say(line)
 
     @property
     def _total_steps(self) -> int:

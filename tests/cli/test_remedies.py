@@ -66,4 +66,4 @@ def test_every_command_that_a_text_names_exists_with_its_options(name, words):
         command = command.commands[words.split()[0].strip("`")]
     assert isinstance(command, Command)
     known = set(described(command.options()))
-    assert set(re.findall(r"--[a-z][a-z-]*", words)) <= known
+    assert set(re.findall(r"--[a-z][a-z0-9-]*", words)) <= known

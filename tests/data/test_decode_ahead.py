@@ -51,6 +51,9 @@ class Rows:
     def identity(self):
         return "rows"
 
+    def remarks(self):
+        return []
+
 
 def in_batches(count, size):
     return [range(start, min(start + size, count)) for start in range(0, count, size)]

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from dtrak_stream.data.fitting import cures, fit, native_shape, shape_of
 from dtrak_stream.data.options import ImageOptions, ImageShape
-from dtrak_stream.data.pixels import cures, fit, native_shape, shape_of
 from dtrak_stream.errors import BadImageError, ConfigurationError
 
 sides = st.integers(1, 40)

@@ -38,6 +38,9 @@ class Labelled:
     def identity(self):
         return "labelled"
 
+    def remarks(self):
+        return []
+
 
 def numbers_of(batch):
     return batch.tensors[:, 0, 0, 0].tolist()

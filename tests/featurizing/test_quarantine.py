@@ -6,8 +6,10 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from dtrak_stream.errors import InputError, ModelError
+from dtrak_stream.featurizing.options import ExecutionOptions
 from dtrak_stream.featurizing.run import featurize
 from dtrak_stream.store.quarantine import read_quarantine
 from dtrak_stream.store.reader import FeatureStore
@@ -45,6 +47,18 @@ def test_a_shard_without_any_good_image_does_not_stop_the_run(model_folder, tmp_
     assert featurize(small_job(model_folder, images, tmp_path / "s")).quarantined == 3
     assert "every sample of shard 1 is bad" in capsys.readouterr().err
     assert FeatureStore.open(tmp_path / "s").usable().tolist() == [True] * 3 + [False] * 3 + [True]
+
+
+def test_images_of_which_the_first_frame_was_taken_are_told_once(tmp_path, capsys):
+    images = save_images(tmp_path / "images", random_pixels(7))
+    with Image.open(images / "004.png") as first, Image.open(images / "005.png") as second:
+        first.save(images / "004.png", save_all=True, append_images=[second])
+    config = small_job(
+        "", images, tmp_path / "s", output_function="pixels", execution=ExecutionOptions()
+    )
+    featurize(config)
+    told = f"{images}: 1 image has several frames or pages; the first is taken (004.png)"
+    assert capsys.readouterr().err.splitlines().count(told) == 1
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from dtrak_stream.cli.command_line import EXIT_QUARANTINED, run
 from dtrak_stream.data.images import Images, open_images
@@ -43,6 +44,15 @@ def test_bad_images_are_left_out_and_listed(tmp_path):
     assert train(config, visible=False).quarantined == 2
     lines = (config.out / "quarantine.jsonl").read_text().splitlines()
     assert ["03.png" in lines[0], "07.png" in lines[1]] == [True, True]
+
+
+def test_images_of_which_the_first_frame_was_taken_are_told_once(tmp_path, capsys):
+    images = folder_with_bad_images(tmp_path / "images", set())
+    with Image.open(images / "03.png") as first, Image.open(images / "04.png") as second:
+        first.save(images / "03.png", save_all=True, append_images=[second])
+    train(tiny(tmp_path / "out", images=str(images)))
+    told = f"{images}: 1 image has several frames or pages; the first is taken (03.png)"
+    assert capsys.readouterr().err.splitlines().count(told) == 1
 
 
 def test_quarantine_sets_the_exit_code(tmp_path, capsys):

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dtrak_stream.data.fitting import fit
 from dtrak_stream.data.options import ImageOptions, ImageShape
-from dtrak_stream.data.pixels import fit
 from dtrak_stream.errors import CorruptFileError, InputError
 from dtrak_stream.support.durable import durable_path
 

@@ -1,0 +1,57 @@
+"""What is said of images that are used, but not all of what is in their files."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
+Remark: TypeAlias = Literal["frames", "orientation"]
+"""What was noticed of an image: it has several frames, or nobody can tell how it is turned."""
+
+_NAMES_TOLD = 3
+_WORDS: dict[Remark, tuple[str, str, str]] = {
+    "frames": ("has", "have", "several frames or pages; the first is taken"),
+    "orientation": ("has", "have", "EXIF that cannot be read; it is not turned"),
+}
+
+
+class Remarks:
+    """Counts the images of one source of which something was noticed.
+
+    Parameters
+    ----------
+    count
+        Number of images; a byte is kept for each, once there is anything to count.
+    name
+        Returns the name of an image.
+    """
+
+    def __init__(self, count: int, name: Callable[[int], str]) -> None:
+        self._count = count
+        self._name = name
+        self._noticed: dict[Remark, bytearray] = {}
+        self._lock = threading.Lock()
+
+    def note(self, remark: Remark, row: int) -> None:
+        """Count image `row`, once; several threads call it at once."""
+        with self._lock:
+            self._noticed.setdefault(remark, bytearray(self._count))[row] = 1
+
+    def about(self, row: int) -> Callable[[Remark], None]:
+        """Return what notes a remark about image `row`."""
+        return lambda remark: self.note(remark, row)
+
+    def lines(self) -> list[str]:
+        """Return a line for each thing noticed: how many images, and the names of the first."""
+        return [self._line(remark, rows) for remark, rows in sorted(self._noticed.items())]
+
+    def _line(self, remark: Remark, noticed: bytearray) -> str:
+        count, names, row = sum(noticed), list[str](), -1
+        while len(names) < min(count, _NAMES_TOLD):
+            row = noticed.index(1, row + 1)
+            names.append(self._name(row))
+        one, several, what = _WORDS[remark]
+        more = ", ..." if count > len(names) else ""
+        images = f"1 image {one}" if count == 1 else f"{count:,} images {several}"
+        return f"{images} {what} ({', '.join(names)}{more})"
