@@ -12,7 +12,7 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 
 from dtrak_stream.data.options import ImageShape
-from dtrak_stream.errors import ModelError
+from dtrak_stream.errors import ConfigurationError, ModelError
 from dtrak_stream.gradients.hooked import HookedEngine
 from dtrak_stream.gradients.task import GradientTask
 from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
@@ -124,3 +124,13 @@ def test_any_module_with_a_schedule_is_differentiated(kind):
         gradients = torch.autograd.grad(value, list(own.parameters()))
         rows.append(torch.cat([part.flatten() for part in gradients]))
     assert_rows_close(gathered(engine, images, ["a", "b"]), torch.stack(rows))
+
+
+def test_conditions_are_refused_by_a_model_that_takes_none(model_folder):
+    denoiser = load_denoiser(model_folder)
+    with pytest.raises(ConfigurationError) as refusal:
+        denoiser.predict(torch.zeros(1, 1, 8, 8), torch.tensor([0]), [3])
+    assert str(refusal.value) == (
+        "UNet2DModel: the samples are of something (3), and the model takes no condition; "
+        "give samples without conditions"
+    )

@@ -195,3 +195,13 @@ def test_the_class_of_a_network_alone_is_that_of_its_own_configuration(folder):
     assert (folder / "unet" / WEIGHTS).is_file()
     with pytest.raises(ModelError, match=r"unknown denoiser class DiTModel"):
         load_denoiser(str(folder / "unet"))
+
+
+def test_a_network_alone_needs_a_configuration_that_is_one(folder):
+    path = folder / "unet" / "config.json"
+    path.write_text("[]")
+    with pytest.raises(InputError) as refusal:
+        find_model(folder / "unet")
+    assert str(refusal.value) == (
+        f"{path}: is no configuration of a network; save the pipeline again"
+    )

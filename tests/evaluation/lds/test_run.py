@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 
 from dtrak_stream.errors import ConfigurationError, CorruptFileError, DtrakStreamError, InputError
 from dtrak_stream.evaluation.lds.configuration import LdsConfig
-from dtrak_stream.evaluation.lds.judge import open_judge
+from dtrak_stream.evaluation.lds.judge import open_judge, truth_name
 from dtrak_stream.evaluation.lds.run import lds
+from dtrak_stream.evaluation.truth import TruthFile
+from dtrak_stream.scoring.scores_file import FITTED_SUBSETS, FITTED_TO
 from tests.evaluation.lds.test_estimate import slow_spearman
 from tests.evaluation.synthetic import half_masks, linear_losses, names, scores_of, truth_of
 from tests.scoring.conftest import attribution_of
@@ -290,3 +293,17 @@ def test_every_damping_of_a_list_is_judged_as_it_would_be_alone(tmp_path):
     assert [estimate.value for estimate in result.estimates] == pytest.approx(alone, abs=1e-6)
     assert f"| {100 * alone[0]:.2f} (auto) | {100 * max(alone):.2f} at" in result.report
     assert "list.h5 [2]" in result.report
+
+
+def test_scores_are_not_judged_by_what_they_were_fitted_to(tmp_path, truth, scores):
+    made: dict[str, Any] = {FITTED_TO: truth_name(TruthFile(truth)), FITTED_SUBSETS: "2:8"}
+    path = scores_of(tmp_path / "fitted.h5", scores, **made)
+    for subsets in ("7:12", "0:3", ":"):
+        with pytest.raises(ConfigurationError) as refusal:
+            value(path, truth, subsets=subsets)
+        assert str(refusal.value) == (
+            f"{path}: these scores were fitted to subsets 2:8 of this truth file and would be "
+            "judged by some of them; fit them to fewer (--subsets 0:16) and judge by the rest "
+            "(--subsets 16:)"
+        )
+    assert -1 <= value(path, truth, subsets="8:12") <= 1
