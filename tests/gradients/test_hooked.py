@@ -87,6 +87,9 @@ LAYERS = {
     "conv1d grouped": lambda: (Lines(nn.Conv1d(2, 2, 3, padding=2, dilation=2, groups=2)),),
     "group norm": lambda: (nn.Conv2d(2, 6, 1), nn.GroupNorm(3, 6), nn.Conv2d(6, 2, 1)),
     "layer norm": lambda: (Tokens(nn.Linear(2, 4), nn.LayerNorm(4), nn.Linear(4, 2)),),
+    "layer norm of a large eps": lambda: (
+        Tokens(nn.Linear(2, 4), nn.LayerNorm(4, eps=0.5), nn.Linear(4, 2)),
+    ),
     "layer norm over images": lambda: (nn.LayerNorm((2, 6, 6)), nn.Conv2d(2, 2, 1)),
     "batch norm": lambda: (nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3), nn.Conv2d(3, 2, 1)),
     "linear": lambda: (Tokens(nn.Linear(2, 7), nn.GELU(), nn.Linear(7, 2, bias=False)),),

@@ -124,6 +124,7 @@ def test_a_scheduler_without_a_class_is_refused(tmp_path, config):
         ({"timestep_type": "continuous"}, "timestep_type: 'continuous' is not understood"),
         ({"snr_shift_scale": 3.0}, "snr_shift_scale: 3.0 is not understood"),
         ({"warp_of_time": 2}, "unknown option warp_of_time: 2"),
+        ({"warp_of_time": True}, "unknown option warp_of_time: True"),
         ({"beta_start": 0.5, "beta_end": 1.5}, "betas from 0.5 to 1.5 are no variances"),
         ({"beta_end": float("nan")}, "are no variances"),
         ({"trained_betas": [0.1, 0.2]}, "2 trained_betas for 1000 timesteps"),

@@ -9,7 +9,7 @@ import tracemalloc
 import pytest
 
 from dtrak_stream.support import stamps
-from dtrak_stream.support.stamps import Stamp, Stamping, stamp_files
+from dtrak_stream.support.stamps import Stamp, Stamping, stamp_files, stamp_package
 
 
 def tree(folder):
@@ -94,6 +94,25 @@ def test_a_folder_that_links_back_into_itself_has_no_stamp(folder):
     (folder / "a" / "loop").symlink_to(folder)
     with pytest.raises(OSError, match="links to a folder it lies in"):
         tree(folder)
+
+
+def test_the_stamp_of_the_package_is_of_its_files_that_end_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(stamps, "_PACKAGE", tmp_path)
+    names = {"a.py": True, "room/b.py": True, "room/c.j2": False, "_cache/d.py": False}
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+
+    def stamped():
+        stamping = Stamping()
+        stamp_package(stamping, ".py")
+        return stamping.stamp()
+
+    assert stamped().files == 2
+    for name, counts in names.items():
+        before = stamped()
+        (tmp_path / name).write_text("changed")
+        assert (stamped() != before) == counts
 
 
 def test_a_missing_file_has_no_stamp(folder):
