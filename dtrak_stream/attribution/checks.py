@@ -24,6 +24,7 @@ from dtrak_stream.scoring.ensemble import checkpoint_weights, refuse_other_queri
 from dtrak_stream.scoring.halves import refuse_without_halves
 from dtrak_stream.scoring.options import require_top_k
 from dtrak_stream.scoring.plan import plan_scores, score_work
+from dtrak_stream.scoring.scores_file import Side
 from dtrak_stream.scoring.transforms import transform_of
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.support.cluster import connect
@@ -50,6 +51,11 @@ class CheckedModel:
     def shape(self) -> ImageShape:
         """Return the shape of the images."""
         return _shape_of(self.train)
+
+    def images_identity(self, side: Side) -> str | None:
+        """Return what is known of the images of a side; see `Prepared.images_identity`."""
+        job: Prepared = getattr(self, side)
+        return job.images_identity()
 
     def close(self) -> None:
         """Let go of the model."""

@@ -74,7 +74,7 @@ def _show(times: StageTimes, plan: AttributionPlan, model: CheckedModel) -> Path
         return plan.score.out
     if plan.config.report.damping_number != plan.report.report.damping_number:
         say("the report shows the first of the dampings; choose another by --damping-number")
-    write = partial(update_report, anew=plan.config.rehash)
+    write = partial(update_report, known=model.images_identity, anew=plan.config.rehash)
     return times.run("report", write, plan.report).path
 
 

@@ -96,6 +96,9 @@ class Samples(Protocol):
     def remarks(self) -> list[str]:
         """Return what is to be said of the samples read so far, in a sentence each."""
 
+    def images_identity(self) -> str:
+        """Return a hash of the images that the samples are, or are made of."""
+
 
 def read_batch(samples: Samples, rows: range) -> tuple[SampleBatch, dict[int, str]]:
     """Read consecutive samples.

@@ -237,6 +237,10 @@ class TrajectorySamples:
         """Return what is to be said of the images."""
         return self._images.remarks()
 
+    def images_identity(self) -> str:
+        """Return a hash of the images that the paths lead to, and of nothing else."""
+        return self._images.identity()
+
     def identity(self) -> str:
         """Return a hash of the images and of all predictions; reads all paths once."""
         if self._identity is None:

@@ -91,6 +91,21 @@ class TruthFile:
         """Return the keys of the losses of each set of queries, as this package names them."""
         return tuple(key for key in self.keys if _is_ours(key) and not key.endswith("_seeds"))
 
+    @property
+    def train_images(self) -> str | None:
+        """Return the hash of the training images; None if the file does not tell."""
+        return _text(self._facts("recipe").get("image-identity"))
+
+    def query_images(self, key: str) -> str | None:
+        """Return the hash of the queries whose losses are under `key`; None if it does not tell."""
+        facts = self._facts("queries").get(key)
+        return _text(facts.get("queries")) if isinstance(facts, dict) else None
+
+    @property
+    def image_shape(self) -> str | None:
+        """Return the shape of all images, such as 3x32x32; None if the file does not tell."""
+        return _text(self.attributes.get("image-shape"))
+
     def loss(self, key: str) -> NDArray[np.float64]:
         """Return the losses (M, Q) float64; NaN is a query that could not be read.
 
@@ -138,6 +153,10 @@ class TruthFile:
         """Return the sample ids (N,) of the training images, mapped; None if not named."""
         return self._member("train_id") if "train_id" in self.keys else None
 
+    def _facts(self, name: str) -> dict[str, Any]:
+        facts = self.attributes.get(name)
+        return facts if isinstance(facts, dict) else {}
+
     def _fits(self, key: str) -> bool:
         """Return whether an array can be losses (M, Q)."""
         if key in ("mask", "attributes"):
@@ -161,3 +180,7 @@ class TruthFile:
 
     def _corrupt(self, what: str) -> CorruptFileError:
         return CorruptFileError(what, where=self.path, remedy=_REMEDY)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

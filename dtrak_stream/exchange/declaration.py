@@ -10,7 +10,7 @@ from dtrak_stream.exchange.options import DeclaredFeatures
 from dtrak_stream.methods import METHODS
 from dtrak_stream.objective.function_names import OUTPUT_FUNCTIONS, interpolation_eta
 from dtrak_stream.objective.timesteps import choose_timesteps
-from dtrak_stream.store.fingerprint import Fingerprint
+from dtrak_stream.store.fingerprint import IMPORTED, Fingerprint
 
 INVERSE_ROOT = "1/sqrt(k)"
 NO_TIMESTEPS = "none"
@@ -68,7 +68,7 @@ def declared_fingerprint(
     _check(features)
     return Fingerprint(
         model=f"imported: {features.source}",
-        weights="imported",
+        weights=IMPORTED,
         parameters="imported",
         num_parameters=features.num_parameters,
         output_function=features.output_function,

@@ -76,6 +76,13 @@ class Prepared:
         is_open, inputs = self.opened is not None, self.inputs
         return is_open and inputs is not None and inputs_of(self.config) == inputs
 
+    def images_identity(self) -> str | None:
+        """Return the hash of the images if none of their files changed since it was found out."""
+        along_a_path = is_trajectory(self.config.features.output_function)
+        if along_a_path or self.inputs is None or inputs_of(self.config) != self.inputs:
+            return None
+        return self.stores.layouts[0].fingerprint.images
+
     def close(self) -> None:
         """Let go of the model."""
         if self.opened is not None:

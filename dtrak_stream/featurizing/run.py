@@ -81,6 +81,8 @@ def _compute(maker: FeatureMaker, samples: Samples, prepared: Prepared) -> int:
     with writer.run_record() as record:  # whoever comes second executes as the first one does
         execution = _execution(maker, samples, prepared.config, record)
         record["execution"] = execution.record()
+        if samples.path is not None:  # the fingerprint is about the paths
+            record["images"] = samples.images_identity()
     execution.apply(maker)
     before = maker.timer.seconds()
     try:

@@ -78,6 +78,10 @@ class RandomImages:
         """Return a name instead of a hash: these stand for images that nobody has read."""
         return "planned"
 
+    def images_identity(self) -> str:
+        """Return the same name."""
+        return self.identity()
+
     def conditions(self, _start: int, _stop: int, /) -> None:
         """Return None: these are images of nothing."""
 

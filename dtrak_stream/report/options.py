@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import tyro
 
@@ -11,6 +13,14 @@ from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.errors import ConfigurationError
 
 _LEAST = {"max_queries": 0, "proponents": 1, "influential": 0, "shown_groups": 0, "tile_pixels": 16}
+
+
+KnownImages: TypeAlias = Callable[[Literal["train", "query"]], str | None]
+"""Returns the hash of the images of a side where that is known; see `Images.identity`."""
+
+
+def nothing_known(_side: Literal["train", "query"]) -> None:
+    """Return None: all images are to be read for their hash."""
 
 
 @dataclass(frozen=True)

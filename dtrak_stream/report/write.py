@@ -17,16 +17,23 @@ from dtrak_stream.report.made_from import (
     keep_made_from,
     made_from,
 )
-from dtrak_stream.report.options import ReportConfig, ReportOptions, ReportResult
+from dtrak_stream.report.options import (
+    KnownImages,
+    ReportConfig,
+    ReportOptions,
+    ReportResult,
+    nothing_known,
+)
 from dtrak_stream.report.overall import overall
 from dtrak_stream.report.page import Page
 from dtrak_stream.report.tiles import Gallery, encode_png, parse_shape
-from dtrak_stream.scoring.scores_file import ScoresFile
+from dtrak_stream.scoring.scored_images import ROLES, ComparedImages, refuse_other_images
+from dtrak_stream.scoring.scores_file import ScoresFile, Side
 from dtrak_stream.support.durable import durable_path, remove_partials, write_bytes
 from dtrak_stream.support.progress import progress
 
 
-def write_report(config: ReportConfig) -> ReportResult:
+def write_report(config: ReportConfig, known: KnownImages = nothing_known) -> ReportResult:
     """Write `OUT/index.html` and `OUT/grids/query-NNNNN.png`.
 
     The page stands alone: its images are inside it, and it asks the network for nothing. Grids
@@ -36,13 +43,15 @@ def write_report(config: ReportConfig) -> ReportResult:
     ----------
     config
         The scores, the sources of their images, and what to show.
+    known
+        What is known of the images, which are read once to be hashed otherwise.
 
     Raises
     ------
     InputError
         If the scores or a source cannot be read, or the scores are of no use.
     FingerprintMismatchError
-        If a source has other samples than the ones that were scored.
+        If a source has other samples, or other images, than the ones that were scored.
     CorruptFileError
         If the scores file contradicts itself.
     DiskFullError
@@ -56,7 +65,7 @@ def write_report(config: ReportConfig) -> ReportResult:
         GroupLists(config.scores, scores.root_name) as groups,
     ):
         shape = parse_shape(str(scores.attributes["image_shape"]))
-        train, query = _galleries(config, scores, shape)
+        train, query = _galleries(config, scores, shape, known)
         cards = CardMaker(scores, train, query, config.report.proponents)
         page = replace(_page(config, scores, shape, train), groups=groups)
         _write(page, cards, config)
@@ -66,17 +75,32 @@ def write_report(config: ReportConfig) -> ReportResult:
 
 
 def _galleries(
-    config: ReportConfig, scores: ScoresFile, shape: ImageShape
+    config: ReportConfig, scores: ScoresFile, shape: ImageShape, known: KnownImages
 ) -> tuple[Gallery, Gallery]:
-    def opened(spec: str, limit: int | None, options: ImageOptions) -> Images:
-        return open_images(spec, shape, options, limit=limit, visible=not config.quiet)
+    """Open the images of both sides, those that were scored."""
+
+    def opened(side: Side, spec: str, limit: int | None, options: ImageOptions) -> Images:
+        identity, visible = known(side), not config.quiet
+        return open_images(spec, shape, options, limit=limit, identity=identity, visible=visible)
 
     pixels = config.report.tile_pixels
-    train = opened(config.train, config.limit, config.images)
-    query = opened(config.query, config.query_limit, config.query_images)
+    train = opened("train", config.train, config.limit, config.images)
+    query = opened("query", config.query, config.query_limit, config.query_images)
+    refuse_other_images(scores, [_compared("train", train), _compared("query", query)])
     return (
         Gallery(train, scores.train_id, role="training", longest=pixels),
         Gallery(query, scores.query_id, role="query", longest=2 * pixels),
+    )
+
+
+def _compared(side: Side, images: Images) -> ComparedImages:
+    return ComparedImages(
+        side,
+        images.spec,
+        remedy=f"give the {ROLES[side]} that were featurized, in their order, with the same limit "
+        "and image options",
+        identity=images.identity,
+        count=len(images),
     )
 
 

@@ -15,6 +15,7 @@ from dtrak_stream.features.comparing import is_along_a_path, refuse_other_featur
 from dtrak_stream.gram.file import Gram
 from dtrak_stream.methods import METHODS, Method, refuse_other_output_function
 from dtrak_stream.scoring.options import Paths, ScoreConfig, as_tuple
+from dtrak_stream.scoring.scored_images import images_of
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.store_set import store_roots
 from dtrak_stream.support.names import first_difference, name_at
@@ -183,17 +184,21 @@ def refuse_other_queries(
 
 def _refuse_other_samples(first: FeatureStore, other: FeatureStore) -> None:
     refuse_differences(
-        (("number of samples", len(first), len(other)), *_different_ids(first, other)),
+        _differences(first, other),
         where=other.layout.root,
         remedy="featurize the same images in the same order with every model",
     )
 
 
-def _different_ids(first: FeatureStore, other: FeatureStore) -> Iterator[tuple[str, str, str]]:
-    if len(first) == len(other):
-        row = first_difference(first.ids, other.ids)
-        if row is not None:
-            yield f"id of sample {row}", name_at(first.ids, row), name_at(other.ids, row)
+def _differences(first: FeatureStore, other: FeatureStore) -> Iterator[tuple[str, object, object]]:
+    yield "number of samples", len(first), len(other)
+    row = first_difference(first.ids, other.ids)
+    if row is not None:
+        yield f"id of sample {row}", name_at(first.ids, row), name_at(other.ids, row)
+    images = images_of(first.layout), images_of(other.layout)
+    # brought to other shapes, the same images have other hashes
+    if all(images) and first.fingerprint.image_shape == other.fingerprint.image_shape:
+        yield "hash of the images", *images
 
 
 def checkpoint_weights(method: Method, text: str, models: int) -> Sequence[float]:

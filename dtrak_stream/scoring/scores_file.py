@@ -140,6 +140,14 @@ class ScoresFile(AbstractContextManager["ScoresFile"]):
         """Return the sample id of a training image."""
         return _text(self._file["train_id"][index])
 
+    def count(self, side: Side) -> int:
+        """Return Q or N."""
+        return len(self._file[f"{side}_id"])
+
+    def images(self, side: Side) -> str:
+        """Return the hash of the images of one side; "" if the file does not tell."""
+        return str(self.attributes.get(f"{side}_images", ""))
+
     def ids(self, side: Side) -> FixedWidthNames:
         """Return the Q or N sample ids of one side (UTF-8), which are read when asked for."""
         return FixedWidthNames(self._file[f"{side}_id"])

@@ -14,6 +14,7 @@ from dtrak_stream.errors import DiskFullError
 from dtrak_stream.scoring.ensemble import Ensemble
 from dtrak_stream.scoring.plan import score_room
 from dtrak_stream.scoring.rankings import ENDS, JoinedLists
+from dtrak_stream.scoring.scored_images import images_of
 from dtrak_stream.scoring.scorer import Scorer
 from dtrak_stream.scoring.scores_file import damping_group
 from dtrak_stream.scoring.sums import damaged_part
@@ -74,6 +75,8 @@ def store_attributes(ensemble: Ensemble) -> dict[str, Any]:
         "num_models": len(ensemble.models),
         "train_samples": len(train),
         "query_samples": len(query),
+        "train_images": images_of(train.layout),
+        "query_images": images_of(query.layout),
         "quarantined_train": int((~ensemble.train_usable).sum()),
         "quarantined_query": int((~ensemble.query_usable).sum()),
         "sign_convention": SIGN_CONVENTION,

@@ -13,6 +13,8 @@ from dtrak_stream.errors import refuse_differences
 
 STORAGE_FIELDS = ("images", "samples", "dtype", "rows_per_shard")
 """What may differ between stores whose features are compared."""
+IMPORTED = "imported"
+"""What stands for the weights that features of another program were computed with."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,11 @@ class Fingerprint:
         """Return one xxh3-128 over all fields."""
         text = json.dumps(self.recorded(), sort_keys=True)
         return xxhash.xxh3_128_hexdigest(text.encode())
+
+    @property
+    def is_imported(self) -> bool:
+        """Return whether another program computed the features: `images` is a hash of those."""
+        return self.weights == IMPORTED
 
     @property
     def has_residuals(self) -> bool:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from dtrak_stream.errors import CorruptFileError, FingerprintMismatchError
 from dtrak_stream.groups.lists import GroupLists
 from dtrak_stream.kernel.damping import parse_dampings
+from dtrak_stream.scoring.scored_images import images_of
 from dtrak_stream.scoring.scores_file import (
     FITTED_TO,
     ScoresFile,
@@ -109,6 +110,11 @@ def _usable_side(
 def _refuse_other_samples(
     scores: ScoresFile, side: Side, ids: FixedWidthNames, store: FeatureStore
 ) -> None:
+    scored, featurized = scores.images(side), images_of(store.layout)
+    if scored and featurized not in ("", scored):
+        raise FingerprintMismatchError(
+            f"{side}_images", scored, featurized, where=scores.path, remedy=SCORE_AGAIN
+        )
     if len(ids) != len(store) or first_difference(ids, store.ids) is not None:
         raise FingerprintMismatchError(
             f"{side}_id",

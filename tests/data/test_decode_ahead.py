@@ -54,6 +54,9 @@ class Rows:
     def remarks(self):
         return []
 
+    def images_identity(self):
+        return self.identity()
+
 
 def in_batches(count, size):
     return [range(start, min(start + size, count)) for start in range(0, count, size)]

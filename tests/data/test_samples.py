@@ -41,6 +41,9 @@ class Labelled:
     def remarks(self):
         return []
 
+    def images_identity(self):
+        return self.identity()
+
 
 def numbers_of(batch):
     return batch.tensors[:, 0, 0, 0].tolist()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from dtrak_stream.data.images import open_images
 from dtrak_stream.errors import (
     ConfigurationError,
     FingerprintMismatchError,
@@ -27,6 +28,8 @@ from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.model.parameters import choose_parameters
 from dtrak_stream.model.schedule import DDPMSchedule
 from dtrak_stream.objective.noise import ImageNoise
+from dtrak_stream.scoring.scored_images import images_of
+from dtrak_stream.store.layout import read_layout
 from dtrak_stream.store.quarantine import read_quarantine
 from dtrak_stream.store.reader import FeatureStore
 from tests.crashing import contents, finishes_before_step
@@ -285,3 +288,12 @@ def test_features_along_paths_are_compared_with_those_of_simple(model_folder, ma
     featurize(path_job(model_folder, made, tmp_path / "along"))
     plain, along = (fingerprint_of(tmp_path / name) for name in ("plain", "along"))
     refuse_other_features(plain, along, where="store")
+
+
+def test_the_images_that_paths_lead_to_are_told_beside_the_fingerprint(
+    model_folder, made, tmp_path
+):
+    store = featurize(path_job(model_folder, made, tmp_path / "paths")).path
+    layout = read_layout(store)
+    images = open_images(str(made), visible=False).identity()
+    assert images_of(layout) == images != layout.fingerprint.images

@@ -73,6 +73,8 @@ def test_the_attributes_say_how_the_scores_came_about(small):
         "image_shape": "1x8x8",
         "train_samples": 24,
         "query_samples": 5,
+        "train_images": "train",
+        "query_images": "query",
         "quarantined_train": 0,
         "quarantined_query": 0,
     }

@@ -157,7 +157,7 @@ def plan_counterfactual(config: CounterfactualConfig) -> CounterfactualPlan:
     ]
     removals = {RANDOM: dict.fromkeys(queries.numbers, random)}
     for name, path in methods.items():
-        found = proponent_removals(path, queries.ids, recipe.images, removed)
+        found = proponent_removals(path, queries, recipe, removed)
         by_number = zip(queries.numbers, found.values(), strict=True)
         removals[name] = {number: [removal] for number, removal in by_number}
     return CounterfactualPlan(config, recipe, full, queries, removals)

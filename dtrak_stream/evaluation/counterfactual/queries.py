@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from dtrak_stream.data.images import open_images
 from dtrak_stream.data.numbered_files import NumberedFiles
-from dtrak_stream.data.options import ImageShape
+from dtrak_stream.data.options import ImageOptions, ImageShape
 from dtrak_stream.data.samples import SampleBatch
 from dtrak_stream.errors import FingerprintMismatchError, InputError, ModelError
 from dtrak_stream.evaluation.losses import LossMeter
@@ -74,6 +75,22 @@ class GeneratedQueries:
         place = images.sample_ids(0, len(images)).index(name)
         query = SampleBatch((name,), images.image(place)[None])
         return float(LossMeter(denoiser, options).of_batch(query)[0])
+
+    def identity(
+        self, names: Sequence[str], shape: ImageShape, options: ImageOptions
+    ) -> str | None:
+        """Return the hash of the images of these names; None unless they follow each other.
+
+        See `Images.identity`, also for `shape` and `options`.
+        """
+        images = open_images(str(self.folder), shape, options, visible=False)
+        present = images.sample_ids(0, len(images))
+        start = present.index(names[0]) if names and names[0] in present else len(present)
+        stop = start + len(names)
+        if not names or present[start:stop] != list(names):
+            return None
+        part = f"{self.folder}[{start}:{stop}]"
+        return open_images(part, shape, options, visible=False).identity()
 
     def _id(self, number: int) -> str:
         return self._files.path(number).relative_to(self.folder).as_posix()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +10,12 @@ import xxhash
 from numpy.typing import NDArray
 
 from dtrak_stream.data.images import Images
+from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.errors import ConfigurationError, InputError
+from dtrak_stream.evaluation.counterfactual.queries import GeneratedQueries
+from dtrak_stream.evaluation.recipe import Recipe
 from dtrak_stream.evaluation.subsets import draw_subset
+from dtrak_stream.scoring.scored_images import ComparedImages, refuse_other_images
 from dtrak_stream.scoring.scores_file import ScoresFile
 from dtrak_stream.support.name_index import order_by_name
 from dtrak_stream.support.names import ListedNames
@@ -50,7 +54,7 @@ def random_removal(count: int, removed: int, *, seed: int, number: int) -> Remov
 
 
 def proponent_removals(
-    path: Path, query_ids: list[str], images: Images, removed: int
+    path: Path, queries: GeneratedQueries, recipe: Recipe, removed: int
 ) -> dict[str, Removal]:
     """Return, for each query, the `removed` training images with the highest scores.
 
@@ -60,7 +64,10 @@ def proponent_removals(
     ------
     InputError
         If the file lacks a query, a training image, or enough scores.
+    FingerprintMismatchError
+        If it has scores of other images.
     """
+    images = recipe.images
     with ScoresFile(path) as scores:
         order = order_by_name(
             scores.ids("train"),
@@ -71,7 +78,14 @@ def proponent_removals(
         )
         rows = {name: row for row, name in enumerate(scores.query_ids())}
         removals = {}
-        for query in query_ids:
+        refuse_other_images(
+            scores,
+            [
+                _training_images(images, in_order=order is None),
+                _generated_images(scores, queries, recipe),
+            ],
+        )
+        for query in queries.ids:
             if query not in rows:
                 raise InputError(
                     f"has no scores for the query {query}",
@@ -82,6 +96,37 @@ def proponent_removals(
             places = best if order is None else order[best]
             removals[query] = Removal(np.sort(places), len(images))
     return removals
+
+
+def _training_images(images: Images, *, in_order: bool) -> ComparedImages:
+    """Return what the model was trained on; its hash says nothing of another order."""
+    return ComparedImages(
+        "train",
+        images.spec,
+        remedy="score the images that the model was trained on",
+        identity=lambda: images.identity() if in_order else None,
+        shape=images.shape,
+    )
+
+
+def _generated_images(
+    scores: ScoresFile, queries: GeneratedQueries, recipe: Recipe
+) -> ComparedImages:
+    """Return the images that bear the names of the scored queries."""
+
+    def identity() -> str | None:
+        shape, ours = recipe.images.shape, scores.images("query")
+        every = [ImageOptions(), replace(recipe.config.image_options, split=None)]
+        found = [queries.identity(scores.query_ids(), shape, options) for options in every]
+        return ours if ours in found else found[0]
+
+    return ComparedImages(
+        "query",
+        queries.folder,
+        remedy="score the images as dtrak-stream generate wrote them",
+        identity=identity,
+        shape=recipe.images.shape,
+    )
 
 
 def _best(scores: ScoresFile, row: int, count: int) -> NDArray[np.int64]:

@@ -19,6 +19,7 @@ from dtrak_stream.evaluation.lds.estimate import (
     noise_ceiling,
 )
 from dtrak_stream.evaluation.lds.predictions import sum_scores
+from dtrak_stream.evaluation.lds.same_images import refuse_scores_of_other_images
 from dtrak_stream.evaluation.truth import TruthFile
 from dtrak_stream.kernel.damping import parse_dampings
 from dtrak_stream.scoring.scores_file import FITTED_SUBSETS, FITTED_TO, ScoresFile, damping_numbers
@@ -77,12 +78,16 @@ class Judge:
         ------
         InputError, CorruptFileError
             If the file cannot be used, or no query can be judged.
+        FingerprintMismatchError
+            If the scores are of other images than the losses.
         ConfigurationError
             If the scores were fitted to the subsets they would be judged by.
         """
         with ScoresFile(path, damping) as scores:
             attributes = _of_lambda(scores.attributes, damping)
             self._refuse_fitted(path, attributes)
+            if not damping:  # of a list, all are of the same images
+                refuse_scores_of_other_images(scores, self.truth, self.key)
             summed = sum_scores(
                 scores, self.truth, self.key, self.subsets, visible=not self.config.quiet
             )

@@ -43,6 +43,8 @@ def lds(config: LdsConfig) -> LdsResult:
     ------
     InputError, CorruptFileError
         If a file cannot be used, or the files are not about the same samples.
+    FingerprintMismatchError
+        If scores are of other images than the truth.
     ConfigurationError
         If an option does not fit the truth file, or scores were fitted to what would judge them.
     """

@@ -92,7 +92,7 @@ def score_from_subsets(config: SubsetScoreConfig) -> SubsetScoreResult:
         query_ids=_ids(truth.query_ids(key), losses.shape[1]),
         train_ids=_train_ids(truth),
         top_k=config.top_k,
-        attributes=identity | _facts(truth, usable, varying),
+        attributes=identity | _facts(truth, key, usable, varying),
     )
     return SubsetScoreResult(config.out, 1, bad)
 
@@ -149,10 +149,12 @@ def _identity(
 
 
 def _facts(
-    truth: TruthFile, usable: NDArray[np.bool_], varying: NDArray[np.bool_]
+    truth: TruthFile, key: str, usable: NDArray[np.bool_], varying: NDArray[np.bool_]
 ) -> dict[str, Any]:
     return {
-        "image_shape": truth.attributes.get("image-shape", "unknown"),
+        "image_shape": truth.image_shape or "unknown",
+        "train_images": truth.train_images or "",
+        "query_images": truth.query_images(key) or "",
         "train_samples": len(varying),
         "query_samples": len(usable),
         "quarantined_train": int((~varying).sum()),

@@ -241,3 +241,43 @@ def test_images_of_another_model_are_refused(full_model, generated, ours, tmp_pa
     (copy / "fingerprint.json").write_text(json.dumps({**fingerprint, "weights": "other"}))
     with pytest.raises(FingerprintMismatchError, match="weights"):
         counterfactual(config_of(full_model, copy, ours, tmp_path / "run"))
+
+
+@pytest.fixture
+def scored(generated, train_ids, tmp_path):
+    """Scores of the training images and both generated ones, and any hashes."""
+
+    def path_of(**images: Any) -> Path:
+        scores = np.arange(2 * N, dtype=np.float32).reshape(2, N)
+        return scores_of(tmp_path / "scored.h5", scores, train=train_ids, query=IDS, **images)
+
+    return path_of
+
+
+def hashes_of(generated: Path) -> dict[str, str]:
+    train, query = (open_images(str(each), visible=False) for each in (IMAGES, generated))
+    return {"train_images": train.identity(), "query_images": query.identity()}
+
+
+def test_scores_of_the_same_images_are_taken_without_a_word(
+    full_model, generated, scored, tmp_path, capsys
+):
+    path = scored(**hashes_of(generated))
+    plan_counterfactual(config_of(full_model, generated, path, tmp_path / "run"))
+    assert "could not be checked" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("side", ["train_images", "query_images"])
+def test_scores_of_other_images_with_the_same_names_are_refused(
+    full_model, generated, scored, tmp_path, side
+):
+    path = scored(**{**hashes_of(generated), side: "others"})
+    with pytest.raises(FingerprintMismatchError, match=rf"\({side} of .* stored 'others'"):
+        plan_counterfactual(config_of(full_model, generated, path, tmp_path / "run"))
+
+
+def test_scores_that_do_not_tell_their_images_are_taken_with_a_line_that_says_so(
+    full_model, generated, scored, tmp_path, capsys
+):
+    plan_counterfactual(config_of(full_model, generated, scored(), tmp_path / "run"))
+    assert "training images and queries of" in capsys.readouterr().err

@@ -1,0 +1,105 @@
+"""Which images scores are of: a hash of each side, kept with them and compared with other images.
+
+Sample ids cannot tell: those of an array are row numbers, and any two arrays have the same. The
+hash is `Images.identity`: of the bytes of the images and their order, whatever the path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from dtrak_stream.data.options import ImageShape
+from dtrak_stream.errors import FingerprintMismatchError
+from dtrak_stream.features.comparing import is_along_a_path
+from dtrak_stream.scoring.scores_file import ScoresFile, Side
+from dtrak_stream.store.layout import StoreLayout
+from dtrak_stream.support.progress import say
+
+ROLES: dict[Side, str] = {"train": "training images", "query": "queries"}
+"""What the images of a side are called."""
+
+
+@dataclass(frozen=True)
+class ComparedImages:
+    """Images that are to be those of one side of a scores file.
+
+    Attributes
+    ----------
+    side
+        Which side.
+    where
+        What they are called.
+    remedy
+        What to do if they are others.
+    identity
+        Returns their hash; None if there is none, or none that could be compared. It is called
+        only where the scores keep one, since it may read all images.
+    shape
+        The shape they were brought to before they were hashed; None for that of the scores.
+    count
+        Their number, where it must be that of the scores.
+    """
+
+    side: Side
+    where: object
+    remedy: str
+    identity: Callable[[], str | None]
+    shape: ImageShape | str | None = None
+    count: int | None = None
+
+
+def refuse_other_images(scores: ScoresFile, compared: Iterable[ComparedImages]) -> None:
+    """Refuse images that are not those that were scored; say where that cannot be found out.
+
+    Raises
+    ------
+    FingerprintMismatchError
+        With both hashes.
+    """
+    unknown = [each for each in compared if not _are_the_same(scores, each)]
+    if unknown:
+        roles = " and ".join(ROLES[each.side] for each in unknown)
+        places = ", ".join(dict.fromkeys(str(each.where) for each in unknown))
+        say(
+            f"note: that the {roles} of {scores.path} are those of {places} could not be checked "
+            "by their contents"
+        )
+
+
+def _are_the_same(scores: ScoresFile, compared: ComparedImages) -> bool:
+    """Return whether they are; False if it cannot be told."""
+    scored = scores.images(compared.side)
+    shape = scores.attributes["image_shape"]
+    if not scored or str(compared.shape or shape) != shape:
+        return False
+    role, scored_count = ROLES[compared.side], scores.count(compared.side)
+    if compared.count not in (None, scored_count):
+        raise _others(compared, f"number of {role}", scored_count, compared.count)
+    found = compared.identity()
+    if found is not None and found != scored:
+        raise _others(
+            compared, f"hash of the {role} ({compared.side}_images of {scores.path})", scored, found
+        )
+    return found is not None
+
+
+def _others(
+    compared: ComparedImages, field: str, scored: object, found: object
+) -> FingerprintMismatchError:
+    return FingerprintMismatchError(
+        field, scored, found, where=compared.where, remedy=compared.remedy
+    )
+
+
+def images_of(store: StoreLayout) -> str:
+    """Return the hash of the images whose features a store holds; "" if that is not known.
+
+    Along sampling paths the fingerprint is about the paths, and the images are told beside it.
+    """
+    fingerprint = store.fingerprint
+    if fingerprint.is_imported:
+        return ""
+    if is_along_a_path(fingerprint.output_function):
+        return str(store.run_record().get("images", ""))
+    return fingerprint.images
