@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import glob
 import io
 import threading
@@ -18,9 +17,15 @@ import xxhash
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.pixels import decode
 from dtrak_stream.data.remarks import Remarks
-from dtrak_stream.data.source import UNREADABLE, Pixels, brief, open_regular
+from dtrak_stream.data.source import UNREADABLE, Pixels, brief, open_regular, unreadable
 from dtrak_stream.data.splits import chosen_split
-from dtrak_stream.errors import BadImageError, DiskFullError, InputError
+from dtrak_stream.data.unpacking import (
+    folder_for,
+    require_writable,
+    why_not_from_hub,
+    why_not_loaded,
+)
+from dtrak_stream.errors import BadImageError, InputError
 from dtrak_stream.support.name_index import hashes_of
 
 KEY_COLUMN = "__key__"
@@ -142,7 +147,7 @@ def open_shards(
     """Open parquet or webdataset (tar) files, in the order given.
 
     `datasets` writes them once as arrow into its own cache (`HF_DATASETS_CACHE`), which is
-    memory-mapped from then on.
+    memory-mapped from then on, for as long as no file changes.
 
     Parameters
     ----------
@@ -151,25 +156,27 @@ def open_shards(
     """
     # The library takes names for patterns; unescaped, part[1].tar would open part1.tar.
     names = {"train": [glob.escape(str(file)) for file in files]}
-    found = _loaded(
-        lambda: datasets.load_dataset(builder, data_files=names, split="train"), where, visible
-    )
+    try:
+        cache = str(folder_for(files))
+    except OSError as error:
+        raise unreadable(where, error) from error
+
+    def load() -> datasets.Dataset:
+        return datasets.load_dataset(builder, data_files=names, split="train", cache_dir=cache)
+
+    found = _loaded(load, where, visible)
     return DatasetSource(found, options, where=where)
 
 
 def open_hub(name: str, options: ImageOptions, *, visible: bool) -> DatasetSource:
     """Open a data set of the hub, downloading it into the cache of `datasets` if need be."""
     where = f"hf:{name}"
+    require_writable(Path(datasets.config.HF_DATASETS_CACHE))
     try:
         with _bars(visible):
             found = datasets.load_dataset(name, split=options.split)
     except Exception as error:
-        raise InputError(
-            f"cannot be had from the hub ({brief(error)})",
-            where=where,
-            remedy="check OWNER/NAME, its split and the network, or give a local folder or "
-            "FILE.parquet",
-        ) from error
+        raise why_not_from_hub(error, where) from error
     rows = found if options.split is not None else _rows_of_split(found, None, where)
     return DatasetSource(rows, options, where=where)
 
@@ -192,18 +199,7 @@ def _loaded(load: Callable[[], Found], where: object, visible: bool) -> Found:
         with _bars(visible):
             return load()
     except Exception as error:  # the library, and pyarrow below it, have no common base error
-        cause = error.__cause__ or error
-        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(
-                "no room left to unpack it into the cache of datasets",
-                where=where,
-                remedy="set HF_DATASETS_CACHE to a folder on a larger disk",
-            ) from error
-        raise InputError(
-            f"is not a data set that can be read ({brief(cause)})",
-            where=where,
-            remedy="it may be empty, truncated or corrupt; fetch or write it again",
-        ) from error
+        raise why_not_loaded(error, where) from error
 
 
 @contextlib.contextmanager

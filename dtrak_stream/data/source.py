@@ -111,10 +111,13 @@ def unreadable(where: object, error: Exception) -> InputError:
         return InputError("is a folder", where=where, remedy="name a file in it")
     if isinstance(error, NotAFileError):
         return InputError(f"is {brief(error)}", where=where, remedy="write its bytes into a file")
+    damaged = not isinstance(error, OSError) or error.errno is None
     return InputError(
         f"cannot be read ({brief(error)})",
         where=where,
-        remedy="it may be truncated or corrupt; fetch or write it again",
+        remedy="it may be truncated or corrupt; fetch or write it again"
+        if damaged
+        else "it may be whole: see to the file system, and try again",
     )
 
 

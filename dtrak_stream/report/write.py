@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dtrak_stream.data.images import Images, open_images
 from dtrak_stream.data.options import ImageOptions, ImageShape
+from dtrak_stream.data.spec import require_limit
 from dtrak_stream.groups.lists import GroupLists
 from dtrak_stream.report.cards import Card, CardMaker
 from dtrak_stream.report.grids import draw_grid
@@ -57,6 +58,8 @@ def write_report(config: ReportConfig, known: KnownImages = nothing_known) -> Re
     DiskFullError
         If there is no room for the report.
     """
+    require_limit(config.limit)
+    require_limit(config.query_limit, flag="--query-limit")
     made = made_from(config)
     if made is not None and not made.settle():
         made = None

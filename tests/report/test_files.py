@@ -207,3 +207,10 @@ def test_a_ranking_of_images_that_do_not_exist_is_refused(run: Run, ranking: str
         file[ranking][1, 0] = 30
     with pytest.raises(CorruptFileError, match="outside 0 to 29"):
         write_report(run.config)
+
+
+def test_a_limit_that_is_none_is_refused_by_its_own_name(run: Run) -> None:
+    with pytest.raises(ConfigurationError, match=r"^--query-limit: 0 is not a number"):
+        write_report(replace(run.config, query_limit=0))
+    with pytest.raises(ConfigurationError, match=r"^--limit: 0 is not a number"):
+        write_report(replace(run.config, limit=0))
