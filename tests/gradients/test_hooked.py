@@ -168,6 +168,7 @@ def test_a_gradient_whose_square_is_no_float_is_of_unit_length_all_the_same():
     with torch.no_grad():
         last.weight.mul_(1e25)
     task = task_of(Network(body), name="avg", timesteps=(300,), unit_gradients=True)
+    assert served_parameters(task) == frozenset(task.parameters)
     images = images_of(task, 3)
     gradients = gathered(hooked(task), images, IDS)
     assert gradients.norm(dim=1).tolist() == pytest.approx([1.0] * 3)
