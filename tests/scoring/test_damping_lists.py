@@ -235,3 +235,16 @@ def test_shrinkage_is_another_rule_that_needs_no_truth(small, transform):
     tau = reference("d-trak", TRAIN, QUERY, facts["damping_absolute"])
     assert close(scores, tau**2 if transform == "square" else tau)
     assert facts["damping"] == "auto-oas"
+
+
+@pytest.mark.parametrize("rule", ["auto", "auto-oas"])
+@pytest.mark.parametrize("count", [24, 200])
+def test_a_rule_counts_no_quarantined_sample(tmp_path, rule, count):
+    features = whole_numbers(count, 64)
+    with_bad = np.insert(features, [0, 3, 9, 9, 20], np.nan, axis=0)
+    lambdas = [
+        attributes(attribution_of(tmp_path / name, train, QUERY).score(damping=rule).path)
+        for name, train in (("good", features), ("bad", with_bad))
+    ]
+    good, bad = (each["damping_absolute"] for each in lambdas)
+    assert bad == pytest.approx(good, rel=1e-6)

@@ -176,6 +176,17 @@ def test_a_sample_that_one_model_quarantined_has_no_score(tmp_path):
     assert np.isfinite(np.delete(scores, 4, axis=1)).all()
 
 
+def test_a_query_that_one_model_quarantined_has_no_score(tmp_path):
+    queries = [query.copy() for query in QUERIES]
+    queries[2][3] = np.nan
+    models = models_of(tmp_path, queries=queries)
+    assert models.score(damping="0.1").quarantined == 1
+    found = read(models.out)
+    assert np.isnan(found["scores"][3]).all()
+    assert (found["top_index"][3] == -1).all()
+    assert np.isfinite(np.delete(found["scores"], 3, axis=0)).all()
+
+
 def test_a_kill_at_any_step_and_a_restart_give_the_same_bytes(tmp_path, monkeypatch):
     monkeypatch.setattr(plan_module, "_ROWS_PER_PART", 14)
     models = models_of(tmp_path, TRAINS[:2], QUERIES[:2])

@@ -143,6 +143,14 @@ def test_a_shard_of_another_run_is_refused(tmp_path):
         read_shard(written(tmp_path / "0.h5"), "other fingerprint")
 
 
+def test_a_shard_that_was_relabelled_for_another_run_is_refused(tmp_path):
+    path = written(tmp_path / "0.h5")
+    with h5py.File(path, "r+") as file:
+        file.attrs["fingerprint"] = "other fingerprint"
+    with pytest.raises(CorruptFileError, match="do not match the checksum"):
+        read_shard(path, "other fingerprint")
+
+
 def test_a_file_that_is_not_hdf5_is_refused(tmp_path):
     path = tmp_path / "0.h5"
     path.write_bytes(b"not HDF5 at all")
