@@ -76,6 +76,10 @@ class StoreLayout:
             "num_shards": self.num_shards,
         }
 
+    def plan_hash(self) -> str:
+        """Return the hash of the fingerprint as `store.json` tells it."""
+        return str(json.loads(self.plan_path.read_text()).get("fingerprint_hash"))
+
     def run_record(self) -> dict[str, Any]:
         """Return what `store.json` tells of how the features were computed, and how fast."""
         record: dict[str, Any] = json.loads(self.plan_path.read_text()).get("run", {})

@@ -12,8 +12,8 @@ class VerifyConfig:
 
     Each store (all shards there, checksums, ledger of quarantined samples), each Gram matrix
     (belongs to a store, symmetric) and each scores file (made of these stores, samples, rankings,
-    error bars, for every damping of a list) gets a line. The first fault ends it with exit code
-    2, its name and what to do.
+    error bars, for every damping of a list) gets a line, and so does each fault: its name and what
+    to do. What was made of a faulty store is left out. With any fault, the exit code is 2.
     """
 
     run: Path

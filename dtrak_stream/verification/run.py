@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import h5py
 
-from dtrak_stream.errors import CorruptFileError, InputError
+from dtrak_stream.errors import CorruptFileError, DtrakStreamError, InputError
 from dtrak_stream.scoring.scores_file import damping_names
 from dtrak_stream.store.layout import read_layout
 from dtrak_stream.store.reader import FeatureStore
@@ -15,7 +17,7 @@ from dtrak_stream.support.durable import PARTIAL_SUFFIX
 from dtrak_stream.support.progress import say
 from dtrak_stream.verification.grams import verify_gram
 from dtrak_stream.verification.options import VerifyConfig, VerifyResult
-from dtrak_stream.verification.run_stores import RunStores
+from dtrak_stream.verification.run_stores import FaultyStoreError, RunStores
 from dtrak_stream.verification.scores import verify_scores
 from dtrak_stream.verification.stores import verify_store
 
@@ -24,14 +26,15 @@ _PARTS = ".parts"
 
 
 def verify(config: VerifyConfig) -> VerifyResult:
-    """Check every store, Gram matrix and scores file below a folder.
+    """Check every store, Gram matrix and scores file below a folder, to the last.
 
     Raises
     ------
     InputError
-        If there is nothing to check, or something is missing.
-    CorruptFileError, FingerprintMismatchError
-        At the first fault.
+        If there is nothing to check.
+    DtrakStreamError
+        If anything has a fault: that fault if there is one only, else how many there are. A line
+        is said of each before.
     """
     if not config.run.is_dir():
         raise InputError("no such folder", where=config.run, remedy="give a run folder")
@@ -42,25 +45,77 @@ def verify(config: VerifyConfig) -> VerifyResult:
             where=config.run,
             remedy="give the --run folder of dtrak-stream attribute",
         )
-    visible = not config.quiet
-    stores = RunStores()
+    verification = _Verification(config)
     for root in found.stores:
-        layout = read_layout(root)
-        say(f"ok  {_name(root, config)}: {verify_store(layout, visible=visible)}")
-        stores.add(FeatureStore.open(root))
+        verification.of_store(root)
+    for path, error in found.unreadable.items():
+        verification.tell_fault(path, error)
     for path in found.grams:
-        say(f"ok  {_name(path, config)}: {verify_gram(path, stores)}")
+        verification.of_file(path, verify_gram)
     for path in found.scores:
-        say(f"ok  {_name(path, config)}: {verify_scores(path, stores, visible=visible)}")
+        verification.of_file(path, partial(verify_scores, visible=not config.quiet))
     for path in found.unknown:
-        say(f"--  {_name(path, config)}: no store, Gram matrix or scores file; not checked")
+        verification.tell_aside(path, "no store, Gram matrix or scores file; not checked")
     for path in found.unfinished:
-        say(f"--  {_name(path, config)}: left by interrupted work; the same command continues it")
-    return VerifyResult(config.run, found.count, len(found.unfinished))
+        verification.tell_aside(path, "left by interrupted work; the same command continues it")
+    verification.refuse_faults()
+    return VerifyResult(config.run, verification.whole, len(found.unfinished))
 
 
-def _name(path: Path, config: VerifyConfig) -> str:
-    return path.relative_to(config.run).as_posix() if path != config.run else path.name
+@dataclass
+class _Verification:
+    """What was found out so far, each part told in a line."""
+
+    config: VerifyConfig
+    stores: RunStores = field(default_factory=RunStores)
+    whole: int = 0
+    faults: dict[str, DtrakStreamError] = field(default_factory=dict)
+
+    def of_store(self, root: Path) -> None:
+        try:
+            layout = read_layout(root)
+            line = verify_store(layout, visible=not self.config.quiet)
+        except DtrakStreamError as error:
+            self.stores.add_faulty(root)
+            self.tell_fault(root, error)
+            return
+        self.stores.add(FeatureStore(layout))
+        self._tell_whole(root, line)
+
+    def of_file(self, path: Path, check: Callable[[Path, RunStores], str]) -> None:
+        """Check a file that was made of stores; one that was made of a faulty one is left out."""
+        try:
+            self._tell_whole(path, check(path, self.stores))
+        except FaultyStoreError as error:
+            self.tell_aside(path, f"{error.what}; not checked")
+        except DtrakStreamError as error:
+            self.tell_fault(path, error)
+
+    def tell_aside(self, path: Path, line: str) -> None:
+        say(f"--  {self._name(path)}: {line}")
+
+    def tell_fault(self, path: Path, error: DtrakStreamError) -> None:
+        self.faults[self._name(path)] = error
+        say(f"BAD {error}")
+
+    def refuse_faults(self) -> None:
+        """Raise the one fault there is, or say how many there are."""
+        if len(self.faults) == 1:
+            raise next(iter(self.faults.values()))
+        if self.faults:
+            raise CorruptFileError(
+                f"{len(self.faults)} of its parts have a fault: {', '.join(self.faults)}",
+                where=self.config.run,
+                remedy="each has a line above that says what to do about it",
+            )
+
+    def _tell_whole(self, path: Path, line: str) -> None:
+        self.whole += 1
+        say(f"ok  {self._name(path)}: {line}")
+
+    def _name(self, path: Path) -> str:
+        run = self.config.run
+        return path.relative_to(run).as_posix() if path != run else path.name
 
 
 @dataclass(frozen=True)
@@ -70,10 +125,11 @@ class _Found:
     scores: list[Path]
     unknown: list[Path]
     unfinished: list[Path]
+    unreadable: dict[Path, DtrakStreamError]
 
     @property
     def count(self) -> int:
-        return len(self.stores) + len(self.grams) + len(self.scores)
+        return len([*self.stores, *self.grams, *self.scores, *self.unreadable])
 
     @classmethod
     def below(cls, folder: Path) -> _Found:
@@ -86,13 +142,15 @@ class _Found:
             if path.suffix in (".h5", ".hdf5")
             and not any(store in path.parents for store in stores)
         ]
-        kinds = {path: _kind(path) for path in others}
+        unreadable: dict[Path, DtrakStreamError] = {}
+        kinds = {path: _kind(path, unreadable) for path in others}
         return cls(
             stores,
             [path for path in others if kinds[path] == "gram"],
             [path for path in others if kinds[path] == "scores"],
             [path for path in others if kinds[path] == "unknown"],
             [path for path in files if path.suffix in (PARTIAL_SUFFIX, _PARTS)],
+            unreadable,
         )
 
 
@@ -100,7 +158,7 @@ def _inside_parts(path: Path) -> bool:
     return any(parent.suffix == _PARTS for parent in path.parents)
 
 
-def _kind(path: Path) -> str:
+def _kind(path: Path, unreadable: dict[Path, DtrakStreamError]) -> str:
     """Return which kind of file an HDF5 file is meant to be, even if parts of it are lost."""
     try:
         with h5py.File(path, "r") as file:
@@ -108,9 +166,10 @@ def _kind(path: Path) -> str:
                 return "gram"
             meant = any(name in file for name in ("top_index", "query_id", "train_id"))
             return "scores" if meant or damping_names(file) else "unknown"
-    except (OSError, RuntimeError) as error:
-        raise CorruptFileError(
+    except (OSError, RuntimeError):
+        unreadable[path] = CorruptFileError(
             "cannot be read as HDF5",
             where=path,
             remedy="remove it and run the command that wrote it again",
-        ) from error
+        )
+        return "unreadable"

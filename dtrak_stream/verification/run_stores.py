@@ -5,9 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError
+from dtrak_stream.errors import (
+    ConfigurationError,
+    DtrakStreamError,
+    FingerprintMismatchError,
+    InputError,
+)
 from dtrak_stream.scoring.halves import HALVES, HalfSketch
+from dtrak_stream.store.layout import read_layout
 from dtrak_stream.store.reader import FeatureStore
+
+
+class FaultyStoreError(InputError):
+    """A file was made of a store that has a fault itself."""
 
 
 @dataclass(frozen=True)
@@ -20,20 +30,34 @@ class RunStores:
         The stores by the hash of their fingerprint.
     halves
         What error bars see of them, by the same: Gram matrices are made of those too.
+    faulty
+        Names of the stores that have a fault, by the same, and by the halves of theirs.
+    unknown
+        Names of the stores whose fingerprint cannot be read, or is not what it was.
     """
 
     by_hash: dict[str, FeatureStore] = field(default_factory=dict)
     halves: dict[str, FeatureStore] = field(default_factory=dict)
+    faulty: dict[str, str] = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list)
 
     def add(self, store: FeatureStore) -> None:
         """Let a store be found."""
         self.by_hash[store.fingerprint.hash()] = store
-        for half in HALVES:
-            try:
-                seen = HalfSketch(store, half)
-            except ConfigurationError:  # its features have no halves
-                return
-            self.halves[seen.fingerprint.hash()] = seen
+        self.halves.update({half.fingerprint.hash(): half for half in _halves(store)})
+
+    def add_faulty(self, root: Path) -> None:
+        """Note a store that has a fault, and is not to be looked into."""
+        try:
+            store = FeatureStore(read_layout(root))
+            is_edited = store.layout.plan_hash() != store.fingerprint.hash()
+        except (DtrakStreamError, OSError):
+            is_edited = True
+        if is_edited:
+            self.unknown.append(root.name)
+            return
+        for seen in (store, *_halves(store)):
+            self.faulty[seen.fingerprint.hash()] = root.name
 
     def of_gram(self, fingerprint: str, path: Path) -> FeatureStore:
         """Return the store, or the half of one, that a Gram matrix was made of.
@@ -42,6 +66,8 @@ class RunStores:
         ------
         FingerprintMismatchError
             If it is not in the folder.
+        FaultyStoreError
+            If it has a fault.
         """
         half = self.halves.get(fingerprint)
         return (
@@ -55,9 +81,17 @@ class RunStores:
         ------
         FingerprintMismatchError
             If it is not in the folder.
+        FaultyStoreError
+            If it has a fault.
         """
         if fingerprint in self.by_hash:
             return self.by_hash[fingerprint]
+        if fingerprint in self.faulty:
+            raise _of_faulty(f"made of {self.faulty[fingerprint]}, which has a fault", path)
+        if self.unknown:
+            raise _of_faulty(
+                f"made of no whole store, perhaps of {' or '.join(self.unknown)}", path
+            )
         known = ", ".join(
             f"{store.layout.root.name} {name}" for name, store in self.by_hash.items()
         )
@@ -69,3 +103,15 @@ class RunStores:
             remedy="it was made of other features: remove it and run its stage again, or put "
             "back the store it belongs to",
         )
+
+
+def _halves(store: FeatureStore) -> list[FeatureStore]:
+    """Return what error bars see of a store; nothing where its features have no halves."""
+    try:
+        return [HalfSketch(store, half) for half in HALVES]
+    except ConfigurationError:
+        return []
+
+
+def _of_faulty(what: str, path: Path) -> FaultyStoreError:
+    return FaultyStoreError(what, where=path, remedy="mend that store, and verify again")

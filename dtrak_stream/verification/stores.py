@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -14,6 +14,7 @@ from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.shard import ShardRows
 from dtrak_stream.support.progress import progress
 
+_NAMED = 8  # bad shards that one line names
 _FEATURIZE_AGAIN = "run the command that wrote this store again"
 
 
@@ -29,18 +30,7 @@ def verify_store(layout: StoreLayout, *, visible: bool) -> str:
         If shards are missing.
     """
     _verify_plan(layout)
-    store = FeatureStore.open(layout.root)
-    bad: dict[int, str] = {}
-    with progress(
-        layout.num_shards, description=f"checking {layout.root.name}", unit="shard", visible=visible
-    ) as bar:
-        for shard in range(layout.num_shards):
-            rows = store.shard(shard)
-            _verify_rows(layout, shard, rows)
-            first = layout.shard_rows(shard).start
-            for place in np.flatnonzero(rows.scale == 0).tolist():
-                bad[first + place] = rows.sample_id[place].decode(errors="replace")
-            bar.update()
+    bad = _verify_shards(FeatureStore.open(layout.root), visible=visible)
     _verify_ledger(layout, bad)
     _verify_joined_view(layout)
     fingerprint = layout.fingerprint
@@ -51,12 +41,47 @@ def verify_store(layout: StoreLayout, *, visible: bool) -> str:
 
 
 def _verify_plan(layout: StoreLayout) -> None:
-    plan = json.loads(layout.plan_path.read_text())
-    if plan.get("fingerprint_hash") != layout.fingerprint.hash():
+    if layout.plan_hash() != layout.fingerprint.hash():
         raise CorruptFileError(
             "its fingerprint does not have the hash that is written beside it",
             where=layout.plan_path,
             remedy="it was edited: put back what was there, or featurize into another folder",
+        )
+
+
+def _verify_shards(store: FeatureStore, *, visible: bool) -> dict[int, str]:
+    """Read all shards, past bad ones; return number and id of the rows without a feature."""
+    layout, bad, faults = store.layout, dict[int, str](), list[CorruptFileError]()
+    with progress(
+        layout.num_shards, description=f"checking {layout.root.name}", unit="shard", visible=visible
+    ) as bar:
+        for shard in range(layout.num_shards):
+            try:
+                rows = store.shard(shard)
+                _verify_rows(layout, shard, rows)
+                bad |= _quarantined(layout.shard_rows(shard), rows)
+            except CorruptFileError as fault:
+                faults.append(fault)
+            bar.update()
+    _refuse_faults(layout, faults)
+    return bad
+
+
+def _quarantined(held: range, rows: ShardRows) -> dict[int, str]:
+    places = np.flatnonzero(rows.scale == 0).tolist()
+    return {held[place]: rows.sample_id[place].decode(errors="replace") for place in places}
+
+
+def _refuse_faults(layout: StoreLayout, faults: list[CorruptFileError]) -> None:
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        raise CorruptFileError(
+            f"{len(faults)} of {layout.num_shards} shards have a fault: "
+            + "; ".join(f"{Path(fault.where).name} {fault.what}" for fault in faults[:_NAMED])
+            + (" ..." if len(faults) > _NAMED else ""),
+            where=layout.shards_folder,
+            remedy=faults[0].remedy,
         )
 
 

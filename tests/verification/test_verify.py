@@ -226,6 +226,52 @@ def test_a_fault_is_found_and_named_with_what_to_do(run, fault):
     assert len(refusal.value.remedy) > 10
 
 
+def test_every_fault_is_told_and_what_was_made_of_a_faulty_store_is_left_out(run, capsys):
+    flip_bit(shard(run, 0))
+    flip_bit(shard(run, 2))
+    (run / "query" / "features.h5").unlink()
+    (run / "other.h5").write_bytes(b"x")
+    with pytest.raises(DtrakStreamError) as refusal:
+        checked(run)
+    assert "3 of its parts have a fault: query, train, other.h5" in str(refusal.value)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line[:3] for line in lines] == ["BAD", "BAD", "BAD", "-- ", "-- "]
+    assert "features.h5: is missing" in lines[0]
+    assert "2 of 4 shards have a fault: 00000000.h5 contents" in lines[1]
+    assert "00000002.h5 contents" in lines[1]
+    assert "other.h5: cannot be read" in lines[2]
+    assert lines[3] == "--  gram.h5: made of train, which has a fault; not checked"
+    assert lines[4].startswith("--  scores.h5: made of ")
+
+
+def test_nothing_is_called_foreign_while_a_plan_cannot_be_read(run, capsys):
+    (run / "train" / "store.json").write_text("{")
+    with pytest.raises(DtrakStreamError, match="not readable"):
+        checked(run)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(":")[2] for line in lines if line.startswith("--")] == [
+        " made of no whole store, perhaps of train; not checked"
+    ] * 2
+
+
+def test_what_was_made_of_whole_stores_is_checked_beside_a_faulty_one(run, capsys):
+    (run / "query" / "features.h5").unlink()
+    with pytest.raises(DtrakStreamError, match="is missing"):
+        checked(run)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[0] for line in lines[1:]] == [
+        "ok  train",
+        "ok  gram.h5",
+        "--  scores.h5",
+    ]
+
+
+def test_scores_that_name_other_images_than_their_store_are_a_fault(run):
+    edited(run / "scores.h5", lambda file: file.attrs.modify("query_images", "x"))
+    with pytest.raises(DtrakStreamError, match="query_images differs: stored 'x'"):
+        checked(run)
+
+
 def test_the_tool_says_so_with_its_exit_code(run, capsys):
     code, out, _ = run_tool("verify", ["--run", str(run), "--quiet"], capsys)
     assert (code, out) == (EXIT_DONE, f"{run}\n")
