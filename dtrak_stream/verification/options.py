@@ -2,8 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from dtrak_stream.errors import ConfigurationError
+
+USUAL_ROWS = 8
+
+
+def _number(words: Sequence[str]) -> int:
+    return int(words[0]) if words else USUAL_ROWS
+
+
+OPTIONAL_NUMBER = tyro.constructors.PrimitiveConstructorSpec(
+    nargs=(0, 1),
+    metavar="[N]",
+    instance_from_str=_number,
+    is_instance=lambda value: isinstance(value, int),
+    str_from_instance=lambda value: [str(value)],
+)
+"""A flag that may stand alone, which means the usual number of rows."""
 
 
 @dataclass(frozen=True)
@@ -19,8 +41,32 @@ class VerifyConfig:
     run: Path
     """Run folder of dtrak-stream attribute, or any folder that holds stores, Gram matrices and \
 scores."""
+    deep: Annotated[int, OPTIONAL_NUMBER] = 0
+    """Compute so many rows of each store again (--deep alone: 8), from the model and the images
+    that its record names, and compare them: the first row, the last, and others spread between."""
+    model: str | None = None
+    """For --deep: where the model is now, if not where the stores' records say."""
+    train: str | None = None
+    """For --deep: source of the training images, if not what the record of the store train says."""
+    query: str | None = None
+    """For --deep: source of the images of all other stores, if not what their records say."""
+    trajectory: Path | None = None
+    """For --deep: folder of the queries' sampling paths, if not where the record says."""
     quiet: bool = False
     """Draw no progress bars."""
+
+    def __post_init__(self) -> None:
+        if self.deep < 0:
+            raise ConfigurationError(
+                "is no number of rows", where=f"--deep {self.deep}", remedy="give 1 or more"
+            )
+        for name in ("model", "train", "query", "trajectory"):
+            if not self.deep and getattr(self, name) is not None:
+                raise ConfigurationError(
+                    "only says where to find what rows are computed from",
+                    where=f"--{name}",
+                    remedy="give --deep as well, or leave it out",
+                )
 
 
 @dataclass(frozen=True)

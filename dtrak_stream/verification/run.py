@@ -79,7 +79,13 @@ class _Verification:
             self.stores.add_faulty(root)
             self.tell_fault(root, error)
             return
-        self.stores.add(FeatureStore(layout))
+        store = FeatureStore(layout)
+        self.stores.add(store)
+        try:
+            line += self._recomputed(store)
+        except DtrakStreamError as error:
+            self.tell_fault(root, error)
+            return
         self._tell_whole(root, line)
 
     def of_file(self, path: Path, check: Callable[[Path, RunStores], str]) -> None:
@@ -108,6 +114,16 @@ class _Verification:
                 where=self.config.run,
                 remedy="each has a line above that says what to do about it",
             )
+
+    def _recomputed(self, store: FeatureStore) -> str:
+        if not self.config.deep:
+            return ""
+        if store.fingerprint.is_imported:
+            return ", imported: its rows cannot be computed again"
+        # what computes features takes seconds to load
+        from dtrak_stream.verification.recomputed import recompute
+
+        return f", {recompute(store, self.config)}"
 
     def _tell_whole(self, path: Path, line: str) -> None:
         self.whole += 1
