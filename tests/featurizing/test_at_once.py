@@ -11,7 +11,8 @@ from pathlib import Path
 
 from dtrak_stream.features.gradient_featurizer import Featurizer
 from dtrak_stream.featurizing.options import FeaturizeResult
-from dtrak_stream.featurizing.run import featurize
+from dtrak_stream.featurizing.preparation import prepare
+from dtrak_stream.featurizing.run import featurize, finish
 from tests.crashing import start_beside
 from tests.small_jobs import (
     small_job,
@@ -37,6 +38,22 @@ def test_two_runs_at_once_share_the_shards(model_folder, spoilt, tmp_path):
     assert [quarantined for _, quarantined in counts] == [3, 3]
     assert stored(config.store) == stored(alone.store)
     assert not list(config.store.rglob("*.claim*"))
+
+
+def test_a_run_that_finds_all_computed_by_another_tells_no_times(
+    model_folder, spoilt, tmp_path, capsys
+):
+    """Nor those of a job before it that computed with the same model."""
+    config = small_job(model_folder, spoilt, tmp_path / "s")
+    first = prepare(dataclasses.replace(config, store=tmp_path / "first"))
+    second = prepare(config, beside=first)
+    finish(first)
+    featurize(config)
+    assert "the bottleneck is" in capsys.readouterr().err
+    assert finish(second).computed == 0
+    told = capsys.readouterr().err
+    assert "already complete" in told
+    assert "time:" not in told
 
 
 def test_the_shards_of_a_run_killed_beside_are_taken_over(
