@@ -16,7 +16,7 @@ from dtrak_stream.features.options import (
     own_or,
     used_options,
 )
-from dtrak_stream.objective.function_names import interpolation_eta
+from dtrak_stream.objective.function_names import LOSSES, PREDICTIONS, interpolation_eta
 from dtrak_stream.objective.timesteps import DEFAULT_TIMESTEPS
 
 Needs = Literal["gradients", "pixels", "clip", "trajectory", "unit-gradients", "subsets"]
@@ -31,9 +31,8 @@ NEEDS: dict[Needs, str] = {
 }
 """What each kind of features or results is, in words."""
 
-_LOSSES = ("simple", "elbo")
-_PREDICTION_FUNCTIONS = ("square", "avg", "l1", "l2", "linf", "interpolation", "probe")
-_ANY = (*_LOSSES, *_PREDICTION_FUNCTIONS)
+_PREDICTIONS = (*PREDICTIONS, "interpolation", "probe")
+_ANY = (*LOSSES, *_PREDICTIONS)
 
 
 @dataclass(frozen=True)
@@ -107,8 +106,8 @@ _TABLE = (
     Method("gradient-cosine", _COSINE, "Charpiat et al. 2019", "gradients", "simple", _ANY, False, "cosine", _GRADIENTS),
     Method("tracincp", f"mean over checkpoints of {_DOT}", "Pruthi et al. 2020", "gradients", "simple", _ANY, False, "none", _MODELS, weighs_checkpoints=True),
     Method("gas", "mean over checkpoints of cosine", "Hammoudeh and Lowd 2022", "gradients", "simple", _ANY, False, "cosine", _MODELS, weighs_checkpoints=True),
-    Method("trak", _CORE, "Park et al. 2023", "gradients", "simple", _LOSSES, True, "none", _KERNEL),
-    Method("d-trak", _CORE, "Zheng et al. 2024", "gradients", "square", _PREDICTION_FUNCTIONS, True, "none", _KERNEL),
+    Method("trak", _CORE, "Park et al. 2023", "gradients", "simple", LOSSES, True, "none", _KERNEL),
+    Method("d-trak", _CORE, "Zheng et al. 2024", "gradients", "square", _PREDICTIONS, True, "none", _KERNEL),
     Method("best", _BEST, "this project (README)", "gradients", "avg", ("avg",), True, "none", "2 N gradients, Gram, one solve", transform="signed-square", timesteps="share:0.06,0.2", proj_dim=1024),
     Method("relative-if", f"{_CORE} / |K^-1 phi_n|", "Barshan et al. 2020", "gradients", "simple", _ANY, True, "relative-if", f"{_KERNEL}, N solves"),
     Method("renorm-if", f"{_CORE} / |phi_n|", "Hammoudeh and Lowd 2022", "gradients", "simple", _ANY, True, "renorm", _KERNEL),

@@ -6,7 +6,11 @@ import re
 
 from dtrak_stream.errors import ConfigurationError
 
-FORMULA_NAMES = ("simple", "elbo", "square", "avg", "l1", "l2", "linf")
+LOSSES = ("simple", "elbo")
+"""Those that say how well a model predicts: functions of output and target."""
+PREDICTIONS = ("square", "avg", "l1", "l2", "linf")
+"""Those that say what a model predicts: functions of its output alone."""
+FORMULA_NAMES = (*LOSSES, *PREDICTIONS)
 OUTPUT_FUNCTIONS = (*FORMULA_NAMES, "interpolation(ETA)", "probe(J)")
 
 _INTERPOLATION = re.compile(r"interpolation\(([^)]*)\)")

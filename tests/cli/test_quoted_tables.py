@@ -28,6 +28,11 @@ def test_names_of_output_functions_are_those_of_the_formulas():
     assert tuple(output_functions._FORMULAS) == FORMULA_NAMES
 
 
+def test_every_output_function_is_taken_by_a_method_that_goes_through_the_kernel():
+    taken = [set(method.output_functions) for method in METHODS.values() if method.uses_kernel]
+    assert {name.partition("(")[0] for name in OUTPUT_FUNCTIONS} <= set().union(*taken)
+
+
 def test_help_names_every_output_function():
     text = described(FeatureOptions)["--output-function"]
     assert [name for name in OUTPUT_FUNCTIONS if not re.search(rf"\b{re.escape(name)}", text)] == []
