@@ -39,7 +39,7 @@ def parse(
     ConfigurationError
         If there is no such option, or it cannot have such a value.
     """
-    expanded = _expand_config(arguments, _switches(config_type))
+    expanded, files = _expand_config(arguments, _switches(config_type))
     description = f"{config_type.__doc__ or ''}\n\n{_CONFIG_HELP}"
     complaint = io.StringIO()
     try:
@@ -48,16 +48,17 @@ def parse(
     except SystemExit as stop:
         if not stop.code:
             raise  # --help
-        _refuse(complaint.getvalue())
+        _refuse(complaint.getvalue(), files)
 
 
-def _refuse(complaint: str) -> NoReturn:
+def _refuse(complaint: str, files: Sequence[Path]) -> NoReturn:
     """Say in one line what the parser said in a framed box."""
     lines = [line.strip(_FRAME) for line in complaint.splitlines() if line[:1] != _TITLE]
     words = " ".join(line for line in lines if line)
     for asides in ("Argument helptext:", "For full helptext"):
         words = words.partition(asides)[0].strip(" .")
-    raise ConfigurationError(words, where="command line", remedy="run with --help for all options")
+    where = " or ".join(["command line", *(f"--config {path}" for path in files)])
+    raise ConfigurationError(words, where=where, remedy="run with --help for all options")
 
 
 def _switches(config_type: type) -> set[str]:
@@ -71,8 +72,17 @@ def _switches(config_type: type) -> set[str]:
     return flags
 
 
-def _expand_config(arguments: Sequence[str], switches: set[str]) -> list[str]:
-    """Replace `--config FILE` by the options in FILE, placed first so that flags override them."""
+def _expand_config(
+    arguments: Sequence[str], switches: set[str]
+) -> tuple[list[str], Sequence[Path]]:
+    """Replace `--config FILE` by the options in FILE, placed first so that flags override them.
+
+    Returns
+    -------
+    arguments, files
+        All options, and the files that some of them stand in.
+    """
+    files: list[Path] = []
     from_file: list[str] = []
     from_flags: list[str] = []
     waiting = iter(arguments)
@@ -81,10 +91,10 @@ def _expand_config(arguments: Sequence[str], switches: set[str]) -> list[str]:
         if name != "--config":
             from_flags.append(argument)
         else:
-            options = _options_in(Path(value if separator else next(waiting, "")))
-            for option, setting in options.items():
+            files.append(Path(value if separator else next(waiting, "")))
+            for option, setting in _options_in(files[-1]).items():
                 from_file += _tokens(str(option).replace("_", "-"), setting, switches)
-    return from_file + from_flags
+    return from_file + from_flags, files
 
 
 class _PlainLoader(yaml.SafeLoader):

@@ -165,7 +165,9 @@ def test_options_that_do_not_exist_or_fit_are_refused_in_one_line(capsys, argume
 
 
 def test_an_unknown_option_in_a_file_is_refused_by_its_name(tmp_path, capsys):
-    line = refusal(["--config", written(tmp_path, "pot: p\nladle: long")], capsys)
+    path = written(tmp_path, "pot: p\nladle: long")
+    line = refusal(["--config", path], capsys)
+    assert line.startswith(f"error: command line or --config {path}: ")
     assert "--ladle" in line
     assert line.endswith("run with --help for all options")
 
