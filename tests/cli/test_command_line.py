@@ -133,6 +133,7 @@ def test_signals_interrupt(capsys, number):
         ("- a\n- b", "not a mapping of options"),
         ("soup", "not a mapping of options"),
         ("", "not a mapping of options"),
+        ("pot: a\nname: b\npot: c", "not YAML (pot stands there twice)"),
     ],
 )
 def test_a_file_that_is_no_configuration_is_refused(tmp_path, capsys, content, told):
