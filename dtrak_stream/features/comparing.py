@@ -5,6 +5,7 @@ For stores that are there: nothing here computes a feature, or takes long to imp
 
 from __future__ import annotations
 
+from dtrak_stream.errors import refuse_differences
 from dtrak_stream.store.fingerprint import STORAGE_FIELDS, Fingerprint
 
 _KINDS_OF_JOURNEYS = {"trajectory", "simple"}
@@ -27,6 +28,13 @@ def refuse_other_features(train: Fingerprint, query: Fingerprint, *, where: obje
     FingerprintMismatchError
         Naming the first field that differs, and both values.
     """
+    if train.output_function == query.output_function == "pixels":
+        refuse_differences(
+            [("image_shape", train.image_shape, query.image_shape)],
+            where=where,
+            remedy="featurize both with the same --size, or queries by dtrak-stream attribute, "
+            "which gives them the shape of the training images",
+        )
     of_a_journey = {_kind(each.output_function) for each in (train, query)} == _KINDS_OF_JOURNEYS
     train.refuse_other(
         query,

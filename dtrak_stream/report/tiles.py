@@ -124,7 +124,8 @@ def parse_shape(text: str) -> ImageShape:
         raise InputError(
             f"image_shape {text!r} cannot be shown",
             where="the scores file",
-            remedy="score again with 1x or 3xHEIGHTxWIDTH images",
+            remedy="a report shows grayscale (1x) and RGB (3x) images; read the scores themselves, "
+            "or write them as a table with dtrak-stream export",
         )
     return ImageShape(channels, height, width)
 

@@ -43,3 +43,11 @@ def test_queries_along_a_path_are_compared_with_simple_features_and_no_others():
         refuse_other_features(PLAIN, ALONG, where="store")
     with pytest.raises(FingerprintMismatchError, match="seed differs"):
         refuse_other_features(simple, changed(ALONG, "seed"), where="store")
+
+
+def test_pixels_of_other_sizes_are_refused_with_the_option_that_makes_them_equal():
+    small = dataclasses.replace(PLAIN, output_function="pixels", image_shape="3x20x30")
+    large = dataclasses.replace(small, image_shape="3x40x40", num_parameters=4800)
+    with pytest.raises(FingerprintMismatchError, match=r"'3x20x30', requested '3x40x40'.*--size"):
+        refuse_other_features(small, large, where="store")
+    refuse_other_features(small, changed(small, "images"), where="store")
