@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dtrak_stream.attribution.run import attribute
     from dtrak_stream.data.images import open_images
     from dtrak_stream.data.options import ImageOptions
+    from dtrak_stream.data.query_options import QueryImageOptions
     from dtrak_stream.errors import DtrakStreamError
     from dtrak_stream.exchange.exporting import export
     from dtrak_stream.exchange.importing import import_features
@@ -55,6 +56,7 @@ __all__ = [
     "ImageOptions",
     "ImportConfig",
     "PlanConfig",
+    "QueryImageOptions",
     "ReportConfig",
     "ReportOptions",
     "ScoreConfig",
@@ -88,6 +90,7 @@ _HOMES = {
     "ImageOptions": "data.options",
     "ImportConfig": "exchange.options",
     "PlanConfig": "planning.options",
+    "QueryImageOptions": "data.query_options",
     "ReportConfig": "report.options",
     "ReportOptions": "report.options",
     "ScoreConfig": "scoring.options",

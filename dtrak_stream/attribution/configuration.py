@@ -8,6 +8,7 @@ from pathlib import Path
 import tyro
 
 from dtrak_stream.data.options import ImageOptions
+from dtrak_stream.data.query_options import QueryImageOptions
 from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.featurizing.options import ExecutionOptions
 from dtrak_stream.gram.options import GramOptions
@@ -55,11 +56,19 @@ folder, parquet, tar, hf:OWNER/NAME or sklearn:digits; [a:b] at the end takes a 
     features: tyro.conf.OmitArgPrefixes[FeatureOptions] = field(default_factory=FeatureOptions)
     execution: tyro.conf.OmitArgPrefixes[ExecutionOptions] = field(default_factory=ExecutionOptions)
     image_options: tyro.conf.OmitArgPrefixes[ImageOptions] = field(default_factory=ImageOptions)
+    query_image_options: tyro.conf.OmitArgPrefixes[QueryImageOptions] = field(
+        default_factory=QueryImageOptions
+    )
     gram_options: tyro.conf.OmitArgPrefixes[GramOptions] = field(default_factory=GramOptions)
     group_options: tyro.conf.OmitArgPrefixes[GroupOptions] = field(default_factory=GroupOptions)
     report: tyro.conf.OmitArgPrefixes[ReportOptions] = field(default_factory=ReportOptions)
     quiet: bool = False
     """Draw no progress bars."""
+
+    @property
+    def query_images(self) -> ImageOptions:
+        """Return how queries are read."""
+        return self.query_image_options.over(self.image_options, split=self.query_split)
 
 
 @dataclass(frozen=True)

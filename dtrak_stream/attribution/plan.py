@@ -145,7 +145,7 @@ def _model_plan(config: AttributeConfig, method: Method, model: str, name: str) 
         images=config.query,
         store=folder / "query",
         limit=config.query_limit,
-        image_options=dataclasses.replace(config.image_options, split=config.query_split),
+        image_options=config.query_images,
         features=_query_features(config, method),
         trajectory=config.trajectory,
     )
@@ -207,6 +207,7 @@ def _report_config(config: AttributeConfig, *, first_of_several: bool) -> Report
         query_limit=config.query_limit,
         query_split=config.query_split,
         images=config.image_options,
+        query_options=config.query_image_options,
         report=options,
         quiet=config.quiet,
     )

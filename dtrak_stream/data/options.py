@@ -10,6 +10,7 @@ from dtrak_stream.errors import ConfigurationError
 
 RangeName: TypeAlias = Literal["auto", "signed", "unit"]
 """What a user says of floats: see `ImageOptions.float_range`."""
+FitName: TypeAlias = Literal["exact", "crop", "stretch"]
 AlphaName: TypeAlias = Literal["white", "black", "drop"]
 ResampleName: TypeAlias = Literal["bicubic", "bilinear", "lanczos"]
 DepthName: TypeAlias = Literal["refuse", "high-byte", "scale", "pillow"]
@@ -34,7 +35,7 @@ class ImageShape:
 class ImageOptions:
     """How images are brought to the model's shape."""
 
-    image_fit: Literal["exact", "crop", "stretch"] = "exact"
+    image_fit: FitName = "exact"
     """exact: images must have the model's size; crop: shrink or enlarge until the model's size is
     covered (antialiased), then cut the centre; stretch: resize to the model's size."""
     center_crop: int | None = None

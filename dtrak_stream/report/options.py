@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 import tyro
 
 from dtrak_stream.data.options import ImageOptions
+from dtrak_stream.data.query_options import QueryImageOptions
 from dtrak_stream.errors import ConfigurationError
 
 _LEAST = {"max_queries": 0, "proponents": 1, "influential": 0, "shown_groups": 0, "tile_pixels": 16}
@@ -71,6 +72,10 @@ class ReportConfig:
     """Split of the query images, as it was given to featurize as --split."""
     images: tyro.conf.OmitArgPrefixes[ImageOptions] = field(default_factory=ImageOptions)
     """How images are brought to the model's shape, as it was given to featurize."""
+    query_options: tyro.conf.OmitArgPrefixes[QueryImageOptions] = field(
+        default_factory=QueryImageOptions
+    )
+    """What was given to featurize otherwise for the query images."""
     report: tyro.conf.OmitArgPrefixes[ReportOptions] = field(default_factory=ReportOptions)
     """What the report shows."""
     quiet: bool = False
@@ -79,7 +84,7 @@ class ReportConfig:
     @property
     def query_images(self) -> ImageOptions:
         """Return how query images are brought to the model's shape."""
-        return replace(self.images, split=self.query_split)
+        return self.query_options.over(self.images, split=self.query_split)
 
 
 @dataclass(frozen=True)

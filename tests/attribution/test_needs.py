@@ -11,12 +11,15 @@ import pytest
 import dtrak_stream
 from dtrak_stream import AttributeConfig, ExecutionOptions, FeatureStore, ScoreOptions
 from dtrak_stream.data.images import open_images
-from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.data.options import ImageOptions
+from dtrak_stream.data.query_options import QueryImageOptions
+from dtrak_stream.errors import ConfigurationError, InputError
 from dtrak_stream.generation.configuration import GenerationConfig
 from dtrak_stream.generation.run import generate
 from tests.attribution.test_methods import scores_in
+from tests.conftest import build_unet, save_model
 from tests.features.conftest import save_clip
-from tests.small_jobs import ALIKE, random_pixels, save_images, small_features
+from tests.small_jobs import ALIKE, fingerprint_of, random_pixels, save_images, small_features
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +59,46 @@ def test_pixels_are_scored_and_shown(sources, tmp_path, capsys, method):
         expected /= np.linalg.norm(query, axis=1)[:, None] * np.linalg.norm(train, axis=1)
     assert np.allclose(scores_in(result.scores), expected, atol=2e-3 * abs(expected).max())
     assert result.path.is_file()
+
+
+def test_queries_take_size_and_channels_of_the_training_images(tmp_path):
+    generator = np.random.default_rng(0)
+    for name, shape in (("train", (10, 14)), ("query", (20, 20, 3))):
+        pixels = generator.integers(0, 256, (3, *shape), dtype=np.uint8)
+        save_images(tmp_path / name, pixels)
+    images = ImageOptions(image_fit="crop", channels="convert")
+    folders = tmp_path / "train", tmp_path / "query"
+    config = job("no-such-model", folders, tmp_path / "run", "pixel-cosine")
+    result = dtrak_stream.attribute(dataclasses.replace(config, image_options=images))
+    assert scores_in(result.scores).shape == (3, 3)
+    for side in ("train", "query"):
+        assert fingerprint_of(tmp_path / "run" / side).image_shape == "1x10x14"
+
+
+def test_scores_of_images_with_four_channels_come_without_a_report(tmp_path, capsys):
+    model = save_model(tmp_path / "model", build_unet(channels=4))
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 4), dtype=np.uint8)
+    np.save(tmp_path / "a.npy", pixels)
+    sources = tmp_path / "a.npy", tmp_path / "a.npy[:2]"
+    result = dtrak_stream.attribute(job(model, sources, tmp_path / "run", "d-trak"))
+    assert scores_in(result.scores).shape == (2, 4)
+    assert result.path == result.scores
+    assert not (tmp_path / "run" / "report").exists()
+    assert "no report: images of 4x8x8 are neither" in capsys.readouterr().err
+
+
+def test_queries_can_be_read_otherwise_than_training_images(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), dtype=np.uint8)
+    np.save(tmp_path / "bytes.npy", pixels)
+    np.save(tmp_path / "unit.npy", (pixels[2:] / 255).astype("float32"))
+    sources = tmp_path / "bytes.npy", tmp_path / "unit.npy"
+    config = job("no-such-model", sources, tmp_path / "run", "pixel-cosine")
+    with pytest.raises(InputError, match="--float-range unit"):
+        dtrak_stream.attribute(config)
+    unit = QueryImageOptions(query_float_range="unit")
+    result = dtrak_stream.attribute(dataclasses.replace(config, query_image_options=unit))
+    assert np.allclose(scores_in(result.scores)[[0, 1], [2, 3]], 1, atol=1e-3)
+    assert result.path.name == "index.html"
 
 
 def test_clip_features_are_scored_and_shown(sources, tmp_path):
