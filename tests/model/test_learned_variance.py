@@ -15,6 +15,7 @@ from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.model.parameters import choose_parameters
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
+from dtrak_stream.objective.probes import probe_signs
 from tests.gradients.networks import assert_rows_close, batch_of, gathered
 from tests.model.folders import pipeline, unet_with
 
@@ -55,6 +56,7 @@ def by_hand(name, prediction, noise, schedule, timestep):
         "l1": prediction.abs().sum(),
         "l2": prediction.square().sum().sqrt(),
         "linf": prediction.abs().max(),
+        "probe(2/4)": (prediction * probe_signs(0, 2, prediction.shape[1:], noise.device)).mean(),
         "interpolation(0.5)": 0.5 * prediction.square().mean()
         + 0.5 * (error - prediction.square().mean()),
     }
@@ -63,7 +65,8 @@ def by_hand(name, prediction, noise, schedule, timestep):
 
 @pytest.mark.parametrize("kind", ["timestep-batched", "hooked"])
 @pytest.mark.parametrize(
-    "name", ["square", "simple", "elbo", "avg", "l1", "l2", "linf", "interpolation(0.5)"]
+    "name",
+    ["square", "simple", "elbo", "avg", "l1", "l2", "linf", "interpolation(0.5)", "probe(2/4)"],
 )
 def test_gradients_are_those_of_the_prediction(folder, name, kind):
     exact = load_denoiser(folder, dtype=torch.float64)

@@ -60,6 +60,19 @@ def test_names_behind_a_prefix_are_refused_with_how_to_cut_it(folder, prefix):
         load_denoiser(str(folder))
 
 
+def test_attention_as_first_versions_named_it_is_the_same_network(folder, saved):
+    older = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    with editing_weights(folder / "unet") as weights:
+        for name in [name for name in weights if ".attentions." in name]:
+            renamed = name
+            for now, then in older.items():
+                renamed = renamed.replace(f".{now}.", f".{then}.")
+            weights[renamed] = weights.pop(name)
+        assert any(".proj_attn." in name for name in weights)
+    expected, found = weights_of(saved), weights_of(folder)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
 def test_weights_in_several_files_are_one_network(folder, saved):
     shutil.rmtree(folder / "unet")
     build_unet().save_pretrained(folder / "unet", max_shard_size="20KB")
