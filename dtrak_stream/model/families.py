@@ -70,10 +70,8 @@ def family_of(found: ModelFolder) -> ModelFamily:
     for family in FAMILIES:
         if found.class_name == family.class_name:
             return family
-    wanted = _inputs_needed(found.class_name or "")
     raise ModelError(
-        f"unknown denoiser class {found.class_name}"
-        + (f", which takes {wanted}" if wanted else ""),
+        f"unknown denoiser class {found.class_name}{_inputs_needed(found.class_name or '')}",
         where=found.named_by,
         remedy="give a pipeline whose denoiser is one of: "
         f"{', '.join(family.class_name for family in FAMILIES)}",

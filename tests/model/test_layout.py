@@ -155,9 +155,12 @@ def test_a_folder_of_something_else_is_refused_with_what_would_do(tmp_path):
 @pytest.mark.parametrize(
     ("class_name", "needs"),
     [
-        ("UNet2DConditionModel", "needs encoder_hidden_states"),
-        ("UNet1DModel", "give a pipeline"),
-        (None, "unknown denoiser class None"),
+        (
+            "UNet2DConditionModel",
+            "class UNet2DConditionModel, which needs encoder_hidden_states; give",
+        ),
+        ("UNet1DModel", "class UNet1DModel; give a pipeline"),
+        (None, "unknown denoiser class None; give"),
     ],
 )
 def test_a_network_of_another_class_is_refused_with_what_it_needs(folder, class_name, needs):
