@@ -10,7 +10,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 RESULTS = sorted((ROOT / "dtrak_stream/benchmark/results").glob("*.md"))
-PAGES = ["README.md", "CHANGELOG.md", *(path.relative_to(ROOT).as_posix() for path in RESULTS)]
+GUIDES = [ROOT / "dtrak_stream/verification/what_is_checked.md"]
+PAGES = ["README.md", "CHANGELOG.md"]
+PAGES += [path.relative_to(ROOT).as_posix() for path in (*GUIDES, *RESULTS)]
 
 
 def test_the_python_example_prints_proponents(tmp_path, monkeypatch, capsys):
