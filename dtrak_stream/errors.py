@@ -96,6 +96,10 @@ class CorruptFileError(DtrakStreamError):
     """A file is truncated, or its contents do not match its checksum."""
 
 
+class UnavailableError(DtrakStreamError):
+    """A file cannot be had now, though nothing says that it is damaged: it is locked, or away."""
+
+
 class DiskFullError(DtrakStreamError):
     """A file could not be written because there is no room for it."""
 

@@ -15,21 +15,23 @@ from dtrak_stream.errors import ConfigurationError, InputError
 from dtrak_stream.features.options import check_options
 from dtrak_stream.features.path_features import require_trajectory
 from dtrak_stream.featurizing.preparation import Identities, Prepared, prepare
-from dtrak_stream.gram.file import Gram
+from dtrak_stream.gram.file import GRAM_FILE, Gram
 from dtrak_stream.gram.options import GramConfig
 from dtrak_stream.gram.plan import GramPlan, chosen_form, plan_gram
 from dtrak_stream.groups.read import read_groups
 from dtrak_stream.methods import Needs
+from dtrak_stream.report.places import refuse_other_report
 from dtrak_stream.scoring.ensemble import checkpoint_weights, refuse_other_queries
 from dtrak_stream.scoring.halves import refuse_without_halves
 from dtrak_stream.scoring.options import require_top_k
 from dtrak_stream.scoring.plan import plan_scores, score_work
-from dtrak_stream.scoring.scores_file import Side
+from dtrak_stream.scoring.scores_file import SCORES_FILE, Side
 from dtrak_stream.scoring.transforms import transform_of
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.support.cluster import connect
-from dtrak_stream.support.destinations import require_file, require_folder
+from dtrak_stream.support.destinations import require_folder
 from dtrak_stream.support.memory import parse_size
+from dtrak_stream.support.provenance import RECORD
 
 _IMAGE_FEATURES: tuple[Needs, ...] = ("pixels", "clip")
 
@@ -140,9 +142,11 @@ def _refuse_places(plan: AttributionPlan) -> None:
         query = plan.models[0].query
         require_trajectory(query.trajectory, query.features, query.model)
     require_folder(config.run, flag="--run")
-    for path in (*(gram.out for model in plan.models for gram in model.grams), plan.score.out):
-        require_file(path, flag="--run")
-    require_folder(plan.report.out, flag="--run")
+    RECORD.refuse_other(plan.record, flag="--run")
+    for gram in (gram for model in plan.models for gram in model.grams):
+        GRAM_FILE.refuse_other(gram.out, flag="--run")
+    SCORES_FILE.refuse_other(plan.score.out, flag="--run")
+    refuse_other_report(plan.report.out, flag="--run")
 
 
 def _refuse_among_images(run: Path, source: Place) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import platform
 from collections.abc import Sequence
@@ -12,8 +14,8 @@ from typing import Any
 import psutil
 import torch
 
-from dtrak_stream.support.durable import write_bytes, write_json
 from dtrak_stream.support.memory import format_size
+from dtrak_stream.support.own_files import Job
 from dtrak_stream.support.provenance import flat_options, provenance
 
 _CPU_INFO = Path("/proc/cpuinfo")
@@ -72,10 +74,34 @@ def write_results(
         Title and tables; the machine and the revision are added.
     """
     run = {"options": flat_options(config), "machine": measured_on, "provenance": provenance()}
-    write_json(out.with_name(out.name + ".json"), numbers | run)
-    page = out.with_name(out.name + ".md")
-    write_bytes(page, f"{markdown.strip()}\n\n{_footer(run)}\n".encode())
+    job, (page, data) = _job(config), _files(out)
+    with contextlib.ExitStack() as files:
+        content = json.dumps(numbers | run, indent=2, sort_keys=True)
+        files.enter_context(job.file(data)).write_text(content + "\n")
+        text = f"{markdown.strip()}\n\n{_footer(run)}\n"
+        files.enter_context(job.file(page)).write_text(text, encoding="utf-8")
     return BenchmarkResult(page)
+
+
+def refuse_other_results(out: Path, config: Any) -> None:
+    """Refuse files in the way of `OUT.json` and `OUT.md`, but results of the same benchmark.
+
+    Raises
+    ------
+    InputError
+        Naming what is there instead.
+    """
+    for path in _files(out):
+        _job(config).kind("the result of this benchmark").refuse_other(path, flag="--out")
+
+
+def _job(config: Any) -> Job:
+    return Job("dtrak-stream bench", type(config).__name__)
+
+
+def _files(out: Path) -> tuple[Path, Path]:
+    """Return the page, and the file of its numbers."""
+    return out.with_name(out.name + ".md"), out.with_name(out.name + ".json")
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -18,6 +18,7 @@ from dtrak_stream.training.fingerprint import read_fingerprint
 _RECORD = "training.yaml"
 # what differs between the full model and one trained on a part of its images, or never matters
 _NOT_RECIPE = {
+    "quiet",
     "images",
     "limit",
     "subset",

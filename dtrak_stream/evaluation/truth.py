@@ -10,6 +10,7 @@ go with it where they are there.
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,22 @@ from numpy.typing import NDArray
 from dtrak_stream.data.array_files import map_npz
 from dtrak_stream.errors import CorruptFileError, InputError
 from dtrak_stream.evaluation.options import LOSS_KEY
+from dtrak_stream.support.destinations import FileKind
 from dtrak_stream.support.durable import durable_path
 
 _REMEDY = "give a truth file that dtrak-stream retrain-subsets wrote"
+
+
+def _is_truth(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    try:
+        return "recipe" in TruthFile(path).attributes
+    except (InputError, CorruptFileError):
+        return False
+
+
+TRUTH_FILE = FileKind("a truth file", "dtrak-stream retrain-subsets", _is_truth)
 
 
 def loss_key(name: str | None) -> str:

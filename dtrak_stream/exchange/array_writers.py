@@ -12,7 +12,6 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from dtrak_stream.store.shard import FloatArray
-from dtrak_stream.support.durable import durable_path
 
 Shape = tuple[int, int]
 Blocks = Iterable[FloatArray]
@@ -22,9 +21,15 @@ _SAFETENSORS_ALIGNMENT = 8
 
 
 def write_rows(
-    path: Path, name: str, shape: Shape, blocks: Blocks, about: Mapping[str, str]
+    path: Path,
+    name: str,
+    shape: Shape,
+    blocks: Blocks,
+    about: Mapping[str, str],
+    *,
+    suffix: str,
 ) -> None:
-    """Write rows in the format that the suffix of `path` names, durably.
+    """Write rows in the format that `suffix` names.
 
     ``.npy``
         NumPy's, which `numpy.load(path, mmap_mode="r")` maps.
@@ -45,17 +50,14 @@ def write_rows(
         (n, columns) float32 each.
     about
         What the file tells about itself, where the format has room for it.
-
-    Raises
-    ------
-    DiskFullError
-        If there is no room.
+    suffix
+        One of `ARRAY_SUFFIXES`.
     """
-    with durable_path(path) as partial, partial.open("wb") as file:
-        _HEADERS[path.suffix](file, name, shape, about)
+    with path.open("wb") as file:
+        _HEADERS[suffix](file, name, shape, about)
         for block in blocks:
             if block.size:  # of a shard without a usable sample nothing is left
-                file.write(_encoded(block, path.suffix))
+                file.write(_encoded(block, suffix))
 
 
 def file_size(path: Path, shape: Shape) -> int:

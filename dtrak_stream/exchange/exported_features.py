@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,6 @@ from dtrak_stream.projectors.table import PROJECTORS
 from dtrak_stream.store.fingerprint import Fingerprint
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.shard import FloatArray
-from dtrak_stream.support.durable import write_bytes
 from dtrak_stream.support.names import each_of
 
 
@@ -70,14 +69,23 @@ class ExportedFeatures:
             "fingerprint": fingerprint.hash(),
         }
 
-    def write_beside(self, out: Path) -> None:
-        """Write `OUT.ids.txt`, and `OUT.import.yaml` that declares what an import has to know."""
-        ids = each_of(self._store.ids)
+    @property
+    def subject(self) -> str:
+        """Return what the features are of."""
+        return self._store.fingerprint.hash()
+
+    def beside(self, out: Path) -> dict[Path, Callable[[Path], object]]:
+        """Return what writes `OUT.ids.txt`, and `OUT.import.yaml`, which an import has to know."""
         names = out.with_name(out.name + ".ids.txt")
-        write_ids(names, itertools.compress(ids, self._usable) if self._skip else ids)
+        files: dict[Path, Callable[[Path], object]] = {names: self._write_ids}
         if out.suffix == ".npy":
             text = yaml.safe_dump(declaration(self._store.fingerprint, out, names))
-            write_bytes(out.with_name(out.name + ".import.yaml"), text.encode())
+            files[out.with_name(out.name + ".import.yaml")] = lambda path: path.write_text(text)
+        return files
+
+    def _write_ids(self, path: Path) -> None:
+        ids = each_of(self._store.ids)
+        write_ids(path, itertools.compress(ids, self._usable) if self._skip else ids)
 
 
 def declaration(fingerprint: Fingerprint, array: Path, ids: Path) -> dict[str, object]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -76,13 +77,22 @@ class ExportedScores:
         """Return what the file tells about itself."""
         return {name: str(value) for name, value in self._scores.attributes.items()}
 
-    def write_beside(self, out: Path) -> None:
-        """Write `OUT.query_ids.txt` and `OUT.train_ids.txt`, which name rows and columns."""
+    @property
+    def subject(self) -> str:
+        """Return what the scores are of."""
+        return self._scores.subject
+
+    def beside(self, out: Path) -> dict[Path, Callable[[Path], object]]:
+        """Return what writes `OUT.query_ids.txt` and `OUT.train_ids.txt`: rows and columns."""
         sides: dict[Side, Mask] = {"query": self._queries, "train": self._train}
-        for side, usable in sides.items():
-            names = each_of(self._scores.ids(side))
-            kept = itertools.compress(names, usable) if self._skip else names
-            write_ids(out.with_name(f"{out.name}.{side}_ids.txt"), kept)
+        return {
+            out.with_name(f"{out.name}.{side}_ids.txt"): partial(self._write_ids, side, usable)
+            for side, usable in sides.items()
+        }
+
+    def _write_ids(self, side: Side, usable: Mask, path: Path) -> None:
+        names = each_of(self._scores.ids(side))
+        write_ids(path, itertools.compress(names, usable) if self._skip else names)
 
 
 def _usable(scores: ScoresFile) -> tuple[Mask, Mask]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from dtrak_stream.errors import ConfigurationError, DiskFullError, InterruptedRunError
@@ -16,6 +17,7 @@ from dtrak_stream.scoring.scores_file import ScoresFile
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.shard import FloatArray
 from dtrak_stream.support.memory import format_size
+from dtrak_stream.support.own_files import Job
 from dtrak_stream.support.progress import progress, say
 
 _TABLE = ".csv"
@@ -23,20 +25,21 @@ _FRAMED = ".fvecs"
 
 
 def export(config: ExportConfig) -> ExportResult:
-    """Write features or scores, or rankings, to `out`; what was there is replaced at the end.
+    """Write features or scores, or rankings, to `out`; an earlier export of them is replaced.
 
     Raises
     ------
     ConfigurationError
         If not exactly one of store and scores is given, or the format cannot hold it.
     InputError
-        If what is exported cannot be read, or holds rankings only where scores are wanted.
+        If what is exported cannot be read, or holds rankings only where scores are wanted; or
+        files are in the way that are no export of the same.
     CorruptFileError
         If a shard is damaged.
     DiskFullError
         If there is no room.
     InterruptedRunError
-        On Ctrl-C. Nothing is left under the name of the file.
+        On Ctrl-C. Nothing is left under the name of any file.
     """
     _check(config)
     try:
@@ -57,15 +60,34 @@ def _export(config: ExportConfig) -> int:
     assert config.scores is not None
     with ScoresFile(config.scores) as scores:
         if config.out.suffix == _TABLE:
-            return write_rankings(config.out, scores, config.top_k, visible=visible)
+            return _write_rankings(scores, config)
         return _write_array(ExportedScores(scores, skip=skip), config.out, visible=visible)
 
 
+def _write_rankings(scores: ScoresFile, config: ExportConfig) -> int:
+    job = _job(scores.subject, (config.out,))
+    with job.file(config.out) as partial:
+        return write_rankings(partial, scores, config.top_k, visible=not config.quiet)
+
+
 def _write_array(rows: ExportedFeatures | ExportedScores, out: Path, *, visible: bool) -> int:
+    beside = rows.beside(out)
+    job = _job(rows.subject, (out, *beside))
     _refuse_without_room(out, file_size(out, rows.shape))
-    rows.write_beside(out)
-    write_rows(out, rows.name, rows.shape, _watched(rows, visible=visible), rows.about())
+    with contextlib.ExitStack() as files:  # all of them, or none
+        for path, write in beside.items():
+            write(files.enter_context(job.file(path)))
+        partial, watched = files.enter_context(job.file(out)), _watched(rows, visible=visible)
+        write_rows(partial, rows.name, rows.shape, watched, rows.about(), suffix=out.suffix)
     return rows.left_out
+
+
+def _job(subject: str, paths: Iterable[Path]) -> Job:
+    """Return what the files are written for; refuse others that are in their way."""
+    job = Job("dtrak-stream export", subject)
+    for path in paths:
+        job.kind("a file").refuse_other(path, flag="--out")
+    return job
 
 
 def _watched(rows: ExportedFeatures | ExportedScores, *, visible: bool) -> Iterator[FloatArray]:

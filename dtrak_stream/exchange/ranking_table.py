@@ -10,7 +10,6 @@ import numpy as np
 
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.scoring.scores_file import Ranked, ScoresFile
-from dtrak_stream.support.durable import durable_path
 from dtrak_stream.support.names import FixedWidthNames
 from dtrak_stream.support.progress import progress
 
@@ -47,8 +46,7 @@ def write_rankings(path: Path, scores: ScoresFile, top_k: int | None, *, visible
     empty = 0
     with (
         progress(scores.query_count, description="exporting", unit="query", visible=visible) as bar,
-        durable_path(path) as partial,
-        partial.open("w", encoding="utf-8", newline="") as file,
+        path.open("w", encoding="utf-8", newline="") as file,
     ):
         table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)

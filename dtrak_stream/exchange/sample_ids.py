@@ -17,7 +17,6 @@ from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.source import unreadable
 from dtrak_stream.data.spec import parse_spec
 from dtrak_stream.errors import ConfigurationError, InputError
-from dtrak_stream.support.durable import durable_path
 from dtrak_stream.support.name_index import NameIndex
 from dtrak_stream.support.names import name_at
 
@@ -152,19 +151,19 @@ def _no_ids(what: str, path: Path) -> InputError:
 
 
 def write_ids(path: Path, names: Iterable[bytes]) -> None:
-    """Write ids (UTF-8), one a line, durably.
+    """Write ids (UTF-8), one a line.
 
     Raises
     ------
     InputError
         If an id holds a line break.
     """
-    with durable_path(path) as partial, partial.open("wb") as file:
+    with path.open("wb") as file:
         for name in names:
             if b"\n" in name or name.endswith(b"\r"):
                 raise InputError(
                     f"the sample id {name.decode(errors='replace')!r} holds a line break",
-                    where=path,
+                    where="ids",
                     remedy="rename that image; ids are written one a line",
                 )
             file.write(name + b"\n")

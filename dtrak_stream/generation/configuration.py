@@ -45,6 +45,8 @@ the small model that comes along)."""
     save_trajectory: bool = False
     """Also write OUT/trajectory/00000.npz and so on: x_t and the predicted x_0 at every timestep \
 on the way to each image, for featurize --output-function trajectory(...)."""
+    quiet: bool = False
+    """Draw no progress bars."""
 
     def __post_init__(self) -> None:
         for flag, value, holds, wanted in (

@@ -21,9 +21,11 @@ from torch import Tensor
 
 from dtrak_stream.data.numbered_files import NumberedFiles, remove_numbered_partials
 from dtrak_stream.data.trajectories import Trajectory, TrajectoryFolder
-from dtrak_stream.errors import FingerprintMismatchError, InputError
+from dtrak_stream.errors import FingerprintMismatchError
+from dtrak_stream.support.destinations import refuse_foreign_folder
 from dtrak_stream.support.durable import durable_path
 from dtrak_stream.training.fingerprint import (
+    FINGERPRINT_FILE,
     Fingerprint,
     read_fingerprint,
     refuse_other,
@@ -48,7 +50,7 @@ class ImageFolder:
     Raises
     ------
     InputError
-        If the folder cannot be made.
+        If the folder cannot be made, or holds what no command of this package began.
     """
 
     def __init__(self, out: Path, float_images: bool, trajectories: bool) -> None:
@@ -60,14 +62,7 @@ class ImageFolder:
         self._png_files = NumberedFiles(out, ".png")
         self._part_files = NumberedFiles(self._parts, ".npy")
         self._joined = out / "images.npy"
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"cannot be made ({error.strerror})",
-                where=out,
-                remedy="give --out a folder that you may write to",
-            ) from error
+        refuse_foreign_folder(out, FINGERPRINT_FILE, flag="--out")
         remove_numbered_partials(out)
         remove_numbered_partials(self._parts)
         self._paths.remove_partials()
@@ -79,16 +74,8 @@ class ImageFolder:
         ------
         FingerprintMismatchError
             If another run began here, or one with more images.
-        InputError
-            If images that are not from a generation run are here.
         """
         stored = read_fingerprint(self._out)
-        if stored is None and next(self._out.glob("*.png"), None) is not None:
-            raise InputError(
-                "holds images that this command did not make",
-                where=self._out,
-                remedy="give --out a new folder",
-            )
         if stored is not None:
             refuse_other({**stored, "count": 0}, {**fingerprint, "count": 0}, where=self._out)
             self._refuse_fewer(cast(int, stored["count"]), count)

@@ -14,11 +14,12 @@ from dtrak_stream.generation.sampler import Sampler
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.model.parameters import weights_hash
+from dtrak_stream.support.destinations import refuse_foreign_folder
 from dtrak_stream.support.device import choose_device
 from dtrak_stream.support.memory import format_size, usable_memory
 from dtrak_stream.support.progress import progress, say
 from dtrak_stream.support.provenance import record_run
-from dtrak_stream.training.fingerprint import Fingerprint
+from dtrak_stream.training.fingerprint import FINGERPRINT_FILE, Fingerprint
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def generate(config: GenerationConfig, *, visible: bool = True) -> GenerationRes
     InterruptedRunError
         On Ctrl-C. All images made so far are kept.
     """
+    refuse_foreign_folder(config.out, FINGERPRINT_FILE, flag="--out")
     denoiser = load_denoiser(config.model, device=choose_device(config.device))
     sampler = Sampler(denoiser, config.sampler, config.steps, config.eta, config.seed)
     _check_channels(denoiser)
@@ -62,7 +64,11 @@ def generate(config: GenerationConfig, *, visible: bool = True) -> GenerationRes
         say(denoiser.description)
     done = config.count - len(folder.missing(range(config.count)))
     with progress(
-        config.count, description="generating", unit="image", done=done, visible=visible
+        config.count,
+        description="generating",
+        unit="image",
+        done=done,
+        visible=visible and not config.quiet,
     ) as bar:
         try:
             for made in _make_missing(config, sampler, folder):

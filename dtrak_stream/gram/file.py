@@ -15,9 +15,13 @@ from dtrak_stream.errors import CorruptFileError, InputError, refuse_differences
 from dtrak_stream.gram.plan import GramForm, GramPlan, Tile
 from dtrak_stream.gram.products import Matrix
 from dtrak_stream.store.reader import FeatureStore
+from dtrak_stream.support.destinations import FileKind, holds_hdf5
 from dtrak_stream.support.durable import durable_path, remove_partials_of
 
 ROW_BLOCK_BYTES = 64 * 2**20
+GRAM_FILE = FileKind(
+    "a Gram matrix", "dtrak-stream gram", holds_hdf5("gram", attributes=("form", "fingerprint"))
+)
 
 
 @dataclass(frozen=True)

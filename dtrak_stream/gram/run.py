@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dtrak_stream.errors import CorruptFileError, InterruptedRunError
-from dtrak_stream.gram.file import Gram, write_gram
+from dtrak_stream.gram.file import GRAM_FILE, Gram, write_gram
 from dtrak_stream.gram.options import GramConfig, GramResult
 from dtrak_stream.gram.plan import GramPlan, Tile, chosen_form, plan_gram
 from dtrak_stream.gram.products import Matrix, partial_product
@@ -16,7 +16,6 @@ from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.support.checkpoints import Checkpoints
 from dtrak_stream.support.claims import alone_with, remove_dead_claim
 from dtrak_stream.support.cluster import Cluster, connect, task
-from dtrak_stream.support.destinations import require_file
 from dtrak_stream.support.memory import format_size, parse_size
 from dtrak_stream.support.progress import progress, say
 from dtrak_stream.support.provenance import record_run
@@ -31,6 +30,8 @@ def compute_gram(config: GramConfig) -> GramResult:
 
     Raises
     ------
+    InputError
+        If `out` is something else than a Gram matrix.
     FingerprintMismatchError
         If `out` is the Gram matrix of another store or of another form.
     CorruptFileError
@@ -40,8 +41,8 @@ def compute_gram(config: GramConfig) -> GramResult:
     """
     store = FeatureStore.open(config.store)
     limit = parse_size(config.options.memory_limit, flag="--memory-limit")
-    if not config.out.exists():
-        require_file(config.out, flag="--out")
+    if not GRAM_FILE.refuse_other(config.out, flag="--out (or --run)"):
+        Checkpoints.refuse_foreign(config.out)
         with alone_with(config.out):
             if not config.out.exists():  # whoever was waited for may have written it
                 return GramResult(config.out, _compute(config, store, limit))

@@ -19,13 +19,10 @@ import xxhash
 from dtrak_stream.data.source_stamp import stamp_source
 from dtrak_stream.errors import DiskFullError
 from dtrak_stream.report.options import ReportConfig
+from dtrak_stream.report.places import GRID_FOLDER, GRIDS, MADE_FROM_NAME, PAGE_NAME
 from dtrak_stream.support.durable import write_json
 from dtrak_stream.support.provenance import flat_options
 from dtrak_stream.support.stamps import Stamp, Stamping, stamp_files, stamp_package
-
-FILE_NAME = "made_from.json"
-PAGE_NAME = "index.html"
-GRID_FOLDER = "grids"
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,7 @@ def records_beside(scores: Path) -> list[Path]:
 def is_unchanged(config: ReportConfig) -> bool:
     """Return whether the report is there, and neither it nor what it was made from changed."""
     try:
-        kept = json.loads((config.out / FILE_NAME).read_text())
+        kept = json.loads((config.out / MADE_FROM_NAME).read_text())
     except (OSError, ValueError):
         return False
     made, report = made_from(config), _stamp_report(config.out)
@@ -94,7 +91,7 @@ def keep_made_from(config: ReportConfig, made: MadeFrom) -> None:
     if report is None or not report.settle() or made_from(config) != made:
         return
     with contextlib.suppress(OSError, DiskFullError):
-        write_json(config.out / FILE_NAME, _record(made, report))
+        write_json(config.out / MADE_FROM_NAME, _record(made, report))
 
 
 def _record(made: MadeFrom, report: Stamp) -> dict[str, Any]:
@@ -103,7 +100,7 @@ def _record(made: MadeFrom, report: Stamp) -> dict[str, Any]:
 
 def _stamp_report(out: Path) -> Stamp | None:
     """Return the stamp of the page and its grids; None if there is no page."""
-    return stamp_files([out / PAGE_NAME, *(out / GRID_FOLDER).glob("query-*.png")])
+    return stamp_files([out / PAGE_NAME, *(out / GRID_FOLDER).glob(GRIDS)])
 
 
 def _hash_of_options(config: ReportConfig) -> str:

@@ -18,6 +18,7 @@ from dtrak_stream.report.histograms import unsigned
 from dtrak_stream.report.made_from import records_beside
 from dtrak_stream.report.options import ReportOptions
 from dtrak_stream.report.overall import Overall
+from dtrak_stream.report.places import GENERATOR
 from dtrak_stream.scoring.scores_file import ScoresFile
 from dtrak_stream.support.provenance import provenance
 
@@ -71,6 +72,8 @@ class Page:
     def _context(self) -> dict[str, Any]:
         attributes = self.scores.attributes
         return {
+            "generator": GENERATOR,
+            "subject": self.scores.subject,
             "facts": facts(self.scores),
             "attributes": attributes,
             "squared": not self.scores.has_sign,

@@ -10,6 +10,7 @@ from functools import cached_property, lru_cache
 
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from dtrak_stream.data.images import Images
 from dtrak_stream.data.options import ImageShape
@@ -156,8 +157,10 @@ def enlarge(picture: Image.Image, side: int) -> Image.Image:
     return picture.resize((width * factor, height * factor), Image.Resampling.NEAREST)
 
 
-def encode_png(picture: Image.Image) -> bytes:
-    """Return the picture as the bytes of a PNG file."""
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
+def encode_png(picture: Image.Image, software: str = "") -> bytes:
+    """Return the picture as the bytes of a PNG file, which may name what `software` drew it."""
+    buffer, texts = io.BytesIO(), PngInfo()
+    if software:
+        texts.add_text("Software", software)
+    picture.save(buffer, format="PNG", pnginfo=texts)
     return buffer.getvalue()

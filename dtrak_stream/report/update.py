@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dtrak_stream.report.made_from import PAGE_NAME, is_unchanged
+from dtrak_stream.report.made_from import is_unchanged
 from dtrak_stream.report.options import KnownImages, ReportConfig, ReportResult, nothing_known
+from dtrak_stream.report.places import PAGE_NAME
 from dtrak_stream.support.claims import alone_with, remove_dead_claim
 from dtrak_stream.support.progress import say
 

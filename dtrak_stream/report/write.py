@@ -13,8 +13,6 @@ from dtrak_stream.groups.lists import GroupLists
 from dtrak_stream.report.cards import Card, CardMaker
 from dtrak_stream.report.grids import draw_grid
 from dtrak_stream.report.made_from import (
-    GRID_FOLDER,
-    PAGE_NAME,
     keep_made_from,
     made_from,
 )
@@ -27,6 +25,13 @@ from dtrak_stream.report.options import (
 )
 from dtrak_stream.report.overall import overall
 from dtrak_stream.report.page import Page
+from dtrak_stream.report.places import (
+    GENERATOR,
+    GRID_FOLDER,
+    GRIDS,
+    PAGE_NAME,
+    refuse_other_report,
+)
 from dtrak_stream.report.tiles import Gallery, encode_png, parse_shape
 from dtrak_stream.scoring.scored_images import ROLES, ComparedImages, refuse_other_images
 from dtrak_stream.scoring.scores_file import ScoresFile, Side
@@ -50,7 +55,8 @@ def write_report(config: ReportConfig, known: KnownImages = nothing_known) -> Re
     Raises
     ------
     InputError
-        If the scores or a source cannot be read, or the scores are of no use.
+        If the scores or a source cannot be read, or the scores are of no use, or something else
+        than a report of such scores is in the way.
     FingerprintMismatchError
         If a source has other samples, or other images, than the ones that were scored.
     CorruptFileError
@@ -67,6 +73,7 @@ def write_report(config: ReportConfig, known: KnownImages = nothing_known) -> Re
         ScoresFile(config.scores, config.report.damping_number) as scores,
         GroupLists(config.scores, scores.root_name) as groups,
     ):
+        refuse_other_report(config.out, flag="--out (or --run)", subject=scores.subject)
         shape = parse_shape(str(scores.attributes["image_shape"]))
         train, query = _galleries(config, scores, shape, known)
         cards = CardMaker(scores, train, query, config.report.proponents)
@@ -137,14 +144,14 @@ def _drawn(cards: CardMaker, page: Page, grids: Path, *, visible: bool) -> Itera
         for number in range(page.shown):
             card = cards.card(number)
             picture = draw_grid(card, columns)
-            write_bytes(grids / _grid_name(number), encode_png(picture))
+            write_bytes(grids / _grid_name(number), encode_png(picture, software=GENERATOR))
             yield replace(card, groups=bars.rows(number) if bars else [])
             bar.update()
 
 
 def _remove_old_grids(grids: Path, shown: int) -> None:
     current = {_grid_name(number) for number in range(shown)}
-    for grid in grids.glob("query-*.png"):
+    for grid in grids.glob(GRIDS):
         if grid.name not in current:
             grid.unlink()
 

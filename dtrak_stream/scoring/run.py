@@ -184,6 +184,7 @@ def score(config: ScoreConfig, images: ImageOptions | None = None) -> ScoreResul
     finished = finished_scores(config.out, identity, told=_nobody)
     if finished is None:
         refuse_other_samples(run.ensemble)
+        Checkpoints.refuse_foreign(config.out)
         quarantined = run.ensemble.quarantined  # opens every shard, so that damage is told first
         with alone_with(config.out):
             finished = finished_scores(config.out, identity)  # by whoever was waited for

@@ -11,10 +11,12 @@ from typing import Any, Literal
 
 import h5py
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from dtrak_stream.errors import CorruptFileError, InputError
 from dtrak_stream.scoring.transforms import TRANSFORMS, Transform
+from dtrak_stream.support.destinations import FileKind, holds_hdf5
 from dtrak_stream.support.names import FixedWidthNames
 
 End = Literal["top", "bottom"]
@@ -25,11 +27,19 @@ FITTED_TO = "fitted_to_truth"
 FITTED_SUBSETS = "fitted_to_subsets"
 """Attribute of the same: which of its subsets, such as 0:32."""
 
+SUBJECT = ("train_fingerprint", "query_fingerprint", FITTED_TO, "loss_key")
+"""Attributes that say what the scores are of, whatever was done to get them."""
+
 _RANKINGS = ("top_index", "top_score", "bottom_index", "bottom_score")
 _RANKED_ERRORS = ("top_score_error", "bottom_score_error")
 _IDS = ("query_id", "train_id")
 _DAMPING_GROUP = "damping_"
 _ATTRIBUTES = ("method", "transform", "image_shape")
+SCORES_FILE = FileKind(
+    "a scores file",
+    "dtrak-stream score",
+    holds_hdf5(*_IDS, attributes=("method", "transform", "sign_convention")),
+)
 _BLOCK_SCORES = 2**23  # 32 MiB of float32
 _REMEDY = "write it again with dtrak-stream score"
 
@@ -86,6 +96,13 @@ class ScoresFile(AbstractContextManager["ScoresFile"]):
         of_lambda = self._root.attrs.items()
         attributes = {**dict(self._file.attrs.items()), **dict(of_lambda)}
         return {name: _plain(value) for name, value in sorted(attributes.items())}
+
+    @property
+    def subject(self) -> str:
+        """Return a hash of what the scores are of: features and queries, or retrained models."""
+        attributes = self.attributes
+        known = "|".join(str(attributes.get(name)) for name in SUBJECT)
+        return xxhash.xxh3_64_hexdigest(known.encode())
 
     @property
     def has_sign(self) -> bool:

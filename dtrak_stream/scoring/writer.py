@@ -10,13 +10,13 @@ from typing import Any
 import h5py
 import numpy as np
 
-from dtrak_stream.errors import DiskFullError
+from dtrak_stream.errors import DiskFullError, refuse_differences
 from dtrak_stream.scoring.ensemble import Ensemble
 from dtrak_stream.scoring.plan import score_room
 from dtrak_stream.scoring.rankings import ENDS, JoinedLists
 from dtrak_stream.scoring.scored_images import images_of
 from dtrak_stream.scoring.scorer import Scorer
-from dtrak_stream.scoring.scores_file import damping_group
+from dtrak_stream.scoring.scores_file import SCORES_FILE, SUBJECT, damping_group
 from dtrak_stream.scoring.sums import damaged_part
 from dtrak_stream.support.checkpoints import Checkpoints
 from dtrak_stream.support.durable import durable_path, remove_partials_of
@@ -35,17 +35,25 @@ def finished_scores(
 ) -> dict[str, Any] | None:
     """Return the attributes of the scores file at `path` if `identity` describes it, else None.
 
-    Nothing but the attributes is read. `told` is called with what is wrong with a file that is
-    there.
+    Nothing but the attributes is read. `told` is called with what differs in a file of the same
+    subject, which is to be replaced.
+
+    Raises
+    ------
+    InputError
+        If something else than a scores file is there.
+    FingerprintMismatchError
+        If its scores are of other features, or fitted to another truth.
     """
-    if not path.exists():
+    if not SCORES_FILE.refuse_other(path, flag="--out (or --run)"):
         return None
-    try:
-        with h5py.File(path, "r") as file:
-            stored = dict(file.attrs)
-    except (OSError, RuntimeError):
-        told(f"{path}: cannot be read, scoring again")
-        return None
+    with h5py.File(path, "r") as file:
+        stored = dict(file.attrs)
+    refuse_differences(
+        ((name, stored.get(name), identity.get(name)) for name in SUBJECT),
+        where=path,
+        remedy="its scores are of something else and are kept: give another --out (or --run)",
+    )
     for name, value in identity.items():
         if stored.get(name) != value:
             told(f"{path}: was made with {name} {stored.get(name)!r}, now {value!r}; scoring again")

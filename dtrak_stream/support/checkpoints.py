@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,10 +18,13 @@ import safetensors.numpy
 import xxhash
 from numpy.typing import NDArray
 
-from dtrak_stream.support.durable import remove_partials, write_bytes, write_json
+from dtrak_stream.errors import InputError
+from dtrak_stream.support.durable import PARTIAL_SUFFIX, remove_partials, write_bytes, write_json
 from dtrak_stream.support.progress import say
 
 _SUFFIX = ".safetensors"
+_PLAN_NAME = "plan.json"
+_CHECKPOINT = re.compile(r"\.[0-9a-f]{32}\.safetensors$")
 
 
 @dataclass(frozen=True)
@@ -40,13 +45,31 @@ class Checkpoints:
 
     @classmethod
     def beside(cls, result: Path, plan: Mapping[str, Any]) -> Checkpoints:
-        """Open the checkpoints of `result`, keeping what an earlier run of `plan` left."""
+        """Open the checkpoints of `result`, keeping what an earlier run of `plan` left.
+
+        Raises
+        ------
+        InputError
+            If the folder holds anything else.
+        """
         checkpoints = cls(_folder_beside(result))
+        checkpoints._refuse_foreign()
         checkpoints._discard_other_plan(plan)
         checkpoints.folder.mkdir(parents=True, exist_ok=True)
         remove_partials(checkpoints.folder)
         write_json(checkpoints._plan_path, dict(plan))
         return checkpoints
+
+    @classmethod
+    def refuse_foreign(cls, result: Path) -> None:
+        """Refuse what lies where checkpoints of `result` go, and was made by somebody else.
+
+        Raises
+        ------
+        InputError
+            Naming what is there: it would be removed with the checkpoints at the end.
+        """
+        cls(_folder_beside(result))._refuse_foreign()
 
     @classmethod
     def discard_leftovers(cls, result: Path, identity: Mapping[str, Any]) -> None:
@@ -58,8 +81,14 @@ class Checkpoints:
             A finished result.
         identity
             What its plan said, all of it or in part; checkpoints of other plans are kept.
+
+        Raises
+        ------
+        InputError
+            If the folder holds anything else.
         """
         leftovers = cls(_folder_beside(result))
+        leftovers._refuse_foreign()
         plan = leftovers._stored_plan()
         if leftovers.folder.exists() and (plan is None or identity.items() <= plan.items()):
             leftovers.discard()
@@ -115,7 +144,7 @@ class Checkpoints:
 
     @property
     def _plan_path(self) -> Path:
-        return self.folder / "plan.json"
+        return self.folder / _PLAN_NAME
 
     def _stored_plan(self) -> dict[str, Any] | None:
         try:
@@ -124,12 +153,33 @@ class Checkpoints:
             return None
         return plan if isinstance(plan, dict) else None
 
+    def _refuse_foreign(self) -> None:
+        if not os.path.lexists(self.folder):
+            return
+        foreign = [self.folder.name]
+        if self.folder.is_dir():
+            foreign = sorted(path.name for path in self.folder.iterdir() if not _is_ours(path.name))
+        if foreign:
+            raise InputError(
+                f"unfinished work is kept there, and it holds {foreign[0]}"
+                if self.folder.is_dir()
+                else "unfinished work is kept there, and it is no folder",
+                where=self.folder,
+                remedy="move that away, or give the result another name",
+            )
+
     def _discard_other_plan(self, plan: Mapping[str, Any]) -> None:
         # without a plan, they are the rest of checkpoints that were being removed in a crash
         if not self.folder.exists() or self._stored_plan() == json.loads(json.dumps(plan)):
             return
         say(f"{self.folder}: left by a run with other options, starting over")
         self.discard()
+
+
+def _is_ours(name: str) -> bool:
+    return (
+        name == _PLAN_NAME or name.endswith(PARTIAL_SUFFIX) or _CHECKPOINT.search(name) is not None
+    )
 
 
 def _file_name(name: str, content: bytes) -> str:

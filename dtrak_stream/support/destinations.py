@@ -1,12 +1,86 @@
-"""Whether a result can be written where the user wants it, found out before it is computed."""
+"""Whether a result can be written where the user wants it, found out before it is computed.
+
+Nothing that is there is replaced but what the same command wrote for the same job. A file that
+can say so itself (an attribute, a record inside) is a `FileKind`; of the others, `own_files` keeps
+a record beside them; a folder has a record that is written first.
+"""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 from dtrak_stream.errors import InputError
+from dtrak_stream.support.claims import claim_of
+from dtrak_stream.support.durable import is_partial_of, target_of
+from dtrak_stream.support.obstacles import refuse_unavailable
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_BEGINNINGS = {
+    b"\x93NUMPY": "a NumPy array",
+    b"PK\x03\x04": "a zip archive, such as an npz",
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"PAR1": "a parquet file",
+}
+_LOOKED_AT = 4096  # bytes
+_NAMED_AT_MOST = 4
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """Files that one command writes, and how it knows them again.
+
+    Attributes
+    ----------
+    name
+        What they are, such as `a Gram matrix`.
+    command
+        Which command writes them.
+    knows
+        Whether a regular file is one of them.
+    """
+
+    name: str
+    command: str
+    knows: Callable[[Path], bool]
+
+    def refuse_other(self, path: Path, *, flag: str) -> bool:
+        """Refuse a file that is there and is none of this kind, or could not be written.
+
+        Parameters
+        ----------
+        path
+            Where a file of this kind is to be written; a link stands for what it leads to.
+        flag
+            What the user gave it as.
+
+        Returns
+        -------
+        bool
+            Whether a file of this kind is there.
+
+        Raises
+        ------
+        InputError
+            Naming what is there instead.
+        UnavailableError
+            If the system keeps what is there from being looked at.
+        """
+        require_file(path, flag=flag)
+        there = target_of(path)
+        if not there.exists():
+            return False
+        if not self.knows(there):
+            raise InputError(
+                f"is {described(there)}, not {self.name} that {self.command} wrote for this job",
+                where=path,
+                remedy=f"it is left as it is: move it away, or give another place as {flag}",
+            )
+        return True
 
 
 def require_folder(path: Path, *, flag: str) -> None:
@@ -35,15 +109,117 @@ def require_folder(path: Path, *, flag: str) -> None:
 
 
 def require_file(path: Path, *, flag: str) -> None:
-    """Refuse a file that could not be written: a folder is in the way, or as `require_folder`.
+    """Refuse a file that could not be written: something else is in the way.
 
     Raises
     ------
     InputError
-        Naming what is in the way.
+        Naming what is in the way; or as `require_folder`.
     """
-    if path.is_dir():
+    there = target_of(path)
+    if there.is_dir():
+        what, remedy = "is a folder", f"give the name of a file as {flag}"
+    elif os.path.lexists(there) and not there.is_file():
+        what = "is a link that leads nowhere" if there.is_symlink() else "is no regular file"
+        remedy = f"give another place as {flag}"
+    else:
+        require_folder(there.parent, flag=flag)
+        return
+    raise InputError(what, where=f"{flag} {path}", remedy=remedy)
+
+
+def refuse_foreign_folder(
+    folder: Path, record: str, *, flag: str, known: Collection[str] = ()
+) -> None:
+    """Refuse a folder that holds anything, unless a command began it by writing its record.
+
+    Parameters
+    ----------
+    folder
+        Where results go.
+    record
+        Name of the file that is written first into a folder of this kind.
+    flag
+        What the user gave the folder as.
+    known
+        Names that may be there nevertheless.
+
+    Raises
+    ------
+    InputError
+        Naming something that is there; or as `require_folder`.
+    """
+    require_folder(folder, flag=flag)
+    begun = folder / record
+    if not folder.exists() or begun.is_file():
+        return
+    foreign = sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.name not in known and path != claim_of(begun) and not is_partial_of(path, begun)
+    )
+    if foreign and not begun.is_file():  # another process may have begun it just now
         raise InputError(
-            "is a folder", where=f"{flag} {path}", remedy=f"give the name of a file as {flag}"
+            f"holds {foreign[0]}, and no {record}: nothing of this command was begun there",
+            where=f"{flag} {folder}",
+            remedy=f"give a new or empty folder as {flag}",
         )
-    require_folder(path.parent, flag=flag)
+
+
+def holds_hdf5(*names: str, attributes: Collection[str] = ()) -> Callable[[Path], bool]:
+    """Return what tells whether a file is HDF5 with these members and attributes at its root.
+
+    Raises
+    ------
+    UnavailableError
+        What is returned raises it, of a file that is locked or otherwise out of reach.
+    """
+
+    def knows(path: Path) -> bool:
+        found = _hdf5_names(path)
+        return found is not None and found[0].issuperset(names) and found[1].issuperset(attributes)
+
+    return knows
+
+
+def described(path: Path) -> str:
+    """Return what a file seems to be, in a few words."""
+    found = _hdf5_names(path)
+    if found is not None:
+        members = sorted(found[0])
+        more = ", ..." if len(members) > _NAMED_AT_MOST else ""
+        return f"an HDF5 file of {', '.join(members[:_NAMED_AT_MOST]) or 'nothing'}{more}"
+    start = _start_of(path)
+    for beginning, name in _BEGINNINGS.items():
+        if start.startswith(beginning):
+            return name
+    if start.startswith(_HDF5):
+        return "an HDF5 file that cannot be opened"
+    if start.lstrip().lower().startswith(b"<!doctype html"):
+        return "a web page"
+    if not start:
+        return "an empty file"
+    return "some other file" if b"\0" in start else "a text file"
+
+
+def _hdf5_names(path: Path) -> tuple[set[str], set[str]] | None:
+    """Return the names of members and attributes of an HDF5 file; None if it is none."""
+    if not _start_of(path).startswith(_HDF5):
+        return None
+    import h5py  # most commands that ask have no such file
+
+    try:
+        with h5py.File(path, "r") as file:
+            return set(file), set(file.attrs)
+    except (OSError, RuntimeError, KeyError) as error:
+        refuse_unavailable(path, error)
+        return None
+
+
+def _start_of(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_LOOKED_AT)
+    except OSError as error:
+        refuse_unavailable(path, error)
+        raise

@@ -29,13 +29,15 @@ def durable_path(final: Path) -> Iterator[Path]:
     Its name is unique to this process and call, so that two writers of one file never meet. After
     the block the file is on disk under its final name, and so is the directory entry. If
     the block raises, or the process dies, nothing appears under the final name; what is left of
-    the partial file is removed here, or by `remove_partials` at the next start.
+    the partial file is removed here, or by `remove_partials` at the next start. Where `final` is
+    a link, what it leads to is written, and the link stays.
 
     Raises
     ------
     DiskFullError
         If the file system, a quota or a file-size limit leaves no room for the file.
     """
+    final = target_of(final)
     final.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial_of(final)
     try:
@@ -47,6 +49,11 @@ def durable_path(final: Path) -> Iterator[Path]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def target_of(path: Path) -> Path:
+    """Return what a link leads to, whether or not that is there; other paths as they are."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def write_bytes(final: Path, content: bytes | memoryview) -> None:
@@ -88,6 +95,7 @@ def remove_partials_of(final: Path) -> None:
 
     It looks through the whole folder: for files that are written once in a run.
     """
+    final = target_of(final)
     if final.parent.is_dir():
         with os.scandir(final.parent) as entries:
             left = [Path(entry) for entry in entries if is_partial_of(Path(entry), final)]

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from dtrak_stream.support.destinations import FileKind
 from dtrak_stream.support.durable import remove_partials_of, write_bytes
 
 RECORD_KEY = "provenance"
@@ -33,12 +34,29 @@ def record_run(path: Path, config: Any) -> None:
     """Write the resolved `config` (a dataclass) to `path` as YAML that `--config` reads back.
 
     A file that holds just that is left as it is.
+
+    Raises
+    ------
+    InputError
+        If there is a file that is no such record.
     """
+    RECORD.refuse_other(path, flag="that of the result it belongs to")
     record = {**flat_options(config), RECORD_KEY: provenance()}
     content = yaml.safe_dump(record, sort_keys=False).encode()
     remove_partials_of(path)
     if not (path.is_file() and path.read_bytes() == content):
         write_bytes(path, content)
+
+
+def _is_record(path: Path) -> bool:
+    try:
+        record = yaml.safe_load(path.read_text())
+    except (UnicodeDecodeError, yaml.YAMLError):
+        return False
+    return isinstance(record, dict) and isinstance(record.get(RECORD_KEY), dict)
+
+
+RECORD = FileKind("the record of a run", "dtrak-stream", _is_record)
 
 
 def flat_options(config: Any) -> dict[str, Any]:

@@ -166,6 +166,8 @@ class TrainingConfig:
     """The noise."""
     optimisation: tyro.conf.OmitArgPrefixes[OptimisationOptions] = OptimisationOptions()
     """The optimiser."""
+    quiet: bool = False
+    """Draw no progress bars."""
 
     def __post_init__(self) -> None:
         _require(self.seed >= 0, "--seed", self.seed, "0 or more")

@@ -25,11 +25,17 @@ def read_fingerprint(folder: Path) -> Fingerprint | None:
     if not path.is_file():
         return None
     try:
-        return cast(Fingerprint, json.loads(path.read_text()))
+        stored = json.loads(path.read_text())
     except ValueError as error:
-        raise CorruptFileError(
-            f"not readable as JSON ({error})", where=path, remedy="remove this folder"
-        ) from error
+        raise _unreadable(path, f"not readable as JSON ({error})") from error
+    if not isinstance(stored, dict):
+        raise _unreadable(path, "is not what a command begins a folder with")
+    return cast(Fingerprint, stored)
+
+
+def _unreadable(path: Path, what: str) -> CorruptFileError:
+    remedy = "what the folder holds is left as it is: give another one"
+    return CorruptFileError(what, where=path, remedy=remedy)
 
 
 def write_fingerprint(folder: Path, fingerprint: Fingerprint) -> None:

@@ -23,9 +23,11 @@ import torch
 import xxhash
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
-from dtrak_stream.errors import CorruptFileError, InputError
+from dtrak_stream.errors import CorruptFileError
+from dtrak_stream.support.destinations import refuse_foreign_folder
 from dtrak_stream.support.durable import remove_partials, write_bytes
 from dtrak_stream.training.fingerprint import (
+    FINGERPRINT_FILE,
     Fingerprint,
     read_fingerprint,
     refuse_other,
@@ -41,7 +43,7 @@ class TrainingFolder:
     Raises
     ------
     InputError
-        If the folder cannot be made.
+        If the folder cannot be made, or holds what no command of this package began.
     """
 
     def __init__(self, out: Path) -> None:
@@ -49,14 +51,7 @@ class TrainingFolder:
         self._checkpoint = out / "checkpoint" / "state.pt"
         self.quarantine = out / "quarantine.jsonl"
         self._index = out / "model_index.json"
-        try:
-            self._checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"cannot be made ({error.strerror})",
-                where=out,
-                remedy="give --out a folder that you may write to",
-            ) from error
+        refuse_foreign_folder(out, FINGERPRINT_FILE, flag="--out")
         for folder in (out, self._checkpoint.parent):
             remove_partials(folder)
 
@@ -72,18 +67,10 @@ class TrainingFolder:
         ------
         FingerprintMismatchError
             If another run began here: other options, or other images.
-        InputError
-            If a model that is not from a training run is here.
         """
         stored = read_fingerprint(self.path)
         if stored is not None:
             refuse_other(stored, fingerprint, where=self.path)
-        elif self.finished:
-            raise InputError(
-                "holds a model that this command did not train",
-                where=self.path,
-                remedy="give --out a new folder",
-            )
         else:
             write_fingerprint(self.path, fingerprint)
 
@@ -137,7 +124,8 @@ class TrainingFolder:
 
     def remove_checkpoint(self) -> None:
         """Remove what a finished run no longer needs."""
-        shutil.rmtree(self._checkpoint.parent)
+        if self._checkpoint.parent.exists():
+            shutil.rmtree(self._checkpoint.parent)
 
 
 def _write_text(path: Path, text: str) -> None:

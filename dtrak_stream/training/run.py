@@ -22,12 +22,13 @@ from dtrak_stream.data.options import with_effect
 from dtrak_stream.errors import InterruptedRunError
 from dtrak_stream.model.schedule import DDPMSchedule
 from dtrak_stream.store.quarantine import QuarantinedSample, keep_quarantine, read_quarantine
+from dtrak_stream.support.destinations import refuse_foreign_folder
 from dtrak_stream.support.device import choose_device
 from dtrak_stream.support.progress import progress, say
 from dtrak_stream.support.provenance import flat_options, record_run
 from dtrak_stream.training.batches import ImageBatches, positions_to_train_on, seed_of
 from dtrak_stream.training.configuration import MIB, TrainingConfig
-from dtrak_stream.training.fingerprint import Fingerprint
+from dtrak_stream.training.fingerprint import FINGERPRINT_FILE, Fingerprint
 from dtrak_stream.training.folder import TrainingFolder
 from dtrak_stream.training.optimisation import Optimisation, build_network, build_scheduler
 
@@ -41,6 +42,7 @@ _FREE_OPTIONS = {
     "device",
     "checkpoint-every",
     "image-cache-mib",
+    "quiet",
 }
 _RECENT_STEPS = 100
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -74,7 +76,7 @@ def train(config: TrainingConfig, *, visible: bool = True) -> TrainingResult:
     config
         What to train on, how, and where to save it.
     visible
-        False for library use: no progress bar.
+        False for library use: no progress bar, and nothing is said.
 
     Raises
     ------
@@ -87,9 +89,11 @@ def train(config: TrainingConfig, *, visible: bool = True) -> TrainingResult:
     InterruptedRunError
         On Ctrl-C, with a checkpoint saved.
     """
+    refuse_foreign_folder(config.out, FINGERPRINT_FILE, flag="--out")
+    bars = visible and not config.quiet
     device = choose_device(config.device)
     images = open_images(
-        config.images, None, config.image_options, limit=config.limit, visible=visible
+        config.images, None, config.image_options, limit=config.limit, visible=bars
     )
     positions = positions_to_train_on(len(images), config.subset)
     options = config.optimisation
@@ -187,7 +191,8 @@ class _Run:
 
     def _bar(self) -> tqdm[None]:
         done, total = self.optimisation.steps_done, self._total_steps
-        return progress(total, description="training", unit="step", done=done, visible=self.visible)
+        visible = self.visible and not self.config.quiet
+        return progress(total, description="training", unit="step", done=done, visible=visible)
 
     def _recent_loss(self) -> float:
         recent = self.optimisation.losses[-_RECENT_STEPS:]

@@ -50,7 +50,7 @@ def test_another_model_is_refused(model, tmp_path):
 
 def test_folder_with_foreign_images_is_refused(model, tmp_path):
     Image.new("L", (8, 8)).save(tmp_path / "photo.png")
-    with pytest.raises(InputError, match="did not make"):
+    with pytest.raises(InputError, match=r"holds photo\.png, and no fingerprint\.json"):
         generate(config_of(model, tmp_path), visible=False)
 
 

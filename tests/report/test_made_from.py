@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from dtrak_stream.report import write as write_module
-from dtrak_stream.report.made_from import FILE_NAME
 from dtrak_stream.report.options import ReportOptions
+from dtrak_stream.report.places import MADE_FROM_NAME
 from dtrak_stream.report.update import update_report
 from dtrak_stream.report.write import write_report
 from dtrak_stream.support import stamps as stamps_module
@@ -31,7 +31,7 @@ def edit(path: Path) -> None:
 def test_a_report_of_which_nothing_changed_is_left_alone(run: Run, monkeypatch, capsys) -> None:
     update_report(run.config)
     before = written_at(run.config.out)
-    assert FILE_NAME in before
+    assert MADE_FROM_NAME in before
 
     def forbidden(*_arguments: object) -> None:
         raise AssertionError("this is not to be opened")
@@ -53,8 +53,10 @@ def test_a_report_of_which_nothing_changed_is_left_alone(run: Run, monkeypatch, 
         lambda run: edit(run.config.out / PAGE),
         lambda run: (run.config.out / PAGE).unlink(),
         lambda run: (run.config.out / "grids" / "query-00001.png").unlink(),
-        lambda run: (run.config.out / FILE_NAME).write_text("[]"),
-        lambda run: (run.config.out / FILE_NAME).unlink(),
+        lambda run: (run.config.out / MADE_FROM_NAME).write_text(
+            '{"options": 1, "files": 2, "report": 3}'
+        ),
+        lambda run: (run.config.out / MADE_FROM_NAME).unlink(),
     ],
 )
 def test_whatever_changed_makes_it_again(run: Run, change: Callable[[Run], object]) -> None:

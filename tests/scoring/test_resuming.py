@@ -11,7 +11,12 @@ import pytest
 
 import dtrak_stream.scoring.plan as plan_module
 import dtrak_stream.scoring.run as run_module
-from dtrak_stream.errors import CorruptFileError, InterruptedRunError
+from dtrak_stream.errors import (
+    CorruptFileError,
+    FingerprintMismatchError,
+    InputError,
+    InterruptedRunError,
+)
 from dtrak_stream.gram.file import Gram
 from dtrak_stream.scoring.writer import write_scores
 from dtrak_stream.store import reader as reader_module
@@ -20,8 +25,6 @@ from tests.crashing import contents, finishes_before_step
 from tests.scoring.conftest import (
     attributes,
     attribution_of,
-    close,
-    formula,
     read,
     whole_numbers,
 )
@@ -97,13 +100,15 @@ def test_a_file_made_with_other_options_is_replaced(run, options, capsys):
     assert run.score(**options).computed == 0
 
 
-def test_a_file_made_of_other_queries_is_replaced(run):
+def test_a_file_made_of_other_queries_is_refused_and_kept(run):
     run.score(damping="abs:300")
+    before = run.out.read_bytes()
     other = attribution_of(run.folder / "other", TRAIN, QUERY[::-1][:3])
     shutil.rmtree(run.query.layout.root)
     shutil.move(other.query.layout.root, run.query.layout.root)
-    run.score(damping="abs:300")
-    assert close(read(run.out)["scores"], formula(TRAIN, QUERY[::-1][:3], 300))
+    with pytest.raises(FingerprintMismatchError, match="query_fingerprint differs"):
+        run.score(damping="abs:300")
+    assert run.out.read_bytes() == before
 
 
 def test_the_old_file_stays_until_the_new_one_is_finished(run, monkeypatch):
@@ -140,12 +145,13 @@ def test_quarantined_samples_are_counted_when_nothing_is_left_to_do(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"not HDF5", None])
-def test_a_file_that_cannot_be_read_is_replaced(run, content, capsys):
+def test_a_file_that_cannot_be_read_is_refused_and_kept(run, content):
     expected = run.score(run.folder / "whole.h5").path.read_bytes()
     run.out.write_bytes(expected[: len(expected) // 2] if content is None else content)
-    assert run.score().computed == 2
-    assert "cannot be read, scoring again" in capsys.readouterr().err
-    assert run.out.read_bytes() == expected
+    before = run.out.read_bytes()
+    with pytest.raises(InputError, match=r"not a scores file .* left as it is: move it away"):
+        run.score()
+    assert run.out.read_bytes() == before
 
 
 def test_unfinished_blocks_of_other_options_are_thrown_away(run, monkeypatch, capsys):

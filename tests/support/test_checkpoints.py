@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dtrak_stream.errors import InputError
 from dtrak_stream.support.checkpoints import Checkpoints
+from tests.crashing import contents
 
 ARRAYS = {"a": np.arange(6.0).reshape(2, 3), "b": np.array([1, 2])}
 
@@ -36,11 +38,19 @@ def test_an_array_may_lie_in_memory_in_any_way(tmp_path, array):
     kept += kept  # sums go on in what was kept
 
 
-def test_files_of_another_format_are_not_taken(tmp_path):
+@pytest.mark.parametrize("name", ["part.npz", "part.safetensors", "notes.txt"])
+def test_a_folder_with_files_of_somebody_else_is_refused_and_kept(tmp_path, name):
     checkpoints = open_for(tmp_path)
-    np.savez(checkpoints.folder / "part.npz", a=ARRAYS["a"])
-    assert open_for(tmp_path).names() == set()
-    assert open_for(tmp_path).load("part") is None
+    checkpoints.save("part", **ARRAYS)
+    (checkpoints.folder / name).write_text("precious")
+    before = contents(tmp_path)
+    for call in (
+        lambda: open_for(tmp_path),
+        lambda: Checkpoints.discard_leftovers(tmp_path / "result.h5", {}),
+    ):
+        with pytest.raises(InputError, match=f"unfinished work is kept there, and it holds {name}"):
+            call()
+    assert contents(tmp_path) == before
 
 
 def test_what_was_not_kept_is_none(tmp_path):

@@ -63,7 +63,7 @@ def test_a_record_is_yaml_of_the_options_and_of_where_they_ran(tmp_path):
 
 def test_a_record_replaces_an_older_one_whole(tmp_path):
     path = tmp_path / "config.yaml"
-    path.write_text("old: " + "x" * 10_000)
+    path.write_text("provenance: {}\nold: " + "x" * 10_000)
     record_run(path, Config(Path("x")))
     assert "old" not in yaml.safe_load(path.read_text())
     assert [entry.name for entry in tmp_path.iterdir()] == ["config.yaml"]

@@ -57,7 +57,7 @@ def test_another_run_in_the_same_folder_is_refused(begun_and_finished, changes, 
 
 def test_folder_with_a_foreign_model_is_refused(tmp_path):
     (tmp_path / "model_index.json").write_text("{}")
-    with pytest.raises(InputError, match="did not train"):
+    with pytest.raises(InputError, match=r"holds model_index\.json, and no fingerprint\.json"):
         train(tiny(tmp_path), visible=False)
 
 
@@ -85,7 +85,7 @@ def test_recorded_options_give_the_same_run_again(tmp_path):
 
 def test_out_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be made"):
+    with pytest.raises(InputError, match="is a file, not a folder"):
         train(tiny(tmp_path / "file"), visible=False)
 
 

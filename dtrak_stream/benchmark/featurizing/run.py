@@ -16,7 +16,13 @@ from dtrak_stream.benchmark.featurizing.peak import peak_of
 from dtrak_stream.benchmark.featurizing.projecting import measure_projecting
 from dtrak_stream.benchmark.featurizing.subject import Subject, make_subject
 from dtrak_stream.benchmark.featurizing.ways import TRAINING, Way, make_way, way_names
-from dtrak_stream.benchmark.results import BenchmarkResult, machine, table, write_results
+from dtrak_stream.benchmark.results import (
+    BenchmarkResult,
+    machine,
+    refuse_other_results,
+    table,
+    write_results,
+)
 from dtrak_stream.report.histograms import unsigned
 from dtrak_stream.support.device import choose_device
 from dtrak_stream.support.memory import format_size
@@ -143,6 +149,7 @@ def measure_featurize(config: FeaturizeBenchConfig) -> BenchmarkResult:
     DtrakStreamError
         If an option is refused, or a process whose memory is measured fails.
     """
+    refuse_other_results(config.out, config)
     measured_on = machine()
     device = choose_device(config.device)
     ways = [

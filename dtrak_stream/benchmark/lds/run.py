@@ -19,7 +19,13 @@ from dtrak_stream.benchmark.lds.subjects import (
     fashion_mnist,
     prepare_fashion_mnist,
 )
-from dtrak_stream.benchmark.results import BenchmarkResult, machine, table, write_results
+from dtrak_stream.benchmark.results import (
+    BenchmarkResult,
+    machine,
+    refuse_other_results,
+    table,
+    write_results,
+)
 from dtrak_stream.errors import ConfigurationError, InterruptedRunError
 from dtrak_stream.evaluation.lds.configuration import LdsConfig
 from dtrak_stream.evaluation.lds.judge import open_judge
@@ -45,6 +51,7 @@ def measure_lds(config: LdsBenchConfig) -> BenchmarkResult:
     DtrakStreamError
         If an option or a file is refused.
     """
+    refuse_other_results(config.out, config)
     measured_on = machine()
     subjects = _subjects(config)
     rows = _judge(config, subjects)

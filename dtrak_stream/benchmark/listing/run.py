@@ -15,7 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from dtrak_stream.benchmark.listing.options import Layout, ListingConfig
-from dtrak_stream.benchmark.results import BenchmarkResult, machine, table, write_results
+from dtrak_stream.benchmark.results import (
+    BenchmarkResult,
+    machine,
+    refuse_other_results,
+    table,
+    write_results,
+)
 from dtrak_stream.data.folder import FolderSource
 from dtrak_stream.errors import DtrakStreamError
 from dtrak_stream.support.memory import format_size, peak_memory
@@ -53,6 +59,7 @@ def measure_listing(config: ListingConfig) -> BenchmarkResult:
     ListingFailedError
         If a process that lists fails, with the end of what it printed.
     """
+    refuse_other_results(config.out, config)
     measured_on = machine()
     found = [_measure(config, layout) for layout in config.layouts]
     numbers: dict[str, Any] = {

@@ -19,7 +19,13 @@ from dtrak_stream.benchmark.main_job.stages import (
     measure_command,
     stages_of,
 )
-from dtrak_stream.benchmark.results import BenchmarkResult, machine, table, write_results
+from dtrak_stream.benchmark.results import (
+    BenchmarkResult,
+    machine,
+    refuse_other_results,
+    table,
+    write_results,
+)
 from dtrak_stream.report.histograms import unsigned
 from dtrak_stream.store.layout import read_layout
 from dtrak_stream.support.memory import format_size
@@ -72,6 +78,7 @@ def measure_main_job(config: MainJobConfig) -> BenchmarkResult:
     DtrakStreamError
         If an option or a source is refused.
     """
+    refuse_other_results(config.out, config)
     measured_on = machine()
     features = features_for(config, config.score_options.method)
     config = dataclasses.replace(config, features=features)

@@ -9,7 +9,13 @@ from dtrak_stream.benchmark.projectors.accuracy import measure_accuracy
 from dtrak_stream.benchmark.projectors.options import ProjectorsConfig
 from dtrak_stream.benchmark.projectors.speed import measure_speed
 from dtrak_stream.benchmark.projectors.vectors import make_vectors
-from dtrak_stream.benchmark.results import BenchmarkResult, machine, table, write_results
+from dtrak_stream.benchmark.results import (
+    BenchmarkResult,
+    machine,
+    refuse_other_results,
+    table,
+    write_results,
+)
 from dtrak_stream.report.histograms import signed, unsigned
 from dtrak_stream.support.progress import say
 
@@ -41,6 +47,7 @@ def measure_projectors(config: ProjectorsConfig) -> BenchmarkResult:
     DtrakStreamError
         If an option, the model or the images are refused.
     """
+    refuse_other_results(config.out, config)
     measured_on = machine()
     vectors = make_vectors(config)
     say(f"{config.rows} vectors of each kind, p = {vectors[0].num_parameters:,}")

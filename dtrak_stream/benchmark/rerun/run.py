@@ -14,7 +14,13 @@ from dtrak_stream.attribution.configuration import AttributeConfig
 from dtrak_stream.benchmark.main_job.stages import Cost, imports_command, measure_command
 from dtrak_stream.benchmark.rerun.images import save_array, save_folder
 from dtrak_stream.benchmark.rerun.options import RerunConfig, SourceKind
-from dtrak_stream.benchmark.results import BenchmarkResult, machine, table, write_results
+from dtrak_stream.benchmark.results import (
+    BenchmarkResult,
+    machine,
+    refuse_other_results,
+    table,
+    write_results,
+)
 from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.scoring.options import ScoreOptions
 from dtrak_stream.support.progress import say
@@ -81,6 +87,7 @@ def measure_rerun(config: RerunConfig) -> BenchmarkResult:
     InputError
         If a run fails.
     """
+    refuse_other_results(config.out, config)
     measured_on = machine()
     with ExitStack() as stack:
         work = config.work

@@ -17,7 +17,13 @@ import xxhash
 
 from dtrak_stream.benchmark.main_job.stages import imports_command
 from dtrak_stream.benchmark.rerun.images import save_array
-from dtrak_stream.benchmark.results import BenchmarkResult, machine, table, write_results
+from dtrak_stream.benchmark.results import (
+    BenchmarkResult,
+    machine,
+    refuse_other_results,
+    table,
+    write_results,
+)
 from dtrak_stream.benchmark.writers.options import WritersConfig
 from dtrak_stream.errors import InputError
 from dtrak_stream.features.options import FeatureOptions
@@ -38,6 +44,7 @@ def measure_writers(config: WritersConfig) -> BenchmarkResult:
     InputError
         If a process fails, or a store of several writers is another than that of one.
     """
+    refuse_other_results(config.out, config)
     measured_on = machine()
     counts = (1, config.writers)
     runs: dict[int, list[dict[str, float]]] = {count: [] for count in counts}

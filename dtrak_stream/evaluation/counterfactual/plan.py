@@ -26,9 +26,15 @@ from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.model.parameters import weights_hash
 from dtrak_stream.objective.timesteps import choose_timesteps
+from dtrak_stream.support.destinations import refuse_foreign_folder
 from dtrak_stream.support.device import choose_device
 from dtrak_stream.support.durable import durable_path, remove_partials
-from dtrak_stream.training.fingerprint import read_fingerprint, refuse_other, write_fingerprint
+from dtrak_stream.training.fingerprint import (
+    FINGERPRINT_FILE,
+    read_fingerprint,
+    refuse_other,
+    write_fingerprint,
+)
 
 
 @dataclass(frozen=True)
@@ -67,16 +73,19 @@ class CounterfactualPlan:
         ------
         FingerprintMismatchError
             If it was begun with another model, other queries or another loss.
+        InputError
+            If it holds what no command of this package began.
         """
         out, wanted = self.config.out, self._facts()
+        refuse_foreign_folder(out, FINGERPRINT_FILE, flag="--out")
         stored = read_fingerprint(out)
         if stored is not None:
             refuse_other(stored, wanted, where=out)
-        (out / "outcomes").mkdir(parents=True, exist_ok=True)
         remove_partials(out)
-        remove_partials(out / "outcomes")
         if stored is None:
             write_fingerprint(out, wanted)
+        (out / "outcomes").mkdir(exist_ok=True)
+        remove_partials(out / "outcomes")
 
     def models(self) -> dict[str, tuple[Removal, tuple[int, ...]]]:
         """Return every model by its name: what it lacks, and which queries it is asked for."""
@@ -138,6 +147,7 @@ def plan_counterfactual(config: CounterfactualConfig) -> CounterfactualPlan:
     DtrakStreamError
         If the model, a source, a scores file or an option cannot be used.
     """
+    refuse_foreign_folder(config.out, FINGERPRINT_FILE, flag="--out")
     methods = parse_methods(config.scores)
     recipe = read_recipe(
         config.model,

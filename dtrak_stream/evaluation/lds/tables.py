@@ -24,7 +24,6 @@ from dtrak_stream.evaluation.lds.comparison import (
 )
 from dtrak_stream.evaluation.lds.estimate import LdsEstimate, NoiseCeiling
 from dtrak_stream.evaluation.lds.judge import Judge, Judgement
-from dtrak_stream.support.durable import durable_path
 
 RULE = "rule-chosen damping"
 ORACLE = "oracle damping (best on this truth)"
@@ -195,11 +194,22 @@ def estimate_numbers(estimate: LdsEstimate) -> dict[str, float]:
     }
 
 
-def draw_plot(path: Path, judgements: Sequence[Judgement], ceiling: NoiseCeiling | None) -> None:
+def draw_plot(
+    path: Path, judgements: Sequence[Judgement], ceiling: NoiseCeiling | None, *, flag: str
+) -> None:
     """Draw a panel for each of damping, K and k that differs between the files.
 
     The bars are 95 % intervals. Over K and k, only files with rule-chosen damping (or none) are
     shown, so that no choice made on this truth enters.
+
+    Parameters
+    ----------
+    path
+        Where the PNG goes.
+    judgements, ceiling
+        What is drawn.
+    flag
+        What the user asked for it by.
 
     Raises
     ------
@@ -210,15 +220,14 @@ def draw_plot(path: Path, judgements: Sequence[Judgement], ceiling: NoiseCeiling
     if not panels:
         raise InputError(
             "the scores files do not differ in damping, timesteps or projection size",
-            where=f"--plot {path}",
+            where=flag,
             remedy="give scores files that do, or leave --plot out",
         )
     figure = Figure((_PANEL_INCHES[0] * len(panels), _PANEL_INCHES[1]), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, label in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         _draw_panel(axes, label, judgements, ceiling)
-    with durable_path(path) as partial:
-        figure.savefig(partial, format="png", dpi=150)
+    figure.savefig(path, format="png", dpi=150)
 
 
 def _draw_panel(

@@ -11,16 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrak_stream.data.images import Images
-from dtrak_stream.errors import ConfigurationError, DtrakStreamError
+from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.evaluation.recipe import Recipe, read_recipe
 from dtrak_stream.evaluation.retraining.configuration import RetrainConfig
 from dtrak_stream.evaluation.retraining.job import RetrainJob
 from dtrak_stream.evaluation.retraining.queries import QuerySet, parse_queries
 from dtrak_stream.evaluation.retraining.rows import ModelName, ModelRow, WorkFolder
 from dtrak_stream.evaluation.subsets import Mask, draw_subset, read_strata, strata_hash, subset_size
-from dtrak_stream.evaluation.truth import TruthFile
+from dtrak_stream.evaluation.truth import TRUTH_FILE, TruthFile
 from dtrak_stream.objective.timesteps import choose_timesteps
-from dtrak_stream.support.progress import say
 from dtrak_stream.training.fingerprint import refuse_other
 
 
@@ -123,6 +122,9 @@ def plan_retraining(config: RetrainConfig) -> RetrainPlan:
     InputError, ConfigurationError, ModelError
         If the model folder, a source or an option cannot be used.
     """
+    TRUTH_FILE.refuse_other(config.out, flag="--out")
+    work = WorkFolder.beside(config.out)
+    work.refuse_foreign()
     recipe = read_recipe(
         config.model,
         images=config.images,
@@ -133,7 +135,7 @@ def plan_retraining(config: RetrainConfig) -> RetrainPlan:
     queries = parse_queries(config.query, recipe.images.shape, options)
     choose_timesteps(config.loss.loss_timesteps, recipe.config.noise_schedule.num_train_timesteps)
     strata = read_strata(config.stratify, len(recipe.images))
-    plan = RetrainPlan(config, recipe, queries, strata, WorkFolder.beside(config.out))
+    plan = RetrainPlan(config, recipe, queries, strata, work)
     plan.mask(0)
     for query in queries:
         plan.opened(query)
@@ -149,15 +151,13 @@ def stored_truth(plan: RetrainPlan) -> TruthFile | None:
         If it is about other subsets, another recipe or other queries.
     ConfigurationError
         If it holds models or queries that this run would drop.
+    InputError, CorruptFileError
+        If something else is there, or it cannot be read.
     """
     path = plan.config.out
-    if not path.exists():
+    if not TRUTH_FILE.refuse_other(path, flag="--out"):
         return None
-    try:
-        truth = TruthFile(path)
-    except DtrakStreamError as error:
-        say(f"{error}; writing it again")
-        return None
+    truth = TruthFile(path)
     facts = plan.subset_facts
     refuse_other({name: truth.attributes.get(name) for name in facts}, facts, where=path)
     for query in plan.queries:

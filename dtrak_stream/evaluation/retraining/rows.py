@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from dtrak_stream.evaluation.subsets import Mask
 from dtrak_stream.support.checkpoints import Checkpoints
+from dtrak_stream.support.destinations import refuse_foreign_folder
 from dtrak_stream.support.durable import durable_path, remove_partials
 from dtrak_stream.training.fingerprint import (
+    FINGERPRINT_FILE,
     Fingerprint,
     read_fingerprint,
     refuse_other,
@@ -72,6 +74,16 @@ class WorkFolder:
         """Return the work folder of a truth file."""
         return cls(truth.with_name(truth.name + ".work"))
 
+    def refuse_foreign(self) -> None:
+        """Refuse a folder that holds what no command of this package began.
+
+        Raises
+        ------
+        InputError
+            Naming something that is there.
+        """
+        refuse_foreign_folder(self.path, FINGERPRINT_FILE, flag="--out, whose work lies in")
+
     def claim(self, fingerprint: Fingerprint, queries: dict[str, Fingerprint]) -> None:
         """Take the folder for these subsets and sets of queries, or refuse.
 
@@ -79,7 +91,10 @@ class WorkFolder:
         ------
         FingerprintMismatchError
             If the folder was begun with others.
+        InputError
+            If it holds what no command of this package began.
         """
+        self.refuse_foreign()
         parts = {self.path: fingerprint} | {self.path / key: queries[key] for key in queries}
         for folder, wanted in parts.items():
             stored = read_fingerprint(folder)
