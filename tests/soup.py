@@ -19,6 +19,8 @@ class Spices:
     """Whether there is salt."""
     stirred: Literal["auto", "yes", "no"] = "auto"
     """When to stir."""
+    note: str = ""
+    """What else there is to say."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,10 @@ class Soup:
     herbs: tuple[str, ...] = ()
     """What grows in the garden."""
     spices: tyro.conf.OmitArgPrefixes[Spices] = field(default_factory=Spices)
+    plates: tuple[int, ...] = ()
+    """What goes below the bowls."""
+    motto: str = ""
+    """What stands on the pot."""
 
 
 def written(folder: Path, text: str | bytes) -> str:

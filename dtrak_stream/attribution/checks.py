@@ -10,9 +10,8 @@ from dtrak_stream.attribution.plan import AttributionPlan, ModelPlan
 from dtrak_stream.data.labels import sample_ids_of
 from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.places import Place, locate
-from dtrak_stream.data.spec import parse_spec, require_limit
+from dtrak_stream.data.spec import parse_spec
 from dtrak_stream.errors import ConfigurationError, InputError
-from dtrak_stream.features.options import check_options
 from dtrak_stream.features.path_features import require_trajectory
 from dtrak_stream.featurizing.preparation import Identities, Prepared, prepare
 from dtrak_stream.gram.file import GRAM_FILE, Gram
@@ -23,7 +22,6 @@ from dtrak_stream.methods import Needs
 from dtrak_stream.report.places import refuse_other_report
 from dtrak_stream.scoring.ensemble import checkpoint_weights, refuse_other_queries
 from dtrak_stream.scoring.halves import refuse_without_halves
-from dtrak_stream.scoring.options import require_top_k
 from dtrak_stream.scoring.plan import plan_scores, score_work
 from dtrak_stream.scoring.scores_file import SCORES_FILE, Side
 from dtrak_stream.scoring.transforms import transform_of
@@ -107,17 +105,12 @@ def refuse_options(plan: AttributionPlan) -> None:
         If an option of any stage is no such thing.
     """
     config, method, options = plan.config, plan.method, plan.config.score_options
-    require_limit(config.limit)
-    require_limit(config.query_limit, flag="--query-limit")
-    check_options(config.features)
-    require_top_k(options)
     if options.error_bars:
         usual = "identity" if method.needs in _IMAGE_FEATURES else "sketch"
         length = config.features.proj_dim or method.proj_dim
         refuse_without_halves(config.features.projector or usual, length)
     transform_of(method, options.transform)
     checkpoint_weights(method, options.checkpoint_weights, len(plan.models))
-    parse_size(config.gram_options.memory_limit, flag="--memory-limit")
     _ = plan.score.groups.chosen  # refuses options that contradict each other
     _refuse_damping_number(plan)
 

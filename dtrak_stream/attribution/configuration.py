@@ -9,6 +9,7 @@ import tyro
 
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.query_options import QueryImageOptions
+from dtrak_stream.data.spec import require_limit
 from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.featurizing.options import ExecutionOptions
 from dtrak_stream.gram.options import GramOptions
@@ -64,6 +65,10 @@ folder, parquet, tar, hf:OWNER/NAME or sklearn:digits; [a:b] at the end takes a 
     report: tyro.conf.OmitArgPrefixes[ReportOptions] = field(default_factory=ReportOptions)
     quiet: bool = False
     """Draw no progress bars."""
+
+    def __post_init__(self) -> None:
+        require_limit(self.limit)
+        require_limit(self.query_limit, flag="--query-limit")
 
     @property
     def query_images(self) -> ImageOptions:

@@ -13,6 +13,7 @@ from dtrak_stream.data.options import (
     RangeName,
     ResampleName,
 )
+from dtrak_stream.support.option_values import require_number
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,9 @@ class QueryImageOptions:
     """--depth16 of queries (default: as training images)."""
     query_float_range: RangeName | None = None
     """--float-range of queries (default: as training images)."""
+
+    def __post_init__(self) -> None:
+        require_number("--query-center-crop", self.query_center_crop, 1)
 
     def over(self, images: ImageOptions, *, split: str | None) -> ImageOptions:
         """Return the options of queries, given those of training images.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.support.option_values import require_seed
 
 LOSS_KEY = "loss"
 """Key of the losses of the first set of queries in a truth file."""
@@ -30,12 +31,12 @@ ones; or list:0,250,500."""
         for flag, value, least in (
             ("--loss-draws", self.loss_draws, 1),
             ("--loss-batch", self.loss_batch, 1),
-            ("--loss-seed", self.loss_seed, 0),
         ):
             if value < least:
                 raise ConfigurationError(
                     f"{value} is not supported", where=flag, remedy=f"give {least} or more"
                 )
+        require_seed(self.loss_seed, "--loss-seed")
 
     def described(self) -> dict[str, Any]:
         """Return what decides the loss of an image under a model, to the last bit."""

@@ -105,15 +105,6 @@ def _check(features: DeclaredFeatures) -> None:
     known = {name for method in METHODS.values() for name in method.output_functions}
     if features.output_function not in known - {"interpolation"} | set(OUTPUT_FUNCTIONS[:-1]):
         interpolation_eta(features.output_function)
-    for flag, value, least in (
-        ("--noise-draws", features.noise_draws, 1),
-        ("--num-parameters", features.num_parameters, 0),
-        ("--num-train-timesteps", features.num_train_timesteps, 1),
-    ):
-        if value < least:
-            raise ConfigurationError(
-                f"must be at least {least}", where=f"{flag} {value}", remedy="change it"
-            )
     sides = features.image_shape.split("x")
     if len(sides) != 3 or not all(side.isdecimal() and int(side) for side in sides):
         raise ConfigurationError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dtrak_stream.errors import ConfigurationError, InterruptedRunError
+from dtrak_stream.errors import InterruptedRunError
 from dtrak_stream.exchange.declaration import declared_factor, declared_fingerprint
 from dtrak_stream.exchange.feature_array import open_feature_array
 from dtrak_stream.exchange.options import ImportConfig, ImportResult
@@ -22,7 +22,6 @@ from dtrak_stream.store.writer import StoreWriter
 from dtrak_stream.support.progress import progress, say
 from dtrak_stream.support.provenance import record_run
 
-_MAX_ROWS_PER_SHARD = 2**31
 _ADVICE = RoomAdvice(
     disk="lower --used-dim, or store --dtype float16",
     memory="lower --rows-per-shard or --used-dim",
@@ -48,7 +47,6 @@ def import_features(config: ImportConfig) -> ImportResult:
     InterruptedRunError
         On Ctrl-C. Finished shards are kept.
     """
-    _check(config)
     rows = _open(config)
     images = rows.check(config.rules, visible=not config.quiet)
     fingerprint = declared_fingerprint(
@@ -80,15 +78,6 @@ def _shard_bytes(fingerprint: Fingerprint) -> int:
     """Return the memory of a shard as read, and scaled, in float64, and of writing it."""
     numbers = shard_rows(fingerprint) * fingerprint.proj_dim
     return bytes_while_written(fingerprint) + numbers * (8 + 8)
-
-
-def _check(config: ImportConfig) -> None:
-    if not 1 <= config.rows_per_shard <= _MAX_ROWS_PER_SHARD:
-        raise ConfigurationError(
-            f"must be from 1 to {_MAX_ROWS_PER_SHARD:,}",
-            where=f"--rows-per-shard {config.rows_per_shard}",
-            remedy="change it",
-        )
 
 
 def _open(config: ImportConfig) -> ScaledRows:

@@ -8,6 +8,8 @@ from typing import Literal
 
 import tyro
 
+from dtrak_stream.support.option_values import require_number, require_seed
+
 
 @dataclass(frozen=True)
 class ArrayOptions:
@@ -30,6 +32,9 @@ all."""
     row_order: Path | None = None
     """Integer npy file: row i of the store is row order[i] of the array; rows may be left out. \
 Default: the order of the array."""
+
+    def __post_init__(self) -> None:
+        require_number("--used-dim", self.used_dim, 1)
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,12 @@ library divides by sqrt(p) besides)."""
     """Seed of the noise and of the projection."""
     num_parameters: int = 0
     """Length p of a gradient; 0: not known."""
+
+    def __post_init__(self) -> None:
+        require_number("--num-train-timesteps", self.num_train_timesteps, 1)
+        require_number("--noise-draws", self.noise_draws, 1)
+        require_seed(self.seed)
+        require_number("--num-parameters", self.num_parameters, 0)
 
 
 @dataclass(frozen=True)
@@ -106,6 +117,9 @@ Default without --ids: row numbers."""
     """Write shards again that are truncated or fail their checksum, instead of refusing."""
     quiet: bool = False
     """Draw no progress bars."""
+
+    def __post_init__(self) -> None:
+        require_number("--rows-per-shard", self.rows_per_shard, 1, 2**31)
 
 
 @dataclass(frozen=True)

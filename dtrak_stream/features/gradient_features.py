@@ -7,7 +7,7 @@ import xxhash
 
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.gradient_featurizer import Featurizer
-from dtrak_stream.features.options import DEFAULT_PROJ_DIM, FeatureOptions, check_options, own_or
+from dtrak_stream.features.options import DEFAULT_PROJ_DIM, FeatureOptions, own_or
 from dtrak_stream.gradients.task import GradientTask, LossScale
 from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
 from dtrak_stream.model.loading import load_denoiser
@@ -40,7 +40,6 @@ def make_featurizer(model: str, options: FeatureOptions) -> Featurizer:
 
 def make_task(model: str, options: FeatureOptions) -> GradientTask:
     """Load the model and say what of it is differentiated; raises as `make_featurizer`."""
-    check_options(options)
     device = choose_device(options.device)
     _refuse_precision(options.precision, device)
     denoiser = load_denoiser(model, device=device)

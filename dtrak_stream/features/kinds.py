@@ -15,7 +15,7 @@ from dtrak_stream.features.gradient_featurizer import Featurizer
 from dtrak_stream.features.image_features import make_image_featurizer
 from dtrak_stream.features.image_featurizer import ImageFeaturizer
 from dtrak_stream.features.maker import FeatureMaker
-from dtrak_stream.features.options import IMAGE_FEATURES, FeatureOptions, check_options
+from dtrak_stream.features.options import IMAGE_FEATURES, FeatureOptions
 from dtrak_stream.features.path_features import (
     AVERAGED,
     is_trajectory,
@@ -67,7 +67,6 @@ def open_features(
         If the model, the images or an option are refused; see `make_featurizer`,
         `make_trajectory_featurizer` and `make_image_featurizer`.
     """
-    check_options(options)
     if is_trajectory(options.output_function):
         folder = TrajectoryFolder(require_trajectory(trajectory, options, model))
         along = _told(make_trajectory_featurizer(model, options, folder))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.objective.noise_keying import NoiseKeying
+from dtrak_stream.support.option_values import require_number, require_seed
 from dtrak_stream.support.unused_options import without_unused
 
 MAX_NOISE_DRAWS = 65_535
@@ -62,6 +62,13 @@ are float32 in any case."""
     """Side in pixels of the square images that pixels and clip features are taken of (default: \
 the size of the first image)."""
 
+    def __post_init__(self) -> None:
+        require_number("--noise-draws", self.noise_draws, 1, MAX_NOISE_DRAWS)
+        require_number("--proj-dim", self.proj_dim, 1, 2**16)
+        require_seed(self.seed)
+        require_number("--rows-per-shard", self.rows_per_shard, 1, 2**31)
+        require_number("--size", self.size, 1, 2**16)
+
 
 def own_or(given: int | None, usual: int) -> int:
     """Return what was given; what is usual only if nothing was: 0 is for others to refuse."""
@@ -80,22 +87,3 @@ def used_options(options: FeatureOptions) -> FeatureOptions:
     if options.projector == "identity":
         options = without_unused(options, ["proj_dim"], "identity keeps every number")
     return options
-
-
-def check_options(options: FeatureOptions) -> None:
-    """Refuse numbers out of range.
-
-    Raises
-    ------
-    ConfigurationError
-        Naming the flag and its limits.
-    """
-    for flag, value, largest in (
-        ("--noise-draws", options.noise_draws, MAX_NOISE_DRAWS),
-        ("--rows-per-shard", options.rows_per_shard, 2**31),
-        ("--size", 1 if options.size is None else options.size, 2**16),
-    ):
-        if not 1 <= value <= largest:
-            raise ConfigurationError(
-                f"must be from 1 to {largest:,}", where=f"{flag} {value}", remedy="change it"
-            )

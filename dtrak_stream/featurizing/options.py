@@ -9,6 +9,7 @@ from typing import Literal
 import tyro
 
 from dtrak_stream.data.options import ImageOptions
+from dtrak_stream.data.spec import require_limit
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.model.places import EMBEDDED_MODEL
@@ -73,6 +74,9 @@ dtrak-stream generate --save-trajectory wrote."""
     image_options: tyro.conf.OmitArgPrefixes[ImageOptions] = field(default_factory=ImageOptions)
     quiet: bool = False
     """Draw no progress bars."""
+
+    def __post_init__(self) -> None:
+        require_limit(self.limit)
 
 
 @dataclass(frozen=True)

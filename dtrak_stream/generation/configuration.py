@@ -8,6 +8,7 @@ from typing import Literal
 
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.model.places import EMBEDDED_MODEL
+from dtrak_stream.support.option_values import require_seed
 
 SamplerKind = Literal["ddim", "ddpm"]
 
@@ -51,7 +52,6 @@ on the way to each image, for featurize --output-function trajectory(...)."""
     def __post_init__(self) -> None:
         for flag, value, holds, wanted in (
             ("--count", self.count, self.count > 0, "1 or more"),
-            ("--seed", self.seed, self.seed >= 0, "0 or more"),
             ("--steps", self.steps, self.steps > 0, "1 or more"),
             ("--batch-size", self.batch_size, self.batch_size > 0, "1 or more"),
             ("--eta", self.eta, 0 <= self.eta <= 1, "a number from 0 to 1"),
@@ -61,3 +61,4 @@ on the way to each image, for featurize --output-function trajectory(...)."""
                 raise ConfigurationError(
                     f"{value} is not supported", where=flag, remedy=f"give {wanted}"
                 )
+        require_seed(self.seed)

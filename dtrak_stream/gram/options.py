@@ -8,6 +8,8 @@ from typing import Literal
 
 import tyro
 
+from dtrak_stream.support.memory import parse_size
+
 
 @dataclass(frozen=True)
 class GramOptions:
@@ -19,6 +21,9 @@ class GramOptions:
     """Address of a running Dask scheduler (tcp://host:8786). Default: threads of this process."""
     gram_form: Literal["auto", "primal", "dual"] = "auto"
     """primal: Phi^T Phi; dual: Phi Phi^T, which is smaller when N <= k; auto: the smaller one."""
+
+    def __post_init__(self) -> None:
+        parse_size(self.memory_limit, flag="--memory-limit")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.support.option_values import require_number
 from dtrak_stream.support.unused_options import refuse_unused
 
 
@@ -30,6 +31,9 @@ attribute: --train)."""
     rank_groups: Literal["sum", "mean"] = "sum"
     """Rank groups by the sum of their samples' scores, or by the mean."""
 
+    def __post_init__(self) -> None:
+        require_number("--top-groups", self.top_groups, 1)
+
     @property
     def chosen(self) -> bool:
         """Return whether there are to be groups.
@@ -52,10 +56,6 @@ attribute: --train)."""
                 remedy="give the training images as --group-source",
             )
         self._refuse_options_of_a_column()
-        if self.top_groups < 1:
-            raise ConfigurationError(
-                "must be at least 1", where=f"--top-groups {self.top_groups}", remedy="use 20"
-            )
         if self.groups is None and self.group_column is None:
             refuse_unused(self, ("top_groups", "rank_groups"), "there are no groups")
             return False

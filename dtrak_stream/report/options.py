@@ -11,7 +11,9 @@ import tyro
 
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.query_options import QueryImageOptions
+from dtrak_stream.data.spec import require_limit
 from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.support.option_values import require_number
 
 _LEAST = {"max_queries": 0, "proponents": 1, "influential": 0, "shown_groups": 0, "tile_pixels": 16}
 
@@ -50,6 +52,7 @@ class ReportOptions:
                     where=f"--{name.replace('_', '-')}",
                     remedy=f"give a whole number of at least {least}",
                 )
+        require_number("--damping-number", self.damping_number, 0)
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,10 @@ class ReportConfig:
     """What the report shows."""
     quiet: bool = False
     """Draw no progress bars."""
+
+    def __post_init__(self) -> None:
+        require_limit(self.limit)
+        require_limit(self.query_limit, flag="--query-limit")
 
     @property
     def query_images(self) -> ImageOptions:

@@ -8,10 +8,11 @@ from typing import Annotated, Literal
 
 import tyro
 
-from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.groups.options import GroupOptions
 from dtrak_stream.methods import METHODS, Method
 from dtrak_stream.scoring.transforms import TransformName, transforms_in_words
+from dtrak_stream.support.memory import parse_size
+from dtrak_stream.support.option_values import require_number
 from dtrak_stream.support.unused_options import refuse_unused, without_unused
 
 
@@ -35,13 +36,8 @@ mean eigenvalue such as 0.1, abs:500, several of these as 0.01,0.1,abs:500, or p
     error_bars: bool = False
     """Also give the standard error of each score that the random projection causes."""
 
-
-def require_top_k(options: ScoreOptions) -> None:
-    """Raise `ConfigurationError` if the lists to keep have no length."""
-    if options.top_k < 1:
-        raise ConfigurationError(
-            "must be at least 1", where=f"--top-k {options.top_k}", remedy="use 100"
-        )
+    def __post_init__(self) -> None:
+        require_number("--top-k", self.top_k, 1)
 
 
 _OF_TRUTH = ("truth", "loss_key", "subsets")
@@ -81,6 +77,9 @@ need no features."""
     quiet: bool = False
     """Draw no progress bars."""
     groups: tyro.conf.OmitArgPrefixes[GroupOptions] = field(default_factory=GroupOptions)
+
+    def __post_init__(self) -> None:
+        parse_size(self.memory_limit, flag="--memory-limit")
 
 
 def used_by(method: Method, config: ScoreConfig) -> ScoreConfig:

@@ -16,7 +16,7 @@ from dtrak_stream.scoring.ensemble import Ensemble, open_ensemble, refuse_other_
 from dtrak_stream.scoring.halves import refuse_without_halves
 from dtrak_stream.scoring.members import kernel_facts, members_of
 from dtrak_stream.scoring.normalisation import NORMALISATIONS
-from dtrak_stream.scoring.options import ScoreConfig, ScoreResult, require_top_k, used_by
+from dtrak_stream.scoring.options import ScoreConfig, ScoreResult, used_by
 from dtrak_stream.scoring.plan import ScorePlan, plan_scores, score_work
 from dtrak_stream.scoring.scorer import Scorer
 from dtrak_stream.scoring.transforms import Transform, transform_of
@@ -209,7 +209,6 @@ def prepare(config: ScoreConfig, images: ImageOptions | None = None) -> ScoreRun
     options = config.options
     transform = transform_of(method, options.transform)
     dampings = parse_dampings(options.damping) if method.uses_kernel else None
-    require_top_k(options)
     limit = parse_size(config.memory_limit, flag="--memory-limit")
     ensemble = open_ensemble(method, config)
     for model in ensemble.models:

@@ -13,7 +13,8 @@ import tyro
 import yaml
 
 from dtrak_stream.errors import ConfigurationError, InputError
-from dtrak_stream.support.provenance import RECORD_KEY
+from dtrak_stream.support.option_values import refuse_empty, refuse_immense
+from dtrak_stream.support.provenance import RECORD_KEY, flat_options
 
 _CONFIG_HELP = (
     "Every option may also stand in a YAML file (`option-name: value`), given with "
@@ -40,11 +41,20 @@ def parse(
         If there is no such option, or it cannot have such a value.
     """
     expanded, files = _expand_config(arguments, _switches(config_type))
+    refuse_empty(expanded, _empty_by_default(config_type))
+    config = _parsed(config_type, expanded, files, program)
+    refuse_immense(flat_options(config))
+    return config
+
+
+def _parsed(
+    config_type: type[Config], words: Sequence[str], files: Sequence[Path], program: str | None
+) -> Config:
     description = f"{config_type.__doc__ or ''}\n\n{_CONFIG_HELP}"
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(config_type, args=expanded, description=description, prog=program)
+            return tyro.cli(config_type, args=words, description=description, prog=program)
     except SystemExit as stop:
         if not stop.code:
             raise  # --help
@@ -69,6 +79,19 @@ def _switches(config_type: type) -> set[str]:
             flags |= _switches(kind)
         elif kind is bool:
             flags.add(name.replace("_", "-"))
+    return flags
+
+
+def _empty_by_default(config_type: type) -> set[str]:
+    """Return the flags of options that are an empty text unless they are given."""
+    kinds = get_type_hints(config_type)
+    flags: set[str] = set()
+    for field in dataclasses.fields(config_type):
+        kind = kinds[field.name]
+        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+            flags |= _empty_by_default(kind)
+        elif field.default == "":
+            flags.add("--" + field.name.replace("_", "-"))
     return flags
 
 

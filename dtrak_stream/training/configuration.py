@@ -10,8 +10,10 @@ from typing import Literal
 import tyro
 
 from dtrak_stream.data.options import ImageOptions
+from dtrak_stream.data.spec import require_limit
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.model.prediction_types import PredictionType
+from dtrak_stream.support.option_values import require_seed
 
 MIB = 2**20
 
@@ -170,7 +172,8 @@ class TrainingConfig:
     """Draw no progress bars."""
 
     def __post_init__(self) -> None:
-        _require(self.seed >= 0, "--seed", self.seed, "0 or more")
+        require_limit(self.limit)
+        require_seed(self.seed)
         _require(
             self.checkpoint_every > 0, "--checkpoint-every", self.checkpoint_every, "1 or more"
         )

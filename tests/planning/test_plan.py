@@ -129,7 +129,6 @@ def test_shards_that_do_not_fit_in_memory_are_refused(model_folder, tmp_path, mo
         ({"measured_images": -1}, "--measured-images -1"),
         ({"image_shape": "3x32x32"}, "the model wants 1x8x8"),
         ({"score_options": ScoreOptions(method="magic")}, "--method magic"),
-        ({"score_options": ScoreOptions(top_k=0)}, "--top-k 0"),
         ({"features": small_features(output_function="simple")}, "d-trak takes features of"),
         ({"features": small_features(proj_dim=65)}, "--proj-dim 65"),
     ],

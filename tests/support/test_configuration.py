@@ -56,7 +56,7 @@ def test_yes_and_no_in_a_file_mean_what_the_option_takes(tmp_path, flag, word):
         ("name: 'yes'", Soup(Path("p"), "yes")),
         ("name: -x", Soup(Path("p"), "-x")),
         ("name: --pot", Soup(Path("p"), "--pot")),
-        ("name: ''", Soup(Path("p"), "")),
+        ("motto: ''", Soup(Path("p"))),
         ("name: 'a b # c: d'", Soup(Path("p"), "a b # c: d")),
         ("bowls: -2", Soup(Path("p"), bowls=-2)),
         ("provenance: {python: 3.11}", Soup(Path("p"))),

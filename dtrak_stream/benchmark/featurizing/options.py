@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.support.option_values import require_number
 
 ModelName = Literal["digits", "rgb32", "cifar"]
 
@@ -49,6 +50,7 @@ cifar: the 35.7M UNet of the DDPM paper; random weights in the latter two."""
     """Draw no progress bars."""
 
     def __post_init__(self) -> None:
+        require_number("--proj-dim", self.proj_dim, 1, 2**16)
         for flag, value, least in (
             ("--repeats", self.repeats, 1),
             ("--pairs", 1 if self.pairs is None else self.pairs, 1),

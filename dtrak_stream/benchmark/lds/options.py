@@ -11,6 +11,7 @@ import tyro
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.evaluation.retraining.configuration import WorkerOptions
 from dtrak_stream.objective.noise_keying import NoiseKeying
+from dtrak_stream.support.option_values import require_number
 
 DataName = Literal["digits", "fashion-mnist"]
 
@@ -53,6 +54,7 @@ class LdsBenchConfig:
     """Draw no progress bars."""
 
     def __post_init__(self) -> None:
+        require_number("--proj-dim", self.proj_dim, 1, 2**16)
         for flag, value, holds in (
             ("--timesteps", self.timesteps, all(count > 0 for count in self.timesteps)),
             ("--data", self.data, bool(self.data)),

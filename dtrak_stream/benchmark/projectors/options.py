@@ -8,6 +8,7 @@ from typing import Literal
 
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.model.places import EMBEDDED_MODEL
+from dtrak_stream.support.option_values import require_number
 
 ProjectorKind = Literal["sketch", "rademacher", "normal"]
 VectorKind = Literal["gaussian", "gradients"]
@@ -56,6 +57,8 @@ class ProjectorsConfig:
     """Draw no progress bars."""
 
     def __post_init__(self) -> None:
+        for proj_dim in self.proj_dims:
+            require_number("--proj-dims", proj_dim, 1, 2**16)
         for flag, value, least in (
             ("--rows", self.rows, 2),
             ("--num-parameters", self.num_parameters or 1, 1),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.support.option_values import require_number
 
 SourceKind = Literal["folder", "array"]
 
@@ -40,6 +41,7 @@ class RerunConfig:
     """Draw no progress bars."""
 
     def __post_init__(self) -> None:
+        require_number("--proj-dim", self.proj_dim, 1, 2**16)
         for flag, value in (("--images", self.images), ("--repeats", self.repeats)):
             if value < 1:
                 raise ConfigurationError(

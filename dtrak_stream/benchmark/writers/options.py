@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.support.option_values import require_number
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class WritersConfig:
     """Results: OUT.json and OUT.md."""
 
     def __post_init__(self) -> None:
+        require_number("--proj-dim", self.proj_dim, 1, 2**16)
+        require_number("--rows-per-shard", self.rows_per_shard, 1, 2**31)
         for flag, value, least in (
             ("--images", self.images, 1),
             ("--writers", self.writers, 2),

@@ -12,6 +12,7 @@ from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.evaluation.options import LossOptions
 from dtrak_stream.evaluation.retraining.configuration import WorkerOptions
 from dtrak_stream.model.places import EMBEDDED_MODEL
+from dtrak_stream.support.option_values import require_seed
 
 RANDOM = "random"
 _NAMED = re.compile(r"(?P<name>[^=/\s]+)=(?P<path>.+)", re.DOTALL)
@@ -65,12 +66,12 @@ wrote, or a hub id."""
             ("--scores", len(self.scores), 1),
             ("--queries", self.queries, 1),
             ("--random", self.random, 1),
-            ("--random-seed", self.random_seed, 0),
         ):
             if value < least:
                 raise ConfigurationError(
                     f"{value} is not supported", where=flag, remedy=f"give {least} or more"
                 )
+        require_seed(self.random_seed, "--random-seed")
 
 
 def parse_methods(given: tuple[str, ...]) -> dict[str, Path]:

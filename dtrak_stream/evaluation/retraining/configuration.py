@@ -10,6 +10,7 @@ import tyro
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.evaluation.options import LossOptions
 from dtrak_stream.model.places import EMBEDDED_MODEL
+from dtrak_stream.support.option_values import LARGEST_SEED, require_number, require_seed
 
 
 @dataclass(frozen=True)
@@ -79,12 +80,12 @@ class RetrainConfig:
     def __post_init__(self) -> None:
         for flag, value, least in (
             ("--subsets", self.subsets, 1),
-            ("--seeds", self.seeds, 1),
-            ("--first-seed", self.first_seed, 0),
-            ("--subset-seed", self.subset_seed, 0),
             ("--query", len(self.query), 1),
         ):
             if value < least:
                 raise ConfigurationError(
                     f"{value} is not supported", where=flag, remedy=f"give {least} or more"
                 )
+        require_seed(self.first_seed, "--first-seed")
+        require_number("--seeds", self.seeds, 1, LARGEST_SEED + 1 - self.first_seed)
+        require_seed(self.subset_seed, "--subset-seed")

@@ -8,6 +8,7 @@ from typing import Literal
 
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.evaluation.options import LOSS_KEY
+from dtrak_stream.support.memory import parse_size
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class SubsetScoreConfig:
     """Draw no progress bars."""
 
     def __post_init__(self) -> None:
+        parse_size(self.memory_limit, flag="--memory-limit")
         for flag, value, holds, wanted in (
             ("--top-k", self.top_k, self.top_k > 0, "1 or more"),
             ("--folds", self.folds, self.folds > 1, "2 or more"),
