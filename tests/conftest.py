@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from hypothesis import settings
 
 from dtrak_stream.store.fingerprint import Fingerprint
 from dtrak_stream.store.joined_view import write_joined_view
@@ -26,6 +27,9 @@ os.fsync = lambda _: None  # type: ignore[assignment]  # only a power cut shows 
 torch.set_num_threads(1)  # tiny models: more threads only wait for one another
 # a shell starts what runs in the background with Ctrl-C ignored, and children inherit it
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# how long an example takes tells of the machine, not of the code
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def build_unet(channels: int = 1, size: int = 8, seed: int = 0) -> UNet2DModel:
