@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dtrak_stream.attribution.plan import AttributionPlan, ModelPlan
+from dtrak_stream.attribution.query_sets import refuse_other_images
 from dtrak_stream.data.labels import sample_ids_of
 from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.places import Place, locate
 from dtrak_stream.data.spec import parse_spec
-from dtrak_stream.errors import ConfigurationError, InputError
+from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError, InputError
 from dtrak_stream.features.path_features import require_trajectory
 from dtrak_stream.featurizing.preparation import Identities, Prepared, prepare
 from dtrak_stream.gram.file import GRAM_FILE, Gram
@@ -129,7 +130,7 @@ def _refuse_damping_number(plan: AttributionPlan) -> None:
 def _refuse_places(plan: AttributionPlan) -> None:
     """Refuse sources and paths that are not there, and results that could not be written."""
     config = plan.config
-    for source in (config.train, config.query):
+    for source in (config.train, plan.report.query):
         _refuse_among_images(config.run, locate(parse_spec(source).body))
     if plan.method.query_output_function is not None:
         query = plan.models[0].query
@@ -165,7 +166,11 @@ def check_model(model: ModelPlan, identities: Identities) -> CheckedModel:
     """Open what the features of one model are computed of and by; raises as `check`."""
     train = prepare(model.train, identities=identities)
     shape = _shape_of(train)
-    query = prepare(model.query, like=shape, identities=identities, beside=train)
+    try:
+        query = prepare(model.query, like=shape, identities=identities, beside=train)
+    except FingerprintMismatchError as refusal:
+        train.close()
+        refuse_other_images(refusal)
     return CheckedModel(train, query)
 
 

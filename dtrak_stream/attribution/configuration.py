@@ -37,7 +37,8 @@ whose scores are averaged."""
     """Images the model was trained on: a folder, FILE.npz:KEY, FILE.npy, FILE.h5:KEY, a datasets \
 folder, parquet, tar, hf:OWNER/NAME or sklearn:digits; [a:b] at the end takes a range."""
     query: str = "sklearn:digits[1000:1016]"
-    """Images to explain: generated ones, or any others; sources as for --train."""
+    """Images to explain: generated ones, or any others; sources as for --train. NAME=SRC keeps \
+them in RUN/queries/NAME, beside other queries of the same training features."""
     run: Path = Path("runs/attribute")
     """Folder for everything this run writes."""
     trajectory: Path | None = None

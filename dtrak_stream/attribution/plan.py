@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dtrak_stream.attribution.configuration import AttributeConfig
+from dtrak_stream.attribution.query_sets import query_folder, record_of
+from dtrak_stream.data.named_source import split_name
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.kinds import number_of_stores
 from dtrak_stream.features.options import FeatureOptions
@@ -71,7 +73,7 @@ class AttributionPlan:
     @property
     def record(self) -> Path:
         """Return the file that keeps the configuration."""
-        return self.config.run / "config.yaml"
+        return record_of(self.config)
 
 
 def make_plan(config: AttributeConfig) -> AttributionPlan:
@@ -128,6 +130,7 @@ def _folders(config: AttributeConfig) -> list[tuple[str, str]]:
 
 def _model_plan(config: AttributeConfig, method: Method, model: str, name: str) -> ModelPlan:
     folder = config.run / name
+    query, source = split_name(config.query)
     train = FeaturizeConfig(
         images=config.train,
         store=folder / "train",
@@ -140,16 +143,16 @@ def _model_plan(config: AttributeConfig, method: Method, model: str, name: str) 
         image_options=config.image_options,
         quiet=config.quiet,
     )
-    query = dataclasses.replace(
+    queries = dataclasses.replace(
         train,
-        images=config.query,
-        store=folder / "query",
+        images=source,
+        store=query_folder(config.run, query) / name / "query",
         limit=config.query_limit,
         image_options=config.query_images,
         features=_query_features(config, method),
         trajectory=config.trajectory,
     )
-    return ModelPlan(name, train, query, _grams(config, folder) if method.uses_kernel else ())
+    return ModelPlan(name, train, queries, _grams(config, folder) if method.uses_kernel else ())
 
 
 def _query_features(config: AttributeConfig, method: Method) -> FeatureOptions:
@@ -177,7 +180,7 @@ def _score_config(config: AttributeConfig, models: tuple[ModelPlan, ...]) -> Sco
         train=tuple(model.train.store for model in models),
         query=tuple(model.query.store for model in models),
         gram=grams or None,
-        out=config.run / "scores.h5",
+        out=query_folder(config.run, split_name(config.query)[0]) / "scores.h5",
         options=config.score_options,
         memory_limit=config.gram_options.memory_limit,
         quiet=config.quiet,
@@ -198,11 +201,13 @@ def _report_config(config: AttributeConfig, *, first_of_several: bool) -> Report
     options = config.report
     if first_of_several and options.damping_number is None:
         options = dataclasses.replace(options, damping_number=0)
+    name, source = split_name(config.query)
+    folder = query_folder(config.run, name)
     return ReportConfig(
-        scores=config.run / "scores.h5",
+        scores=folder / "scores.h5",
         train=config.train,
-        query=config.query,
-        out=config.run / "report",
+        query=source,
+        out=folder / "report",
         limit=config.limit,
         query_limit=config.query_limit,
         query_split=config.query_split,

@@ -12,6 +12,7 @@ from typing import TypeVar
 from dtrak_stream.attribution.checks import CheckedModel, check, check_model
 from dtrak_stream.attribution.configuration import AttributeConfig, AttributeResult
 from dtrak_stream.attribution.plan import AttributionPlan, ModelPlan, make_plan
+from dtrak_stream.attribution.query_sets import OtherQueriesError, as_a_set_of_their_own
 from dtrak_stream.featurizing.preparation import Identities
 from dtrak_stream.featurizing.run import finish
 from dtrak_stream.gram.run import compute_gram
@@ -35,8 +36,8 @@ def attribute(config: AttributeConfig) -> AttributeResult:
     InterruptedRunError
         On Ctrl-C. The same call goes on where it stopped.
     """
-    plan, identities, times = make_plan(config), Identities(), StageTimes()
-    models = times.run("checks", check, plan, identities)
+    identities, times = Identities(), StageTimes()
+    plan, models = times.run("checks", _checked, config, identities)
     if not plan.record.exists():
         record_run(plan.record, plan.config)
     for model, stores in zip(plan.models, models, strict=True):
@@ -46,6 +47,18 @@ def attribute(config: AttributeConfig) -> AttributeResult:
     page = _show(times, plan, models[0])
     say(times.summary())
     return AttributeResult(page, scored.path, scored.quarantined, times.seconds)
+
+
+def _checked(
+    config: AttributeConfig, identities: Identities
+) -> tuple[AttributionPlan, tuple[CheckedModel, ...]]:
+    """Plan and check, with the queries as a set of their own if the run has others."""
+    plan = make_plan(config)
+    try:
+        return plan, check(plan, identities)
+    except OtherQueriesError as refusal:
+        plan = make_plan(as_a_set_of_their_own(config, refusal))
+        return plan, check(plan, identities)
 
 
 def _run_model(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dtrak_stream.data.images import Images, open_images
+from dtrak_stream.data.named_source import split_name
 from dtrak_stream.data.options import ImageOptions, ImageShape
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.evaluation.truth import loss_key
 
-_NAMED = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9_]*)=(?P<source>.+)", re.DOTALL)
 _RESERVED = "seeds"
 
 
@@ -54,8 +53,7 @@ def parse_queries(
     """
     sets: list[QuerySet] = []
     for place, text in enumerate(given):
-        match = _NAMED.fullmatch(text)
-        name, source = (match["name"], match["source"]) if match else ("", text)
+        name, source = split_name(text)
         if (not name and place) or name == _RESERVED or name in {known.name for known in sets}:
             raise ConfigurationError(
                 "the name is reserved or taken" if name else "a further set of queries has no name",
