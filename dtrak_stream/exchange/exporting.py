@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from dtrak_stream.errors import ConfigurationError, DiskFullError, InterruptedRunError
+from dtrak_stream.errors import ConfigurationError, InterruptedRunError
 from dtrak_stream.exchange.array_writers import ARRAY_SUFFIXES, file_size, write_rows
 from dtrak_stream.exchange.exported_features import ExportedFeatures
 from dtrak_stream.exchange.exported_scores import ExportedScores
@@ -16,7 +15,7 @@ from dtrak_stream.exchange.ranking_table import write_rankings
 from dtrak_stream.scoring.scores_file import ScoresFile
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.shard import FloatArray
-from dtrak_stream.support.memory import format_size
+from dtrak_stream.support.destinations import refuse_without_room
 from dtrak_stream.support.own_files import Job
 from dtrak_stream.support.progress import progress, say
 
@@ -73,7 +72,7 @@ def _write_rankings(scores: ScoresFile, config: ExportConfig) -> int:
 def _write_array(rows: ExportedFeatures | ExportedScores, out: Path, *, visible: bool) -> int:
     beside = rows.beside(out)
     job = _job(rows.subject, (out, *beside))
-    _refuse_without_room(out, file_size(out, rows.shape))
+    refuse_without_room(out, file_size(out, rows.shape))
     with contextlib.ExitStack() as files:  # all of them, or none
         for path, write in beside.items():
             write(files.enter_context(job.file(path)))
@@ -95,18 +94,6 @@ def _watched(rows: ExportedFeatures | ExportedScores, *, visible: bool) -> Itera
         for block in rows.blocks():
             yield block
             bar.update(len(block))
-
-
-def _refuse_without_room(out: Path, size: int) -> None:
-    folder = out.absolute().parent
-    there = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
-    free = shutil.disk_usage(there).free
-    if size > free:
-        raise DiskFullError(
-            f"{format_size(size)} are needed and {format_size(free)} are free",
-            where=out,
-            remedy="free some space, or write to another disk",
-        )
 
 
 def _check(config: ExportConfig) -> None:

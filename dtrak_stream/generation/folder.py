@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -23,7 +24,7 @@ from dtrak_stream.data.numbered_files import NumberedFiles, remove_numbered_part
 from dtrak_stream.data.trajectories import Trajectory, TrajectoryFolder
 from dtrak_stream.errors import FingerprintMismatchError
 from dtrak_stream.support.destinations import refuse_foreign_folder
-from dtrak_stream.support.durable import durable_path
+from dtrak_stream.support.durable import durable_path, write_npy
 from dtrak_stream.training.fingerprint import (
     FINGERPRINT_FILE,
     Fingerprint,
@@ -92,8 +93,7 @@ class ImageFolder:
             self._paths.save(number, path)
         pixels = image.permute(1, 2, 0).numpy()  # (H, W, C)
         if self._wants_floats:
-            with durable_path(self._part(number)) as partial, partial.open("wb") as file:
-                np.save(file, pixels)
+            write_npy(self._part(number), pixels)
         rounded = np.rint((pixels + 1) * 127.5).astype(np.uint8)
         mode = IMAGE_MODES[rounded.shape[2]]
         with durable_path(self._png(number)) as partial:
@@ -107,14 +107,15 @@ class ImageFolder:
             shutil.rmtree(self._parts)
 
     def _join(self, before: NDArray[np.float32], count: int) -> None:
-        with durable_path(self._joined) as partial:
-            whole = np.lib.format.open_memmap(
-                partial, "w+", np.float32, (count, *np.load(self._part(count - 1)).shape)
-            )
+        shape = (count, *np.load(self._part(count - 1)).shape)
+        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        # not through a map of the file: a full disk ends that with a signal
+        with durable_path(self._joined) as partial, partial.open("wb") as file:
+            npy_format.write_array_header_1_0(file, header)
             for number in range(count):
                 known = number < len(before)
-                whole[number] = before[number] if known else np.load(self._part(number))
-            whole.flush()
+                image = before[number] if known else np.load(self._part(number))
+                file.write(np.ascontiguousarray(image, "<f4").data)
 
     def _refuse_fewer(self, stored: int, requested: int) -> None:
         if requested < stored:

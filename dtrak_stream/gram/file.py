@@ -16,7 +16,8 @@ from dtrak_stream.gram.plan import GramForm, GramPlan, Tile
 from dtrak_stream.gram.products import Matrix
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.support.destinations import FileKind, holds_hdf5
-from dtrak_stream.support.durable import durable_path, remove_partials_of
+from dtrak_stream.support.durable import remove_partials_of
+from dtrak_stream.support.hdf5 import new_hdf5
 
 ROW_BLOCK_BYTES = 64 * 2**20
 GRAM_FILE = FileKind(
@@ -137,9 +138,15 @@ def write_gram(
         What was computed, of what.
     tiles
         The tiles of the upper triangle with their contents.
+
+    Raises
+    ------
+    DiskFullError
+        If there is no room; nothing is left under the name of the file.
     """
     remove_partials_of(path)
-    with durable_path(path) as partial, h5py.File(partial, "w", libver="latest") as file:
+    with new_hdf5(path) as new:
+        file = new.file
         gram = file.create_dataset("gram", (plan.size, plan.size), np.float64)
         for tile, contents in tiles:
             rows = slice(tile.rows.start, tile.rows.stop)
@@ -147,6 +154,7 @@ def write_gram(
             gram[rows, columns] = contents
             if not tile.on_diagonal:
                 gram[columns, rows] = contents.T
+            new.check()
         file.attrs["form"] = plan.form
         file.attrs["fingerprint"] = store.fingerprint.hash()
         file.attrs["samples"] = len(store)

@@ -16,6 +16,7 @@ from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.support.checkpoints import Checkpoints
 from dtrak_stream.support.claims import alone_with, remove_dead_claim
 from dtrak_stream.support.cluster import Cluster, connect, task
+from dtrak_stream.support.destinations import refuse_without_room
 from dtrak_stream.support.memory import format_size, parse_size
 from dtrak_stream.support.progress import progress, say
 from dtrak_stream.support.provenance import record_run
@@ -38,6 +39,8 @@ def compute_gram(config: GramConfig) -> GramResult:
         If a shard is damaged.
     MemoryLimitError
         If no plan fits in the memory limit.
+    DiskFullError
+        If there is no room for the matrix and the sums it is made from.
     """
     store = FeatureStore.open(config.store)
     limit = parse_size(config.options.memory_limit, flag="--memory-limit")
@@ -97,6 +100,7 @@ class GramRun:
             f"{plan.workers} at a time"
         )
         checkpoints = Checkpoints.beside(self.out, self._identity())
+        self._refuse_without_room(checkpoints)
         with progress(
             plan.num_tasks, description="Gram matrix", unit="product", visible=self.visible
         ) as bar:
@@ -109,6 +113,12 @@ class GramRun:
                     ) from interrupt
         write_gram(self.out, plan, self.store, self._finished_tiles(checkpoints))
         checkpoints.discard()
+
+    def _refuse_without_room(self, checkpoints: Checkpoints) -> None:
+        """Refuse to begin if the disk cannot hold the matrix, and all its tiles until then."""
+        tiles = sum(8 * len(tile.rows) * len(tile.columns) for tile in self.plan.tiles())
+        needed = 8 * self.plan.size**2 + max(0, tiles - checkpoints.kept_bytes())
+        refuse_without_room(self.out, needed)
 
     def _identity(self) -> dict[str, Any]:
         return {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from dtrak_stream.errors import DiskFullError, refuse_differences
+from dtrak_stream.errors import refuse_differences
 from dtrak_stream.scoring.ensemble import Ensemble
 from dtrak_stream.scoring.plan import score_room
 from dtrak_stream.scoring.rankings import ENDS, JoinedLists
@@ -18,9 +17,10 @@ from dtrak_stream.scoring.scored_images import images_of
 from dtrak_stream.scoring.scorer import Scorer
 from dtrak_stream.scoring.scores_file import SCORES_FILE, SUBJECT, damping_group
 from dtrak_stream.scoring.sums import damaged_part
+from dtrak_stream.support import destinations
 from dtrak_stream.support.checkpoints import Checkpoints
-from dtrak_stream.support.durable import durable_path, remove_partials_of
-from dtrak_stream.support.memory import format_size
+from dtrak_stream.support.durable import remove_partials_of
+from dtrak_stream.support.hdf5 import new_hdf5
 from dtrak_stream.support.names import write_names
 from dtrak_stream.support.progress import say
 
@@ -115,7 +115,8 @@ def write_scores(
         If there is no room.
     """
     remove_partials_of(path)
-    with durable_path(path) as partial, h5py.File(partial, "w", libver="latest") as file:
+    with new_hdf5(path) as new:
+        file = new.file
         write_names(file, "query_id", scorer.query.ids, scorer.query.ids.width)
         write_names(file, "train_id", scorer.train.ids, scorer.train.ids.width)
         file.attrs.update(attributes)
@@ -127,6 +128,7 @@ def write_scores(
             groups.append(group)
         for q, rows in enumerate(scorer.plan.queries):
             _write_query_block(groups, q, rows, scorer, checkpoints)
+            new.check()
 
 
 def _create_datasets(group: Any, scorer: Scorer) -> None:
@@ -184,10 +186,5 @@ def refuse_without_room(path: Path, scorer: Scorer, checkpoints: Checkpoints) ->
     missing = len(set(names) - checkpoints.names()) / len(names)
     needed = room.file + int(room.parts * missing)
     needed += scorer.lambdas * scorer.groups.disk_bytes(len(scorer.plan.rows))
-    free = shutil.disk_usage(path.parent).free
-    if needed > free:
-        raise DiskFullError(
-            f"{format_size(needed)} are needed and {format_size(free)} are free",
-            where=path,
-            remedy="free some space and run the same command again, or use --save-scores no",
-        )
+    remedy = "free some space and run the same command again, or use --save-scores no"
+    destinations.refuse_without_room(path, needed, remedy=remedy)

@@ -116,6 +116,10 @@ class Checkpoints:
         """Return the names under which something is kept."""
         return set(self._paths)
 
+    def kept_bytes(self) -> int:
+        """Return how much room all of them take."""
+        return sum(path.stat().st_size for paths in self._paths.values() for path in paths)
+
     def drop(self, name: str) -> None:
         """Remove what is kept under `name`."""
         for path in sorted(self._paths.get(name, ())):

@@ -8,14 +8,16 @@ a record beside them; a folder has a record that is written first.
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from dtrak_stream.errors import InputError
+from dtrak_stream.errors import DiskFullError, InputError
 from dtrak_stream.support.claims import claim_of
 from dtrak_stream.support.durable import is_partial_of, target_of
+from dtrak_stream.support.memory import format_size
 from dtrak_stream.support.obstacles import refuse_unavailable
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -126,6 +128,36 @@ def require_file(path: Path, *, flag: str) -> None:
         require_folder(there.parent, flag=flag)
         return
     raise InputError(what, where=f"{flag} {path}", remedy=remedy)
+
+
+def refuse_without_room(
+    path: Path, needed: int, *, remedy: str = "free some space, or write to another disk"
+) -> None:
+    """Refuse to begin what would not fit where it goes.
+
+    Parameters
+    ----------
+    path
+        A file or folder, there or not.
+    needed
+        Bytes that are still to be written.
+    remedy
+        What the user can do.
+
+    Raises
+    ------
+    DiskFullError
+        Saying how much is needed, and how much is free.
+    """
+    place = target_of(path).absolute()
+    there = next(each for each in (place, *place.parents) if each.is_dir())
+    free = shutil.disk_usage(there).free
+    if needed > free:
+        raise DiskFullError(
+            f"{format_size(needed)} are needed and {format_size(free)} are free",
+            where=path,
+            remedy=remedy,
+        )
 
 
 def refuse_foreign_folder(

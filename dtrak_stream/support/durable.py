@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import itertools
 import json
 import os
@@ -12,6 +13,9 @@ from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dtrak_stream.errors import DiskFullError
 from dtrak_stream.support.writers import Writer
@@ -38,10 +42,10 @@ def durable_path(final: Path) -> Iterator[Path]:
         If the file system, a quota or a file-size limit leaves no room for the file.
     """
     final = target_of(final)
-    final.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial_of(final)
     try:
         with disk_full_explained(final):
+            final.parent.mkdir(parents=True, exist_ok=True)
             yield partial
             _fsync(partial)
             partial.replace(final)
@@ -60,6 +64,16 @@ def write_bytes(final: Path, content: bytes | memoryview) -> None:
     """Write `content` to `final`, durably and atomically."""
     with durable_path(final) as partial, partial.open("wb", buffering=0) as file:
         _write_all(file, content)
+
+
+def write_npy(final: Path, array: NDArray[Any]) -> None:
+    """Write a small array as an npy file, durably and atomically.
+
+    `numpy.save` into a file on disk does not tell why a write failed, and has no errno.
+    """
+    content = io.BytesIO()
+    np.save(content, array, allow_pickle=False)
+    write_bytes(final, content.getbuffer())
 
 
 def append_bytes(path: Path, content: bytes) -> None:

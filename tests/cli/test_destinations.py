@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import h5py
-import numpy as np
 import pytest
 
 from dtrak_stream.cli.commands import BENCHMARKS, COMMANDS, Command
 from dtrak_stream.scoring.scores_file import ScoresFile
+from tests.cli.conftest import ATTRIBUTE, IMAGES, IMPORT, SIDES
 from tests.commands_here import run_command
 
 READ = {
@@ -50,13 +50,6 @@ class Place(NamedTuple):
 
 
 GRIDS = ("grids/query-00000.png", "grids/query-99999.png")
-SIDES = "--train {run}/train --query {run}/query"
-IMAGES = "--train sklearn:digits[:8] --query sklearn:digits[1000:1002]"
-ATTRIBUTE = f"attribute {IMAGES} --proj-dim 64 --timesteps 2 --quiet"
-IMPORT = (
-    "import-features --array {array} --source s --output-function simple --timesteps none "
-    "--projector normal --scale 1 --image-shape 1x8x8 --quiet"
-)
 PLACES = [
     *(
         Place(ATTRIBUTE, "--run", "new", f"new/{name}")
@@ -148,20 +141,6 @@ FOLDERS = [place for place in PLACES if place.is_folder]
 
 def named(place: Place) -> str:
     return f"{place.command.split(' --')[0]} {place.flag} {place.written}".replace(" ", "_")
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory) -> dict[str, str]:
-    """A finished run, losses of retrained models, and an array of features."""
-    folder = tmp_path_factory.mktemp("inputs")
-    told = run_command(*ATTRIBUTE.split(), "--run", str(folder / "run"))
-    assert told.code == 0, told.stderr
-    random = np.random.default_rng(0)
-    mask = np.arange(8)[:, None] + np.arange(8) & 1 == 0  # (8 subsets, 8 images)
-    np.savez(folder / "truth.npz", mask=mask, loss=random.normal(size=(8, 2)))
-    np.save(folder / "array.npy", random.normal(size=(4, 6)).astype(np.float32))
-    names = {"run": "run", "truth": "truth.npz", "array": "array.npy"}
-    return {name: str(folder / file) for name, file in names.items()}
 
 
 def given(place: Place, inputs: dict[str, str], folder: Path) -> list[str]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dtrak_stream.data.fitting import fit
 from dtrak_stream.data.options import ImageOptions, ImageShape
 from dtrak_stream.errors import CorruptFileError, InputError
-from dtrak_stream.support.durable import durable_path
+from dtrak_stream.support.durable import write_npy
 
 CLASSES = (1, 7)
 """Trousers and sneakers."""
@@ -46,8 +46,7 @@ def write_fashion_mnist(source: Path, train: Path, validation: Path) -> None:
     ):
         if not path.exists():
             images = _first_images(source, part, wanted)
-            with durable_path(path) as partial, partial.open("wb") as file:
-                np.save(file, images)
+            write_npy(path, images)
 
 
 def _first_images(source: Path, part: str, wanted: int) -> NDArray[np.uint8]:

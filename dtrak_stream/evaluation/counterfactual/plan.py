@@ -6,8 +6,6 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from dtrak_stream.evaluation.counterfactual.configuration import (
     RANDOM,
     CounterfactualConfig,
@@ -28,7 +26,7 @@ from dtrak_stream.model.parameters import weights_hash
 from dtrak_stream.objective.timesteps import choose_timesteps
 from dtrak_stream.support.destinations import refuse_foreign_folder
 from dtrak_stream.support.device import choose_device
-from dtrak_stream.support.durable import durable_path, remove_partials
+from dtrak_stream.support.durable import remove_partials, write_npy
 from dtrak_stream.training.fingerprint import (
     FINGERPRINT_FILE,
     read_fingerprint,
@@ -110,8 +108,7 @@ class CounterfactualPlan:
     def _job(self, name: str, removal: Removal, numbers: tuple[int, ...]) -> CounterfactualJob:
         subset = self.config.out / "subsets" / f"{name}.npy"
         if not subset.exists():
-            with durable_path(subset) as partial, partial.open("wb") as file:
-                np.save(file, removal.kept)
+            write_npy(subset, removal.kept)
         out, seed = self.config.out / "models" / name, self.recipe.config.seed
         return CounterfactualJob(
             model=name,

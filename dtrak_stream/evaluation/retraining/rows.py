@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from dtrak_stream.evaluation.subsets import Mask
 from dtrak_stream.support.checkpoints import Checkpoints
 from dtrak_stream.support.destinations import refuse_foreign_folder
-from dtrak_stream.support.durable import durable_path, remove_partials
+from dtrak_stream.support.durable import remove_partials, write_npy
 from dtrak_stream.training.fingerprint import (
     FINGERPRINT_FILE,
     Fingerprint,
@@ -126,8 +126,7 @@ class WorkFolder:
         """Return the file of the image numbers of a subset, written if it is not there."""
         path = self.path / "subsets" / f"{number:04d}.npy"
         if not path.exists():
-            with durable_path(path) as partial, partial.open("wb") as file:
-                np.save(file, np.flatnonzero(mask))
+            write_npy(path, np.flatnonzero(mask))
         return path
 
     def model_folder(self, name: ModelName) -> Path:

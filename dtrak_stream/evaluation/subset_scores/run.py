@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
@@ -25,7 +24,8 @@ from dtrak_stream.evaluation.truth import TruthFile, encoded_ids
 from dtrak_stream.scoring.rankings import RunningTop
 from dtrak_stream.scoring.scores_file import FITTED_SUBSETS, FITTED_TO
 from dtrak_stream.scoring.writer import SIGN_CONVENTION, finished_scores
-from dtrak_stream.support.durable import durable_path
+from dtrak_stream.support.destinations import refuse_without_room
+from dtrak_stream.support.hdf5 import new_hdf5
 from dtrak_stream.support.names import FixedWidthNames, write_names
 from dtrak_stream.support.progress import progress, say
 from dtrak_stream.support.provenance import record_run
@@ -219,7 +219,9 @@ def write_score_columns(
     shape = (len(query_ids), len(train_ids))
     top = RunningTop(shape[0], min(top_k, shape[1]))
     bottom = RunningTop(shape[0], min(top_k, shape[1]))
-    with durable_path(path) as partial, h5py.File(partial, "w", libver="latest") as file:
+    refuse_without_room(path, 4 * shape[0] * shape[1] + 24 * shape[0] * min(top_k, shape[1]))
+    with new_hdf5(path) as new:
+        file = new.file
         for name, ids in (("query_id", query_ids), ("train_id", train_ids)):
             write_names(file, name, FixedWidthNames(ids), ids.dtype.itemsize)
         scores = file.create_dataset("scores", shape, np.float32)
@@ -228,6 +230,7 @@ def write_score_columns(
             index = np.arange(block.columns.start, block.columns.stop)
             top.update(block.scores, index)
             bottom.update(-block.scores, index)
+            new.check()
         for name, running, sign in (("top", top, 1), ("bottom", bottom, -1)):
             index, listed = running.listed()
             file[f"{name}_index"], file[f"{name}_score"] = index, sign * listed
