@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import xxhash
 
-from dtrak_stream.data.natural_order import name_of, sortable
+from dtrak_stream.data.folder_walk import FolderWalk
 from dtrak_stream.data.options import ImageOptions
-from dtrak_stream.data.pixels import IMAGE_SUFFIXES, decode
+from dtrak_stream.data.pixels import decode
 from dtrak_stream.data.remarks import Remarks
-from dtrak_stream.data.source import UNREADABLE, Pixels, brief, open_regular, unreadable
+from dtrak_stream.data.source import UNREADABLE, Pixels, brief, open_regular
 from dtrak_stream.errors import BadImageError, InputError
-
-# stands behind the name of a folder while names are sorted, and in no name
-_FOLDER = b"\0"
 
 
 class FolderSource:
@@ -40,8 +36,8 @@ class FolderSource:
     Raises
     ------
     InputError
-        If a folder in it cannot be listed, links back into itself, or holds an image whose name
-        is not UTF-8.
+        If there are no images, or a folder in it cannot be listed, links back into itself, holds
+        pictures that this package made, or an image whose name is not UTF-8.
     """
 
     def __init__(
@@ -54,10 +50,13 @@ class FolderSource:
         self._options = options
         self._names = bytearray()
         self._ends = array("Q", [0])
+        walk = FolderWalk(folder)
         for part in parts or (folder,):
-            for name in _walk(folder, prefix_of(part, folder), frozenset()):
+            for name in walk.names(prefix_of(part, folder)):
                 self._names += _encoded(name, folder)
                 self._ends.append(len(self._names))
+        self._passed_over = walk.passed_over.lines()
+        self._refuse_empty(parts)
         self._remarks = Remarks(len(self), self._name)
 
     def __len__(self) -> int:
@@ -83,8 +82,8 @@ class FolderSource:
         return False
 
     def remarks(self) -> list[str]:
-        """Return what is to be said of the images that were decoded."""
-        return self._remarks.lines()
+        """Return what is to be said of the files passed over and the images decoded."""
+        return [*self._passed_over, *self._remarks.lines()]
 
     def layout(self) -> str:
         """Return that these are encoded images with names."""
@@ -94,6 +93,15 @@ class FolderSource:
         """Yield the name of each file and the hash of its bytes."""
         for index in range(start, stop):
             yield self._name(index).encode() + b"\0" + _file_hash(self._path(index))
+
+    def _refuse_empty(self, parts: Sequence[Path]) -> None:
+        if not len(self):
+            where = ", ".join(map(str, parts or (self._folder,)))
+            raise InputError(
+                "; ".join(["holds no images", *self._passed_over]),
+                where=where,
+                remedy="name a source that has some",
+            )
 
     def _name(self, index: int) -> str:
         return self._names[self._ends[index] : self._ends[index + 1]].decode()
@@ -105,52 +113,6 @@ class FolderSource:
 def prefix_of(part: Path, folder: Path) -> str:
     """Return what stands before the names of files in a part of a folder."""
     return "" if part == folder else f"{part.relative_to(folder).as_posix()}/"
-
-
-def _walk(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
-    """Yield the relative paths of the image files below `folder / prefix`."""
-    here = folder / prefix
-    entries, inside = _listing(here, above)
-    for entry in entries:
-        name = name_of(entry.removesuffix(_FOLDER))
-        if entry.endswith(_FOLDER):
-            yield from _walk(folder, f"{prefix}{name}/", inside)
-        else:
-            yield prefix + name
-
-
-def _listing(
-    here: Path, above: frozenset[tuple[int, int]]
-) -> tuple[list[bytes], frozenset[tuple[int, int]]]:
-    """Return the folders and images in `here` in natural order, and the folders we are in.
-
-    Each is one object of bytes, the `sortable` name and a mark if it is a folder: of a million
-    names in one folder nothing larger is kept.
-    """
-    try:
-        status = here.stat()
-        identity = (status.st_dev, status.st_ino)
-        if identity in above:
-            raise InputError(
-                "is a symbolic link to a folder it lies in", where=here, remedy="remove the link"
-            )
-        with os.scandir(here) as listing:
-            entries = [_sortable_entry(entry) for entry in listing if is_wanted(entry)]
-    except OSError as error:
-        raise unreadable(here, error) from error
-    entries.sort()
-    return entries, above | {identity}
-
-
-def _sortable_entry(entry: os.DirEntry[str]) -> bytes:
-    return sortable(entry.name) + (_FOLDER if entry.is_dir() else b"")
-
-
-def is_wanted(entry: os.DirEntry[str]) -> bool:
-    """Return whether an entry of a folder is an image file, or a folder that may hold some."""
-    if entry.name.startswith("."):
-        return False
-    return entry.is_dir() or os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
 
 
 def _encoded(name: str, folder: Path) -> bytes:

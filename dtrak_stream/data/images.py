@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ import xxhash
 from dtrak_stream.data.fitting import cures, fit, native_shape, shape_of
 from dtrak_stream.data.kinds import open_source
 from dtrak_stream.data.options import ImageOptions, ImageShape, with_effect
+from dtrak_stream.data.remarks import say_once
 from dtrak_stream.data.source import Pixels, Source
 from dtrak_stream.data.spec import parse_spec, require_limit
 from dtrak_stream.errors import BadImageError, InputError, ModelError
@@ -40,6 +42,7 @@ class Images:
         shape: ImageShape,
         options: ImageOptions,
         *,
+        told: Sequence[str],
         identity: str | None,
         visible: bool,
     ) -> None:
@@ -49,6 +52,7 @@ class Images:
         self._rows = rows
         self._options = options
         self._visible = visible
+        self._told = frozenset(told)
         self._identity = identity
 
     def __len__(self) -> int:
@@ -102,8 +106,12 @@ class Images:
         return self._source.reaches_outside()
 
     def remarks(self) -> list[str]:
-        """Return what is to be said of the images decoded so far, in a sentence each."""
-        return [f"{self.spec}: {remark}" for remark in self._source.remarks()]
+        """Return what is to be said of the images decoded so far, in a sentence each.
+
+        What was said when they were opened is left out.
+        """
+        remarks = (each for each in self._source.remarks() if each not in self._told)
+        return [f"{self.spec}: {remark}" for remark in remarks]
 
     def _hash(self) -> str:
         start, stop = self._rows.start, self._rows.stop
@@ -165,6 +173,9 @@ def open_images(
     require_limit(limit)
     parsed = parse_spec(spec)
     source = open_source(parsed.body, options, visible=visible)
+    told = source.remarks() if visible else []
+    for remark in told:
+        say_once(f"{parsed.body}: {remark}")
     start, stop = parsed.rows(len(source), limit)
     source.check(start, stop, visible=visible)
     first, pixels = _first_readable(source, start, stop, spec)
@@ -179,7 +190,9 @@ def open_images(
             remedy=" and ".join(needed),
         )
     rows = range(start, stop)
-    return Images(spec, source, rows, wanted, options, identity=identity, visible=visible)
+    return Images(
+        spec, source, rows, wanted, options, told=told, identity=identity, visible=visible
+    )
 
 
 def _first_readable(source: Source, start: int, stop: int, spec: str) -> tuple[str, Pixels]:

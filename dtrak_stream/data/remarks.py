@@ -6,14 +6,24 @@ import threading
 from collections.abc import Callable
 from typing import Literal, TypeAlias
 
+from dtrak_stream.support.progress import say
+
 Remark: TypeAlias = Literal["frames", "orientation"]
 """What was noticed of an image: it has several frames, or nobody can tell how it is turned."""
 
 _NAMES_TOLD = 3
+_said = set[str]()
 _WORDS: dict[Remark, tuple[str, str, str]] = {
     "frames": ("has", "have", "several frames or pages; the first is taken"),
     "orientation": ("has", "have", "EXIF that cannot be read; it is not turned"),
 }
+
+
+def say_once(line: str) -> None:
+    """Print a line, unless this process did: a source is opened by several stages."""
+    if line not in _said:
+        _said.add(line)
+        say(line)
 
 
 class Remarks:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from dtrak_stream.data.arrays import DIGITS_FILE
-from dtrak_stream.data.folder import is_wanted, prefix_of
+from dtrak_stream.data.folder import prefix_of
+from dtrak_stream.data.folder_walk import is_wanted
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.places import Place, locate
 from dtrak_stream.data.spec import parse_spec
