@@ -53,7 +53,8 @@ own (4,096 for most)."""
 faster; bfloat16 or float16 (autocast, and tf32 for the rest on a GPU). Gradients and features \
 are float32 in any case."""
     rows_per_shard: int = 1024
-    """Images in one file of the store; a crash costs at most one shard of work."""
+    """Images in one file of the store; a crash costs at most two shards of work, one being \
+computed and one being written."""
     device: str = "auto"
     """Where the model runs: auto, cpu, cuda, cuda:1 ..."""
     clip: str = DEFAULT_CLIP
