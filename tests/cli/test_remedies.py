@@ -62,6 +62,8 @@ def test_refusals_name_commands_and_no_files_of_the_repository():
 @pytest.mark.parametrize(("name", "words"), TOLD)
 def test_every_command_that_a_text_names_exists_with_its_options(name, words):
     command = COMMANDS[name]
+    if isinstance(command, CommandGroup) and not words.strip():
+        return  # the group as a whole
     if isinstance(command, CommandGroup):
         command = command.commands[words.split()[0].strip("`")]
     assert isinstance(command, Command)
