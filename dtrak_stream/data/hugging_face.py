@@ -6,7 +6,7 @@ import contextlib
 import glob
 import io
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -19,6 +19,7 @@ from dtrak_stream.data.pixels import decode
 from dtrak_stream.data.remarks import Remarks
 from dtrak_stream.data.source import UNREADABLE, Pixels, brief, open_regular, unreadable
 from dtrak_stream.data.splits import chosen_split
+from dtrak_stream.data.tar_files import KEY_COLUMN, samples, survey
 from dtrak_stream.data.unpacking import (
     folder_for,
     require_writable,
@@ -28,7 +29,6 @@ from dtrak_stream.data.unpacking import (
 from dtrak_stream.errors import BadImageError, InputError
 from dtrak_stream.support.name_index import hashes_of
 
-KEY_COLUMN = "__key__"
 _KEYS_AT_A_TIME = 2**14
 
 Found = TypeVar("Found")
@@ -45,6 +45,8 @@ class DatasetSource:
         Which column holds its images (default: the only one), and how they are decoded.
     where
         What the user calls it.
+    passed_over
+        What is to be said of what is not among the rows.
 
     Raises
     ------
@@ -57,7 +59,14 @@ class DatasetSource:
         All columns.
     """
 
-    def __init__(self, rows: datasets.Dataset, options: ImageOptions, *, where: str) -> None:
+    def __init__(
+        self,
+        rows: datasets.Dataset,
+        options: ImageOptions,
+        *,
+        where: str,
+        passed_over: Sequence[str] = (),
+    ) -> None:
         rows = rows.with_format(None)
         self.rows = rows
         self._options = options
@@ -67,6 +76,7 @@ class DatasetSource:
             self._cells = self._cells.cast_column(self._column, datasets.Image(decode=False))
         self._keys = _distinct_keys(rows)
         self._outside = False
+        self._passed_over = passed_over
         self._remarks = Remarks(len(rows), lambda row: self.sample_ids(row, row + 1)[0])
         # data sets promise nothing to threads; what takes long, decoding, needs none
         self._reading = threading.Lock()
@@ -107,7 +117,7 @@ class DatasetSource:
 
     def remarks(self) -> list[str]:
         """Return what is to be said of the images that were decoded."""
-        return self._remarks.lines()
+        return [*self._passed_over, *self._remarks.lines()]
 
     def files(self) -> list[Path]:
         """Return the arrow files that the rows are mapped from."""
@@ -161,11 +171,32 @@ def open_shards(
     except OSError as error:
         raise unreadable(where, error) from error
 
+    if builder == "webdataset":
+        return _open_tars(files, options, cache, where=where, visible=visible)
+
     def load() -> datasets.Dataset:
         return datasets.load_dataset(builder, data_files=names, split="train", cache_dir=cache)
 
     found = _loaded(load, where, visible)
     return DatasetSource(found, options, where=where)
+
+
+def _open_tars(
+    files: list[Path], options: ImageOptions, cache: str, *, where: str, visible: bool
+) -> DatasetSource:
+    columns = survey(files)
+    features = columns.features()
+    paths = tuple(map(str, files))
+    given = {"paths": paths, "columns": tuple(features), "joined": columns.joined}
+
+    def load() -> datasets.Dataset:
+        found: datasets.Dataset = datasets.Dataset.from_generator(
+            samples, features=features, cache_dir=cache, gen_kwargs=given
+        )
+        return found
+
+    rows = _loaded(load, where, visible)
+    return DatasetSource(rows, options, where=where, passed_over=columns.passed_over.lines())
 
 
 def open_hub(name: str, options: ImageOptions, *, visible: bool) -> DatasetSource:

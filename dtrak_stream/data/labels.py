@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -192,6 +194,11 @@ def _dataset_values(rows: Any, column: str) -> Values:
 
 
 def _entry(cell: Any, inner: str, column: str) -> Any:
+    if cell is None:
+        return None
+    if isinstance(cell, bytes):  # as it lies in a tar file
+        with contextlib.suppress(ValueError):
+            cell = json.loads(cell)
     if not isinstance(cell, dict) or inner not in cell:
         there = f"; it has {', '.join(cell)}" if isinstance(cell, dict) else ""
         raise InputError(
