@@ -160,7 +160,7 @@ class ArraySource:
 def open_digits() -> ArraySource:
     """Open the 1,797 digits, 8x8 grayscale, ink 0 to 16 brought to [-1, 1]."""
     images = (_read_digits("ink") / _HALF_OF_LARGEST - 1).astype(np.float32)  # (1797, 8, 8)
-    return ArraySource(images, where="sklearn:digits", key="digits", float_range="signed")
+    return ArraySource(images, where="sklearn:digits", key="digits")
 
 
 def digits_written() -> NDArray[np.uint8]:

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -47,6 +48,20 @@ def test_an_image_is_what_a_training_script_makes_of_it(tmp_path, size, resample
     options = dataclasses.replace(SCRIPT, resample=resample)
     ours = open_images(str(tmp_path), ImageShape(3, 6, 6), options, visible=False).image(0)
     by_hand = as_a_script_does_it(tmp_path / "a.png", 6, Image.Resampling[resample.upper()])
+    torch.testing.assert_close(ours, by_hand, atol=1e-6, rtol=0)
+
+
+def test_images_of_a_data_set_are_read_by_the_same_options(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "a.png"
+    Image.fromarray(rgba(9, 14)).save(path, exif=exif)
+    cell = {"bytes": path.read_bytes(), "path": None}
+    rows = datasets.Dataset.from_dict({"image": [cell]}).cast_column("image", datasets.Image())
+    rows.to_parquet(tmp_path / "a.parquet")
+    wanted = ImageShape(3, 6, 6)
+    ours = open_images(f"{tmp_path}/a.parquet", wanted, SCRIPT, visible=False).image(0)
+    by_hand = as_a_script_does_it(path, 6, Image.Resampling.BILINEAR)
     torch.testing.assert_close(ours, by_hand, atol=1e-6, rtol=0)
 
 
