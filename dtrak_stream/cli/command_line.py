@@ -14,6 +14,7 @@ from typing import NoReturn, Protocol, TypeVar
 
 from dtrak_stream.errors import DtrakStreamError
 from dtrak_stream.support.configuration import parse
+from dtrak_stream.support.obstacles import refuse_unavailable
 
 EXIT_DONE = 0
 EXIT_REFUSED = 2
@@ -73,6 +74,12 @@ def exit_code(work: Callable[[], Outcome]) -> int:
     except OSError as error:
         if error.filename is None:
             raise
+        try:
+            refuse_unavailable(error.filename, error)
+        except DtrakStreamError as refusal:
+            if not isinstance(error, PermissionError):
+                print("error:", refusal, file=sys.stderr)
+                return EXIT_REFUSED
         print(
             f"error: {error.filename}: {str(error.strerror).lower()}; "
             "check the path and your right to write there",

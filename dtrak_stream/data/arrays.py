@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from dtrak_stream.data.float_range import FloatRange
 from dtrak_stream.data.options import RangeName
-from dtrak_stream.data.source import UNREADABLE, Pixels, brief
-from dtrak_stream.errors import BadImageError, InputError
+from dtrak_stream.data.source import UNREADABLE, Pixels, unusable
+from dtrak_stream.errors import InputError
 from dtrak_stream.support.progress import progress
 
 _SCAN_BLOCK_BYTES = 16 * 2**20
@@ -92,7 +92,7 @@ class ArraySource:
         try:
             row = np.asarray(self._rows[index])
         except OSError as error:
-            raise BadImageError(f"cannot be read ({brief(error)})") from error
+            raise unusable(f"{self._where} [{index}]", error) from error
         if row.ndim == 2:
             row = row[:, :, None]
         return row if row.dtype == np.uint8 else self._range().to_signed(row)

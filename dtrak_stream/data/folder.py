@@ -13,8 +13,8 @@ from dtrak_stream.data.folder_walk import FolderWalk
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.pixels import decode
 from dtrak_stream.data.remarks import Remarks
-from dtrak_stream.data.source import UNREADABLE, Pixels, brief, open_regular
-from dtrak_stream.errors import BadImageError, InputError
+from dtrak_stream.data.source import UNREADABLE, Pixels, open_regular, unusable
+from dtrak_stream.errors import InputError
 
 
 class FolderSource:
@@ -72,7 +72,7 @@ class FolderSource:
             with open_regular(self._path(index)) as file:
                 return decode(file, self._options, self._remarks.about(index))
         except OSError as error:
-            raise BadImageError(f"cannot be read ({brief(error)})") from error
+            raise unusable(self._path(index), error) from error
 
     def check(self, start: int, stop: int, *, visible: bool) -> None:
         """Do nothing: each file stands for itself."""

@@ -17,7 +17,7 @@ import xxhash
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.pixels import decode
 from dtrak_stream.data.remarks import Remarks
-from dtrak_stream.data.source import UNREADABLE, Pixels, brief, open_regular, unreadable
+from dtrak_stream.data.source import UNREADABLE, Pixels, open_regular, unreadable, unusable
 from dtrak_stream.data.splits import chosen_split
 from dtrak_stream.data.tar_files import KEY_COLUMN, samples, survey
 from dtrak_stream.data.unpacking import (
@@ -96,7 +96,7 @@ class DatasetSource:
             with self._file(index) as file:
                 return decode(file, self._options, self._remarks.about(index))
         except OSError as error:
-            raise BadImageError(f"cannot be read ({brief(error)})") from error
+            raise unusable(error.filename or f"row {index}", error) from error
 
     def check(self, start: int, stop: int, *, visible: bool) -> None:
         """Do nothing: each row stands for itself."""

@@ -70,6 +70,8 @@ def decode(
     BadImageError
         If the file is empty, truncated, corrupt, not an image, unreasonably large, or has
         pixels of more than 8 bits that `options` do not say how to read.
+    OSError
+        If the system would not read the file.
     """
     try:
         return _decode(file, options, notice)
@@ -77,6 +79,10 @@ def decode(
         raise
     except UnidentifiedImageError as error:
         raise BadImageError(_why_unidentified(file)) from error
+    except OSError as error:
+        if error.errno is not None:  # the system's word, not a decoder's
+            raise
+        raise BadImageError(f"cannot be decoded ({brief(error)})") from error
     except Exception as error:  # decoders meet corrupt bytes with exceptions of every kind
         raise BadImageError(f"cannot be decoded ({brief(error)})") from error
 

@@ -13,7 +13,8 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrak_stream.errors import InputError
+from dtrak_stream.errors import BadImageError, InputError
+from dtrak_stream.support.obstacles import refuse_unavailable
 
 Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.float32]
 """One image, (height, width, channels): uint8, or float32 in [-1, 1]."""
@@ -112,6 +113,7 @@ def unreadable(where: object, error: Exception) -> InputError:
     if isinstance(error, NotAFileError):
         return InputError(f"is {brief(error)}", where=where, remedy="write its bytes into a file")
     damaged = not isinstance(error, OSError) or error.errno is None
+    refuse_unavailable(where, error)
     return InputError(
         f"cannot be read ({brief(error)})",
         where=where,
@@ -119,6 +121,20 @@ def unreadable(where: object, error: Exception) -> InputError:
         if damaged
         else "it may be whole: see to the file system, and try again",
     )
+
+
+def unusable(where: object, error: OSError) -> BadImageError:
+    """Return why one image cannot be used, where that is the image's own fault.
+
+    Raises
+    ------
+    UnavailableError
+        If its disk or server does not answer, or the process has no handle left: the images after
+        it would seem bad for no fault of theirs.
+    """
+    if not isinstance(error, PermissionError):
+        refuse_unavailable(where, error)
+    return BadImageError(f"cannot be read ({brief(error)})")
 
 
 def brief(error: BaseException) -> str:

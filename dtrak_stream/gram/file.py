@@ -18,6 +18,7 @@ from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.support.destinations import FileKind, holds_hdf5
 from dtrak_stream.support.durable import remove_partials_of
 from dtrak_stream.support.hdf5 import new_hdf5
+from dtrak_stream.support.obstacles import refuse_unavailable
 
 ROW_BLOCK_BYTES = 64 * 2**20
 GRAM_FILE = FileKind(
@@ -86,7 +87,7 @@ class Gram:
             ),
             where=self.path,
             remedy="it belongs to another store or option: give another file (or --run), "
-            "or remove it and run dtrak-stream gram again",
+            "or move it away and run dtrak-stream gram again",
         )
 
     def rows(self, rows: range) -> Matrix:
@@ -169,8 +170,9 @@ def _opened(path: Path) -> Iterator[Any]:
         with h5py.File(path, "r") as file:
             yield file
     except (OSError, KeyError, RuntimeError) as error:
+        refuse_unavailable(path, error)
         raise _damaged(path, f"cannot be read ({error})") from error
 
 
 def _damaged(path: Path, what: str) -> CorruptFileError:
-    return CorruptFileError(what, where=path, remedy="remove it and run dtrak-stream gram again")
+    return CorruptFileError(what, where=path, remedy="move it away and run dtrak-stream gram again")

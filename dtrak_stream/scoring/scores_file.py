@@ -18,6 +18,7 @@ from dtrak_stream.errors import CorruptFileError, InputError
 from dtrak_stream.scoring.transforms import TRANSFORMS, Transform
 from dtrak_stream.support.destinations import FileKind, holds_hdf5
 from dtrak_stream.support.names import FixedWidthNames
+from dtrak_stream.support.obstacles import refuse_unavailable
 
 End = Literal["top", "bottom"]
 Side = Literal["query", "train"]
@@ -327,6 +328,7 @@ def _open(path: Path) -> h5py.File:
 def _unreadable(path: Path, error: OSError) -> InputError:
     if not path.exists():
         return InputError("does not exist", where=path, remedy="run dtrak-stream score first")
+    refuse_unavailable(path, error)
     return InputError(
         f"cannot be read as HDF5 ({str(error).splitlines()[0]})", where=path, remedy=_REMEDY
     )

@@ -12,6 +12,7 @@ import h5py
 from dtrak_stream.store.layout import StoreLayout
 from dtrak_stream.store.shard import corrupt_shard
 from dtrak_stream.support.names import fixed_width_names
+from dtrak_stream.support.obstacles import refuse_unavailable
 
 
 @dataclass(frozen=True)
@@ -65,4 +66,5 @@ class StoreIds:
                     raise corrupt_shard(path, "belongs to another run")
                 yield file["sample_id"]
         except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
+            refuse_unavailable(path, error)
             raise corrupt_shard(path, f"truncated or not a shard ({error})") from error

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dtrak_stream.errors import CorruptFileError
 from dtrak_stream.support.durable import write_bytes
+from dtrak_stream.support.obstacles import refuse_unavailable
 
 PAGE = 4096
 _LARGEST_EXPONENT = 15  # the largest entry of a stored row is at most 2**15
@@ -161,12 +162,15 @@ def read_shard(path: Path, fingerprint: str, *, check: bool = True) -> ShardRows
 
     Raises
     ------
+    UnavailableError
+        If it is locked, or out of reach in another way.
     CorruptFileError
         If the file is truncated, is not a shard, or its checksum does not hold.
     """
     try:
         rows, stored_fingerprint, checksum = _mapped(path)
     except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
+        refuse_unavailable(path, error)
         raise corrupt_shard(path, f"truncated or not a shard ({error})") from error
     if stored_fingerprint != fingerprint:
         raise corrupt_shard(path, "belongs to another run")

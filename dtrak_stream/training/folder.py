@@ -99,7 +99,7 @@ class TrainingFolder:
             raise CorruptFileError(
                 "the checkpoint is truncated or does not match its checksum",
                 where=self._checkpoint,
-                remedy="remove it to train again from the start",
+                remedy="move it away to train again from the start",
             )
         state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
         return cast(dict[str, Any], state)

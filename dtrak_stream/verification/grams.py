@@ -33,7 +33,7 @@ def verify_gram(path: Path, stores: RunStores) -> str:
     size = store.proj_dim if gram.form == "primal" else len(store)
     problem = _problem(gram, size)
     if problem:
-        remedy = "remove it and run dtrak-stream gram again"
+        remedy = "move it away and run dtrak-stream gram again"
         raise CorruptFileError(problem, where=path, remedy=remedy)
     seen = " by halves, for error bars" if gram.fingerprint in stores.halves else ""
     return f"{gram.form}, {size:,} x {size:,}, of {store.layout.root.name}{seen}"

@@ -9,7 +9,7 @@ from dtrak_stream.errors import CorruptFileError
 from dtrak_stream.groups.lists import GroupLists
 from dtrak_stream.scoring.scores_file import Ranked, ScoresFile, Side
 
-SCORE_AGAIN = "remove it and run dtrak-stream score again"
+SCORE_AGAIN = "move it away and run dtrak-stream score again"
 """What to do about a scores file that is not whole."""
 
 Usable = dict[Side, NDArray[np.bool_]]

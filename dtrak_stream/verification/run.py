@@ -14,6 +14,7 @@ from dtrak_stream.scoring.scores_file import damping_names
 from dtrak_stream.store.layout import read_layout
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.support.durable import PARTIAL_SUFFIX
+from dtrak_stream.support.obstacles import refuse_unavailable
 from dtrak_stream.support.progress import say
 from dtrak_stream.verification.grams import verify_gram
 from dtrak_stream.verification.options import VerifyConfig, VerifyResult
@@ -182,10 +183,11 @@ def _kind(path: Path, unreadable: dict[Path, DtrakStreamError]) -> str:
                 return "gram"
             meant = any(name in file for name in ("top_index", "query_id", "train_id"))
             return "scores" if meant or damping_names(file) else "unknown"
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError) as error:
+        refuse_unavailable(path, error)
         unreadable[path] = CorruptFileError(
             "cannot be read as HDF5",
             where=path,
-            remedy="remove it and run the command that wrote it again",
+            remedy="move it away and run the command that wrote it again",
         )
         return "unreadable"

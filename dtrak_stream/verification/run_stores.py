@@ -100,7 +100,7 @@ class RunStores:
             fingerprint,
             known or "no store",
             where=path,
-            remedy="it was made of other features: remove it and run its stage again, or put "
+            remedy="it was made of other features: move it away and run its stage again, or put "
             "back the store it belongs to",
         )
 

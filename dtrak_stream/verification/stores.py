@@ -12,6 +12,7 @@ from dtrak_stream.store.layout import StoreLayout
 from dtrak_stream.store.quarantine import read_quarantine
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.shard import ShardRows
+from dtrak_stream.support.obstacles import refuse_unavailable
 from dtrak_stream.support.progress import progress
 
 _NAMED = 8  # bad shards that one line names
@@ -100,7 +101,7 @@ def _verify_rows(layout: StoreLayout, shard: int, rows: ShardRows) -> None:
         problem = "holds a residual that is NaN, inf, negative or of another length"
     if problem:
         raise CorruptFileError(
-            problem, where=layout.shard_path(shard), remedy=f"remove it and {_FEATURIZE_AGAIN}"
+            problem, where=layout.shard_path(shard), remedy=f"move it away and {_FEATURIZE_AGAIN}"
         )
 
 
@@ -118,7 +119,7 @@ def _verify_ledger(layout: StoreLayout, bad: dict[int, str]) -> None:
         raise CorruptFileError(
             f"row {row} is {_told(listed, row)}, and {_told(bad, row)} in the shards",
             where=layout.quarantine_path,
-            remedy=f"remove that shard and {_FEATURIZE_AGAIN}",
+            remedy=f"move that shard away and {_FEATURIZE_AGAIN}",
         )
 
 
@@ -132,13 +133,15 @@ def _verify_joined_view(layout: StoreLayout) -> None:
         with h5py.File(path, "r") as file:
             fingerprint, shape = file.attrs["fingerprint"], file["features"].shape
     except (OSError, KeyError) as error:
+        if path.exists():
+            refuse_unavailable(path, error)
         raise InputError(
             "cannot be read" if path.exists() else "is missing",
             where=path,
-            remedy=f"remove it if it is there, and {_FEATURIZE_AGAIN}: that writes it",
+            remedy=f"move it away if it is there, and {_FEATURIZE_AGAIN}: that writes it",
         ) from error
     expected = (layout.fingerprint.samples, layout.fingerprint.proj_dim)
     if fingerprint != layout.fingerprint.hash() or shape != expected:
         raise CorruptFileError(
-            "shows another store", where=path, remedy=f"remove it and {_FEATURIZE_AGAIN}"
+            "shows another store", where=path, remedy=f"move it away and {_FEATURIZE_AGAIN}"
         )
