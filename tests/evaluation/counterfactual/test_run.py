@@ -281,3 +281,15 @@ def test_scores_that_do_not_tell_their_images_are_taken_with_a_line_that_says_so
 ):
     plan_counterfactual(config_of(full_model, generated, scored(), tmp_path / "run"))
     assert "training images and queries of" in capsys.readouterr().err
+
+
+def test_generated_images_that_were_scored_in_another_order_are_not_compared(
+    full_model, generated, train_ids, tmp_path, capsys
+):
+    images: dict[str, Any] = {**hashes_of(generated), "query_images": "others"}
+    scores = np.arange(2 * N, dtype=np.float32).reshape(2, N)
+    path = tmp_path / "scores.h5"
+    scores_of(path, scores, train=train_ids, query=IDS[::-1], **images)
+    plan_counterfactual(config_of(full_model, generated, path, tmp_path / "run"))
+    told = capsys.readouterr().err
+    assert f"that the queries of {path} are those of {generated} could not be checked" in told
