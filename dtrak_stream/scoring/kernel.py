@@ -19,6 +19,7 @@ from dtrak_stream.kernel.solvers import (
     IterativeKernel,
 )
 from dtrak_stream.kernel.spectrum import EXACT_SIZE, ROUNDING, Spectrum, exact_spectrum
+from dtrak_stream.scoring.no_features import no_features
 from dtrak_stream.scoring.plan import Solver
 from dtrak_stream.scoring.transforms import Transform
 from dtrak_stream.store.reader import FeatureStore
@@ -115,6 +116,7 @@ class KernelMaker:
         self, gram: Gram, train: FeatureStore, transform: Transform, *, visible: bool
     ) -> None:
         self._gram, self._visible = gram, visible
+        self._train = train
         self._samples = int(train.usable().sum())
         self._proj_dim = train.proj_dim
         self._transform = transform
@@ -125,7 +127,7 @@ class KernelMaker:
         Raises
         ------
         ConfigurationError
-            See `choose_damping` and `CholeskyKernel`.
+            See `choose_damping` and `CholeskyKernel`, and `no_features` of a matrix of zeros.
         CorruptFileError
             If the Gram matrix cannot be read.
         """
@@ -154,6 +156,8 @@ class KernelMaker:
     def _facts(
         self, choices: Sequence[DampingChoice], spectrum: Spectrum, moments: Moments
     ) -> KernelFacts:
+        if moments.trace <= 0:
+            raise no_features(self._train)
         gram = GramFacts(
             self._samples,
             self._proj_dim,

@@ -168,12 +168,15 @@ def test_no_damping_for_a_singular_gram_is_refused(tmp_path):
     assert not run.out.exists()
 
 
-@pytest.mark.parametrize("value", [0.0, np.nan])
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [(0.0, "features of all 9 samples are zero"), (np.nan, "none of its 9 samples has a feature")],
+)
 @pytest.mark.parametrize("form", ["primal", "dual"])
-def test_features_without_any_gradient_are_refused(tmp_path, value, form):
+def test_features_without_any_gradient_are_refused(tmp_path, value, told, form):
     nothing = np.full((9, 64), value, np.float32)
     run = attribution_of(tmp_path, nothing, whole_numbers(2, 64), form=form)
-    with pytest.raises(ConfigurationError, match=r"no usable training sample.*quarantine\.jsonl"):
+    with pytest.raises(ConfigurationError, match=told):
         run.score()
     assert not run.out.exists()
 
