@@ -9,7 +9,7 @@ from pathlib import Path
 
 import h5py
 
-from dtrak_stream.errors import CorruptFileError, DtrakStreamError, InputError
+from dtrak_stream.errors import CorruptFileError, DtrakStreamError, InputError, UnavailableError
 from dtrak_stream.scoring.scores_file import damping_names
 from dtrak_stream.store.layout import read_layout
 from dtrak_stream.store.reader import FeatureStore
@@ -184,10 +184,17 @@ def _kind(path: Path, unreadable: dict[Path, DtrakStreamError]) -> str:
             meant = any(name in file for name in ("top_index", "query_id", "train_id"))
             return "scores" if meant or damping_names(file) else "unknown"
     except (OSError, RuntimeError) as error:
-        refuse_unavailable(path, error)
-        unreadable[path] = CorruptFileError(
-            "cannot be read as HDF5",
-            where=path,
-            remedy="move it away and run the command that wrote it again",
-        )
+        unreadable[path] = _unreadable(path, error)
         return "unreadable"
+
+
+def _unreadable(path: Path, error: Exception) -> DtrakStreamError:
+    try:
+        refuse_unavailable(path, error)
+    except UnavailableError as unavailable:
+        return unavailable
+    return CorruptFileError(
+        "cannot be read as HDF5",
+        where=path,
+        remedy="move it away and run the command that wrote it again",
+    )

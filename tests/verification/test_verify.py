@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from dtrak_stream.cli.command_line import EXIT_DONE, EXIT_REFUSED
-from dtrak_stream.errors import DtrakStreamError
+from dtrak_stream.errors import DtrakStreamError, UnavailableError
 from dtrak_stream.store.quarantine import QuarantinedSample, append_quarantine, keep_quarantine
 from dtrak_stream.store.shard import ShardRows, read_shard, write_shard
 from dtrak_stream.verification.options import VerifyConfig, VerifyResult
@@ -264,6 +265,15 @@ def test_what_was_made_of_whole_stores_is_checked_beside_a_faulty_one(run, capsy
         "ok  gram.h5",
         "--  scores.h5",
     ]
+
+
+def test_a_locked_file_is_told_as_that_and_all_others_are_checked(run, capsys):
+    with (run / "gram.h5").open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(UnavailableError, match=r"gram\.h5: is locked"):
+            checked(run)
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("ok")]
+    assert [line.partition(":")[0] for line in told] == ["ok  query", "ok  train", "ok  scores.h5"]
 
 
 def test_scores_that_name_other_images_than_their_store_are_a_fault(run):
