@@ -25,6 +25,7 @@ from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.store.quarantine import read_quarantine
 from dtrak_stream.support.claims import Claims
+from dtrak_stream.support.cluster import connect
 from dtrak_stream.support.device import choose_device
 from dtrak_stream.support.progress import progress
 from dtrak_stream.support.workers import interruptible, run_jobs
@@ -53,6 +54,21 @@ class TrainedModel:
     denoiser: Denoiser
     left_out: NDArray[np.int64]
     seconds: float
+
+
+def require_place(where: WorkerOptions) -> None:
+    """Refuse a device that is not here, or a scheduler that does not answer or has no workers.
+
+    Raises
+    ------
+    ConfigurationError, InputError
+        See `choose_device` and `connect`.
+    """
+    if where.scheduler is None:
+        choose_device(where.device)
+    else:  # what devices its workers have, only they can tell
+        with connect(where.scheduler):
+            pass
 
 
 def train_model(config: TrainingConfig) -> TrainedModel:

@@ -272,6 +272,17 @@ def test_refusals_come_before_any_training(full_model, tmp_path, model_folder):
     assert not (tmp_path / "truth.npz.work").exists()
 
 
+@pytest.mark.usefixtures("no_old_clients")
+@pytest.mark.parametrize("where", [{"device": "none"}, {"scheduler": "here"}], ids=str)
+def test_a_place_that_is_not_there_is_refused_and_nothing_is_written(full_model, tmp_path, where):
+    config = retraining(full_model, tmp_path / "truth.npz")
+    config = dataclasses.replace(config, where=WorkerOptions(**where))
+    ((flag, value),) = where.items()
+    with pytest.raises(DtrakStreamError, match=f"--{flag} {value}: no "):
+        retrain_subsets(config)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_refusal_of_a_worker_reaches_the_parent_whole():
     error = FingerprintMismatchError("seed", 1, 2, where="here", remedy="do that")
     copy = pickle.loads(pickle.dumps(error))

@@ -19,7 +19,7 @@ from dtrak_stream.evaluation.counterfactual.summary import (
     markdown,
     write_page,
 )
-from dtrak_stream.evaluation.retrained_models import make_missing
+from dtrak_stream.evaluation.retrained_models import make_missing, require_place
 from dtrak_stream.support.durable import write_bytes, write_json
 from dtrak_stream.support.progress import say
 from dtrak_stream.support.provenance import record_run
@@ -64,6 +64,7 @@ def counterfactual(config: CounterfactualConfig) -> CounterfactualResult:
     plan = plan_counterfactual(config)
     if config.clip is not None:
         clip_features(config.clip)
+    require_place(config.where)
     plan.claim()
     record_run(config.out / "config.yaml", config)
     made = make_missing(

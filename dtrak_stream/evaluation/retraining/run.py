@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrak_stream.errors import CorruptFileError
-from dtrak_stream.evaluation.retrained_models import make_missing
+from dtrak_stream.evaluation.retrained_models import make_missing, require_place
 from dtrak_stream.evaluation.retraining.configuration import RetrainConfig
 from dtrak_stream.evaluation.retraining.plan import (
     RetrainPlan,
@@ -79,6 +79,7 @@ def retrain_subsets(config: RetrainConfig) -> RetrainResult:
     if finished is not None:
         say(f"{config.out}: already complete")
         return finished
+    require_place(config.where)
     plan.claim()
     if stored is not None:
         keep_stored_rows(plan, stored)

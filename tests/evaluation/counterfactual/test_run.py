@@ -210,6 +210,7 @@ def test_other_loss_in_the_same_folder_is_refused(full_model, generated, ours, w
         counterfactual(config)
 
 
+@pytest.mark.usefixtures("no_old_clients")
 def test_refusals_come_before_any_training(
     full_model, generated, ours, tmp_path, other_model_folder, train_ids
 ):
@@ -225,6 +226,7 @@ def test_refusals_come_before_any_training(
         (ConfigurationError, "ranks 0 training images", {"scores": (f"ours={nothing}",)}),
         (InputError, "training.yaml", {"model": other_model_folder}),
         (FingerprintMismatchError, "image-identity", {"images": "sklearn:digits[1:21]"}),
+        (InputError, "--scheduler here", {"where": WorkerOptions(scheduler="here")}),
         (DtrakStreamError, "clip", {"clip": str(tmp_path / "clip")}),
     ]
     for kind, what, changes in cases:
