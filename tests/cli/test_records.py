@@ -31,6 +31,7 @@ CONSTRAINED: dict[str, Any] = {
     "weight_decay": 0.25,
     "warmup_fraction": 0.3,
     "ema_decay": 0.99,
+    "memory_limit": "512MB",
 }
 """Values of options that are checked against each other or a limit."""
 

@@ -59,10 +59,28 @@ def forked(work: Callable[[], object], told: Path, go: Path) -> int:
     return child
 
 
+@pytest.fixture
+def meet(tmp_path, monkeypatch):
+    """Return what makes each of two processes hold its first shard until the other has one too."""
+    honest, at_work = StoreWriter.write, tmp_path / "at-work"
+    at_work.mkdir()
+
+    def beside(self, rows):
+        (at_work / str(os.getpid())).touch()
+        deadline = time.monotonic() + 120
+        while len(list(at_work.iterdir())) < 2:
+            assert time.monotonic() < deadline, "the other process never took a shard"
+            time.sleep(0.001)
+        honest(self, rows)
+
+    return lambda: monkeypatch.setattr(StoreWriter, "write", beside)
+
+
 @pytest.mark.parametrize("attempt", range(3))
-def test_two_imports_of_a_new_store_share_its_shards(array, tmp_path, attempt):
+def test_two_imports_of_a_new_store_share_its_shards(array, meet, tmp_path, attempt):
     alone, config = job(array, tmp_path / "alone"), job(array, tmp_path / "s")
     import_features(alone)
+    meet()
     told = [tmp_path / name for name in ("first", "second")]
     go = tmp_path / "go"
     children = [forked(lambda: import_features(config).computed, path, go) for path in told]
