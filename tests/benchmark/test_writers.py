@@ -38,7 +38,8 @@ def test_one_process_and_several_take_turns_and_leave_nothing(tmp_path, monkeypa
     assert "| 2 | 1.0 | 6.0 | 0.67 | 5.0 | 0.62 |" in page
     ways = json.loads((tmp_path / "out.json").read_text())["ways"]
     assert [way["writers"] for way in ways] == [1, 2]
-    assert {path.name for path in tmp_path.iterdir()} == {"out.json", "out.md"}
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"out.json", "out.md", ".out.json.written", ".out.md.written"}
 
 
 def test_a_store_of_other_bytes_is_refused(tmp_path, monkeypatch):

@@ -103,7 +103,9 @@ def test_the_command_refuses_in_one_line(model_folder, spoilt, begun, capsys):
     config = small_job(model_folder, spoilt, begun, seed=1)
     code, out, errors = run_tool("featurize", flags(config), capsys)
     assert (code, out) == (EXIT_REFUSED, "")
-    [told] = [line for line in errors.splitlines(keepends=True) if not line.startswith(model_folder)]
+    [told] = [
+        line for line in errors.splitlines(keepends=True) if not line.startswith(model_folder)
+    ]
     assert told == (
         f"error: {begun}: seed differs: stored 0, requested 1; give the options the store was "
         "begun with, or another --store (or --run)\n"
