@@ -10,7 +10,6 @@ from dtrak_stream.attribution.checks import refuse_options
 from dtrak_stream.attribution.configuration import AttributeConfig
 from dtrak_stream.attribution.plan import AttributionPlan, make_plan
 from dtrak_stream.errors import (
-    ConfigurationError,
     DiskFullError,
     DtrakStreamError,
     MemoryLimitError,
@@ -29,6 +28,7 @@ from dtrak_stream.planning.stages import (
 )
 from dtrak_stream.support.device import choose_device
 from dtrak_stream.support.memory import format_size, usable_memory
+from dtrak_stream.support.option_values import require_number
 from dtrak_stream.support.progress import say
 
 
@@ -83,10 +83,7 @@ def _job(config: PlanConfig) -> AttributionPlan:
         ("--query-samples", config.query_samples, 1),
         ("--measured-images", config.measured_images, 0),
     ):
-        if value < least:
-            raise ConfigurationError(
-                f"must be at least {least}", where=f"{flag} {value}", remedy="change it"
-            )
+        require_number(flag, value, least)
     job = make_plan(
         AttributeConfig(
             model=config.model,

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.support.option_values import require_number
 
 ModelName = Literal["digits", "rgb32", "cifar"]
@@ -58,7 +57,4 @@ cifar: the 35.7M UNet of the DDPM paper; random weights in the latter two."""
             ("--projected-parameters", self.projected_parameters, 0),
             ("--projected-rows", self.projected_rows, 1),
         ):
-            if value < least:
-                raise ConfigurationError(
-                    f"must be at least {least}", where=f"{flag} {value}", remedy="change it"
-                )
+            require_number(flag, value, least)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.support.option_values import require_number
 
 Layout = Literal["flat", "folders"]
 
@@ -40,7 +40,4 @@ class ListingConfig:
             ("--per-folder", self.per_folder),
             ("--repeats", self.repeats),
         ):
-            if value < 1:
-                raise ConfigurationError(
-                    "must be at least 1", where=f"{flag} {value}", remedy="change it"
-                )
+            require_number(flag, value, 1)

@@ -8,10 +8,10 @@ from pathlib import Path
 import tyro
 
 from dtrak_stream.data.options import ImageOptions
-from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.model.places import EMBEDDED_MODEL
 from dtrak_stream.scoring.options import ScoreOptions
+from dtrak_stream.support.option_values import require_number
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,4 @@ class MainJobConfig:
             ("--repeats", self.repeats, 1),
             ("--self-queries", self.self_queries, 0),
         ):
-            if value < least:
-                raise ConfigurationError(
-                    f"must be at least {least}", where=f"{flag} {value}", remedy="change it"
-                )
+            require_number(flag, value, least)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.model.places import EMBEDDED_MODEL
 from dtrak_stream.support.option_values import require_number
 
@@ -67,10 +66,7 @@ class ProjectorsConfig:
             ("--normal-seeds", self.normal_seeds, 2),
             ("--repeats", self.repeats, 1),
         ):
-            if value < least:
-                raise ConfigurationError(
-                    f"must be at least {least}", where=f"{flag} {value}", remedy="change it"
-                )
+            require_number(flag, value, least)
 
     def seeds(self, projector: ProjectorKind) -> int:
         """Return how many seeds of a projector are averaged over."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.support.option_values import require_number
 
 SourceKind = Literal["folder", "array"]
@@ -43,7 +42,4 @@ class RerunConfig:
     def __post_init__(self) -> None:
         require_number("--proj-dim", self.proj_dim, 1, 2**16)
         for flag, value in (("--images", self.images), ("--repeats", self.repeats)):
-            if value < 1:
-                raise ConfigurationError(
-                    "must be at least 1", where=f"{flag} {value}", remedy="change it"
-                )
+            require_number(flag, value, 1)

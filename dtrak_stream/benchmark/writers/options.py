@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.support.option_values import require_number
 
 
@@ -43,7 +42,4 @@ class WritersConfig:
             ("--writers", self.writers, 2),
             ("--repeats", self.repeats, 1),
         ):
-            if value < least:
-                raise ConfigurationError(
-                    f"must be at least {least}", where=f"{flag} {value}", remedy="change it"
-                )
+            require_number(flag, value, least)
