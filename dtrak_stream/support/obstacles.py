@@ -21,7 +21,7 @@ _MEMORY = {errno.ENOMEM, errno.ENOBUFS}
 _OUT_OF_REACH = {
     errno.EIO,
     errno.ESTALE,
-    errno.EREMOTEIO,
+    getattr(errno, "EREMOTEIO", errno.EIO),  # Linux only
     errno.ENODEV,
     errno.ENXIO,
     errno.ENOTCONN,
