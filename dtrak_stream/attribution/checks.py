@@ -11,6 +11,7 @@ from dtrak_stream.attribution.query_sets import refuse_other_images
 from dtrak_stream.data.labels import sample_ids_of
 from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.places import Place, locate
+from dtrak_stream.data.source_stamp import SourceStamps
 from dtrak_stream.data.spec import parse_spec
 from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError, InputError
 from dtrak_stream.features.path_features import require_trajectory
@@ -69,7 +70,9 @@ class CheckedModel:
         return [(FeatureStore(train), FeatureStore(query)) for train, query in layouts]
 
 
-def check(plan: AttributionPlan, identities: Identities) -> tuple[CheckedModel, ...]:
+def check(
+    plan: AttributionPlan, identities: Identities, stamps: SourceStamps
+) -> tuple[CheckedModel, ...]:
     """Open every source, model and folder once, and compute nothing.
 
     Parameters
@@ -78,6 +81,8 @@ def check(plan: AttributionPlan, identities: Identities) -> tuple[CheckedModel, 
         What is to be done.
     identities
         Filled with what is found out about the images.
+    stamps
+        Filled with what their sources look like.
 
     Raises
     ------
@@ -90,7 +95,7 @@ def check(plan: AttributionPlan, identities: Identities) -> tuple[CheckedModel, 
     _refuse_bad_groups(plan)
     models = []
     for model in plan.models:
-        models.append(check_model(model, identities))
+        models.append(check_model(model, identities, stamps))
         if len(plan.models) > 1:  # there may be room for one of them only
             models[-1].close()
     _refuse_later_stages(plan, models)
@@ -162,12 +167,12 @@ def _refuse_scheduler(plan: AttributionPlan) -> None:
             pass
 
 
-def check_model(model: ModelPlan, identities: Identities) -> CheckedModel:
+def check_model(model: ModelPlan, identities: Identities, stamps: SourceStamps) -> CheckedModel:
     """Open what the features of one model are computed of and by; raises as `check`."""
-    train = prepare(model.train, identities=identities)
+    train = prepare(model.train, identities=identities, stamps=stamps)
     shape = _shape_of(train)
     try:
-        query = prepare(model.query, like=shape, identities=identities, beside=train)
+        query = prepare(model.query, like=shape, identities=identities, stamps=stamps, beside=train)
     except FingerprintMismatchError as refusal:
         train.close()
         refuse_other_images(refusal)

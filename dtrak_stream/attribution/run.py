@@ -13,6 +13,7 @@ from dtrak_stream.attribution.checks import CheckedModel, check, check_model
 from dtrak_stream.attribution.configuration import AttributeConfig, AttributeResult
 from dtrak_stream.attribution.plan import AttributionPlan, ModelPlan, make_plan
 from dtrak_stream.attribution.query_sets import OtherQueriesError, as_a_set_of_their_own
+from dtrak_stream.data.source_stamp import SourceStamps
 from dtrak_stream.featurizing.preparation import Identities
 from dtrak_stream.featurizing.run import finish
 from dtrak_stream.gram.run import compute_gram
@@ -36,29 +37,29 @@ def attribute(config: AttributeConfig) -> AttributeResult:
     InterruptedRunError
         On Ctrl-C. The same call goes on where it stopped.
     """
-    identities, times = Identities(), StageTimes()
-    plan, models = times.run("checks", _checked, config, identities)
+    identities, stamps, times = Identities(), SourceStamps(), StageTimes()
+    plan, models = times.run("checks", _checked, config, identities, stamps)
     if not plan.record.exists():
         record_run(plan.record, plan.config)
     for model, stores in zip(plan.models, models, strict=True):
         _run_model(times, model, stores, identities)
     scored = times.run("scores", score, plan.score, plan.config.image_options)
     record_run(plan.record, plan.config)  # only now: a refused call must not rewrite what it was
-    page = _show(times, plan, models[0])
+    page = _show(times, plan, models[0], stamps)
     say(times.summary())
     return AttributeResult(page, scored.path, scored.quarantined, times.seconds)
 
 
 def _checked(
-    config: AttributeConfig, identities: Identities
+    config: AttributeConfig, identities: Identities, stamps: SourceStamps
 ) -> tuple[AttributionPlan, tuple[CheckedModel, ...]]:
     """Plan and check, with the queries as a set of their own if the run has others."""
     plan = make_plan(config)
     try:
-        return plan, check(plan, identities)
+        return plan, check(plan, identities, stamps)
     except OtherQueriesError as refusal:
         plan = make_plan(as_a_set_of_their_own(config, refusal))
-        return plan, check(plan, identities)
+        return plan, check(plan, identities, stamps)
 
 
 def _run_model(
@@ -68,7 +69,8 @@ def _run_model(
     for side in ("train", "query"):
         if not getattr(checked, side).holds():  # the other side may have taken days
             checked.close()
-            checked = times.run("checks", check_model, _once_read(model), identities)
+            anew = (_once_read(model), identities, SourceStamps())
+            checked = times.run("checks", check_model, *anew)
         times.run(f"{side} features", finish, getattr(checked, side))
     for gram in model.grams:
         times.run("Gram matrix", compute_gram, gram)
@@ -80,14 +82,18 @@ def _once_read(model: ModelPlan) -> ModelPlan:
     return dataclasses.replace(model, train=train, query=query)
 
 
-def _show(times: StageTimes, plan: AttributionPlan, model: CheckedModel) -> Path:
+def _show(
+    times: StageTimes, plan: AttributionPlan, model: CheckedModel, stamps: SourceStamps
+) -> Path:
     """Write the report; return its page, or the scores if such images cannot be shown."""
     if not can_be_shown(model.shape):
         say(f"no report: images of {model.shape} are neither grayscale nor RGB")
         return plan.score.out
     if plan.config.report.damping_number != plan.report.report.damping_number:
         say("the report shows the first of the dampings; choose another by --damping-number")
-    write = partial(update_report, known=model.images_identity, anew=plan.config.rehash)
+    write = partial(
+        update_report, known=model.images_identity, stamps=stamps, anew=plan.config.rehash
+    )
     return times.run("report", write, plan.report).path
 
 

@@ -51,14 +51,15 @@ class _Listing:
 
     def add(self, entry: os.DirEntry[str]) -> None:
         """Take note of an entry."""
-        suffix, path = _suffix(entry.name), self.folder / entry.name
+        suffix = _suffix(entry.name)
         if entry.name in _MARKERS:
             self.markers.add(entry.name)
         elif suffix in IMAGE_SUFFIXES:
             self.has_images = True
         elif suffix in ARCHIVE_SUFFIXES:
-            self.archives.append(path)
+            self.archives.append(self.folder / entry.name)
         elif entry.is_dir():
+            path = self.folder / entry.name
             self.folders, self.last_folder = self.folders + 1, path
             if split_of_folder(entry.name) is not None:
                 self.split_folders.append(path)

@@ -10,7 +10,30 @@ from dtrak_stream.data.folder_walk import is_wanted
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.places import Place, locate
 from dtrak_stream.data.spec import parse_spec
-from dtrak_stream.support.stamps import Stamping
+from dtrak_stream.support.stamps import Stamp, Stamping
+
+
+class SourceStamps:
+    """Stamps of sources as they were when each was first asked for: files are looked at once.
+
+    It is for one moment, such as the checks of a finished run. Whoever wants to know whether a
+    source changed since then takes a stamp with `stamp_source`.
+    """
+
+    def __init__(self) -> None:
+        self._taken: dict[tuple[str, ImageOptions], Stamp | None] = {}
+
+    def of(self, spec: str, options: ImageOptions) -> Stamp | None:
+        """Return the stamp of a source, None if it has no files by which a change would show.
+
+        Raises as `stamp_source`.
+        """
+        asked = spec, options
+        if asked not in self._taken:
+            stamping = Stamping()
+            shows = stamp_source(spec, options, stamping)
+            self._taken[asked] = stamping.stamp() if shows else None
+        return self._taken[asked]
 
 
 def stamp_source(spec: str, options: ImageOptions, stamping: Stamping) -> bool:

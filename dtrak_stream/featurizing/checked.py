@@ -15,7 +15,7 @@ from pathlib import Path
 
 import xxhash
 
-from dtrak_stream.data.source_stamp import stamp_source
+from dtrak_stream.data.source_stamp import SourceStamps
 from dtrak_stream.errors import DiskFullError
 from dtrak_stream.features.kinds import stamp_features
 from dtrak_stream.featurizing.options import FeaturizeConfig
@@ -73,8 +73,15 @@ class Checked:
         return self.inputs == inputs and self.fingerprint == layout.fingerprint.hash()
 
 
-def inputs_of(config: FeaturizeConfig) -> Inputs | None:
+def inputs_of(config: FeaturizeConfig, stamps: SourceStamps | None = None) -> Inputs | None:
     """Return what a store would be made from; None if there is something that does not show.
+
+    Parameters
+    ----------
+    config
+        The job.
+    stamps
+        What sources looked like at the moment that is meant; left out, it is now.
 
     Raises
     ------
@@ -83,15 +90,17 @@ def inputs_of(config: FeaturizeConfig) -> Inputs | None:
     ConfigurationError
         If there is no such device, or no such function along a path.
     """
-    source, others = Stamping(), Stamping()
+    others = Stamping()
     model, features, trajectory = config.model, config.features, config.trajectory
     try:
         stamp_package(others, ".py")
         shows = stamp_features(model, features, trajectory, others)
-        shows &= stamp_source(config.images, config.image_options, source)
+        source = (stamps or SourceStamps()).of(config.images, config.image_options)
     except OSError:
         return None  # whoever opens it says what is wrong with it
-    return Inputs(_hash_of_options(config), source.stamp(), others.stamp()) if shows else None
+    if source is None or not shows:
+        return None
+    return Inputs(_hash_of_options(config), source, others.stamp())
 
 
 def read_checked(root: Path) -> Checked | None:

@@ -8,6 +8,7 @@ from typing import TypeAlias
 from dtrak_stream.data.images import Images, open_images
 from dtrak_stream.data.options import ImageOptions, ImageShape
 from dtrak_stream.data.samples import Samples
+from dtrak_stream.data.source_stamp import SourceStamps
 from dtrak_stream.features.kinds import number_of_stores, open_features
 from dtrak_stream.features.maker import FeatureMaker
 from dtrak_stream.features.options import used_options
@@ -101,6 +102,7 @@ def prepare(
     *,
     like: ImageShape | None = None,
     identities: Identities | None = None,
+    stamps: SourceStamps | None = None,
     beside: Prepared | None = None,
 ) -> Prepared:
     """Open and check everything, and write nothing but what is kept with stores that are there.
@@ -116,6 +118,8 @@ def prepare(
         The shape of images whose features are compared with these, where no model says it.
     identities
         What is known of the images, and what will be known.
+    stamps
+        What sources look like now, if others ask for it as well.
     beside
         Another job that is open still: its model is taken if it is the one that is wanted.
 
@@ -125,7 +129,7 @@ def prepare(
         Whatever `featurize` is refused with before it computes anything.
     """
     config = replace(config, features=used_options(config.features))
-    inputs = inputs_of(config)
+    inputs = inputs_of(config, stamps)
     finished = None if config.rehash else _finished(config, inputs)
     if finished is not None:
         return Prepared(config, _writer(config, finished), [], inputs, None)

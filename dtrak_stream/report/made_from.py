@@ -16,7 +16,7 @@ from typing import Any
 
 import xxhash
 
-from dtrak_stream.data.source_stamp import stamp_source
+from dtrak_stream.data.source_stamp import SourceStamps
 from dtrak_stream.errors import DiskFullError
 from dtrak_stream.report.options import ReportConfig
 from dtrak_stream.report.places import GRID_FOLDER, GRIDS, MADE_FROM_NAME, PAGE_NAME
@@ -45,25 +45,36 @@ class MadeFrom:
         return self.files.settle()
 
 
-def made_from(config: ReportConfig) -> MadeFrom | None:
+def made_from(config: ReportConfig, stamps: SourceStamps | None = None) -> MadeFrom | None:
     """Return what a report would be made from; None if there is something that does not show.
+
+    Parameters
+    ----------
+    config
+        The report.
+    stamps
+        What sources looked like at the moment that is meant; left out, it is now.
 
     Raises
     ------
     InputError
         If there is no such source of images.
     """
-    stamping = Stamping()
+    stamping, stamps = Stamping(), stamps or SourceStamps()
     try:
         stamp_package(stamping, ".py", ".j2")
         stamping.file(config.scores)
         for record in records_beside(config.scores):
             stamping.file(record)
         sources = ((config.train, config.images), (config.query, config.query_images))
-        shows = [stamp_source(source, options, stamping) for source, options in sources]
+        found = [stamps.of(source, options) for source, options in sources]
     except OSError:
         return None  # whoever opens it says what is wrong with it
-    return MadeFrom(_hash_of_options(config), stamping.stamp()) if all(shows) else None
+    for stamp in found:
+        if stamp is None:
+            return None
+        stamping.stamped(stamp)
+    return MadeFrom(_hash_of_options(config), stamping.stamp())
 
 
 def records_beside(scores: Path) -> list[Path]:
@@ -72,13 +83,16 @@ def records_beside(scores: Path) -> list[Path]:
     return [path for path in map(scores.with_name, names) if path.is_file()]
 
 
-def is_unchanged(config: ReportConfig) -> bool:
-    """Return whether the report is there, and neither it nor what it was made from changed."""
+def is_unchanged(config: ReportConfig, stamps: SourceStamps | None = None) -> bool:
+    """Return whether the report is there, and neither it nor what it was made from changed.
+
+    Where `stamps` are given, sources count as they looked then.
+    """
     try:
         kept = json.loads((config.out / MADE_FROM_NAME).read_text())
     except (OSError, ValueError):
         return False
-    made, report = made_from(config), _stamp_report(config.out)
+    made, report = made_from(config, stamps), _stamp_report(config.out)
     return made is not None and report is not None and kept == _record(made, report)
 
 

@@ -121,6 +121,13 @@ class Stamping:
         """
         self._tree(folder, wanted, prefix, frozenset())
 
+    def stamped(self, stamp: Stamp) -> None:
+        """Add all that another stamp is of, as if it were added here."""
+        self._sum = (self._sum + int(stamp.digest, 16)) % _SPACE
+        self._files += stamp.files
+        self._size += stamp.size
+        self._newest = max(self._newest, stamp.newest)
+
     def stamp(self) -> Stamp:
         """Return the stamp of all that was added."""
         return Stamp(self._files, self._size, self._newest, f"{self._sum:032x}")

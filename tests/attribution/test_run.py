@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import dtrak_stream
 from dtrak_stream.cli.command_line import (
     EXIT_DONE,
 )
+from dtrak_stream.support.stamps import Stamping
 from tests.attribution.jobs import (
     QUERIES,
     TRAIN,
@@ -130,6 +133,19 @@ def test_a_run_of_which_nothing_changed_writes_nothing(again, capsys):
     changed = {name for name, at in written_at(again.run).items() if before.get(name) != at}
     assert {"config.yaml", "report/index.html"} <= changed
     assert not changed & {"scores.h5", "gram.h5"}
+
+
+def test_a_run_of_which_nothing_changed_looks_at_the_files_of_each_source_once(again, monkeypatch):
+    dtrak_stream.attribute(again)  # a copy is looked at once
+    looked_at, honest = list[str](), Stamping.tree
+
+    def listed(stamping: Stamping, folder: Path, *others: Any) -> None:
+        looked_at.append(str(folder))
+        honest(stamping, folder, *others)
+
+    monkeypatch.setattr(Stamping, "tree", listed)
+    dtrak_stream.attribute(again)
+    assert [looked_at.count(source) for source in (again.train, again.query)] == [1, 1]
 
 
 def test_the_report_shows_the_options_of_the_call_that_wrote_it(again):

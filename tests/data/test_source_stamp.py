@@ -15,7 +15,7 @@ from PIL import Image
 from dtrak_stream.data import arrays, source_stamp
 from dtrak_stream.data.images import open_images
 from dtrak_stream.data.options import ImageOptions
-from dtrak_stream.data.source_stamp import stamp_source
+from dtrak_stream.data.source_stamp import SourceStamps, stamp_source
 from dtrak_stream.errors import InputError
 from dtrak_stream.support.stamps import Stamp, Stamping
 
@@ -171,3 +171,20 @@ def test_an_identity_that_is_known_is_not_hashed_again(folder, monkeypatch):
     known = open_images(str(folder), identity=identity, visible=False)
     monkeypatch.setattr("dtrak_stream.data.folder._file_hash", None)
     assert known.identity() == identity
+
+
+def test_stamps_of_one_moment_show_sources_as_they_were_first_looked_at(folder: Path) -> None:
+    stamps, body = SourceStamps(), str(folder)
+    before = stamps.of(body, ImageOptions())
+    assert before == stamp_of(folder)
+    with_other_bytes(next(folder.iterdir()))
+    assert stamps.of(body, ImageOptions()) == before
+    assert SourceStamps().of(body, ImageOptions()) == stamp_of(folder) != before
+
+
+def test_stamps_of_one_moment_keep_sources_and_options_apart(tmp_path: Path, folder: Path) -> None:
+    shutil.copytree(folder, tmp_path / "halves" / "train")
+    shutil.copytree(folder, tmp_path / "halves" / "test")
+    stamps, body = SourceStamps(), str(tmp_path / "halves")
+    train, test = (stamps.of(body, ImageOptions(split=split)) for split in ("train", "test"))
+    assert len({train, test, stamps.of(str(folder), ImageOptions())}) == 3

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dtrak_stream.data.source_stamp import SourceStamps
 from dtrak_stream.report import write as write_module
 from dtrak_stream.report.options import ReportOptions
 from dtrak_stream.report.places import MADE_FROM_NAME
@@ -111,4 +112,19 @@ def test_a_report_that_is_asked_for_by_itself_is_always_written(run: Run) -> Non
     update_report(run.config)
     before = written_at(run.config.out)
     write_report(run.config)
+    assert written_at(run.config.out)[PAGE] != before[PAGE]
+
+
+def test_a_report_is_judged_by_stamps_that_were_taken_before(run: Run) -> None:
+    update_report(run.config)
+    before, stamps = written_at(run.config.out), SourceStamps()
+    for source, options in (
+        (run.config.train, run.config.images),
+        (run.config.query, run.config.query_images),
+    ):
+        stamps.of(source, options)
+    edit(run.folder / "train" / run.train_ids[29])
+    update_report(run.config, stamps=stamps)
+    assert written_at(run.config.out) == before
+    update_report(run.config)
     assert written_at(run.config.out)[PAGE] != before[PAGE]

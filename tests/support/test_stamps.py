@@ -152,3 +152,13 @@ def test_memory_does_not_grow_with_the_number_of_files(tmp_path):
 
     peak(10)
     assert peak(3000) < peak(30) + 30_000
+
+
+def test_what_another_stamp_is_of_counts_as_if_it_were_added_here(folder):
+    first, second, both = Stamping(), Stamping(), Stamping()
+    for stamping in (first, both):
+        stamping.file(folder / "2.png")
+    for stamping in (second, both):
+        stamping.tree(folder / "a", lambda _: True)
+    first.stamped(second.stamp())
+    assert first.stamp() == both.stamp()
