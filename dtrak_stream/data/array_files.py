@@ -21,6 +21,7 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from dtrak_stream.data.arrays import ArraySource
+from dtrak_stream.data.columns import ArrayForms, ArraysBeside
 from dtrak_stream.data.options import RangeName
 from dtrak_stream.data.source import unreadable
 from dtrak_stream.errors import DiskFullError, InputError
@@ -48,7 +49,9 @@ def open_npy(path: Path, float_range: RangeName = "auto") -> ArraySource:
 def open_npz(path: Path, key: str | None, float_range: RangeName = "auto") -> ArraySource:
     """Memory-map the images of one member of an npz archive; see `map_npz`."""
     rows, key = map_npz(path, key)
-    return ArraySource(rows, where=f"{path}:{key}", key=key, float_range=float_range)
+    beside = ArraysBeside(lambda: _npz_forms(path), lambda name: map_npz(path, name)[0])
+    where = f"{path}:{key}"
+    return ArraySource(rows, where=where, key=key, float_range=float_range, beside=beside)
 
 
 def map_npz(path: Path, key: str | None) -> tuple[NDArray[Any], str]:
@@ -91,6 +94,7 @@ def open_hdf5(path: Path, key: str | None, float_range: RangeName = "auto") -> A
         key=key,
         outside=_lies_elsewhere(rows),
         float_range=float_range,
+        beside=ArraysBeside(lambda: _hdf5_forms(rows.file), lambda name: rows.file[name]),
     )
 
 
@@ -126,6 +130,21 @@ def _chosen_key(key: str | None, present: Iterable[str], path: Path) -> str:
         where=path,
         remedy=f"name one of them: {path}:{keys[0] if keys else 'KEY'}",
     )
+
+
+def _npz_forms(path: Path) -> ArrayForms:
+    """Return the form of each member that is an array of plain numbers or texts."""
+    forms: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            with contextlib.suppress(InputError, *_UNREADABLE_ZIP), archive.open(name) as member:
+                shape, _, dtype = _npy_header(member, 0, name)
+                forms[name.removesuffix(".npy")] = shape, dtype
+    return forms
+
+
+def _hdf5_forms(file: h5py.File) -> ArrayForms:
+    return {key: (file[key].shape, file[key].dtype) for key in _hdf5_keys(file)}
 
 
 def _hdf5_keys(file: h5py.File) -> list[str]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dtrak_stream.data.columns import ArraysBeside, Column
 from dtrak_stream.data.float_range import FloatRange
 from dtrak_stream.data.options import RangeName
 from dtrak_stream.data.source import UNREADABLE, Pixels, unusable
@@ -56,6 +57,8 @@ class ArraySource:
         Whether its numbers lie in other files than the one that was named.
     float_range
         The range of its numbers, if they are floats; see `FloatRange`.
+    beside
+        What else its file holds.
 
     Raises
     ------
@@ -71,6 +74,7 @@ class ArraySource:
         key: str = "",
         outside: bool = False,
         float_range: RangeName = "auto",
+        beside: ArraysBeside | None = None,
     ) -> None:
         _require_image_axes(rows.shape, where)
         _require_image_type(rows.dtype, where)
@@ -79,6 +83,7 @@ class ArraySource:
         self._key = key
         self._outside = outside
         self._float_range: RangeName = float_range
+        self._beside = beside or _nothing_beside()
 
     def __len__(self) -> int:
         return self._rows.shape[0]
@@ -138,6 +143,14 @@ class ArraySource:
         """Return whether the numbers lie in other files than the one that was named."""
         return self._outside
 
+    def columns(self) -> Mapping[str, Column]:
+        """Return the other arrays of its file that have an entry for each row."""
+        return self._beside.columns(len(self))
+
+    def column(self, name: str, start: int, stop: int) -> Sequence[Any]:
+        """Return entries `[start, stop)` of another array of its file."""
+        return self._beside.column(name, start, stop, len(self))
+
     def remarks(self) -> list[str]:
         """Return nothing: an array has all of an image and nothing besides."""
         return []
@@ -160,12 +173,14 @@ class ArraySource:
 def open_digits() -> ArraySource:
     """Open the 1,797 digits, 8x8 grayscale, ink 0 to 16 brought to [-1, 1]."""
     images = (_read_digits("ink") / _HALF_OF_LARGEST - 1).astype(np.float32)  # (1797, 8, 8)
-    return ArraySource(images, where="sklearn:digits", key="digits")
+    written = {"target": _read_digits("target")}
+    forms = {name: (array.shape, array.dtype) for name, array in written.items()}
+    beside = ArraysBeside(lambda: forms, written.__getitem__)
+    return ArraySource(images, where="sklearn:digits", key="digits", beside=beside)
 
 
-def digits_written() -> NDArray[np.uint8]:
-    """Return which digit each of the 1,797 images shows, (1797,)."""
-    return _read_digits("target")
+def _nothing_beside() -> ArraysBeside:
+    return ArraysBeside(dict, dict[str, Any]().__getitem__)
 
 
 def _read_digits(name: Literal["ink", "target"]) -> NDArray[np.uint8]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import posixpath
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import xxhash
 
+from dtrak_stream.data.columns import FOLDER_COLUMN, Column
 from dtrak_stream.data.folder_walk import FolderWalk
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.pixels import decode
@@ -84,6 +87,20 @@ class FolderSource:
     def remarks(self) -> list[str]:
         """Return what is to be said of the files passed over and the images decoded."""
         return [*self._passed_over, *self._remarks.lines()]
+
+    def columns(self) -> Mapping[str, Column]:
+        """Return the folder that each image lies in."""
+        return {FOLDER_COLUMN: Column("name", "folders")}
+
+    def column(self, name: str, start: int, stop: int) -> Sequence[Any]:
+        """Return the folders of rows `[start, stop)`, with `/`."""
+        if name != FOLDER_COLUMN:
+            raise InputError(
+                f"there is no such column; it has {', '.join(self.columns())}",
+                where=f"column {name}",
+                remedy="name one of them",
+            )
+        return [posixpath.dirname(each) or "." for each in self.sample_ids(start, stop)]
 
     def layout(self) -> str:
         """Return that these are encoded images with names."""

@@ -6,14 +6,16 @@ import contextlib
 import glob
 import io
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
 import datasets
 import numpy as np
 import xxhash
 
+from dtrak_stream.data.columns import Column
+from dtrak_stream.data.dataset_columns import DatasetColumns
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.pixels import decode
 from dtrak_stream.data.remarks import Remarks
@@ -52,11 +54,6 @@ class DatasetSource:
     ------
     InputError
         If there is no such column, or several and none was named.
-
-    Attributes
-    ----------
-    rows
-        All columns.
     """
 
     def __init__(
@@ -68,12 +65,13 @@ class DatasetSource:
         passed_over: Sequence[str] = (),
     ) -> None:
         rows = rows.with_format(None)
-        self.rows = rows
+        self._rows = rows
         self._options = options
         self._column = _chosen_column(rows.features, options.image_column, where)
         self._cells = rows.select_columns([self._column])
         if isinstance(rows.features[self._column], datasets.Image):
             self._cells = self._cells.cast_column(self._column, datasets.Image(decode=False))
+        self._beside = DatasetColumns(rows, self._column)
         self._keys = _distinct_keys(rows)
         self._outside = False
         self._passed_over = passed_over
@@ -119,9 +117,18 @@ class DatasetSource:
         """Return what is to be said of the images that were decoded."""
         return [*self._passed_over, *self._remarks.lines()]
 
+    def columns(self) -> Mapping[str, Column]:
+        """Return the other columns, and the entries of those that are structures."""
+        return self._beside.columns()
+
+    def column(self, name: str, start: int, stop: int) -> Sequence[Any]:
+        """Return rows `[start, stop)` of a column; classes by their names."""
+        with self._reading:
+            return self._beside.column(name, start, stop)
+
     def files(self) -> list[Path]:
         """Return the arrow files that the rows are mapped from."""
-        return [Path(each["filename"]) for each in self.rows.cache_files]
+        return [Path(each["filename"]) for each in self._rows.cache_files]
 
     def _file(self, index: int) -> IO[bytes]:
         with self._reading:

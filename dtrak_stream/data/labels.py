@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from dtrak_stream.data.array_files import map_hdf5, map_npz
-from dtrak_stream.data.arrays import digits_written
-from dtrak_stream.data.folder import FolderSource
 from dtrak_stream.data.kinds import open_source
 from dtrak_stream.data.options import ImageOptions
-from dtrak_stream.data.places import array_file
 from dtrak_stream.data.source import Source
 from dtrak_stream.data.spec import parse_spec
 from dtrak_stream.errors import InputError
 from dtrak_stream.support.names import ListedNames
 
-FOLDER_COLUMN = "folder"
 _FLAG = "--group-column"
 
 Values = Callable[[int, int], Sequence[Any]]
@@ -132,78 +124,22 @@ def as_label(value: Any) -> str | None:
 
 
 def _values(source: Source, body: str, column: str) -> Values:
-    if body == "sklearn:digits" and column == "target":
-        return _array_values(digits_written(), source, column)
-    match = array_file(body)
-    if match is not None and match[1] != "npy":
-        mapped = _beside(*match, column)
-        return _array_values(mapped, source, column)
-    if isinstance(source, FolderSource) and column == FOLDER_COLUMN:
-        return lambda start, stop: [
-            str(PurePosixPath(name).parent) for name in source.sample_ids(start, stop)
-        ]
-    if hasattr(source, "rows"):  # a data set; its module is imported by its users only
-        return _dataset_values(source.rows, column)
-    raise InputError(
-        f"{body} has no columns",
-        where=f"{_FLAG} {column}",
-        remedy="use --groups FILE.csv, or a parquet, datasets, webdataset, npz or h5 source"
-        + (", or the column folder" if isinstance(source, FolderSource) else ""),
-    )
-
-
-def _beside(path: Path, suffix: str, column: str) -> Any:
-    try:
-        return (map_npz if suffix == "npz" else map_hdf5)(path, column)[0]
-    except InputError as error:
+    """Return what reads a column; what the source says of it is said of the option."""
+    there = source.columns()
+    if column not in there and all(each.kind == "name" for each in there.values()):
         raise InputError(
-            error.what, where=f"{_FLAG} {column}", remedy="name an array that is in the file"
-        ) from error
-
-
-def _array_values(values: Any, source: Source, column: str) -> Values:
-    if len(values.shape) != 1 or len(values) != len(source):
-        raise InputError(
-            f"has shape {values.shape}, and there are {len(source)} images",
+            f"{body} has no columns",
             where=f"{_FLAG} {column}",
-            remedy="name an array with one label an image",
+            remedy="use --groups FILE.csv, or a parquet, datasets, webdataset, npz or h5 source"
+            + "".join(f", or the column {name}" for name in there),
         )
-    return lambda start, stop: list(values[start:stop])
-
-
-def _dataset_values(rows: Any, column: str) -> Values:
-    name, _, inner = (column, "", "") if column in rows.features else column.partition(".")
-    if name not in rows.features:
-        raise InputError(
-            f"there is no such column; it has {', '.join(rows.features)}",
-            where=f"{_FLAG} {column}",
-            remedy="name one of them",
-        )
-    cells = rows.select_columns([name])
-    named = getattr(rows.features[name], "int2str", None)
 
     def values(start: int, stop: int) -> Sequence[Any]:
-        found = cells[start:stop][name]
-        if inner:
-            return [_entry(cell, inner, column) for cell in found]
-        if named is None:
-            return list(found)
-        return [None if label is None or label < 0 else named(label) for label in found]
+        try:
+            return source.column(column, start, stop)
+        except InputError as error:
+            where = f"{_FLAG} {column}"
+            raise InputError(error.what, where=where, remedy=error.remedy) from error
 
+    values(0, 1)
     return values
-
-
-def _entry(cell: Any, inner: str, column: str) -> Any:
-    if cell is None:
-        return None
-    if isinstance(cell, bytes):  # as it lies in a tar file
-        with contextlib.suppress(ValueError):
-            cell = json.loads(cell)
-    if not isinstance(cell, dict) or inner not in cell:
-        there = f"; it has {', '.join(cell)}" if isinstance(cell, dict) else ""
-        raise InputError(
-            f"there is no entry {inner!r}{there}",
-            where=f"{_FLAG} {column}",
-            remedy="name one that is there",
-        )
-    return cell[inner]

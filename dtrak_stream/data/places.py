@@ -114,14 +114,6 @@ def locate(body: str) -> Place:
     raise InputError("is of no known kind", where=body, remedy=f"give {KINDS}")
 
 
-def array_file(body: str) -> tuple[Path, str] | None:
-    """Return path and suffix (npy, npz, h5 or hdf5) of a source in an array file, else None."""
-    match = _ARRAY_FILE.fullmatch(body)
-    if match is None or not Path(match["path"]).is_file():
-        return None
-    return Path(match["path"]), match["suffix"].lower()
-
-
 def _embedded(body: str) -> Place:
     if body != DIGITS:
         raise InputError("is not embedded", where=body, remedy=f"give {DIGITS}")

@@ -6,13 +6,14 @@ import errno
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dtrak_stream.data.columns import Column
 from dtrak_stream.errors import BadImageError, InputError
 from dtrak_stream.support.obstacles import refuse_unavailable
 
@@ -62,6 +63,30 @@ class Source(Protocol):
 
     def remarks(self) -> list[str]:
         """Return what is to be said of the images decoded so far, in a clause each."""
+
+    def columns(self) -> Mapping[str, Column]:
+        """Return what lies beside the images, by name; nothing if they are all there is.
+
+        A kind of source takes part in captions, labels and groups by saying its columns here
+        and returning them from `column`: captions are looked for among columns of text, labels
+        among classes, whole numbers and texts, each by the usual names first (`text`, `caption`,
+        `label`, ...). What only names an image, such as the column of paths of a list, is of
+        kind `name`. No column is read for this; a first row may be.
+        """
+
+    def column(self, name: str, start: int, stop: int) -> Sequence[Any]:
+        """Return what a column holds in rows `[start, stop)`, as it lies there.
+
+        That is a text, its bytes in UTF-8, or a number; of classes it is their name; None is
+        nothing. `name` is one of `columns`, or one that only this source understands (such as
+        `a.b` for entry b of the structures in a). Where rows lie is kept in a few bytes a row, or
+        not at all: the source may have millions.
+
+        Raises
+        ------
+        InputError
+            If there is no such column, or it cannot be read.
+        """
 
 
 class NotAFileError(OSError):

@@ -249,7 +249,9 @@ def test_digits_are_the_images_of_scikit_learn():
     assert (len(images), str(images.shape), images.sample_id(1796)) == (1797, "1x8x8", "1796")
     expected = torch.from_numpy((digits.images / 8 - 1).astype(np.float32))
     assert torch.equal(torch.stack([images.image(i) for i in range(1797)])[:, 0], expected)
-    assert np.array_equal(arrays.digits_written(), digits.target)
+    written = arrays.open_digits()
+    assert written.columns()["target"].kind == "number"
+    assert np.array_equal(written.column("target", 0, 1797), digits.target)
 
 
 def test_digits_are_read_without_scikit_learn():
