@@ -21,6 +21,8 @@ Result = TypeVar("Result")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
+_told_to_stop = threading.Event()  # in a worker: between two jobs there is nothing to interrupt
+
 
 def run_jobs(
     function: Callable[[Job], Result],
@@ -64,12 +66,17 @@ def run_jobs(
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let SIGINT and SIGTERM raise KeyboardInterrupt inside, where a pool ignores them outside."""
+    """Let SIGINT and SIGTERM raise KeyboardInterrupt inside, where a pool ignores them outside.
+
+    A SIGINT that a worker got before it was inside is raised as soon as it is.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {number: signal.signal(number, _interrupt) for number in _SIGNALS}
     try:
+        if _told_to_stop.is_set():
+            raise KeyboardInterrupt
         yield
     finally:
         for number, handler in before.items():
@@ -115,7 +122,8 @@ def _a_job_for_each(
     running: set[Future[Result]] = set()
     while True:
         for job in islice(waiting, workers - len(running)):
-            running.add(pool.submit(function, job))
+            with _signals_kept():
+                running.add(pool.submit(function, job))
         if not running:
             return
         done, running = wait_for(running, return_when=FIRST_COMPLETED)
@@ -123,11 +131,35 @@ def _a_job_for_each(
             yield future.result()
 
 
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Let what SIGINT and SIGTERM raise wait until all inside is done.
+
+    A process that is being started may run its job before this one knows of it: interrupted in
+    between, it would never be told to stop.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    handled = [number for number in _SIGNALS if callable(signal.getsignal(number))]
+    before = {
+        number: signal.signal(number, lambda which, _: arrived.append(which)) for number in handled
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for number in arrived:
+        signal.raise_signal(number)
+
+
 def _become_worker() -> None:
     """Leave the terminal's Ctrl-C to the parent, and end with it however it ends."""
+    signal.signal(signal.SIGINT, lambda *_: _told_to_stop.set())
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.setpgid(0, 0)
-    for number in _SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.popen_forkserver import Popen
 from pathlib import Path
 
 import pytest
 
 from dtrak_stream.errors import InputError
-from dtrak_stream.support.workers import interruptible, run_jobs
+from dtrak_stream.support.workers import _become_worker, interruptible, run_jobs
 
 
 def square(number: int) -> tuple[int, int]:
@@ -72,3 +75,33 @@ def test_ctrl_c_interrupts_running_jobs_and_starts_no_more(tmp_path):
     workers = {path.name for path in started(tmp_path)}
     assert len(workers) == 2
     assert {path.stem for path in tmp_path.glob("*.interrupted")} == workers
+
+
+def test_ctrl_c_while_the_second_worker_starts_ends_both(tmp_path, monkeypatch):
+    launched: list[Popen] = []
+    launch = Popen._launch
+
+    def press_at_the_second(popen: Popen, process: object) -> None:
+        launch(popen, process)
+        launched.append(popen)
+        while os.getpgid(popen.pid) != popen.pid:  # until it is ready for jobs
+            time.sleep(0.01)
+        if len(launched) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Popen, "_launch", press_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        list(run_jobs(note_interrupt, [tmp_path] * 4, workers=2))
+    assert len(launched) == 2
+    assert [popen.wait(timeout=20) for popen in launched] == [0, 0]
+    interrupted = {path.stem for path in tmp_path.glob("*.interrupted")}
+    assert {path.name for path in started(tmp_path)} == interrupted
+
+
+def test_an_interrupt_between_two_jobs_ends_the_next(tmp_path):
+    context = multiprocessing.get_context("forkserver")
+    with ProcessPoolExecutor(1, mp_context=context, initializer=_become_worker) as pool:
+        os.kill(pool.submit(os.getpid).result(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            pool.submit(note_interrupt, tmp_path).result()
+    assert started(tmp_path) == []
