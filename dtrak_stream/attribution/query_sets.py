@@ -12,6 +12,7 @@ import yaml
 
 from dtrak_stream.attribution.configuration import AttributeConfig
 from dtrak_stream.data.named_source import split_name
+from dtrak_stream.data.source import unreadable
 from dtrak_stream.errors import FingerprintMismatchError
 from dtrak_stream.support.progress import say
 
@@ -96,7 +97,11 @@ def _recorded(path: Path) -> dict[str, Any] | None:
     """Return the options that a run was begun with; None if that is not known."""
     try:
         options = yaml.safe_load(path.read_text())
-    except (OSError, ValueError, yaml.YAMLError):
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except (ValueError, yaml.YAMLError):
         return None
     return options if isinstance(options, dict) and "query" in options else None
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dtrak_stream.data.columns import ArraysBeside, Column
 from dtrak_stream.data.float_range import FloatRange
 from dtrak_stream.data.options import RangeName
-from dtrak_stream.data.source import UNREADABLE, Pixels, unusable
+from dtrak_stream.data.source import UNREADABLE, Pixels, refuse_out_of_reach, unusable
 from dtrak_stream.errors import InputError
 from dtrak_stream.support.progress import progress
 
@@ -136,7 +136,8 @@ class ArraySource:
         for index in range(start, stop):
             try:
                 yield np.asarray(self._rows[index]).tobytes()
-            except OSError:
+            except OSError as error:
+                refuse_out_of_reach(f"{self._where} [{index}]", error)
                 yield UNREADABLE
 
     def reaches_outside(self) -> bool:

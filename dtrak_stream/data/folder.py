@@ -16,7 +16,13 @@ from dtrak_stream.data.folder_walk import FolderWalk
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.pixels import decode
 from dtrak_stream.data.remarks import Remarks
-from dtrak_stream.data.source import UNREADABLE, Pixels, open_regular, unusable
+from dtrak_stream.data.source import (
+    UNREADABLE,
+    Pixels,
+    open_regular,
+    refuse_out_of_reach,
+    unusable,
+)
 from dtrak_stream.errors import InputError
 
 
@@ -145,5 +151,6 @@ def _file_hash(path: Path) -> bytes:
     try:
         with open_regular(path) as file:
             return hashlib.file_digest(file, xxhash.xxh3_128).digest()
-    except OSError:
+    except OSError as error:
+        refuse_out_of_reach(path, error)
         return UNREADABLE

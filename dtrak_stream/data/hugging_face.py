@@ -19,7 +19,14 @@ from dtrak_stream.data.dataset_columns import DatasetColumns
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.pixels import decode
 from dtrak_stream.data.remarks import Remarks
-from dtrak_stream.data.source import UNREADABLE, Pixels, open_regular, unreadable, unusable
+from dtrak_stream.data.source import (
+    UNREADABLE,
+    Pixels,
+    open_regular,
+    refuse_out_of_reach,
+    unreadable,
+    unusable,
+)
 from dtrak_stream.data.splits import chosen_split
 from dtrak_stream.data.tar_files import KEY_COLUMN, samples, survey
 from dtrak_stream.data.unpacking import (
@@ -147,8 +154,11 @@ class DatasetSource:
         try:
             with self._file(index) as file:
                 return xxhash.xxh3_128(file.read()).digest()
-        except (OSError, BadImageError):
-            return UNREADABLE
+        except OSError as error:
+            refuse_out_of_reach(error.filename or f"row {index}", error)
+        except BadImageError:
+            pass
+        return UNREADABLE
 
 
 def open_saved(folder: Path, options: ImageOptions, *, visible: bool) -> DatasetSource:

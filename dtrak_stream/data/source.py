@@ -157,9 +157,20 @@ def unusable(where: object, error: OSError) -> BadImageError:
         If its disk or server does not answer, or the process has no handle left: the images after
         it would seem bad for no fault of theirs.
     """
+    refuse_out_of_reach(where, error)
+    return BadImageError(f"cannot be read ({brief(error)})")
+
+
+def refuse_out_of_reach(where: object, error: OSError) -> None:
+    """Raise the refusal of what does not answer; return if one file alone may be to blame.
+
+    Raises
+    ------
+    UnavailableError
+        As `unusable`.
+    """
     if not isinstance(error, PermissionError):
         refuse_unavailable(where, error)
-    return BadImageError(f"cannot be read ({brief(error)})")
 
 
 def brief(error: BaseException) -> str:

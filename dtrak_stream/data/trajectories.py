@@ -25,12 +25,13 @@ from torch import Tensor
 from dtrak_stream.data.numbered_files import NumberedFiles, remove_numbered_partials
 from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.samples import Condition, Samples
+from dtrak_stream.data.source import open_regular, refuse_out_of_reach
 from dtrak_stream.errors import BadImageError, InputError
 from dtrak_stream.support.durable import durable_path
 from dtrak_stream.support.progress import progress
 
 FOLDER_NAME = "trajectory"
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+_DAMAGED = (ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 # NumPy evaluates the header of an array by `ast`, whose recursion counter threads share up to
 # Python 3.11.7 and 3.12.1 (cpython issue 106905): two at once end in a SystemError
@@ -102,12 +103,16 @@ class TrajectoryFolder:
         ------
         InputError
             If there is none.
+        UnavailableError
+            If a disk or server does not answer.
         """
         for path in sorted(self.folder.glob("*.npz")):
             try:
-                with path.open("rb") as file, np.load(file) as arrays:
+                with open_regular(path) as file, np.load(file) as arrays:
                     return tuple(arrays["timesteps"].tolist())
-            except _UNREADABLE:
+            except OSError as error:
+                refuse_out_of_reach(path, error)
+            except _DAMAGED:
                 continue
         raise InputError(
             "holds no trajectory",
@@ -124,15 +129,23 @@ class TrajectoryFolder:
         ------
         BadImageError
             If the path is missing, damaged, or ends in another image.
+        UnavailableError
+            If a disk or server does not answer.
         """
+        path = self._path(number_of(sample_id))
         try:
-            content = io.BytesIO(self._path(number_of(sample_id)).read_bytes())
+            with open_regular(path) as file:
+                content = io.BytesIO(file.read())
+        except OSError as error:
+            refuse_out_of_reach(path, error)
+            reason = "is missing" if isinstance(error, FileNotFoundError) else "cannot be read"
+            raise BadImageError(f"its trajectory {reason}") from error
+        try:
             with _PARSING_HEADERS, np.load(content) as arrays:
                 timesteps, predicted = arrays["timesteps"], arrays["predicted"]
                 stored = str(arrays["image"])
-        except _UNREADABLE as error:
-            reason = "is missing" if isinstance(error, FileNotFoundError) else "cannot be read"
-            raise BadImageError(f"its trajectory {reason}") from error
+        except _DAMAGED as error:
+            raise BadImageError("its trajectory cannot be read") from error
         if stored != image_hash(image):
             raise BadImageError("its trajectory ends in another image")
         return timesteps, torch.from_numpy(predicted)

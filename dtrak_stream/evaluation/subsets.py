@@ -9,6 +9,7 @@ import torch
 import xxhash
 from numpy.typing import NDArray
 
+from dtrak_stream.data.npy_files import read_npy
 from dtrak_stream.errors import ConfigurationError, InputError
 from dtrak_stream.support.random_bits import StreamKey, random_words
 
@@ -77,13 +78,8 @@ def read_strata(path: Path | None, count: int) -> NDArray[np.int64] | None:
     """
     if path is None:
         return None
-    try:
-        labels = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(
-            f"cannot be read ({error})", where=path, remedy="give a .npy file of classes"
-        ) from error
-    if getattr(labels, "shape", None) != (count,) or labels.dtype.kind not in "iubSU":
+    labels = read_npy(path, holds="classes")
+    if labels.shape != (count,) or labels.dtype.kind not in "iubSU":
         raise InputError(
             "does not hold one class for each training image",
             where=path,

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrak_stream.data.source import unreadable
+from dtrak_stream.data.npy_files import read_npy
+from dtrak_stream.data.source import open_regular, unreadable
 from dtrak_stream.errors import ConfigurationError, InputError
 from dtrak_stream.exchange.options import ArrayOptions
 
@@ -80,7 +81,7 @@ def open_feature_array(options: ArrayOptions) -> FeatureArray:
 
 def _is_npy(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(len(_NPY_MAGIC)) == _NPY_MAGIC
     except OSError as error:
         raise unreadable(path, error) from error
@@ -89,7 +90,9 @@ def _is_npy(path: Path) -> bool:
 def _mapped_npy(path: Path) -> NDArray[Any]:
     try:
         mapped: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except (ValueError, EOFError) as error:
         raise InputError(
             f"cannot be read as an npy file ({str(error).splitlines()[0]})",
             where=path,
@@ -177,9 +180,7 @@ def _require_declared(
 
 
 def _read_order(path: Path, count: int) -> NDArray[np.integer[Any]]:
-    if not path.is_file():
-        raise InputError("no such file", where=path, remedy="check the path given as --row-order")
-    order: NDArray[Any] = np.array(_mapped_npy(path)) if _is_npy(path) else np.empty(0)
+    order = read_npy(path, holds="row numbers")
     problem = _order_problem(order, count)
     if problem:
         raise InputError(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dtrak_stream.data.kinds import open_source
 from dtrak_stream.data.options import ImageOptions
-from dtrak_stream.data.source import unreadable
+from dtrak_stream.data.source import open_regular, unreadable
 from dtrak_stream.data.spec import parse_spec
 from dtrak_stream.errors import ConfigurationError, InputError
 from dtrak_stream.support.name_index import NameIndex
@@ -115,7 +115,7 @@ def read_ids(path: Path) -> ListedIds:
         If it cannot be read, or an id is empty, holds a zero byte, or is there twice.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             ids = ListedIds(path, _line_starts(file, path))
     except OSError as error:
         raise unreadable(path, error) from error

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from dtrak_stream.data.source import unreadable
 from dtrak_stream.errors import InputError
 
 
@@ -27,6 +28,8 @@ def read_config(path: Path, *, what: str) -> dict[str, Any]:
     ------
     InputError
         If it is not there, cannot be read, is not JSON, or holds anything but an object.
+    UnavailableError
+        If it may be whole, and cannot be had now.
     """
     if not path.is_file():
         raise InputError(
@@ -36,7 +39,9 @@ def read_config(path: Path, *, what: str) -> dict[str, Any]:
         )
     try:
         found = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except ValueError as error:
         raise InputError(
             f"not readable as JSON ({error})", where=path, remedy="save the pipeline again"
         ) from error

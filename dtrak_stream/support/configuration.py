@@ -13,6 +13,7 @@ import tyro
 import yaml
 
 from dtrak_stream.errors import ConfigurationError, InputError
+from dtrak_stream.support.obstacles import refuse_unavailable
 from dtrak_stream.support.option_values import refuse_empty, refuse_immense
 from dtrak_stream.support.provenance import RECORD_KEY, flat_options
 
@@ -142,6 +143,7 @@ def _options_in(path: Path) -> dict[str, Any]:
     try:
         options = yaml.load(path.read_text(), _PlainLoader)
     except OSError as error:
+        refuse_unavailable(f"--config {path}", error)
         raise InputError(
             f"cannot read the configuration ({error.strerror})",
             where=f"--config {path}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dtrak_stream.data.images import Images
+from dtrak_stream.data.npy_files import read_npy
 from dtrak_stream.errors import BadImageError, InputError
 from dtrak_stream.support.random_bits import StreamKey
 
@@ -111,12 +113,7 @@ def positions_to_train_on(count: int, subset: Path | None) -> NDArray[np.int64]:
     """
     if subset is None:
         return np.arange(count)
-    try:
-        chosen = np.load(subset, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(
-            f"cannot be read ({error})", where=subset, remedy="give a .npy file of image numbers"
-        ) from error
+    chosen = read_npy(subset, holds="image numbers")
     if not _numbers_below(count, chosen):
         raise InputError(
             "not a list of different image numbers",
@@ -126,10 +123,9 @@ def positions_to_train_on(count: int, subset: Path | None) -> NDArray[np.int64]:
     return np.asarray(chosen, dtype=np.int64)
 
 
-def _numbers_below(count: int, chosen: object) -> bool:
+def _numbers_below(count: int, chosen: NDArray[Any]) -> bool:
     return (
-        isinstance(chosen, np.ndarray)
-        and chosen.ndim == 1
+        chosen.ndim == 1
         and chosen.size > 0
         and np.issubdtype(chosen.dtype, np.integer)
         and bool(chosen.min() >= 0)

@@ -8,19 +8,29 @@ import os
 import resource
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import datasets
 import h5py
 import numpy as np
 import pytest
+import torch
+from numpy.typing import NDArray
 
+from dtrak_stream.data.arrays import ArraySource
+from dtrak_stream.data.hugging_face import DatasetSource
 from dtrak_stream.data.images import Images, open_images
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.source import open_regular
+from dtrak_stream.data.trajectories import Trajectory, TrajectoryFolder, image_hash
 from dtrak_stream.errors import BadImageError, CorruptFileError, UnavailableError
 from dtrak_stream.gram.file import Gram
+from dtrak_stream.model.config_files import read_config
 from dtrak_stream.scoring.scores_file import ScoresFile
 from dtrak_stream.store.reader import FeatureStore
+from dtrak_stream.support.configuration import parse
 from dtrak_stream.support.obstacles import errno_of, refuse_unavailable
+from dtrak_stream.training.configuration import TrainingConfig
 from tests.scoring.conftest import Attribution, attribution_of, whole_numbers
 from tests.small_jobs import random_pixels, save_images
 
@@ -115,6 +125,67 @@ def test_a_truncated_gram_matrix_is_still_damaged(run):
 def two_images(folder: Path) -> Images:
     save_images(folder / "images", random_pixels(2))
     return open_images(str(folder / "images"), None, ImageOptions())
+
+
+def fail_with(number: int) -> Callable[..., object]:
+    """Return what opens no file, and says this number."""
+
+    def fails(path: object, *_: object, **__: object) -> object:
+        raise OSError(number, os.strerror(number), str(path))
+
+    return fails
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE])
+def test_images_out_of_reach_are_not_hashed_as_bad_ones(tmp_path, monkeypatch, number):
+    images = two_images(tmp_path)
+    monkeypatch.setattr("dtrak_stream.data.folder.open_regular", fail_with(number))
+    with pytest.raises(UnavailableError, match=r"000\.png"):
+        images.identity()
+
+
+def test_rows_out_of_reach_are_not_hashed_as_bad_ones():
+    class Failing:
+        shape, dtype = (2, 4, 4, 1), np.dtype(np.uint8)
+
+        def __getitem__(self, rows: int | slice) -> NDArray[Any]:
+            raise OSError("Can't read data (file read failed: errno = 5, error message = 'x')")
+
+    with pytest.raises(UnavailableError, match=r"a\.h5:x \[0\]: .*input/output error"):
+        list(ArraySource(Failing(), where="a.h5:x").contents(0, 2))
+
+
+def test_files_that_rows_name_are_not_hashed_as_bad_ones_when_out_of_reach(tmp_path, monkeypatch):
+    two_images(tmp_path)
+    named = [{"bytes": None, "path": str(path)} for path in (tmp_path / "images").iterdir()]
+    rows = datasets.Dataset.from_dict(
+        {"image": named}, features=datasets.Features({"image": datasets.Image()})
+    )
+    source = DatasetSource(rows, ImageOptions(), where="rows")
+    monkeypatch.setattr("dtrak_stream.data.hugging_face.open_regular", fail_with(errno.ESTALE))
+    with pytest.raises(UnavailableError, match="stale file handle"):
+        list(source.contents(0, 2))
+
+
+def test_a_path_out_of_reach_is_not_called_damaged(tmp_path, monkeypatch):
+    folder, image = TrajectoryFolder(tmp_path), torch.zeros(1, 2, 2)
+    made = np.zeros((1, 1, 2, 2), np.float32)
+    folder.save(0, Trajectory(np.array([9]), made, made, image_hash(image)))
+    monkeypatch.setattr("dtrak_stream.data.trajectories.open_regular", fail_with(errno.EIO))
+    with pytest.raises(UnavailableError, match=r"00000\.npz"):
+        folder.predictions("00000.png", image)
+    with pytest.raises(UnavailableError, match=r"00000\.npz"):
+        folder.timesteps()
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.EIO, errno.EMFILE])
+def test_a_description_of_a_model_out_of_reach_is_not_called_damaged(tmp_path, monkeypatch, number):
+    (tmp_path / "config.json").write_text("{}")
+    monkeypatch.setattr(Path, "read_text", fail_with(number))
+    with pytest.raises(UnavailableError, match=OBSTACLES.get(number)):
+        read_config(tmp_path / "config.json", what="network")
+    with pytest.raises(UnavailableError, match=OBSTACLES.get(number)):
+        parse(TrainingConfig, ["--config", str(tmp_path / "config.json")])
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE])

@@ -9,6 +9,7 @@ import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.popen_forkserver import Popen
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -79,17 +80,17 @@ def test_ctrl_c_interrupts_running_jobs_and_starts_no_more(tmp_path):
 
 def test_ctrl_c_while_the_second_worker_starts_ends_both(tmp_path, monkeypatch):
     launched: list[Popen] = []
-    launch = Popen._launch
+    initialise = Popen.__init__
 
-    def press_at_the_second(popen: Popen, process: object) -> None:
-        launch(popen, process)
+    def press_at_the_second(popen: Popen, process: BaseProcess) -> None:
+        initialise(popen, process)
         launched.append(popen)
         while os.getpgid(popen.pid) != popen.pid:  # until it is ready for jobs
             time.sleep(0.01)
         if len(launched) == 2:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(Popen, "_launch", press_at_the_second)
+    monkeypatch.setattr(Popen, "__init__", press_at_the_second)
     with pytest.raises(KeyboardInterrupt):
         list(run_jobs(note_interrupt, [tmp_path] * 4, workers=2))
     assert len(launched) == 2
