@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -16,6 +16,9 @@ from dtrak_stream.support.device import moved
 Condition: TypeAlias = int | str
 """What one sample is of, before anything is made of it: a class label or a caption."""
 
+ConditionKind: TypeAlias = Literal["nothing", "class label", "caption"]
+"""What a model wants to be told of a sample: nothing, an int, or a str."""
+
 
 @dataclass(frozen=True)
 class SampleBatch:
@@ -26,20 +29,26 @@ class SampleBatch:
     ids
         Their names.
     tensors
-        (B, C, H, W) float32 in [-1, 1]; of sampling paths (B, T, C, H, W).
+        (B, C, H, W) float32: pixels in [-1, 1], or what the model made of them (latents); of
+        sampling paths (B, T, C, H, W).
     conditions
         What each of them is of; None if samples are of nothing in particular.
     path
         The T timesteps of sampling paths, in the order of the second axis; None for images.
+    inputs
+        What a network is asked with besides x_t and t, each (B, ...): made by the model from
+        `conditions`. None before that, and empty for a model that is told nothing.
     """
 
     ids: tuple[str, ...]
     tensors: Tensor
     conditions: tuple[Condition, ...] | None = None
     path: tuple[int, ...] | None = None
+    inputs: Mapping[str, Tensor] | None = None
 
     def __post_init__(self) -> None:
-        parts = (self.ids, self.tensors, self.ids if self.conditions is None else self.conditions)
+        conditions = self.ids if self.conditions is None else self.conditions
+        parts = (self.ids, self.tensors, conditions, *(self.inputs or {}).values())
         axes = () if self.path is None else (len(self.path),)
         if len({len(part) for part in parts}) > 1 or self.tensors.shape[1:-3] != axes:
             raise ValueError(
@@ -53,11 +62,22 @@ class SampleBatch:
     def __getitem__(self, rows: slice) -> SampleBatch:
         """Return some of the samples; their tensors are a view."""
         conditions = None if self.conditions is None else self.conditions[rows]
-        return replace(self, ids=self.ids[rows], tensors=self.tensors[rows], conditions=conditions)
+        return replace(
+            self,
+            ids=self.ids[rows],
+            tensors=self.tensors[rows],
+            conditions=conditions,
+            inputs=None if self.inputs is None else {k: v[rows] for k, v in self.inputs.items()},
+        )
 
     def to(self, device: torch.device) -> SampleBatch:
         """Return the same samples on a device, without waiting for it."""
-        return replace(self, tensors=moved(self.tensors, device))
+        inputs = self.inputs
+        return replace(
+            self,
+            tensors=moved(self.tensors, device),
+            inputs=inputs and {name: moved(each, device) for name, each in inputs.items()},
+        )
 
 
 class Samples(Protocol):

@@ -68,7 +68,7 @@ class LossMeter:
         pairs = [(t, draw) for t in timesteps for draw in range(self.options.loss_draws)]
         together = max(1, self.options.loss_batch // len(samples))
         device = self.denoiser.device
-        samples = samples.to(device)
+        samples = self.denoiser.encoded(samples.to(device))
         total = torch.zeros(len(samples), dtype=torch.float64, device=device)
         with repeatable(device):
             for first in range(0, len(pairs), together):
@@ -94,6 +94,9 @@ class LossMeter:
         schedule = self.denoiser.schedule
         noisy, target = schedule.noisy_and_target(images.repeat(count, 1, 1, 1), rows, times)
         simple = OutputFunction("simple", schedule)
-        conditions = None if samples.conditions is None else samples.conditions * count
-        losses = simple(self.denoiser.predict(noisy, times, conditions), target, times)
+        told = {
+            name: each.repeat(count, *[1] * (each.ndim - 1))
+            for name, each in (samples.inputs or {}).items()
+        }  # (B, ...) -> (P * B, ...)
+        losses = simple(self.denoiser.predict(noisy, times, told), target, times)
         return losses.double().reshape(count, -1).sum(dim=0)  # (P * B,) -> (B,)

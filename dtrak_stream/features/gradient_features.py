@@ -61,7 +61,7 @@ def make_task(model: str, options: FeatureOptions) -> GradientTask:
         autocast=_HALF.get(options.precision),
         # the numbers of half-precision types pass through TF32 unchanged
         tf32=options.precision != "float32",
-        scale=LossScale.for_precision(options.precision, denoiser.image_shape),
+        scale=LossScale.for_precision(options.precision, denoiser.sample_shape),
         timer=StageTimer(clock_of(device)),
     )
 

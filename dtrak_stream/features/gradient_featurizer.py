@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dtrak_stream.data.options import ImageShape
-from dtrak_stream.data.samples import SampleBatch, Samples
+from dtrak_stream.data.samples import ConditionKind, SampleBatch, Samples
 from dtrak_stream.features.maker import EngineName, fingerprint, in_fitting_batches
 from dtrak_stream.gradients.coverage import served_parameters
 from dtrak_stream.gradients.hooked import HookedEngine
@@ -61,6 +61,11 @@ class Featurizer:
     def wanted_shape(self) -> ImageShape:
         """Return the shape of the images that the model takes."""
         return self.image_shape
+
+    @property
+    def conditioned_on(self) -> ConditionKind:
+        """Return what the model wants to be told of a sample."""
+        return self.task.denoiser.conditioned_on
 
     @property
     def weight_bytes(self) -> int:
@@ -142,12 +147,14 @@ class Featurizer:
 
     def _residuals(self, samples: SampleBatch) -> Tensor:
         pairs = self.engine.pairs_per_pass
+        samples = self._encoded(samples)
         return repeating_if_it_can(lambda: residuals(self.task, samples, pairs))
 
     def _batch(self, samples: SampleBatch) -> Tensor:
         """Compute one batch; rows that overflow in half precision again with a smaller scale."""
         scale = self.task.scale
         first_scale = scale.value
+        samples = self._encoded(samples)
         try:
             features = repeating_if_it_can(lambda: self._projected(samples))
             while scale.value > 1 and not bool(features.isfinite().all()):
@@ -158,6 +165,13 @@ class Featurizer:
         finally:
             scale.value = first_scale
 
+    def _encoded(self, samples: SampleBatch) -> SampleBatch:
+        """Return samples on the device, as the network takes them."""
+        with self.task.timer.stage("copy"):
+            samples = samples.to(self.device)
+        with self.task.timer.stage("encode"):
+            return self.task.denoiser.encoded(samples)
+
     def _projected(self, samples: SampleBatch) -> Tensor:
         timer = self.task.timer
         out = torch.zeros(len(samples), self.projector.proj_dim, device=self.device)
@@ -167,8 +181,6 @@ class Featurizer:
             with timer.stage("projection"):
                 self.projector.add(piece.block, piece.offset, out[rows])
 
-        with timer.stage("copy"):
-            samples = samples.to(self.device)
         self.engine.stream(samples, receive)
         with timer.stage("copy"):
             return out.cpu()

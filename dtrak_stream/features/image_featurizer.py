@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dtrak_stream.data.options import ImageShape
-from dtrak_stream.data.samples import SampleBatch, Samples
+from dtrak_stream.data.samples import ConditionKind, SampleBatch, Samples
 from dtrak_stream.features.encoder import ImageEncoder
 from dtrak_stream.features.maker import EngineName, fingerprint, in_fitting_batches
 from dtrak_stream.projectors.projector import Projector
@@ -53,6 +53,11 @@ class ImageFeaturizer:
     @property
     def wanted_shape(self) -> None:
         """Return None: it was set up for the shape that the images have."""
+
+    @property
+    def conditioned_on(self) -> ConditionKind:
+        """Return that nothing is to be known of an image."""
+        return "nothing"
 
     @property
     def weight_bytes(self) -> int:

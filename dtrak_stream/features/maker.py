@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dtrak_stream.data.options import ImageShape
-from dtrak_stream.data.samples import SampleBatch, Samples
+from dtrak_stream.data.samples import ConditionKind, SampleBatch, Samples
 from dtrak_stream.errors import MemoryLimitError
 from dtrak_stream.store.fingerprint import Fingerprint
 from dtrak_stream.support.device import let_go
@@ -38,6 +38,10 @@ class FeatureMaker(Protocol):
     @property
     def wanted_shape(self) -> ImageShape | None:
         """Return the shape of the only samples it takes; None if it takes any."""
+
+    @property
+    def conditioned_on(self) -> ConditionKind:
+        """Return what it wants to know of a sample besides its image."""
 
     @property
     def weight_bytes(self) -> int:

@@ -123,12 +123,11 @@ def _streamed(engine: GradientEngine, task: GradientTask) -> Tensor:
 
 
 def _made_up_samples(task: GradientTask) -> SampleBatch:
-    shape = task.denoiser.image_shape
-    size = (_SAMPLES, shape.channels, shape.height, shape.width)
-    counters = torch.arange(_SAMPLES * shape.channels * shape.height * shape.width)
+    samples = task.denoiser.made_up(_SAMPLES)
+    counters = torch.arange(samples.tensors.numel())
     words = random_words(StreamKey("gradients/coverage", 0), (counters, 0, 0, 0))[:, 0]
-    images = (words.float() / 2**31 - 1).clamp(-1, 1).reshape(size).to(task.denoiser.device)
-    return SampleBatch(tuple(f"made up {i}" for i in range(_SAMPLES)), images)
+    numbers = (words.float() / 2**31 - 1).clamp(-1, 1).reshape(samples.tensors.shape)
+    return replace(samples, tensors=numbers.to(task.denoiser.device))
 
 
 def _agree(name: str, fast: Tensor, exact: Tensor, task: GradientTask) -> bool:

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from dtrak_stream.data.options import ImageShape
-from dtrak_stream.data.samples import Condition, SampleBatch
+from dtrak_stream.data.samples import SampleBatch
 from dtrak_stream.gradients.stream import GradientSlice, Receiver
+from dtrak_stream.model.conditioning import NetworkInputs
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
@@ -36,14 +37,14 @@ class NoisedBatch:
         (samples * pairs, C, H, W): x_t, and what the denoiser should answer.
     timesteps
         (samples * pairs,) int64.
-    conditions
-        What each row is of; None for nothing.
+    inputs
+        What the network is told of each row, (samples * pairs, ...).
     """
 
     noisy: Tensor
     target: Tensor
     timesteps: Tensor
-    conditions: tuple[Condition, ...] | None
+    inputs: NetworkInputs
 
 
 @dataclass
@@ -152,15 +153,16 @@ class GradientTask:
             yield pairs[start : start + pairs_per_pass]
 
     def noised(self, samples: SampleBatch, pairs: Pairs) -> NoisedBatch:
-        """Mix B samples with their noise at every pair."""
+        """Mix B samples, encoded or not yet, with their noise at every pair."""
         reference = next(iter(self.parameters.values()))
         device, dtype = reference.device, reference.dtype
         with self.timer.stage("noise"):
             timesteps = on_device([t for t, _ in pairs], device).repeat(len(samples))
-            images = self.at_pairs(samples.to(device), pairs).to(dtype)
+            samples = self.denoiser.encoded(samples.to(device))
+            images = self.at_pairs(samples, pairs).to(dtype)
             noise = self._noise(images, samples.ids, pairs).to(dtype)  # (B * pairs, C, H, W)
             noisy, target = self.denoiser.schedule.noisy_and_target(images, noise, timesteps)
-        return NoisedBatch(noisy, target, timesteps, _repeated(samples.conditions, len(pairs)))
+        return NoisedBatch(noisy, target, timesteps, _repeated(samples.inputs or {}, len(pairs)))
 
     def at_pairs(self, samples: SampleBatch, pairs: Pairs) -> Tensor:
         """Return the image that is noised for each sample and pair: (B * pairs, C, H, W)."""
@@ -169,7 +171,7 @@ class GradientTask:
     def output(self, batch: NoisedBatch) -> Tensor:
         """Return what the network answers, (samples * pairs, C, H, W), with its graph."""
         with self.timer.stage("forward"), self._precision():
-            output = self.denoiser.predict(batch.noisy, batch.timesteps, batch.conditions)
+            output = self.denoiser.predict(batch.noisy, batch.timesteps, batch.inputs)
         return output.to(batch.target.dtype)
 
     def values(self, output: Tensor, batch: NoisedBatch) -> Tensor:
@@ -253,11 +255,9 @@ class TrajectoryTask(GradientTask):
         return chosen.flatten(0, 1)
 
 
-def _repeated(conditions: tuple[Condition, ...] | None, times: int) -> tuple[Condition, ...] | None:
-    """Return the condition of each row, for so many rows a sample."""
-    if conditions is None:
-        return None
-    return tuple(condition for condition in conditions for _ in range(times))
+def _repeated(inputs: NetworkInputs, times: int) -> NetworkInputs:
+    """Return what the network is told of each row, for so many rows a sample."""
+    return {name: each.repeat_interleave(times, dim=0) for name, each in inputs.items()}
 
 
 def inverse_length(length: Tensor, share: float) -> Tensor:

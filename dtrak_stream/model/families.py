@@ -1,33 +1,36 @@
 """Families of models, a row each: another family is another row, and nothing else changes.
 
-==============  ===========================  ================  ==================================
-family          samples                      conditioned on    schedule
-==============  ===========================  ================  ==================================
-``UNet2DModel`` pixels in [-1, 1], as given  nothing           DDPM: epsilon, v_prediction, sample
-==============  ===========================  ================  ==================================
+==============  ============================  ==============  ===================================
+family          samples                       told            schedule
+==============  ============================  ==============  ===================================
+``UNet2DModel`` pixels in [-1, 1], as given   nothing, or a   DDPM: epsilon, v_prediction, sample
+                                              class label
+==============  ============================  ==============  ===================================
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dtrak_stream.data.options import ImageShape
-from dtrak_stream.data.samples import Condition
-from dtrak_stream.errors import ConfigurationError, ModelError
-from dtrak_stream.model.config_files import read_config, saved_class
+from dtrak_stream.errors import ModelError
+from dtrak_stream.model.conditioning import ClassLabels, Conditioner
 from dtrak_stream.model.denoiser import Predict
-from dtrak_stream.model.layout import AVERAGING_OPTIONS, NETWORK_FILE, ModelFolder
+from dtrak_stream.model.first_stage import FirstStage
+from dtrak_stream.model.forward_passes import predict_by_unet
+from dtrak_stream.model.layout import NETWORK_FILE, ModelFolder
+from dtrak_stream.model.network_files import load_network
 from dtrak_stream.model.saved_schedule import SavedSchedule, read_ddpm_schedule
-from dtrak_stream.model.weight_files import WeightFiles, refuse_other_weights
+from dtrak_stream.model.weight_files import WeightFiles
 
-ConditionKind: TypeAlias = Literal["nothing", "class label"]
+Load: TypeAlias = Callable[[str, Path, WeightFiles, torch.dtype], nn.Module]
 
 
 @dataclass(frozen=True)
@@ -38,25 +41,33 @@ class ModelFamily:
     ----------
     class_name
         Class of the network, as a pipeline's index names it.
-    load
-        (folder of the network, its weights, dtype) -> the network on the CPU, all of whose
-        weights were in the files.
-    image_shape
-        (network, folder of it) -> shape of the samples that it takes.
-    conditioned_on
-        What a network is conditioned on.
+    sample_shape
+        (network, folder of it) -> shape of what is noised.
     predict
         How a network is asked.
     read_schedule
         Folder of the scheduler -> what it says of the model.
+    make_conditioner
+        (network, folder of the model) -> what makes that of conditions which the network is told;
+        None for a network that is told nothing.
+    make_first_stage
+        (shape of what is noised, folder of the model) -> what turns images into it; None where
+        images are noised themselves.
+    parts
+        Names of the further parts that a pipeline may have: those that the two above read.
+    load
+        (class, folder of the network, its weights, dtype) -> the network on the CPU, all of whose
+        weights were in the files.
     """
 
     class_name: str
-    load: Callable[[Path, WeightFiles, torch.dtype], nn.Module]
-    image_shape: Callable[[nn.Module, Path], ImageShape]
-    conditioned_on: Callable[[nn.Module], ConditionKind]
+    sample_shape: Callable[[nn.Module, Path], ImageShape]
     predict: Predict
     read_schedule: Callable[[Path], SavedSchedule]
+    make_conditioner: Callable[[nn.Module, ModelFolder], Conditioner | None]
+    make_first_stage: Callable[[ImageShape, ModelFolder], FirstStage | None]
+    parts: frozenset[str] = frozenset()
+    load: Load = load_network
 
 
 def family_of(found: ModelFolder) -> ModelFamily:
@@ -94,51 +105,6 @@ def _inputs_needed(class_name: str) -> str:
     return f", which needs {', '.join(needed)}" if needed else ""
 
 
-def _load_unet(folder: Path, weights: WeightFiles, dtype: torch.dtype) -> nn.Module:
-    from diffusers import UNet2DModel  # takes longer than all else together
-    from diffusers.utils import logging
-
-    _refuse_other_network(folder, UNet2DModel)
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # what it would advise is refused below, or meant
-    try:
-        network, report = UNet2DModel.from_pretrained(
-            folder,
-            variant=weights.variant,
-            torch_dtype=dtype,
-            use_safetensors=True,
-            local_files_only=True,
-            low_cpu_mem_usage=False,  # the other way needs one more package for no gain here
-            output_loading_info=True,
-        )
-    finally:
-        logging.set_verbosity(verbosity)
-    refuse_other_weights(report, folder)
-    return cast(nn.Module, network)
-
-
-def _refuse_other_network(folder: Path, known: type) -> None:
-    """Refuse the configuration of another class, or one with options that this class lacks."""
-    path = folder / NETWORK_FILE
-    options = read_config(path, what="configuration of a network")
-    name = saved_class(options) or known.__name__
-    understood = AVERAGING_OPTIONS | inspect.signature(known).parameters.keys()
-    unknown = [
-        f"{key}: {value!r}"
-        for key, value in options.items()
-        if not (key.startswith("_") or key in understood or value in (None, False))
-    ]
-    if name == known.__name__ and not unknown:
-        return
-    raise ModelError(
-        f"is of another class, {name}"
-        if name != known.__name__
-        else f"unknown option {', '.join(unknown[:3])}",
-        where=path,
-        remedy=f"give a {known.__name__}, saved by a version of diffusers no newer than this one",
-    )
-
-
 def _unet_shape(network: nn.Module, folder: Path) -> ImageShape:
     config = cast(Any, network).config
     size = config.sample_size
@@ -158,30 +124,31 @@ def _unet_shape(network: nn.Module, folder: Path) -> ImageShape:
     )
 
 
-def _unet_condition(network: nn.Module) -> ConditionKind:
-    return "nothing" if cast(Any, network).class_embedding is None else "class label"
+def _class_labels(network: nn.Module, found: ModelFolder) -> ClassLabels | None:
+    """Return how a UNet2DModel is told its class, if it is told any."""
+    unet = cast(Any, network)
+    if unet.class_embedding is None:
+        return None
+    if isinstance(unet.class_embedding, nn.Embedding):
+        return ClassLabels(unet.class_embedding.num_embeddings)
+    raise ModelError(
+        f"class_embed_type {unet.config.class_embed_type!r} is told numbers that are no labels",
+        where=found.network / NETWORK_FILE,
+        remedy="give a model with num_class_embeds, or an unconditional one",
+    )
 
 
-def predict_by_unet(
-    network: nn.Module, noisy: Tensor, timesteps: Tensor, conditions: Sequence[Condition] | None
-) -> Tensor:
-    """Ask an unconditional network as diffusers calls them."""
-    if conditions is not None:
-        raise ConfigurationError(
-            f"the samples are of something ({conditions[0]!r}), and the model takes no condition",
-            where=type(network).__name__,
-            remedy="give samples without conditions",
-        )
-    return cast(Tensor, network(noisy, timesteps, return_dict=False)[0])
+def _pixels(_shape: ImageShape, _found: ModelFolder) -> None:
+    """Return that images are noised themselves."""
 
 
 FAMILIES = (
     ModelFamily(
         class_name="UNet2DModel",
-        load=_load_unet,
-        image_shape=_unet_shape,
-        conditioned_on=_unet_condition,
+        sample_shape=_unet_shape,
         predict=predict_by_unet,
         read_schedule=read_ddpm_schedule,
+        make_conditioner=_class_labels,
+        make_first_stage=_pixels,
     ),
 )

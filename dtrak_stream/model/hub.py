@@ -5,14 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from dtrak_stream.errors import InputError
+from dtrak_stream.model.families import family_of
 from dtrak_stream.model.layout import find_model
+
+_OF_TOKENIZERS = ("tokenizer*/*.txt", "tokenizer*/*.model")
 
 
 def fetch(name: str) -> Path:
     """Return the folder of the cache that holds a model of the hub.
 
     What describes the model comes first, so that what is refused is not downloaded; of the
-    weights only those of the network are. Without a network, the cache is all that is looked at.
+    weights only those of the parts that are read are. Without a connection, the cache is all
+    that is looked at.
 
     Parameters
     ----------
@@ -24,11 +28,14 @@ def fetch(name: str) -> Path:
     InputError
         If the hub cannot be reached and the cache does not have it, or there is no such model.
     ModelError
-        If it is no model of pixels; see `find_model`.
+        If it is of no known family; see `family_of`.
     """
     root = _download(name, "*.json")
-    network = find_model(root).network.relative_to(root)
-    return _download(name, "*.json", (network / "*.safetensors").as_posix())
+    found = find_model(root)
+    found.refuse_parts_but(family_of(found).parts)
+    folders = [found.network, *(part.folder for part in found.further.values())]
+    weights = [(each.relative_to(root) / "*.safetensors").as_posix() for each in folders]
+    return _download(name, "*.json", *_OF_TOKENIZERS, *weights)
 
 
 def _download(name: str, *wanted: str) -> Path:

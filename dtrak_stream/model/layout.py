@@ -1,8 +1,9 @@
 """What lies where in a model folder, found as diffusers finds it.
 
 ==========================  =====================================================================
-``model_index.json``        A pipeline: network in ``unet/``, scheduler in ``scheduler/``, or
-                            either beside the index where there is no such folder.
+``model_index.json``        A pipeline: network in ``unet/`` or ``transformer/``, scheduler in
+                            ``scheduler/``, or either beside the index where there is no such
+                            folder; further parts (``vae/``, ``text_encoder/``) by their names.
 ``unet/``, ``unet_ema/``    A checkpoint of a training script, ``checkpoint-N``: the network of
                             the last step is taken, the averaged one where there is no other.
 ``config.json``             A network alone, as ``PIPELINE/unet`` or ``checkpoint-N/unet_ema``.
@@ -14,7 +15,8 @@ that holds it, and in the run that a ``checkpoint-N`` is of.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ from dtrak_stream.model.saved_schedule import FILE_NAME as SCHEDULER_FILE
 INDEX_FILE, NETWORK_FILE = "model_index.json", "config.json"
 _PARTS = ("unet", "transformer")
 _EMA, _CHECKPOINT = "_ema", "checkpoint-"
+# what only looks at finished images
+_SAYS_NOTHING = frozenset({"safety_checker", "feature_extractor"})
 # what diffusers' EMAModel adds to the configuration of the network it saves
 AVERAGING_OPTIONS = frozenset(
     {
@@ -32,6 +36,22 @@ AVERAGING_OPTIONS = frozenset(
         *("inv_gamma", "power"),
     }
 )
+
+
+@dataclass(frozen=True)
+class ModelPart:
+    """A part of a pipeline besides its network and scheduler.
+
+    Attributes
+    ----------
+    folder
+        Where it lies.
+    class_name
+        Its class, as the index names it.
+    """
+
+    folder: Path
+    class_name: str
 
 
 @dataclass(frozen=True)
@@ -48,12 +68,31 @@ class ModelFolder:
         The file that names it.
     scheduler
         Folder of the scheduler's configuration.
+    further
+        The other parts of the pipeline, by name: what comes before the network.
     """
 
     network: Path
     class_name: str | None
     named_by: Path
     scheduler: Path
+    further: Mapping[str, ModelPart] = field(default_factory=dict)
+
+    def refuse_parts_but(self, understood: frozenset[str]) -> None:
+        """Refuse a pipeline in which something else comes before or after the network.
+
+        Raises
+        ------
+        ModelError
+            Naming the first part that is not among those understood.
+        """
+        for name, part in self.further.items():
+            if name not in understood:
+                raise ModelError(
+                    f"has a {name} ({part.class_name}), which nothing is known of here",
+                    where=self.named_by,
+                    remedy="give a pipeline of the parts that diffusers saves for such a network",
+                )
 
     @property
     def kind_of_weights(self) -> str:
@@ -76,7 +115,7 @@ def find_model(root: Path) -> ModelFolder:
     InputError
         If it holds no model, or a part of it is not there.
     ModelError
-        If the pipeline has further parts: it is no model of pixels.
+        If a file that says what lies where cannot be read.
     """
     if (root / INDEX_FILE).is_file():
         return _of_pipeline(root)
@@ -96,13 +135,13 @@ def find_model(root: Path) -> ModelFolder:
 def _of_pipeline(root: Path) -> ModelFolder:
     path = root / INDEX_FILE
     index = read_config(path, what="index of parts")
-    _refuse_further_parts(index, path)
     part = next((name for name in _PARTS if _class_in(index, name)), _PARTS[0])
     return ModelFolder(
         _place_of(root, part),
         _class_in(index, part),
         path,
         _place_of(root, "scheduler"),
+        _further_parts(index, root),
     )
 
 
@@ -111,16 +150,14 @@ def _place_of(root: Path, part: str) -> Path:
     return root / part if (root / part).is_dir() else root
 
 
-def _refuse_further_parts(index: dict[str, Any], path: Path) -> None:
-    """Refuse a pipeline in which something comes before or after the network."""
-    further = {name: _class_in(index, name) for name in index}
-    for name, class_name in further.items():
-        if class_name and name not in (*_PARTS, "scheduler"):
-            raise ModelError(
-                f"has a {name} ({class_name}), so its network does not see the pixels of an image",
-                where=path,
-                remedy="give a pipeline of a network and a scheduler only, such as a DDPMPipeline",
-            )
+def _further_parts(index: dict[str, Any], root: Path) -> dict[str, ModelPart]:
+    """Return the parts that come before the network, by name."""
+    named = {name: _class_in(index, name) for name in index}
+    return {
+        name: ModelPart(root / name, class_name)
+        for name, class_name in named.items()
+        if class_name and name not in {*_PARTS, "scheduler", *_SAYS_NOTHING}
+    }
 
 
 def _class_in(index: dict[str, Any], part: str) -> str | None:
@@ -133,10 +170,7 @@ def _class_in(index: dict[str, Any], part: str) -> str | None:
 def _alone(network: Path) -> ModelFolder:
     network = network.resolve()
     around = _around(network)
-    for folder in around:
-        if (folder / INDEX_FILE).is_file():
-            path = folder / INDEX_FILE
-            _refuse_further_parts(read_config(path, what="index of parts"), path)
+    pipeline = next((folder for folder in around if (folder / INDEX_FILE).is_file()), None)
     places = [place for folder in around for place in (folder / "scheduler", folder)]
     scheduler = next((place for place in places if (place / SCHEDULER_FILE).is_file()), None)
     if scheduler is None:
@@ -148,7 +182,11 @@ def _alone(network: Path) -> ModelFolder:
         )
     path = network / NETWORK_FILE
     config = read_config(path, what="configuration of a network")
-    return ModelFolder(network, saved_class(config), path, scheduler)
+    further: dict[str, ModelPart] = {}
+    if pipeline is not None:
+        index = read_config(pipeline / INDEX_FILE, what="index of parts")
+        further = _further_parts(index, pipeline)
+    return ModelFolder(network, saved_class(config), path, scheduler, further)
 
 
 def _around(network: Path) -> tuple[Path, ...]:

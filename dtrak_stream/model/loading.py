@@ -4,27 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import nn
 
-from dtrak_stream.data.options import ImageShape
 from dtrak_stream.errors import DtrakStreamError, ModelError
 from dtrak_stream.model.denoiser import Denoiser
-from dtrak_stream.model.families import ConditionKind, family_of
+from dtrak_stream.model.families import family_of
 from dtrak_stream.model.hub import fetch
 from dtrak_stream.model.layout import ModelFolder, find_model
 from dtrak_stream.model.places import hub_name, model_root
 from dtrak_stream.model.probe import refuse_unlike_model
-from dtrak_stream.model.saved_schedule import SavedSchedule
 from dtrak_stream.model.weight_files import WeightFiles, find_weights
 
 
 def load_denoiser(
     folder: str, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> Denoiser:
-    """Load an unconditional pixel-space diffusion model from a diffusers folder.
+    """Load a diffusion model from a diffusers folder, of any family in `model.families`.
 
     Parameters
     ----------
@@ -42,48 +40,49 @@ def load_denoiser(
         there.
     ModelError
         If it is not understood to the last option and the last weight: its family or scheduler is
-        another one, weights are missing or too many, it is conditioned on something, or does not
-        answer one sample as it should; see `find_weights` and `refuse_unlike_model`.
+        another one, weights are missing or too many, a part is none that its family has, or it
+        does not answer one sample as it should; see `find_weights` and `refuse_unlike_model`.
     """
     on_hub = hub_name(folder)
     found = find_model(model_root(folder) if on_hub is None else fetch(on_hub))
     family = family_of(found)
+    found.refuse_parts_but(family.parts)
     saved = family.read_schedule(found.scheduler)
     weights = find_weights(found.network)
     with _failures_explained(found.network):
-        network = family.load(found.network, weights, dtype)
-    _refuse_condition(family.conditioned_on(network), found.network)
-    shape = family.image_shape(network, found.network)
+        network = family.load(family.class_name, found.network, weights, dtype)
+    shape = family.sample_shape(network, found.network)
+    network = network.to(device).eval()
+    with _failures_explained(found.named_by.parent):
+        first_stage = family.make_first_stage(shape, found)
+        conditioner = family.make_conditioner(network, found)
     denoiser = Denoiser(
-        network.to(device).eval(),
+        network,
         saved.schedule,
-        shape,
+        shape if first_stage is None else first_stage.image_shape,
         family.predict,
         family.class_name,
         folder,
         saved.config,
         saved.learns_variance,
-        _described(folder, found, weights, saved, network, shape),
+        first_stage=first_stage,
+        conditioner=conditioner,
     )
     refuse_unlike_model(denoiser)
-    return denoiser
-
-
-def _described(
-    folder: str,
-    found: ModelFolder,
-    weights: WeightFiles,
-    saved: SavedSchedule,
-    network: nn.Module,
-    shape: ImageShape,
-) -> str:
-    """Return what was found, in a line for the user."""
-    parameters = sum(each.numel() for each in network.parameters())
-    variant = f", variant {weights.variant}" if weights.variant else ""
     predicts = saved.predicts + (" and a variance" if saved.learns_variance else "")
+    facts = f"predicts {predicts}, {saved.description}"
+    return replace(denoiser, description=_described(denoiser, found, weights, facts))
+
+
+def _described(denoiser: Denoiser, found: ModelFolder, weights: WeightFiles, facts: str) -> str:
+    """Return what was found, in a line for the user."""
+    parameters = sum(each.numel() for each in denoiser.network.parameters())
+    variant = f", variant {weights.variant}" if weights.variant else ""
+    parts = (denoiser.first_stage, denoiser.conditioner)
+    before = "".join(f", {part.description}" for part in parts if part is not None)
     return (
-        f"{folder}: {found.class_name} of {shape} samples, predicts {predicts}, "
-        f"{saved.description}, {parameters:,} parameters, {found.kind_of_weights}{variant}"
+        f"{denoiser.folder}: {found.class_name} of {denoiser.image_shape} samples{before}, "
+        f"{facts}, {parameters:,} parameters, {found.kind_of_weights}{variant}"
     )
 
 
@@ -99,12 +98,3 @@ def _failures_explained(root: Path) -> Iterator[None]:
             where=root,
             remedy="check that the folder is complete, or save the pipeline again",
         ) from error
-
-
-def _refuse_condition(kind: ConditionKind, root: Path) -> None:
-    if kind != "nothing":
-        raise ModelError(
-            f"is conditioned on a {kind}, which no sample has here",
-            where=root,
-            remedy="give an unconditional model",
-        )

@@ -50,8 +50,8 @@ def _refuse_bad_weights(network: nn.Module, where: str) -> None:
 
 @torch.inference_mode()
 def _ask(denoiser: Denoiser, timestep: int) -> Tensor:
-    """Return what the network answers for one image that has all values from -1 to 1."""
-    shape = denoiser.image_shape
+    """Return what the network answers for one sample that has all values from -1 to 1."""
+    shape = denoiser.sample_shape
     device, reference = denoiser.device, next(denoiser.network.parameters())
     numbers = shape.channels * shape.height * shape.width
     ramp = torch.linspace(-1, 1, numbers, device=device, dtype=reference.dtype)
@@ -59,7 +59,7 @@ def _ask(denoiser: Denoiser, timestep: int) -> Tensor:
     times = torch.tensor([timestep], device=device)
     try:
         with repeatable(device):
-            return denoiser.answer(image, times)
+            return denoiser.answer(image, times, denoiser.made_up(1).inputs)
     except Exception as error:  # whatever a network says of what it lacks
         if is_out_of_memory(error):
             raise MemoryLimitError(
@@ -72,12 +72,12 @@ def _ask(denoiser: Denoiser, timestep: int) -> Tensor:
             f"does not answer for a sample of {shape} and a timestep "
             f"({type(error).__name__}: {reason})",
             where=denoiser.folder,
-            remedy="give an unconditional model, whose network takes a noised image and a timestep",
+            remedy="give a model whose network takes what its pipeline has parts for",
         ) from error
 
 
 def _refuse_other_channels(denoiser: Denoiser, answer: Tensor) -> None:
-    shape = denoiser.image_shape
+    shape = denoiser.sample_shape
     channels = shape.channels * (2 if denoiser.learns_variance else 1)
     wanted = (channels, shape.height, shape.width)
     if tuple(answer.shape[1:]) == wanted:

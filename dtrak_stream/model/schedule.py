@@ -46,6 +46,9 @@ class NoiseSchedule(Protocol):
             Both (B, C, H, W), in the dtype of `noise`.
         """
 
+    def network_times(self, timesteps: Tensor) -> Tensor:
+        """Return what the network is told as the time of `timesteps` (B,) int64: (B,)."""
+
     def elbo_weight(self, timesteps: Tensor) -> Tensor:
         """Return what mean_D (output - target)^2 counts in the variational bound.
 
@@ -140,6 +143,10 @@ class DDPMSchedule:
         if self.prediction_type == "v_prediction":
             return noisy, signal * noise - spread * image
         return noisy, image.expand_as(noisy)
+
+    def network_times(self, timesteps: Tensor) -> Tensor:
+        """Return the timesteps themselves."""
+        return timesteps
 
     def elbo_weight(self, timesteps: Tensor) -> Tensor:
         """Return w_t = beta_t / (2 alpha_t (1 - abar_t)) of the noise error that the output's is.

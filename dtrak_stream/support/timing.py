@@ -13,7 +13,7 @@ import torch
 
 LANES = {
     "decode": ("decode",),
-    "compute": ("noise", "forward", "backward", "projection", "copy"),
+    "compute": ("encode", "noise", "forward", "backward", "projection", "copy"),
     "write": ("write",),
 }
 """Stages that run one after the other; lanes run side by side."""

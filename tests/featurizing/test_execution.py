@@ -91,9 +91,16 @@ def test_the_store_remembers_how_it_was_computed_and_how_long_it_took(
     featurize(config_of(images, model_folder, tmp_path / "s"))
     record = json.loads((tmp_path / "s" / "store.json").read_text())["run"]
     assert record["execution"]["engine"] == "hooked"
-    assert {"decode", "noise", "forward", "backward", "projection", "copy", "write"} == set(
-        record["stage_seconds"]
-    )
+    assert {
+        "decode",
+        "encode",
+        "noise",
+        "forward",
+        "backward",
+        "projection",
+        "copy",
+        "write",
+    } == set(record["stage_seconds"])
     assert all(seconds > 0 for seconds in record["stage_seconds"].values())
 
 

@@ -14,7 +14,7 @@ from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.samples import SampleBatch
 from dtrak_stream.gradients.task import GradientTask
 from dtrak_stream.model.denoiser import Denoiser
-from dtrak_stream.model.families import predict_by_unet
+from dtrak_stream.model.forward_passes import predict_by_unet
 from dtrak_stream.model.schedule import DDPMSchedule, NoiseSchedule
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
@@ -28,7 +28,7 @@ class Network(nn.Module):
         self.body = body
         self.config = SimpleNamespace(sample_size=size, in_channels=channels)
 
-    def forward(self, noisy, timesteps, return_dict=False):  # noqa: ARG002
+    def forward(self, noisy, timesteps, class_labels=None, return_dict=False):  # noqa: ARG002
         return (self.body(noisy),)
 
 
@@ -48,7 +48,7 @@ class Timed(nn.Module):
 
 
 class TimedNetwork(Network):
-    def forward(self, noisy, timesteps, return_dict=False):  # noqa: ARG002
+    def forward(self, noisy, timesteps, class_labels=None, return_dict=False):  # noqa: ARG002
         return (self.body(noisy, timesteps),)
 
 
@@ -128,7 +128,9 @@ def slow_gradients(task: GradientTask, images: torch.Tensor, ids: list[str]) -> 
     return torch.stack(rows)
 
 
-def gathered(engine, images: torch.Tensor, ids: list[str]) -> torch.Tensor:
+def gathered(
+    engine, images: torch.Tensor, ids: list[str], conditions: tuple[Any, ...] | None = None
+) -> torch.Tensor:
     """Sum the slices of a stream into (samples, p)."""
     out = torch.zeros(len(images), engine.num_parameters)
 
@@ -138,7 +140,7 @@ def gathered(engine, images: torch.Tensor, ids: list[str]) -> torch.Tensor:
         out[rows, piece.offset : piece.offset + piece.block.shape[1]] += piece.block
         piece.block.fill_(float("nan"))  # receivers may overwrite it
 
-    engine.stream(batch_of(images, ids), receive)
+    engine.stream(SampleBatch(tuple(ids[: len(images)]), images, conditions), receive)
     return out
 
 

@@ -17,6 +17,7 @@ from dtrak_stream.gradients.hooked import HookedEngine
 from dtrak_stream.gradients.residuals import residuals
 from dtrak_stream.gradients.task import TrajectoryTask
 from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
+from dtrak_stream.model.conditioning import ClassLabels
 from dtrak_stream.model.denoiser import Denoiser
 from tests.gradients.networks import Network, assert_rows_close, images_of, task_of
 
@@ -35,8 +36,8 @@ class Labelled(nn.Module):
         return self.layer(noisy) * labels[:, None, None, None]
 
 
-def ask(network, noisy, _timesteps, conditions):
-    return network(noisy, torch.tensor(conditions, dtype=noisy.dtype))
+def ask(network, noisy, _timesteps, inputs):
+    return network(noisy, inputs["class_labels"].to(noisy.dtype))
 
 
 def labelled_task(**options):
@@ -44,7 +45,13 @@ def labelled_task(**options):
     plain = task_of(Network(nn.Conv2d(2, 2, 1)), noise_draws=2, **options)
     network = Labelled().eval()
     denoiser = Denoiser(
-        network, plain.denoiser.schedule, ImageShape(2, 6, 6), ask, "Labelled", "here"
+        network,
+        plain.denoiser.schedule,
+        ImageShape(2, 6, 6),
+        ask,
+        "Labelled",
+        "here",
+        conditioner=ClassLabels(6),
     )
     return dataclasses.replace(
         plain, denoiser=denoiser, parameters=dict(network.named_parameters())

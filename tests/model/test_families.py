@@ -12,13 +12,16 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 
 from dtrak_stream.data.options import ImageShape
+from dtrak_stream.data.samples import SampleBatch
 from dtrak_stream.errors import ConfigurationError, ModelError
 from dtrak_stream.gradients.hooked import HookedEngine
 from dtrak_stream.gradients.task import GradientTask
 from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
 from dtrak_stream.model import families
 from dtrak_stream.model.denoiser import Denoiser
+from dtrak_stream.model.forward_passes import predict_by_unet
 from dtrak_stream.model.loading import load_denoiser
+from dtrak_stream.model.network_files import load_network
 from dtrak_stream.model.parameters import choose_parameters
 from dtrak_stream.model.schedule import DDPMSchedule
 from dtrak_stream.objective.noise import ImageNoise
@@ -39,7 +42,8 @@ def test_another_row_is_all_that_another_family_takes(tmp_path, monkeypatch, mod
     row = dataclasses.replace(
         families.FAMILIES[0],
         class_name="TwiceModel",
-        predict=lambda *asked: 2 * families.predict_by_unet(*asked),
+        load=lambda _, *files: load_network("UNet2DModel", *files),
+        predict=lambda *asked: 2 * predict_by_unet(*asked),
     )
     monkeypatch.setattr(families, "FAMILIES", (*families.FAMILIES, row))
     noisy, timesteps = torch.randn(2, 1, 8, 8), torch.tensor([3, 900])
@@ -52,11 +56,55 @@ def options_of(unet):
     return {name: value for name, value in unet.config.items() if not name.startswith("_")}
 
 
-@pytest.mark.parametrize("kind", [{"num_class_embeds": 10}, {"class_embed_type": "timestep"}])
-def test_a_model_that_wants_class_labels_is_refused(tmp_path, kind):
-    unet = UNet2DModel(**{**options_of(build_unet()), **kind})
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    torch.manual_seed(0)
+    unet = UNet2DModel(**{**options_of(build_unet()), "num_class_embeds": 4})
+    return save_model(tmp_path_factory.mktemp("labelled"), unet)
+
+
+def test_a_class_conditional_model_is_asked_with_its_labels(labelled):
+    denoiser = load_denoiser(labelled)
+    assert denoiser.conditioned_on == "class label"
+    assert "a label of 4 classes" in denoiser.description
+    images, times = torch.rand(3, 1, 8, 8) * 2 - 1, torch.tensor([3, 500, 900])
+    samples = denoiser.encoded(SampleBatch(("a", "b", "c"), images, (3, 0, 3)))
+    expected = denoiser.network(images, times, class_labels=torch.tensor([3, 0, 3])).sample
+    assert torch.equal(denoiser.predict(images, times, samples.inputs), expected)
+    for labels, words in (((4,), "4 is not one of"), ((-1,), "-1 is not"), (("a",), "'a' is not")):
+        with pytest.raises(ConfigurationError, match=words):
+            denoiser.encoded(SampleBatch(("a",), images[:1], labels))
+    with pytest.raises(ConfigurationError, match="wants a class label of each sample"):
+        denoiser.encoded(SampleBatch(("a",), images[:1]))
+    with pytest.raises(ConfigurationError, match="to be told a class label"):
+        denoiser.predict(images, times)
+
+
+@pytest.mark.parametrize("kind", ["timestep-batched", "hooked"])
+def test_gradients_of_a_class_conditional_model_are_those_of_autograd(labelled, kind):
+    denoiser, exact = load_denoiser(labelled), load_denoiser(labelled, dtype=torch.float64)
+    chosen, noise = choose_parameters(denoiser.network, "all"), ImageNoise(0)
+    schedule = denoiser.schedule
+    task = GradientTask(denoiser, chosen, OutputFunction("simple", schedule), (700,), noise)
+    images, labels = torch.rand(2, 1, 8, 8) * 2 - 1, (2, 1)
+    drawn = noise.draw((1, 8, 8), sample_id="", pairs=[(700, 0)], device=images.device).double()
+    rows = []
+    for image, label in zip(images, labels, strict=True):
+        noisy, target = schedule.noisy_and_target(image[None].double(), drawn, torch.tensor([700]))
+        answer = exact.network(noisy, 700, class_labels=torch.tensor([label])).sample
+        gradients = torch.autograd.grad(
+            (answer - target).square().mean(), list(exact.network.parameters())
+        )
+        rows.append(torch.cat([part.flatten() for part in gradients]))
+    hooked = HookedEngine(task, frozenset(chosen), 8) if kind == "hooked" else None
+    engine = hooked or TimestepBatchedEngine(task)
+    assert_rows_close(gathered(engine, images, ["a", "b"], labels), torch.stack(rows))
+
+
+def test_a_model_that_is_told_numbers_that_are_no_labels_is_refused(tmp_path):
+    unet = UNet2DModel(**{**options_of(build_unet()), "class_embed_type": "timestep"})
     folder = save_model(tmp_path / "m", unet)
-    with pytest.raises(ModelError, match="conditioned on a class label"):
+    with pytest.raises(ModelError, match="class_embed_type 'timestep' is told numbers"):
         load_denoiser(folder)
 
 
@@ -129,7 +177,7 @@ def test_any_module_with_a_schedule_is_differentiated(kind):
 def test_conditions_are_refused_by_a_model_that_takes_none(model_folder):
     denoiser = load_denoiser(model_folder)
     with pytest.raises(ConfigurationError) as refusal:
-        denoiser.predict(torch.zeros(1, 1, 8, 8), torch.tensor([0]), [3])
+        denoiser.encoded(SampleBatch(("a",), torch.zeros(1, 1, 8, 8), (3,)))
     assert str(refusal.value) == (
         "UNet2DModel: the samples are of something (3), and the model takes no condition; "
         "give samples without conditions"

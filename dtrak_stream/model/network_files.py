@@ -1,0 +1,82 @@
+"""Reading a network of diffusers from its folder, to the last option and the last weight."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from dtrak_stream.errors import ModelError
+from dtrak_stream.model.config_files import read_config, saved_class
+from dtrak_stream.model.layout import AVERAGING_OPTIONS, NETWORK_FILE
+from dtrak_stream.model.weight_files import WeightFiles, refuse_other_weights
+
+
+def load_network(
+    class_name: str, folder: Path, weights: WeightFiles, dtype: torch.dtype
+) -> nn.Module:
+    """Return the network of a class of diffusers, on the CPU.
+
+    Parameters
+    ----------
+    class_name
+        As diffusers calls it.
+    folder
+        Its configuration and weights.
+    weights
+        Which of the weights.
+    dtype
+        The type they are turned into.
+
+    Raises
+    ------
+    ModelError
+        If the folder is one of another class, or has options or weights that this class lacks, or
+        lacks some that it has.
+    """
+    import diffusers  # takes longer than all else together
+    from diffusers.utils import logging
+
+    known = getattr(diffusers, class_name)
+    _refuse_other_network(folder, known)
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # what it would advise is refused below, or meant
+    try:
+        network, report = known.from_pretrained(
+            folder,
+            variant=weights.variant,
+            torch_dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            low_cpu_mem_usage=False,  # the other way needs one more package for no gain here
+            output_loading_info=True,
+        )
+    finally:
+        logging.set_verbosity(verbosity)
+    refuse_other_weights(report, folder)
+    return cast(nn.Module, network)
+
+
+def _refuse_other_network(folder: Path, known: type[Any]) -> None:
+    """Refuse the configuration of another class, or one with options that this class lacks."""
+    path = folder / NETWORK_FILE
+    options = read_config(path, what="configuration of a network")
+    name = saved_class(options) or known.__name__
+    understood = AVERAGING_OPTIONS | inspect.signature(known).parameters.keys()
+    unknown = [
+        f"{key}: {value!r}"
+        for key, value in options.items()
+        if not (key.startswith("_") or key in understood or value in (None, False))
+    ]
+    if name == known.__name__ and not unknown:
+        return
+    raise ModelError(
+        f"is of another class, {name}"
+        if name != known.__name__
+        else f"unknown option {', '.join(unknown[:3])}",
+        where=path,
+        remedy=f"give a {known.__name__}, saved by a version of diffusers no newer than this one",
+    )
