@@ -6,6 +6,7 @@ import math
 
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.exchange.feature_array import FeatureArray
+from dtrak_stream.exchange.feature_names import FeatureName
 from dtrak_stream.exchange.options import DeclaredFeatures
 from dtrak_stream.methods import METHODS
 from dtrak_stream.objective.function_names import OUTPUT_FUNCTIONS, interpolation_eta
@@ -66,6 +67,8 @@ def declared_fingerprint(
         If anything declared has no such value.
     """
     _check(features)
+    if array.name is not None:
+        _refuse_other_name(features, array.name)
     return Fingerprint(
         model=f"imported: {features.source}",
         weights=IMPORTED,
@@ -116,3 +119,31 @@ def _check(features: DeclaredFeatures) -> None:
         raise ConfigurationError(
             "says nothing", where="--source", remedy="say which model and program they are of"
         )
+
+
+def _refuse_other_name(features: DeclaredFeatures, name: FeatureName) -> None:
+    """Refuse a declaration that is not what the file's own name says."""
+    function, steps = name.output_function, name.steps(features.num_train_timesteps)
+    named = f"its name says {name.function}, K = {name.timesteps}, {name.strategy}"
+    if function is not None and function != features.output_function:
+        raise ConfigurationError(
+            f"is not what the array is of: {named}",
+            where=f"--output-function {features.output_function}",
+            remedy=f"give --output-function {function}, or the files that were meant",
+        )
+    if steps is not None and steps != _timesteps(features):
+        raise ConfigurationError(
+            f"are not those of the array: {named}",
+            where=f"--timesteps {features.timesteps}",
+            remedy=f"give --timesteps {_spelled(name, steps, features.num_train_timesteps)}",
+        )
+
+
+def _spelled(name: FeatureName, steps: tuple[int, ...], num_timesteps: int) -> str:
+    """Return the shortest way to say which timesteps these are."""
+    short = f"{name.strategy}:{name.timesteps}"
+    return short if choose_timesteps(short, num_timesteps) == steps else f"list:{_listed(steps)}"
+
+
+def _listed(steps: tuple[int, ...]) -> str:
+    return ",".join(map(str, steps))

@@ -88,7 +88,7 @@ def _open(config: ImportConfig) -> ScaledRows:
     )
     # a wrong declaration is refused before the long pass over all rows
     declared_fingerprint(config.features, array, images="", dtype=config.dtype, rows_per_shard=1)
-    return ScaledRows(array, factor, ids, config.array.array)
+    return ScaledRows(array, factor, ids)
 
 
 def _write(rows: ScaledRows, writer: StoreWriter, missing: list[int]) -> list[int]:

@@ -15,14 +15,16 @@ from dtrak_stream.support.option_values import require_number, require_seed
 class ArrayOptions:
     """Which array is read, and what it is declared to be."""
 
-    array: Path
+    array: tuple[Path, ...]
     """Features of N samples, (N, Z): an npy file (TRAK's .mmap files are such), or a raw memory \
-map as D-TRAK writes."""
+map; or several that hold the rows one after the other. Of files that D-TRAK named \
+(...-train-keys-SPLIT-K-Z-F-uniform.npy), the name says order and shape."""
     array_shape: str | None = None
-    """Shape of the array, such as 5000x65536: needed for a raw memory map, checked otherwise."""
+    """Shape of the array, of all files together, such as 5000x65536: needed for a raw memory map \
+whose name does not tell, checked otherwise."""
     array_dtype: str | None = None
-    """Type of its numbers, float16, float32 or float64: needed for a raw memory map, checked \
-otherwise."""
+    """Type of its numbers, float16, float32 or float64: needed for a raw memory map whose name \
+does not tell, checked otherwise."""
     array_order: Literal["C", "F"] = "C"
     """Order of the numbers of a raw memory map: C, one sample after the other, or F, one column \
 after the other."""
@@ -95,8 +97,8 @@ class ImportConfig:
     number are checked before the first shard is written. Import the features of the training
     images and of the queries with the same declarations, into two stores, and dtrak-stream gram and
     dtrak-stream score take them as they take stores of dtrak-stream featurize. Features that D-TRAK
-    wrote: --array-shape 5000x65536 --array-dtype float32 --used-dim 32768 --projector normal
-    --scale "1/sqrt(k)".
+    wrote: --array features-0/*-train-keys-*.npy --used-dim 32768 --projector normal
+    --scale "1/sqrt(k)" --ids idx-train.pkl.
     """
 
     array: tyro.conf.OmitArgPrefixes[ArrayOptions]
@@ -104,7 +106,8 @@ class ImportConfig:
     """Folder of the feature store to write, or to continue."""
     features: tyro.conf.OmitArgPrefixes[DeclaredFeatures]
     ids: Path | None = None
-    """File with the id of each sample, one a line, in the order of the store."""
+    """File with the id of each sample, one a line, in the order of the store; or a pickle of \
+whole numbers, such as D-TRAK's idx-train.pkl."""
     images: str | None = None
     """Image source whose ids the samples have, in its order, so that a report can show them. \
 Default without --ids: row numbers."""

@@ -12,6 +12,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
+from dtrak_stream.data.index_pickle import is_pickle, read_index_pickle
 from dtrak_stream.data.kinds import open_source
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.source import open_regular, unreadable
@@ -34,7 +35,7 @@ def choose_sample_ids(count: int, *, ids: Path | None, images: str | None, visib
     count
         N, the number of samples.
     ids
-        A file with one id a line.
+        A file with one id a line, or a pickle of whole numbers.
     images
         A source of images, whose ids are taken. Without either, samples have their row numbers.
     visible
@@ -106,24 +107,51 @@ class ListedIds:
         return [name.decode() for name in self[start:stop]]
 
 
-def read_ids(path: Path) -> ListedIds:
-    """Look through a file of ids, one a line.
+@dataclass(frozen=True)
+class NumberedIds:
+    """Whole numbers that are ids, as an index of rows of a data set holds them.
+
+    Attributes
+    ----------
+    numbers
+        (N,) int64.
+    """
+
+    numbers: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, places: slice) -> list[bytes]:
+        return [str(number).encode() for number in self.numbers[places].tolist()]
+
+    def texts(self, start: int, stop: int) -> list[str]:
+        """Return the ids in places [start, stop)."""
+        return [str(number) for number in self.numbers[start:stop].tolist()]
+
+
+def read_ids(path: Path) -> ListedIds | NumberedIds:
+    """Look through a file of ids: one a line, or a pickle of whole numbers.
 
     Raises
     ------
     InputError
         If it cannot be read, or an id is empty, holds a zero byte, or is there twice.
     """
-    try:
-        with open_regular(path) as file:
-            ids = ListedIds(path, _line_starts(file, path))
-    except OSError as error:
-        raise unreadable(path, error) from error
+    ids = NumberedIds(read_index_pickle(path)) if is_pickle(path) else _listed_ids(path)
     twins = NameIndex(ids).twins
     if len(twins):
         named = ", ".join(name_at(ids, int(place)) for place in twins[:_NAMED_AT_MOST])
         raise _no_ids(f"{len(twins)} ids are there more than once ({named})", path)
     return ids
+
+
+def _listed_ids(path: Path) -> ListedIds:
+    try:
+        with open_regular(path) as file:
+            return ListedIds(path, _line_starts(file, path))
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def _line_starts(file: IO[bytes], path: Path) -> NDArray[np.int64]:

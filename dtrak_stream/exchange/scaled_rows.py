@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import xxhash
@@ -32,14 +31,11 @@ class ScaledRows:
         What they are multiplied by.
     ids
         Names the samples.
-    where
-        The file, for messages.
     """
 
     array: FeatureArray
     factor: float
     ids: IdsOf
-    where: Path
 
     def block(self, start: int, stop: int) -> FloatArray:
         """Return samples [start, stop): (stop - start, k) float32, scaled."""
@@ -87,9 +83,10 @@ class ScaledRows:
             return
         sample = start + int(found.argmax())
         (name,) = self.ids(sample, sample + 1)
+        path, row = self.array.place(sample)
         raise InputError(
-            f"row {self.array.array_row(sample)} ({name}) {what}",
-            where=self.where,
+            f"row {row} ({name}) {what}",
+            where=path,
             remedy=f"compute it again, or import the others with {flag}"
             if "bad" in flag
             else f"compute it again, or import it as it is with {flag}",

@@ -20,7 +20,7 @@ READERS = {
     "subset": lambda path: positions_to_train_on(9, path),
     "classes": lambda path: read_strata(path, 9),
     "order": lambda path: open_feature_array(
-        ArrayOptions(a_feature_array(path.parent / "array.npy"), row_order=path)
+        ArrayOptions((a_feature_array(path.parent / "array.npy"),), row_order=path)
     ),
 }
 

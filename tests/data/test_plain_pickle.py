@@ -187,8 +187,21 @@ def test_an_index_may_be_of_numpy_numbers(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "held", [[], {}, "ab", [1.0], [True], [[1], [2]], np.zeros((2, 2), int), np.zeros(2), [2**63]]
+    "held",
+    [
+        [],
+        {},
+        "ab",
+        [1.0],
+        [True],
+        [-1],
+        np.array([0, -1]),
+        [[1], [2]],
+        np.zeros((2, 2), int),
+        np.zeros(2),
+        [2**63],
+    ],
 )
 def test_an_index_of_anything_else_is_refused(tmp_path, held):
-    with pytest.raises(InputError, match="is no list of whole numbers"):
+    with pytest.raises(InputError, match="is no list of row numbers"):
         read_index_pickle(written(tmp_path / "idx.pkl", held))

@@ -40,13 +40,13 @@ def saved(path: Path, array: np.ndarray) -> Path:
     return path
 
 
-def import_config(array: Path, store: Path, **options: Any) -> ImportConfig:
+def import_config(array: Path | tuple[Path, ...], store: Path, **options: Any) -> ImportConfig:
     def taken(names: set[str]) -> dict[str, Any]:
         return {name: options.pop(name) for name in names & options.keys()}
 
     options = {"rows_per_shard": 4, **options}
     return ImportConfig(
-        array=ArrayOptions(array, **taken(_ARRAY)),
+        array=ArrayOptions(array if isinstance(array, tuple) else (array,), **taken(_ARRAY)),
         store=store,
         rules=RowRules(**taken(_RULES)),
         **taken(_STORE),
@@ -55,7 +55,7 @@ def import_config(array: Path, store: Path, **options: Any) -> ImportConfig:
     )
 
 
-def imported(array: Path, store: Path, **options: Any) -> ImportResult:
+def imported(array: Path | tuple[Path, ...], store: Path, **options: Any) -> ImportResult:
     return import_features(import_config(array, store, **options))
 
 
