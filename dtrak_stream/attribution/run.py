@@ -21,7 +21,7 @@ from dtrak_stream.report.tiles import can_be_shown
 from dtrak_stream.report.update import update_report
 from dtrak_stream.scoring.run import score
 from dtrak_stream.support.progress import say
-from dtrak_stream.support.provenance import record_run
+from dtrak_stream.support.provenance import record_first, record_run
 
 Result = TypeVar("Result")
 
@@ -38,9 +38,9 @@ def attribute(config: AttributeConfig) -> AttributeResult:
         On Ctrl-C. The same call goes on where it stopped.
     """
     identities, stamps, times = Identities(), SourceStamps(), StageTimes()
-    plan, models = times.run("checks", _checked, config, identities, stamps)
-    if not plan.record.exists():
-        record_run(plan.record, plan.config)
+    plan, models, begun = times.run("checks", _checked, config, identities, stamps)
+    if not begun:
+        record_first(plan.record, plan.config)
     for model, stores in zip(plan.models, models, strict=True):
         _run_model(times, model, stores, identities)
     scored = times.run("scores", score, plan.score, plan.config.image_options)
@@ -52,14 +52,19 @@ def attribute(config: AttributeConfig) -> AttributeResult:
 
 def _checked(
     config: AttributeConfig, identities: Identities, stamps: SourceStamps
-) -> tuple[AttributionPlan, tuple[CheckedModel, ...]]:
-    """Plan and check, with the queries as a set of their own if the run has others."""
+) -> tuple[AttributionPlan, tuple[CheckedModel, ...], bool]:
+    """Plan and check, with the queries as a set of their own if the run has others.
+
+    Tells last whether the run was begun before it was looked at.
+    """
     plan = make_plan(config)
+    begun = plan.record.exists()
     try:
-        return plan, check(plan, identities, stamps)
+        return plan, check(plan, identities, stamps), begun
     except OtherQueriesError as refusal:
         plan = make_plan(as_a_set_of_their_own(config, refusal))
-        return plan, check(plan, identities, stamps)
+        begun = plan.record.exists()
+        return plan, check(plan, identities, stamps), begun
 
 
 def _run_model(

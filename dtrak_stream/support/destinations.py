@@ -50,7 +50,7 @@ class FileKind:
     command: str
     knows: Callable[[Path], bool]
 
-    def refuse_other(self, path: Path, *, flag: str) -> bool:
+    def refuse_other(self, path: Path, *, flag: str, kept: bool = False) -> bool:
         """Refuse a file that is there and is none of this kind, or could not be written.
 
         Parameters
@@ -59,6 +59,8 @@ class FileKind:
             Where a file of this kind is to be written; a link stands for what it leads to.
         flag
             What the user gave it as.
+        kept
+            Whether one that is there is not written again: it may lie where nobody may write.
 
         Returns
         -------
@@ -72,8 +74,11 @@ class FileKind:
         UnavailableError
             If the system keeps what is there from being looked at.
         """
-        require_file(path, flag=flag)
         there = target_of(path)
+        if kept and there.is_file():
+            require_no_obstacle(path, flag=flag)
+        else:
+            require_file(path, flag=flag)
         if not there.exists():
             return False
         if not self.knows(there):
@@ -100,14 +105,26 @@ def require_folder(path: Path, *, flag: str) -> None:
             where=f"{flag} {path}",
             remedy=f"give another place as {flag}",
         )
-    try:
-        tempfile.TemporaryFile(dir=there).close()
-    except OSError as error:
+    error = _why_not_to_be_written(there)
+    if error is not None:
         raise InputError(
             f"{there} cannot be written to ({str(error.strerror).lower()})",
             where=f"{flag} {path}",
             remedy=f"give another place as {flag}, or yourself the right to write there",
         ) from error
+
+
+def can_be_written(folder: Path) -> bool:
+    """Return whether files can be written into a folder that is there."""
+    return folder.is_dir() and _why_not_to_be_written(folder) is None
+
+
+def _why_not_to_be_written(folder: Path) -> OSError | None:
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        return error
+    return None
 
 
 def require_file(path: Path, *, flag: str) -> None:
@@ -118,6 +135,18 @@ def require_file(path: Path, *, flag: str) -> None:
     InputError
         Naming what is in the way; or as `require_folder`.
     """
+    require_no_obstacle(path, flag=flag)
+    require_folder(target_of(path).parent, flag=flag)
+
+
+def require_no_obstacle(path: Path, *, flag: str) -> None:
+    """Refuse the place of a file where something is that is none.
+
+    Raises
+    ------
+    InputError
+        Naming it.
+    """
     there = target_of(path)
     if there.is_dir():
         what, remedy = "is a folder", f"give the name of a file as {flag}"
@@ -125,7 +154,6 @@ def require_file(path: Path, *, flag: str) -> None:
         what = "is a link that leads nowhere" if there.is_symlink() else "is no regular file"
         remedy = f"give another place as {flag}"
     else:
-        require_folder(there.parent, flag=flag)
         return
     raise InputError(what, where=f"{flag} {path}", remedy=remedy)
 

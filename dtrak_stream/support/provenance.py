@@ -12,10 +12,13 @@ from typing import Any
 
 import yaml
 
-from dtrak_stream.support.destinations import FileKind
+from dtrak_stream.errors import refuse_differences
+from dtrak_stream.support.claims import alone_with
+from dtrak_stream.support.destinations import FileKind, can_be_written
 from dtrak_stream.support.durable import remove_partials_of, write_bytes
 
 RECORD_KEY = "provenance"
+_OF_ONE_CALL = {"quiet", "rehash", "redo-corrupt"}
 _PACKAGES = (
     "dtrak-stream",
     "torch",
@@ -33,19 +36,53 @@ _PACKAGES = (
 def record_run(path: Path, config: Any) -> None:
     """Write the resolved `config` (a dataclass) to `path` as YAML that `--config` reads back.
 
-    A file that holds just that is left as it is.
+    A file that holds just that is left as it is, and so is one of the same options where it
+    cannot be written.
 
     Raises
     ------
     InputError
         If there is a file that is no such record.
     """
-    RECORD.refuse_other(path, flag="that of the result it belongs to")
-    record = {**flat_options(config), RECORD_KEY: provenance()}
-    content = yaml.safe_dump(record, sort_keys=False).encode()
+    options = flat_options(config)
+    kept = _recorded(path) == options
+    RECORD.refuse_other(path, flag="that of the result it belongs to", kept=kept)
+    if kept and not can_be_written(path.parent):
+        return
+    content = yaml.safe_dump({**options, RECORD_KEY: provenance()}, sort_keys=False).encode()
     remove_partials_of(path)
     if not (path.is_file() and path.read_bytes() == content):
         write_bytes(path, content)
+
+
+def record_first(path: Path, config: Any) -> None:
+    """Write the record of a run that is just begun, unless another process begins it just now.
+
+    Raises
+    ------
+    FingerprintMismatchError
+        If another process was faster, with other options.
+    InputError
+        As `record_run`.
+    """
+    with alone_with(path):
+        if not path.exists():
+            record_run(path, config)
+    stored, requested = _recorded(path) or {}, flat_options(config)
+    differing = [name for name in {**stored, **requested} if name not in _OF_ONE_CALL]
+    refuse_differences(
+        ((name, stored.get(name), requested.get(name)) for name in differing),
+        where=path,
+        remedy="another process began this run just now: run the same command again to see "
+        "whether it can share its work, or give another --run",
+    )
+
+
+def _recorded(path: Path) -> dict[str, Any] | None:
+    """Return the options in a record; None if there is no record."""
+    if not (path.is_file() and _is_record(path)):
+        return None
+    return {k: v for k, v in yaml.safe_load(path.read_text()).items() if k != RECORD_KEY}
 
 
 def _is_record(path: Path) -> bool:

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from typing import Any
 
+import pytest
+import yaml
+
+from dtrak_stream.attribution.checks import check
+from dtrak_stream.attribution.run import attribute
 from dtrak_stream.cli.command_line import EXIT_DONE
+from dtrak_stream.errors import FingerprintMismatchError
+from dtrak_stream.support.provenance import record_run
 from tests.attribution.jobs import Finished
 from tests.claiming import holder
 from tests.crashing import contents
@@ -45,3 +53,21 @@ def test_runs_at_once_wait_for_whoever_is_at_it_and_go_on_when_that_is_killed(
     assert contents(config.run, grids) == contents(finished.config.run, grids)
     left = {path.suffix for path in config.run.rglob("*")}
     assert not left & {".claim", ".parts", ".partial"}
+
+
+def test_a_run_that_another_process_begins_meanwhile_is_recorded_as_that_one_began_it(
+    finished: Finished, tmp_path, monkeypatch
+):
+    config = dataclasses.replace(finished.config, run=tmp_path / "run", limit=4)
+    record = config.run / "config.yaml"
+
+    def slow_check(*arguments: Any) -> Any:
+        found = check(*arguments)
+        record_run(record, dataclasses.replace(config, limit=5))
+        return found
+
+    monkeypatch.setattr("dtrak_stream.attribution.run.check", slow_check)
+    with pytest.raises(FingerprintMismatchError, match="limit differs: stored 5, requested 4"):
+        attribute(config)
+    assert yaml.safe_load(record.read_text())["limit"] == 5
+    assert list(config.run.iterdir()) == [record]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import subprocess
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -14,11 +16,18 @@ import pytest
 import torch
 import yaml
 
+from dtrak_stream.errors import FingerprintMismatchError
 from dtrak_stream.gram.options import GramConfig, GramOptions
 from dtrak_stream.scoring.options import ScoreConfig, ScoreOptions
 from dtrak_stream.support import provenance as module
 from dtrak_stream.support.configuration import parse
-from dtrak_stream.support.provenance import flat_options, git_revision, provenance, record_run
+from dtrak_stream.support.provenance import (
+    flat_options,
+    git_revision,
+    provenance,
+    record_first,
+    record_run,
+)
 
 
 @dataclass(frozen=True)
@@ -160,3 +169,32 @@ def test_there_is_no_revision_outside_git(checkout):
 def test_there_is_no_revision_without_git(monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert git_revision() is None
+
+
+def test_the_first_record_of_a_run_stays_and_another_is_refused(tmp_path):
+    path, first = tmp_path / "new" / "config.yaml", Config(Path("x"))
+    record_first(path, first)
+    told = path.read_bytes()
+    record_first(path, dataclasses.replace(first, quiet=True))
+    with pytest.raises(FingerprintMismatchError, match=r"share differs: stored 0\.5, requested 0"):
+        record_first(path, dataclasses.replace(first, share=0.25))
+    assert path.read_bytes() == told
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_of_records_written_at_once_one_stays(tmp_path):
+    path, refused = tmp_path / "config.yaml", list[int]()
+
+    def begin(number: int) -> None:
+        try:
+            record_first(path, Config(Path("x"), share=number))
+        except FingerprintMismatchError:
+            refused.append(number)
+
+    threads = [threading.Thread(target=begin, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    kept = yaml.safe_load(path.read_text())["share"]
+    assert sorted([*refused, kept]) == list(range(8))
