@@ -21,6 +21,7 @@ from dtrak_stream.gram.options import GramConfig
 from dtrak_stream.gram.plan import GramPlan, chosen_form, plan_gram
 from dtrak_stream.groups.read import read_groups
 from dtrak_stream.methods import Needs
+from dtrak_stream.report.made_from import is_unchanged
 from dtrak_stream.report.places import refuse_other_report
 from dtrak_stream.scoring.ensemble import checkpoint_weights, refuse_other_queries
 from dtrak_stream.scoring.halves import refuse_without_halves
@@ -29,7 +30,7 @@ from dtrak_stream.scoring.scores_file import SCORES_FILE, Side
 from dtrak_stream.scoring.transforms import transform_of
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.support.cluster import connect
-from dtrak_stream.support.destinations import require_folder
+from dtrak_stream.support.destinations import can_be_written, require_folder
 from dtrak_stream.support.memory import parse_size
 from dtrak_stream.support.provenance import RECORD
 
@@ -140,12 +141,15 @@ def _refuse_places(plan: AttributionPlan) -> None:
     if plan.method.query_output_function is not None:
         query = plan.models[0].query
         require_trajectory(query.trajectory, query.features, query.model)
-    require_folder(config.run, flag="--run")
-    RECORD.refuse_other(plan.record, flag="--run")
+    if not config.run.is_dir():
+        require_folder(config.run, flag="--run")
+    RECORD.refuse_other(plan.record, flag="--run", kept=True)
     for gram in (gram for model in plan.models for gram in model.grams):
-        GRAM_FILE.refuse_other(gram.out, flag="--run")
-    SCORES_FILE.refuse_other(plan.score.out, flag="--run")
-    refuse_other_report(plan.report.out, flag="--run")
+        GRAM_FILE.refuse_other(gram.out, flag="--run", kept=True)
+    SCORES_FILE.refuse_other(plan.score.out, flag="--run", kept=True)
+    out = plan.report.out
+    kept = out.is_dir() and not can_be_written(out) and is_unchanged(plan.report)
+    refuse_other_report(out, flag="--run", kept=kept)
 
 
 def _refuse_among_images(run: Path, source: Place) -> None:

@@ -44,7 +44,7 @@ def compute_gram(config: GramConfig) -> GramResult:
     """
     store = FeatureStore.open(config.store)
     limit = parse_size(config.options.memory_limit, flag="--memory-limit")
-    if not GRAM_FILE.refuse_other(config.out, flag="--out (or --run)"):
+    if not GRAM_FILE.refuse_other(config.out, flag="--out (or --run)", kept=True):
         Checkpoints.refuse_foreign(config.out)
         with alone_with(config.out):
             if not config.out.exists():  # whoever was waited for may have written it

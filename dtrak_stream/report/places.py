@@ -21,7 +21,7 @@ _HEAD_BYTES = 4096
 _MADE_FROM_KEYS = {"options", "files", "report"}
 
 
-def refuse_other_report(out: Path, *, flag: str, subject: str = "") -> None:
+def refuse_other_report(out: Path, *, flag: str, subject: str = "", kept: bool = False) -> None:
     """Refuse a folder where a report would replace something else than a report.
 
     Parameters
@@ -32,21 +32,26 @@ def refuse_other_report(out: Path, *, flag: str, subject: str = "") -> None:
         What the user gave it as.
     subject
         What the scores are of, as `ScoresFile.subject`; empty: a report of any scores may be there.
+    kept
+        Whether the report that is there is not written again.
 
     Raises
     ------
     InputError
         Naming what is in the way.
     """
-    require_folder(out, flag=flag)
-    require_folder(out / GRID_FOLDER, flag=flag)
+    if not kept:
+        require_folder(out, flag=flag)
+        require_folder(out / GRID_FOLDER, flag=flag)
     FileKind("the page", GENERATOR, lambda path: _is_page(path, subject)).refuse_other(
-        out / PAGE_NAME, flag=flag
+        out / PAGE_NAME, flag=flag, kept=kept
     )
-    FileKind("the record", GENERATOR, _is_made_from).refuse_other(out / MADE_FROM_NAME, flag=flag)
+    FileKind("the record", GENERATOR, _is_made_from).refuse_other(
+        out / MADE_FROM_NAME, flag=flag, kept=kept
+    )
     grid = FileKind("a grid", GENERATOR, _is_grid)
     for path in sorted((out / GRID_FOLDER).glob(GRIDS)):
-        grid.refuse_other(path, flag=flag)
+        grid.refuse_other(path, flag=flag, kept=kept)
 
 
 def _is_page(path: Path, subject: str) -> bool:

@@ -45,7 +45,7 @@ def finished_scores(
     FingerprintMismatchError
         If its scores are of other features, or fitted to another truth.
     """
-    if not SCORES_FILE.refuse_other(path, flag="--out (or --run)"):
+    if not SCORES_FILE.refuse_other(path, flag="--out (or --run)", kept=True):
         return None
     with h5py.File(path, "r") as file:
         stored = dict(file.attrs)
@@ -56,6 +56,7 @@ def finished_scores(
     )
     for name, value in identity.items():
         if stored.get(name) != value:
+            destinations.require_file(path, flag="--out (or --run)")
             told(f"{path}: was made with {name} {stored.get(name)!r}, now {value!r}; scoring again")
             return None
     return stored
