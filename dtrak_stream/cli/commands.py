@@ -6,12 +6,12 @@ imported, so that one command does not wait for the libraries of the others.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from dtrak_stream.cli.command_line import Outcome
+from dtrak_stream.support.late_imports import imported
 
 
 class Command(NamedTuple):
@@ -28,12 +28,12 @@ class Command(NamedTuple):
 
     def options(self) -> type[Any]:
         """Import the dataclass of its options."""
-        options: type[Any] = _named(self.configuration)
+        options: type[Any] = imported(self.configuration)
         return options
 
     def stage(self) -> Callable[[Any], Outcome]:
         """Import its function."""
-        stage: Callable[[Any], Outcome] = _named(self.function)
+        stage: Callable[[Any], Outcome] = imported(self.function)
         return stage
 
 
@@ -51,11 +51,6 @@ class CommandGroup:
 
     summary: str
     commands: Mapping[str, Command | CommandGroup]
-
-
-def _named(place: str) -> Any:
-    module, _, name = place.partition(":")
-    return getattr(importlib.import_module(f"dtrak_stream.{module}"), name)
 
 
 BENCHMARKS = {

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from dtrak_stream.objective.function_names import formulas_in_words
+from dtrak_stream.projectors.table import PROJECTORS
 from dtrak_stream.support.option_values import require_number, require_seed
+
+if TYPE_CHECKING:
+    DeclaredProjector = str
+else:
+    DeclaredProjector = Literal[(*PROJECTORS, "other")]
+
+_OUTPUT_FUNCTION = f"What was differentiated: {formulas_in_words()}, or interpolation(ETA)."
 
 
 @dataclass(frozen=True)
@@ -46,12 +55,12 @@ class DeclaredFeatures:
     source: str
     """Where the features come from, in your words: model, checkpoint, program. Stores are \
 compared only if it is the same."""
-    output_function: str
-    """What was differentiated: simple, elbo, square, avg, l1, l2, linf or interpolation(ETA)."""
+    output_function: Annotated[str, tyro.conf.arg(help=_OUTPUT_FUNCTION)]
+    """What was differentiated: a row of the table of formulas, or an interpolation."""
     timesteps: str
     """Timesteps f was averaged over: 10 or uniform:10, cumulative:10, list:0,250,500; none for \
 features without timesteps."""
-    projector: Literal["normal", "rademacher", "sketch", "identity", "other"]
+    projector: DeclaredProjector
     """Kind of the random projection."""
     scale: str
     """Number that features are multiplied by so that E<Px,Py> = <x,y>: 1 if they are scaled so \

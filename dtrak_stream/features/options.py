@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+import tyro
+
+from dtrak_stream.objective.function_names import formulas_in_words
 from dtrak_stream.objective.noise_keying import NoiseKeying
+from dtrak_stream.projectors.table import ProjectorName, projectors_in_words
 from dtrak_stream.support.option_values import require_number, require_seed
 from dtrak_stream.support.unused_options import without_unused
 
@@ -14,17 +18,24 @@ DEFAULT_PROJ_DIM = 4096
 IMAGE_FEATURES = ("pixels", "clip")
 _OF_GRADIENTS = ("timesteps", "noise", "noise_draws", "parameters")
 DEFAULT_CLIP = "openai/clip-vit-base-patch32"
+_OUTPUT_FUNCTION = (
+    f"What is differentiated: {formulas_in_words()}, interpolation(ETA), or probe(J), J random "
+    "projections of the output at once, a store for each; for queries, trajectory(one-step) or "
+    "trajectory(averaged), simple along the path an image was generated on; or pixels or clip, "
+    "image features without gradients. Default: the method's own (square for d-trak)."
+)
+_PROJECTOR = (
+    f"Random projection: {projectors_in_words()}. Default: sketch for gradients; identity for "
+    "pixels and clip, up to 65,536 numbers."
+)
 
 
 @dataclass(frozen=True)
 class FeatureOptions:
     """What a feature is: the same for training images and queries."""
 
-    output_function: str | None = None
-    """What is differentiated: simple, elbo, square, avg, l1, l2, linf, interpolation(ETA), or \
-probe(J), J random projections of the output at once, a store for each; for queries, \
-trajectory(one-step) or trajectory(averaged), simple along the path an image was generated on; or \
-pixels or clip, image features without gradients. Default: the method's own (square for d-trak)."""
+    output_function: Annotated[str | None, tyro.conf.arg(help=_OUTPUT_FUNCTION)] = None
+    """What is differentiated: a row of the table of formulas, or a function of another kind."""
     timesteps: str | None = None
     """Timesteps f is averaged over: 10 or uniform:10, spread evenly over all T; cumulative:10, \
 the first ones; list:0,250,500; or shares of T, share:0.06,0.2. Default: the method's own (10 for \
@@ -38,9 +49,8 @@ most)."""
 keep a residual for each image (das)."""
     parameters: str = "all"
     """Parameters whose gradients are taken: all, lora, or a regular expression over names."""
-    projector: Literal["sketch", "rademacher", "normal", "identity"] | None = None
-    """Random projection: sketch is fastest; identity keeps everything. Default: sketch for \
-gradients; identity for pixels and clip, up to 65,536 numbers."""
+    projector: Annotated[ProjectorName | None, tyro.conf.arg(help=_PROJECTOR)] = None
+    """Random projection: a row of the table of projectors."""
     proj_dim: int | None = None
     """Length k of a projected feature: a multiple of 64 from 64 to 65,536. Default: the method's \
 own (4,096 for most)."""

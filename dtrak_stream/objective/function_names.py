@@ -5,15 +5,20 @@ from __future__ import annotations
 import re
 
 from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.objective.formulas import FORMULAS
 
-LOSSES = ("simple", "elbo")
+LOSSES = tuple(name for name, formula in FORMULAS.items() if formula.tells == "loss")
 """Those that say how well a model predicts: functions of output and target."""
-PREDICTIONS = ("square", "avg", "l1", "l2", "linf")
+PREDICTIONS = tuple(name for name, formula in FORMULAS.items() if formula.tells == "prediction")
 """Those that say what a model predicts: functions of its output alone."""
-FORMULA_NAMES = (*LOSSES, *PREDICTIONS)
-OUTPUT_FUNCTIONS = (*FORMULA_NAMES, "interpolation(ETA)", "probe(J)")
+OUTPUT_FUNCTIONS = (*FORMULAS, "interpolation(ETA)", "probe(J)")
 
 _INTERPOLATION = re.compile(r"interpolation\(([^)]*)\)")
+
+
+def formulas_in_words() -> str:
+    """Return each formula with what it is, for help."""
+    return ", ".join(f"{name} ({formula.explanation})" for name, formula in FORMULAS.items())
 
 
 def interpolation_eta(name: str) -> float:

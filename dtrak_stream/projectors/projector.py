@@ -6,9 +6,10 @@ With those that are not random themselves: the identity, and one map for several
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MIN_PROJ_DIM = 64
 MAX_PROJ_DIM = 65_536

@@ -25,6 +25,7 @@ from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.gram.file import Gram
 from dtrak_stream.gram.plan import plan_gram
 from dtrak_stream.gram.run import GramRun
+from dtrak_stream.projectors.table import PROJECTORS
 from dtrak_stream.store.layout import StoreLayout
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.sample_ids import StoreIds
@@ -33,7 +34,7 @@ from dtrak_stream.support.cluster import connect
 from dtrak_stream.support.progress import say
 
 HALVES = {"sum": 1.0, "difference": -1.0}
-_PROJECTORS = ("sketch", "rademacher", "normal")
+_PROJECTORS = tuple(name for name, kind in PROJECTORS.items() if kind.has_halves)
 
 
 class HalfSketch(FeatureStore):

@@ -10,8 +10,7 @@ from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.featurizing.options import ExecutionOptions
 from dtrak_stream.kernel.damping import RULES
 from dtrak_stream.methods import METHODS
-from dtrak_stream.objective import output_functions
-from dtrak_stream.objective.function_names import FORMULA_NAMES, OUTPUT_FUNCTIONS
+from dtrak_stream.objective.function_names import OUTPUT_FUNCTIONS
 from dtrak_stream.projectors.table import PROJECTORS
 from dtrak_stream.scoring.options import ScoreOptions
 from tests.commands_here import described
@@ -22,10 +21,6 @@ def choices(options: type, name: str) -> set[str]:
     kind = get_type_hints(options)[name]
     words = {word for part in (kind, *get_args(kind)) for word in get_args(part)}
     return {word for word in words if isinstance(word, str)}
-
-
-def test_names_of_output_functions_are_those_of_the_formulas():
-    assert tuple(output_functions._FORMULAS) == FORMULA_NAMES
 
 
 def test_every_output_function_is_taken_by_a_method_that_goes_through_the_kernel():

@@ -13,6 +13,7 @@ from dtrak_stream.gradients.task import GradientTask
 from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
 from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.model.parameters import choose_parameters
+from dtrak_stream.objective.formulas import FORMULAS
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
 from tests.conftest import build_unet, save_model
@@ -75,9 +76,7 @@ def assert_rows_close(actual, expected, tolerance=2e-5):
     assert errors.max() < tolerance
 
 
-@pytest.mark.parametrize(
-    "name", ["simple", "elbo", "square", "avg", "l1", "l2", "linf", "interpolation(0.3)"]
-)
+@pytest.mark.parametrize("name", [*FORMULAS, "interpolation(0.3)"])
 def test_gradients_equal_one_float64_pass_for_each_pair(model_folder, name):
     engine = make_engine(model_folder, name=name)
     assert_rows_close(gathered(engine), slow_gradients(model_folder, name))

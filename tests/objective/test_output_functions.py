@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.featurizing.run import featurize
 from dtrak_stream.model.schedule import DDPMSchedule
+from dtrak_stream.objective.formulas import FORMULAS
 from dtrak_stream.objective.output_functions import OutputFunction
 from dtrak_stream.store.reader import FeatureStore
 from tests.conftest import build_unet
@@ -53,6 +54,22 @@ def test_output_function_equals_its_definition(name):
     values = OutputFunction(name, schedule())(output, target, TIMESTEPS)
     expected = torch.tensor([slow(name, o, t) for o, t in zip(output, target)]).double()
     torch.testing.assert_close(values, expected)
+
+
+@pytest.mark.parametrize("formula", FORMULAS.values(), ids=FORMULAS)
+def test_a_loss_depends_on_the_target_and_a_prediction_does_not(formula):
+    output, target = batch()
+    values = [formula.value(output, each) for each in (target, target + 1)]
+    assert torch.equal(*values) == (formula.tells == "prediction")
+
+
+@pytest.mark.parametrize("formula", FORMULAS.values(), ids=FORMULAS)
+def test_a_formula_gives_each_sample_a_number_of_its_own(formula):
+    output, target = batch()
+    together = formula.value(output, target)
+    assert together.shape == (4,)
+    alone = [formula.value(output[[row]], target[[row]]) for row in range(4)]
+    torch.testing.assert_close(together, torch.cat(alone))
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,11 @@ from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.projectors.dense import NormalProjector, RademacherProjector
 from dtrak_stream.projectors.projector import IdentityProjector, SideBySideProjector
 from dtrak_stream.projectors.sketch import SketchProjector
-from dtrak_stream.projectors.table import make_projector
+from dtrak_stream.projectors.table import PROJECTORS, RANDOM_PROJECTORS, make_projector
 from dtrak_stream.support.random_bits import StreamKey, random_words
 
-RANDOM = ["sketch", "rademacher", "normal"]
+RANDOM = RANDOM_PROJECTORS
+
 CPU = torch.device("cpu")
 PINNED = {
     "sketch": [2.5999999046325684, -0.5100001096725464, 1.2799999713897705],
@@ -132,7 +133,7 @@ def test_tile_size_does_not_change_the_map(name, tile_entries):
     torch.testing.assert_close(tiled, project(kind(64, 0), gradients), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", [*RANDOM, "identity"])
+@pytest.mark.parametrize("name", PROJECTORS)
 @given(data=st.data())
 @settings(deadline=None, max_examples=30)
 def test_any_slicing_gives_the_same_feature(name, data):

@@ -14,11 +14,10 @@ from torch import Tensor
 
 from dtrak_stream.benchmark.featurizing.options import FeaturizeBenchConfig
 from dtrak_stream.projectors.projector import Projector
-from dtrak_stream.projectors.table import make_projector
+from dtrak_stream.projectors.table import RANDOM_PROJECTORS, make_projector
 from dtrak_stream.support.progress import progress, say
 
 _Project = Callable[[Tensor], Tensor]
-_OURS = ("sketch", "rademacher", "normal")
 _DENSE = ("rademacher", "normal")
 
 
@@ -50,7 +49,10 @@ def measure_projecting(
     rows, length = config.projected_rows, config.projected_parameters
     if length == 0:
         return [], []
-    ours = [(f"ours, {name}", _ours(name, length, config.proj_dim, device)) for name in _OURS]
+    ours = [
+        (f"ours, {name}", _ours(name, length, config.proj_dim, device))
+        for name in RANDOM_PROJECTORS
+    ]
     others, missing = _others(length, config.proj_dim, device)
     for line in missing:
         say(line)

@@ -10,6 +10,7 @@ import tyro
 
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.evaluation.retraining.configuration import WorkerOptions
+from dtrak_stream.objective.formulas import FORMULAS
 from dtrak_stream.objective.noise_keying import NoiseKeying
 from dtrak_stream.support.option_values import require_number
 
@@ -33,7 +34,7 @@ class LdsBenchConfig:
     fashion_mnist: Path | None = None
     """Folder of the Fashion-MNIST files (train-images-idx3-ubyte.gz and so on); Debian's package
     dataset-fashion-mnist has them. Without it that part is skipped."""
-    output_functions: tuple[str, ...] = ("simple", "elbo", "square", "avg", "l1", "l2", "linf")
+    output_functions: tuple[str, ...] = tuple(FORMULAS)
     """What is differentiated."""
     timesteps: tuple[int, ...] = (10, 100)
     """K, numbers of timesteps."""
