@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
+from dtrak_stream.data.kinds import SOURCE_HELP
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.query_options import QueryImageOptions
 from dtrak_stream.data.spec import require_limit
@@ -33,9 +35,10 @@ class AttributeConfig:
     """Diffusers pipeline folder with safetensors, checkpoint-N of training, or hf:OWNER/NAME (or \
 the small model that comes along); several are an ensemble, or checkpoints for tracincp and gas, \
 whose scores are averaged."""
-    train: str = "sklearn:digits[:1000]"
-    """Images the model was trained on: a folder, FILE.npz:KEY, FILE.npy, FILE.h5:KEY, a datasets \
-folder, parquet, tar, hf:OWNER/NAME or sklearn:digits; [a:b] at the end takes a range."""
+    train: Annotated[str, tyro.conf.arg(help=f"Images the model was trained on: {SOURCE_HELP}")] = (
+        "sklearn:digits[:1000]"
+    )
+    """Images the model was trained on: any row of the table of kinds of sources."""
     query: str = "sklearn:digits[1000:1016]"
     """Images to explain: generated ones, or any others; sources as for --train. NAME=SRC keeps \
 them in RUN/queries/NAME, beside other queries of the same training features."""

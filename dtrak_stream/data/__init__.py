@@ -3,19 +3,8 @@
 A source is named by one string. Nothing is read ahead: opening a source lists names at most,
 and an image is decoded when it is asked for.
 
-==============================  ====================================================  ===========
-source                          what it holds                                         sample id
-==============================  ====================================================  ===========
-``DIR``                         image files, recursively, in natural order            path in DIR
-``FILE.npy``                    array (N, H, W) or (N, H, W, C), see below            row number
-``FILE.npz:KEY``                the same, member KEY (may be left out if only one)    row number
-``FILE.h5:KEY``                 the same, HDF5 data set KEY (also ``.hdf5``)          row number
-``sklearn:digits``              scikit-learn's 1,797 8x8 digits, kept in the package  row number
-``DIR``                         a Hugging Face data set saved with ``save_to_disk``   row number
-``FILE.parquet``                a data set with an image column                       row number
-``FILE.tar``                    a webdataset                                          ``__key__``
-``hf:OWNER/NAME``               a data set on the Hugging Face hub                    row number
-==============================  ====================================================  ===========
+The table in `kinds` tells which kinds of sources there are, how each is written, what it holds and
+what its samples are called. A new kind is one row there, and a file with what opens it.
 
 - Arrays are uint8, or float in [-1, 1]; `--float-range unit` reads floats in [0, 1]. A float
   outside of the range is refused, and so are floats that could be of either.

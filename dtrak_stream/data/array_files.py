@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from dtrak_stream.data.arrays import ArraySource
 from dtrak_stream.data.columns import ArrayForms, ArraysBeside
-from dtrak_stream.data.options import RangeName
+from dtrak_stream.data.places import SourceRequest
 from dtrak_stream.data.source import unreadable
 from dtrak_stream.errors import DiskFullError, InputError
 
@@ -36,22 +36,29 @@ _HEADER_READERS = {
 _UNREADABLE_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 
 
-def open_npy(path: Path, float_range: RangeName = "auto") -> ArraySource:
+def open_npy(request: SourceRequest) -> ArraySource:
     """Memory-map an npy file."""
+    path = request.place.path
     try:
         with path.open("rb") as file:
             rows = _map_npy(file, 0, path.stat().st_size, str(path))
     except OSError as error:
         raise unreadable(path, error) from error
-    return ArraySource(rows, where=str(path), float_range=float_range)
+    return ArraySource(rows, where=str(path), float_range=request.options.float_range)
 
 
-def open_npz(path: Path, key: str | None, float_range: RangeName = "auto") -> ArraySource:
+def open_npz(request: SourceRequest) -> ArraySource:
     """Memory-map the images of one member of an npz archive; see `map_npz`."""
-    rows, key = map_npz(path, key)
+    path = request.place.path
+    rows, key = map_npz(path, request.place.key)
     beside = ArraysBeside(lambda: _npz_forms(path), lambda name: map_npz(path, name)[0])
-    where = f"{path}:{key}"
-    return ArraySource(rows, where=where, key=key, float_range=float_range, beside=beside)
+    return ArraySource(
+        rows,
+        where=f"{path}:{key}",
+        key=key,
+        float_range=request.options.float_range,
+        beside=beside,
+    )
 
 
 def map_npz(path: Path, key: str | None) -> tuple[NDArray[Any], str]:
@@ -82,18 +89,18 @@ def map_npz(path: Path, key: str | None) -> tuple[NDArray[Any], str]:
         raise unreadable(path, error) from error
 
 
-def open_hdf5(path: Path, key: str | None, float_range: RangeName = "auto") -> ArraySource:
+def open_hdf5(request: SourceRequest) -> ArraySource:
     """Open one data set of an HDF5 file; the file stays open as long as the source lives.
 
     h5py lets one thread at a time into the library.
     """
-    rows, key = map_hdf5(path, key)
+    rows, key = map_hdf5(request.place.path, request.place.key)
     return ArraySource(
         rows,
-        where=f"{path}:{key}",
+        where=f"{request.place.path}:{key}",
         key=key,
         outside=_lies_elsewhere(rows),
-        float_range=float_range,
+        float_range=request.options.float_range,
         beside=ArraysBeside(lambda: _hdf5_forms(rows.file), lambda name: rows.file[name]),
     )
 

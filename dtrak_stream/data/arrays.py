@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dtrak_stream.data.columns import ArraysBeside, Column
 from dtrak_stream.data.float_range import FloatRange
 from dtrak_stream.data.options import RangeName
+from dtrak_stream.data.places import SourceRequest
 from dtrak_stream.data.source import UNREADABLE, Pixels, refuse_out_of_reach, unusable
 from dtrak_stream.errors import InputError
 from dtrak_stream.support.progress import progress
@@ -23,6 +24,7 @@ _SCAN_BLOCK_BYTES = 16 * 2**20
 _LARGE_SCAN_BYTES = 256 * 2**20
 _MOST_CHANNELS = 4
 _HALF_OF_LARGEST = 8  # ink is counted from 0 to 16
+DIGITS = "sklearn:digits"
 DIGITS_FILE = Path(__file__).parents[1] / "embedded" / "digits.npz"
 """`images` and `target` of scikit-learn's `load_digits`, as whole numbers."""
 
@@ -171,13 +173,22 @@ class ArraySource:
                 yield first, np.asarray(self._rows[first : min(first + step, stop)])
 
 
-def open_digits() -> ArraySource:
-    """Open the 1,797 digits, 8x8 grayscale, ink 0 to 16 brought to [-1, 1]."""
+def open_digits(request: SourceRequest) -> ArraySource:
+    """Open the 1,797 digits, 8x8 grayscale, ink 0 to 16 brought to [-1, 1].
+
+    Raises
+    ------
+    InputError
+        If another of scikit-learn's data sets is named.
+    """
+    body = request.place.body
+    if body != DIGITS:
+        raise InputError("is not embedded", where=body, remedy=f"give {DIGITS}")
     images = (_read_digits("ink") / _HALF_OF_LARGEST - 1).astype(np.float32)  # (1797, 8, 8)
     written = {"target": _read_digits("target")}
     forms = {name: (array.shape, array.dtype) for name, array in written.items()}
     beside = ArraysBeside(lambda: forms, written.__getitem__)
-    return ArraySource(images, where="sklearn:digits", key="digits", beside=beside)
+    return ArraySource(images, where=DIGITS, key="digits", beside=beside)
 
 
 def _nothing_beside() -> ArraysBeside:

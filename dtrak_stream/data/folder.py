@@ -15,6 +15,7 @@ from dtrak_stream.data.columns import FOLDER_COLUMN, Column
 from dtrak_stream.data.folder_walk import FolderWalk
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.pixels import decode
+from dtrak_stream.data.places import SourceRequest
 from dtrak_stream.data.remarks import Remarks
 from dtrak_stream.data.source import (
     UNREADABLE,
@@ -131,6 +132,11 @@ class FolderSource:
 
     def _path(self, index: int) -> Path:
         return self._folder / self._name(index)
+
+
+def open_folder(request: SourceRequest) -> FolderSource:
+    """Open a folder of images, or the parts of it that a split is."""
+    return FolderSource(request.place.path, request.place.parts, request.options)
 
 
 def prefix_of(part: Path, folder: Path) -> str:

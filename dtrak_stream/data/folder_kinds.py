@@ -1,4 +1,4 @@
-"""What a folder is: images, archives (parquet or tar files), or what datasets has saved."""
+"""What a folder is: images, archives such as parquet or tar files, or a source of another kind."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dtrak_stream.data.kinds import KINDS
 from dtrak_stream.data.pixels import IMAGE_SUFFIXES
 from dtrak_stream.data.source import unreadable
 from dtrak_stream.data.splits import split_of_folder
 from dtrak_stream.errors import InputError
 
-ARCHIVE_SUFFIXES = (".parquet", ".tar")
-
-_SAVED_MARKERS = ({"state.json", "dataset_info.json"}, {"dataset_dict.json"})
-_MARKERS = set[str]().union(*_SAVED_MARKERS)
+_ARCHIVES = {suffix for kind in KINDS.values() if kind.joins for suffix in kind.suffixes}
+_MARKERS = {name for kind in KINDS.values() for names in kind.markers for name in names}
 
 
 @dataclass(frozen=True)
@@ -24,15 +23,15 @@ class FolderContents:
 
     Attributes
     ----------
-    is_saved
-        Whether `save_to_disk` of datasets wrote it.
+    marked
+        The kind that files in it tell it is; nothing if they tell none.
     archives
         Its archives, in no order; nothing if it is a folder of images.
     splits
         Its folders of images by the split that their names tell.
     """
 
-    is_saved: bool = False
+    marked: str = ""
     archives: list[Path] = field(default_factory=list)
     splits: dict[str, tuple[Path, ...]] = field(default_factory=dict)
 
@@ -56,7 +55,7 @@ class _Listing:
             self.markers.add(entry.name)
         elif suffix in IMAGE_SUFFIXES:
             self.has_images = True
-        elif suffix in ARCHIVE_SUFFIXES:
+        elif suffix in _ARCHIVES:
             self.archives.append(self.folder / entry.name)
         elif entry.is_dir():
             path = self.folder / entry.name
@@ -84,8 +83,9 @@ def look_into(folder: Path) -> FolderContents:
         that hold archives differ in more than the name of a split.
     """
     here = _listing(folder)
-    if any(saved <= here.markers for saved in _SAVED_MARKERS):
-        return FolderContents(is_saved=True)
+    for kind in KINDS.values():
+        if any(names <= here.markers for names in kind.markers):
+            return FolderContents(marked=kind.name)
     if here.archives and here.has_images:
         suffix = here.archives[0].suffix
         raise InputError(
@@ -139,7 +139,7 @@ def _deeper_archives(folder: Path) -> list[Path]:
                 continue
             if _suffix(name) in IMAGE_SUFFIXES:
                 return []
-            if _suffix(name) in ARCHIVE_SUFFIXES:
+            if _suffix(name) in _ARCHIVES:
                 found.append(Path(root, name))
     return found
 

@@ -18,6 +18,7 @@ from dtrak_stream.data.columns import Column
 from dtrak_stream.data.dataset_columns import DatasetColumns
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.pixels import decode
+from dtrak_stream.data.places import Place, SourceRequest
 from dtrak_stream.data.remarks import Remarks
 from dtrak_stream.data.source import (
     UNREADABLE,
@@ -161,49 +162,37 @@ class DatasetSource:
         return UNREADABLE
 
 
-def open_saved(folder: Path, options: ImageOptions, *, visible: bool) -> DatasetSource:
+def open_saved(request: SourceRequest) -> DatasetSource:
     """Open a folder written by `save_to_disk`; its arrow files are memory-mapped."""
-    found = _loaded(lambda: datasets.load_from_disk(str(folder)), folder, visible)
+    folder, options = request.place.path, request.options
+    found = _loaded(lambda: datasets.load_from_disk(str(folder)), folder, request.visible)
     rows = _rows_of_split(found, options.split, folder)
     return DatasetSource(rows, options, where=str(folder))
 
 
-def open_shards(
-    builder: str, files: list[Path], options: ImageOptions, *, where: str, visible: bool
-) -> DatasetSource:
-    """Open parquet or webdataset (tar) files, in the order given.
+def open_parquet(request: SourceRequest) -> DatasetSource:
+    """Open parquet files, in the order given.
 
     `datasets` writes them once as arrow into its own cache (`HF_DATASETS_CACHE`), which is
     memory-mapped from then on, for as long as no file changes.
-
-    Parameters
-    ----------
-    builder
-        "parquet" or "webdataset".
     """
-    # The library takes names for patterns; unescaped, part[1].tar would open part1.tar.
-    names = {"train": [glob.escape(str(file)) for file in files]}
-    try:
-        cache = str(folder_for(files))
-    except OSError as error:
-        raise unreadable(where, error) from error
-
-    if builder == "webdataset":
-        return _open_tars(files, options, cache, where=where, visible=visible)
+    place, cache = request.place, _cache_for(request.place)
+    # The library takes names for patterns; unescaped, part[1].parquet would open part1.parquet.
+    names = {"train": [glob.escape(str(file)) for file in place.paths]}
 
     def load() -> datasets.Dataset:
-        return datasets.load_dataset(builder, data_files=names, split="train", cache_dir=cache)
+        return datasets.load_dataset("parquet", data_files=names, split="train", cache_dir=cache)
 
-    found = _loaded(load, where, visible)
-    return DatasetSource(found, options, where=where)
+    found = _loaded(load, place.body, request.visible)
+    return DatasetSource(found, request.options, where=place.body)
 
 
-def _open_tars(
-    files: list[Path], options: ImageOptions, cache: str, *, where: str, visible: bool
-) -> DatasetSource:
-    columns = survey(files)
+def open_tars(request: SourceRequest) -> DatasetSource:
+    """Open webdataset (tar) files, in the order given; written once as arrow like parquet."""
+    place, cache = request.place, _cache_for(request.place)
+    columns = survey(list(place.paths))
     features = columns.features()
-    paths = tuple(map(str, files))
+    paths = tuple(map(str, place.paths))
     given = {"paths": paths, "columns": tuple(features), "joined": columns.joined}
 
     def load() -> datasets.Dataset:
@@ -212,21 +201,31 @@ def _open_tars(
         )
         return found
 
-    rows = _loaded(load, where, visible)
-    return DatasetSource(rows, options, where=where, passed_over=columns.passed_over.lines())
+    rows = _loaded(load, place.body, request.visible)
+    return DatasetSource(
+        rows, request.options, where=place.body, passed_over=columns.passed_over.lines()
+    )
 
 
-def open_hub(name: str, options: ImageOptions, *, visible: bool) -> DatasetSource:
+def open_hub(request: SourceRequest) -> DatasetSource:
     """Open a data set of the hub, downloading it into the cache of `datasets` if need be."""
-    where = f"hf:{name}"
+    where, options = request.place.body, request.options
     require_writable(Path(datasets.config.HF_DATASETS_CACHE))
     try:
-        with _bars(visible):
-            found = datasets.load_dataset(name, split=options.split)
+        with _bars(request.visible):
+            found = datasets.load_dataset(where.removeprefix("hf:"), split=options.split)
     except Exception as error:
         raise why_not_from_hub(error, where) from error
     rows = found if options.split is not None else _rows_of_split(found, None, where)
     return DatasetSource(rows, options, where=where)
+
+
+def _cache_for(place: Place) -> str:
+    """Return where the files of a place are written as arrow."""
+    try:
+        return str(folder_for(list(place.paths)))
+    except OSError as error:
+        raise unreadable(place.body, error) from error
 
 
 def _rows_of_split(

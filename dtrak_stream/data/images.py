@@ -10,7 +10,7 @@ import torch
 import xxhash
 
 from dtrak_stream.data.fitting import cures, fit, native_shape, shape_of
-from dtrak_stream.data.kinds import open_source
+from dtrak_stream.data.opening import open_source
 from dtrak_stream.data.options import ImageOptions, ImageShape, with_effect
 from dtrak_stream.data.remarks import say_once
 from dtrak_stream.data.source import Pixels, Source

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dtrak_stream.data.kinds import open_source
+from dtrak_stream.data.opening import open_source
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.source import Source
 from dtrak_stream.data.spec import parse_spec

@@ -10,28 +10,23 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from natsort import natsorted
 
 from dtrak_stream.data.folder_kinds import look_into
+from dtrak_stream.data.kinds import KINDS, SOURCES, SourceKind
+from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.source import open_regular, unreadable
 from dtrak_stream.data.splits import by_split, chosen_split
 from dtrak_stream.errors import InputError
 
-KINDS = (
-    "a folder of images, FILE.npy, FILE.npz:KEY, FILE.h5:KEY, sklearn:digits, a folder saved by "
-    "datasets, FILE.parquet, FILE.tar, or hf:OWNER/NAME"
-)
-DIGITS = "sklearn:digits"
-
-Kind = Literal["digits", "hub", "folder", "saved", "array", "parquet", "webdataset"]
-
-_ARRAY_FILE = re.compile(
-    r"(?P<path>.+?\.(?P<suffix>npy|npz|h5|hdf5))(:(?P<key>.+))?", re.IGNORECASE | re.DOTALL
+_ONE_FILE = {s: kind for kind in KINDS.values() if not kind.joins for s in kind.suffixes}
+_JOINED = {s: kind for kind in KINDS.values() if kind.joins for s in kind.suffixes}
+_FILE = re.compile(
+    rf"(?P<path>.+?(?P<suffix>{'|'.join(map(re.escape, _ONE_FILE))}))(:(?P<key>.+))?",
+    re.IGNORECASE | re.DOTALL,
 )
 _WILDCARD = re.compile(r"[*?\[]")
-_BUILDERS: dict[str, Kind] = {".parquet": "parquet", ".tar": "webdataset"}
 
 
 @dataclass(frozen=True)
@@ -43,12 +38,12 @@ class Place:
     body
         What the user wrote, without a slice.
     kind
-        What it is: `parquet` and `webdataset` are files of those kinds.
+        Which row of the table of kinds it is.
     paths
         The folder, the file, or the files in the order they are read; nothing for what is
         embedded or on the hub.
     key
-        Name of the array in its file, where one was given.
+        Name of what is meant in its file, where one was given.
     splits
         The files, or folders of images, of each split that names tell.
     parts
@@ -56,7 +51,7 @@ class Place:
     """
 
     body: str
-    kind: Kind
+    kind: str
     paths: tuple[Path, ...] = ()
     key: str | None = None
     splits: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
@@ -69,14 +64,14 @@ class Place:
         return path
 
     def of(self, split: str | None) -> Place:
-        """Return the part of it that is meant; what is saved or on the hub knows its own splits.
+        """Return the part of it that is meant, unless whoever opens it is to find that.
 
         Raises
         ------
         InputError
             If there is no such split, or there are several and none was asked for.
         """
-        if self.kind in ("saved", "hub"):
+        if KINDS[self.kind].knows_splits:
             return self
         chosen = chosen_split(self.splits, split, self.body)
         if chosen is None:
@@ -84,6 +79,25 @@ class Place:
         if self.kind == "folder":
             return dataclasses.replace(self, parts=self.splits[chosen])
         return dataclasses.replace(self, paths=self.splits[chosen])
+
+
+@dataclass(frozen=True)
+class SourceRequest:
+    """What a source is opened with.
+
+    Attributes
+    ----------
+    place
+        Where its images lie.
+    options
+        How they are read.
+    visible
+        Whether to show progress.
+    """
+
+    place: Place
+    options: ImageOptions
+    visible: bool
 
 
 def locate(body: str) -> Place:
@@ -94,45 +108,42 @@ def locate(body: str) -> Place:
     InputError
         If it is missing, unreadable, ambiguous or of no known kind.
     """
-    if body.startswith("sklearn:"):
-        return _embedded(body)
-    if body.startswith("hf:"):
-        return Place(body, "hub")
+    for kind in KINDS.values():
+        if kind.beginning and body.startswith(kind.beginning):
+            return Place(body, kind.name)
     path = Path(body)
     mode = _mode(path)
     if stat.S_ISDIR(mode):
         return _folder(body, path)
-    match = _ARRAY_FILE.fullmatch(body)
+    match = _FILE.fullmatch(body)
     if match:
-        return _array(body, Path(match["path"]), match["suffix"].lower(), match["key"])
+        return _file(body, Path(match["path"]), _kind_of(match), match["key"])
     if _WILDCARD.search(body) and not mode:
         files = _matches(body)
         return _shards(body, files, _common_folder(files))
     _require_readable(path)
-    if path.suffix.lower() in _BUILDERS:
+    if path.suffix.lower() in _JOINED:
         return _shards(body, [path], path.parent)
-    raise InputError("is of no known kind", where=body, remedy=f"give {KINDS}")
+    raise InputError("is of no known kind", where=body, remedy=f"give {SOURCES}")
 
 
-def _embedded(body: str) -> Place:
-    if body != DIGITS:
-        raise InputError("is not embedded", where=body, remedy=f"give {DIGITS}")
-    return Place(body, "digits")
+def _kind_of(match: re.Match[str]) -> SourceKind:
+    return _ONE_FILE[match["suffix"].lower()]
 
 
-def _array(body: str, path: Path, suffix: str, key: str | None) -> Place:
+def _file(body: str, path: Path, kind: SourceKind, key: str | None) -> Place:
     _require_readable(path)
-    if suffix == "npy" and key is not None:
+    if key is not None and not kind.has_keys:
         raise InputError(
-            "an npy file has no keys", where=f"{path}:{key}", remedy=f"write {path} alone"
+            f"an {kind.name} file has no keys", where=f"{path}:{key}", remedy=f"write {path} alone"
         )
-    return Place(body, "array", (path,), key)
+    return Place(body, kind.name, (path,), key)
 
 
 def _folder(body: str, path: Path) -> Place:
     contents = look_into(path)
-    if contents.is_saved:
-        return Place(body, "saved", (path,))
+    if contents.marked:
+        return Place(body, contents.marked, (path,))
     if contents.archives:
         return _shards(body, contents.archives, path)
     return Place(body, "folder", (path,), splits=contents.splits)
@@ -140,17 +151,17 @@ def _folder(body: str, path: Path) -> Place:
 
 def _shards(body: str, files: list[Path], below: Path) -> Place:
     suffixes = {file.suffix.lower() for file in files}
-    if len(suffixes) > 1 or not suffixes <= _BUILDERS.keys():
+    if len(suffixes) > 1 or not suffixes <= _JOINED.keys():
         raise InputError(
             f"names files of these kinds: {', '.join(sorted(suffixes))}",
             where=body,
-            remedy="name .parquet files only, or .tar files only",
+            remedy=f"name {', or '.join(f'{suffix} files only' for suffix in _JOINED)}",
         )
     for file in files:
         _require_readable(file)
     in_order = natsorted(sorted(files), key=str)
     splits = by_split(in_order, below)
-    return Place(body, _BUILDERS[suffixes.pop()], tuple(in_order), splits=splits)
+    return Place(body, _JOINED[suffixes.pop()].name, tuple(in_order), splits=splits)
 
 
 def _mode(path: Path) -> int:

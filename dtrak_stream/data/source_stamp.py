@@ -7,8 +7,9 @@ import os
 from dtrak_stream.data.arrays import DIGITS_FILE
 from dtrak_stream.data.folder import prefix_of
 from dtrak_stream.data.folder_walk import is_wanted
+from dtrak_stream.data.kinds import KINDS
 from dtrak_stream.data.options import ImageOptions
-from dtrak_stream.data.places import Place, locate
+from dtrak_stream.data.places import Place, SourceRequest, locate
 from dtrak_stream.data.spec import parse_spec
 from dtrak_stream.support.stamps import Stamp, Stamping
 
@@ -65,19 +66,19 @@ def stamp_source(spec: str, options: ImageOptions, stamping: Stamping) -> bool:
     if place.kind == "folder":
         for part in place.parts or (place.path,):
             stamping.tree(part, is_wanted, prefix_of(part, place.path))
-    elif place.kind == "saved":
+    elif KINDS[place.kind].markers:
         stamping.tree(place.path, _is_visible)
     else:
         for path in place.paths:
             stamping.file(path)
-    return True
+    return bool(place.paths)
 
 
 def _stamp_copy(place: Place, options: ImageOptions, stamping: Stamping) -> bool:
     # Importing datasets takes a second, which only its users should wait for.
     from dtrak_stream.data.hugging_face import open_hub
 
-    files = open_hub(place.body.removeprefix("hf:"), options, visible=False).files()
+    files = open_hub(SourceRequest(place, options, visible=False)).files()
     for path in files:
         stamping.file(path)
     return bool(files)

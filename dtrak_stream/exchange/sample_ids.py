@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrak_stream.data.index_pickle import is_pickle, read_index_pickle
-from dtrak_stream.data.kinds import open_source
+from dtrak_stream.data.opening import open_source
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.source import open_regular, unreadable
 from dtrak_stream.data.spec import parse_spec

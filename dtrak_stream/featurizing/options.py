@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
+from dtrak_stream.data.kinds import SOURCE_HELP
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.spec import require_limit
 from dtrak_stream.errors import ConfigurationError
@@ -51,9 +52,8 @@ class FeaturizeConfig:
     first missing shard, and the result is the same to the byte.
     """
 
-    images: str
-    """Images: a folder, FILE.npz:KEY, FILE.npy, FILE.h5:KEY, a datasets folder, parquet, tar, \
-hf:OWNER/NAME or sklearn:digits; [a:b] at the end takes a range."""
+    images: Annotated[str, tyro.conf.arg(help=f"Images: {SOURCE_HELP}")]
+    """Images: any row of the table of kinds of sources."""
     store: Path
     """Folder of the feature store to write, or to continue; with --output-function probe(J), \
 folder of the J stores probe-000, probe-001 ..."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
+from dtrak_stream.data.kinds import SOURCE_HELP
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.spec import require_limit
 from dtrak_stream.errors import ConfigurationError
@@ -141,9 +142,8 @@ class TrainingConfig:
     with the same bytes on the same machine.
     """
 
-    images: str
-    """Training images: a folder, FILE.npy, FILE.npz:KEY, FILE.h5:KEY, sklearn:digits, or a Hugging
-    Face data set; a slice such as [:1000] may follow."""
+    images: Annotated[str, tyro.conf.arg(help=f"Training images: {SOURCE_HELP}")]
+    """Training images: any row of the table of kinds of sources."""
     out: Path
     """Folder for the model (a diffusers pipeline with safetensors)."""
     limit: int | None = None

@@ -15,7 +15,9 @@ import torch
 
 from dtrak_stream.data import array_files, arrays
 from dtrak_stream.data.images import open_images
-from dtrak_stream.data.options import ImageShape
+from dtrak_stream.data.opening import open_source
+from dtrak_stream.data.options import ImageOptions, ImageShape
+from dtrak_stream.data.places import SourceRequest, locate
 from dtrak_stream.errors import BadImageError, DiskFullError, InputError
 
 
@@ -195,7 +197,8 @@ def test_stored_and_compressed_members_are_mapped_not_loaded(tmp_path, pixels):
     np.savez(tmp_path / "a.npz", first=pixels[:3], images=pixels)
     np.savez_compressed(tmp_path / "b.npz", first=pixels[:3], images=pixels)
     for name in ("a.npz", "b.npz"):
-        source = array_files.open_npz(tmp_path / name, "images")
+        place = locate(f"{tmp_path / name}:images")
+        source = array_files.open_npz(SourceRequest(place, ImageOptions(), visible=False))
         assert isinstance(source._rows, np.memmap)
         np.testing.assert_array_equal(source._rows, pixels)
 
@@ -249,7 +252,7 @@ def test_digits_are_the_images_of_scikit_learn():
     assert (len(images), str(images.shape), images.sample_id(1796)) == (1797, "1x8x8", "1796")
     expected = torch.from_numpy((digits.images / 8 - 1).astype(np.float32))
     assert torch.equal(torch.stack([images.image(i) for i in range(1797)])[:, 0], expected)
-    written = arrays.open_digits()
+    written = open_source("sklearn:digits", ImageOptions(), visible=False)
     assert written.columns()["target"].kind == "number"
     assert np.array_equal(written.column("target", 0, 1797), digits.target)
 

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from dtrak_stream.data.kinds import open_source
+from dtrak_stream.data.opening import open_source
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.source import Source
 from dtrak_stream.errors import InputError
