@@ -55,16 +55,37 @@ class ModelError(DtrakStreamError):
 
 
 class FingerprintMismatchError(DtrakStreamError):
-    """Two things that must have been computed alike were not."""
+    """Two things that must have been computed alike were not.
+
+    Parameters
+    ----------
+    field
+        What differs.
+    stored, requested
+        Both values of it.
+    where, remedy
+        Of the refusal.
+    note
+        What can be said of the difference, where the values say little.
+    """
 
     def __init__(
-        self, field: str, stored: object, requested: object, *, where: object, remedy: str
+        self,
+        field: str,
+        stored: object,
+        requested: object,
+        *,
+        where: object,
+        remedy: str,
+        note: str = "",
     ) -> None:
         self.field = field
         self.stored = stored
         self.requested = requested
+        self.note = note
         super().__init__(
-            f"{field} differs: stored {stored!r}, requested {requested!r}",
+            f"{field} differs: stored {stored!r}, requested {requested!r}"
+            + (f" ({note})" if note else ""),
             where=where,
             remedy=remedy,
         )

@@ -55,6 +55,7 @@ def refuse_other_images(refusal: FingerprintMismatchError) -> NoReturn:
         where=refusal.where,
         remedy="write --query NAME=SRC to keep them beside these, in queries/NAME of the run, with "
         "the same training features",
+        note=refusal.note,
     ) from refusal
 
 

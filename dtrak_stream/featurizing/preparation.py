@@ -9,6 +9,7 @@ from dtrak_stream.data.images import Images, open_images
 from dtrak_stream.data.options import ImageOptions, ImageShape
 from dtrak_stream.data.samples import Samples
 from dtrak_stream.data.source_stamp import SourceStamps
+from dtrak_stream.errors import FingerprintMismatchError
 from dtrak_stream.features.kinds import number_of_stores, open_features
 from dtrak_stream.features.maker import FeatureMaker
 from dtrak_stream.features.options import used_options
@@ -22,6 +23,7 @@ from dtrak_stream.featurizing.checked import (
 )
 from dtrak_stream.featurizing.execution import refuse_useless_engine
 from dtrak_stream.featurizing.options import FeaturizeConfig
+from dtrak_stream.featurizing.other_images import with_what_differs
 from dtrak_stream.store.layout import StoreLayout, read_layout
 from dtrak_stream.store.room import refuse_what_cannot_fit, shard_memory
 from dtrak_stream.store.store_set import StoreSet, store_folders
@@ -264,9 +266,12 @@ def _is_verified(layout: StoreLayout, inputs: Inputs | None) -> bool:
 def _take_up(prepared: Prepared) -> None:
     """Refuse what was begun otherwise, is damaged, is no store, or has no room."""
     config, stores = prepared.config, prepared.stores
-    prepared.missing = prepared.writer.take_up(
-        lambda layout: not config.rehash and _is_verified(layout, prepared.inputs)
-    )
+    try:
+        prepared.missing = prepared.writer.take_up(
+            lambda layout: not config.rehash and _is_verified(layout, prepared.inputs)
+        )
+    except FingerprintMismatchError as refusal:
+        raise _with_what_differs(refusal, prepared) from refusal
     if prepared.missing:
         require_folder(config.store, flag="--store")
         needed = shard_memory(stores.layouts[0].fingerprint, len(stores.layouts))
@@ -274,3 +279,11 @@ def _take_up(prepared: Prepared) -> None:
     begun = [layout for layout in stores.layouts if layout.plan_path.exists()]
     if len(begun) == len(stores.layouts):
         prepared.note()
+
+
+def _with_what_differs(
+    refusal: FingerprintMismatchError, prepared: Prepared
+) -> FingerprintMismatchError:
+    if prepared.opened is None:
+        return refusal
+    return with_what_differs(refusal, prepared.stores.layouts[0].root, prepared.opened[1])
