@@ -56,7 +56,7 @@ def open_features(
     open_images
         Opens the images.
     visible
-        Whether to show progress bars.
+        Whether to show progress bars, and that line.
     opened
         What computes features of the same model and options for other images, where that was
         opened before: it is taken again if it can be, and nothing is loaded.
@@ -69,7 +69,7 @@ def open_features(
     """
     if is_trajectory(options.output_function):
         folder = TrajectoryFolder(require_trajectory(trajectory, options, model))
-        along = _told(make_trajectory_featurizer(model, options, folder))
+        along = _told(make_trajectory_featurizer(model, options, folder), visible)
         images = open_images(along.image_shape)
         return along, TrajectorySamples(images, folder, along.task.timesteps, visible=visible)
     _refuse_trajectory(trajectory)
@@ -80,12 +80,13 @@ def open_features(
         return make_image_featurizer(images.shape, options), images
     if isinstance(opened, Featurizer):
         return opened, open_images(opened.image_shape)
-    featurizer = _told(make_featurizer(model, options))
+    featurizer = _told(make_featurizer(model, options), visible)
     return featurizer, open_images(featurizer.image_shape)
 
 
-def _told(featurizer: Featurizer) -> Featurizer:
-    say(featurizer.task.denoiser.description)
+def _told(featurizer: Featurizer, visible: bool) -> Featurizer:
+    if visible:
+        say(featurizer.task.denoiser.description)
     return featurizer
 
 

@@ -60,7 +60,8 @@ def generate(config: GenerationConfig, *, visible: bool = True) -> GenerationRes
     folder = ImageFolder(config.out, config.float_images, config.save_trajectory)
     folder.claim(_fingerprint(config, denoiser), config.count)
     record_run(config.out / "generation.yaml", config)
-    if visible:
+    bars = visible and not config.quiet
+    if bars:
         say(denoiser.description)
     done = config.count - len(folder.missing(range(config.count)))
     with progress(
@@ -68,7 +69,7 @@ def generate(config: GenerationConfig, *, visible: bool = True) -> GenerationRes
         description="generating",
         unit="image",
         done=done,
-        visible=visible and not config.quiet,
+        visible=bars,
     ) as bar:
         try:
             for made in _make_missing(config, sampler, folder):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import pytest
-
 from dtrak_stream.data.options import ImageShape
 from dtrak_stream.features.kinds import open_features
 from dtrak_stream.planning.calibration import RandomImages
@@ -16,17 +14,19 @@ def images(shape: ImageShape | None) -> Any:
     return RandomImages(2, shape or ImageShape(1, 8, 8))
 
 
-@pytest.mark.parametrize("visible", [True, False])
-def test_a_loaded_model_is_told_in_one_line_and_a_second_side_tells_nothing(
-    model_folder, capsys, visible
-):
+def test_a_loaded_model_is_told_in_one_line_and_a_second_side_tells_nothing(model_folder, capsys):
     options = small_features()
-    maker, _ = open_features(model_folder, options, None, images, visible=visible)
+    maker, _ = open_features(model_folder, options, None, images)
     told = capsys.readouterr().err.splitlines()
     assert told == [cast(Any, maker).task.denoiser.description]
     assert told[0].startswith(f"{model_folder}: UNet2DModel of 1x8x8 samples, predicts epsilon")
-    again, _ = open_features(model_folder, options, None, images, visible=visible, opened=maker)
+    again, _ = open_features(model_folder, options, None, images, opened=maker)
     assert again is maker
+    assert capsys.readouterr().err == ""
+
+
+def test_a_model_is_not_told_where_nothing_is_to_be_seen(model_folder, capsys):
+    open_features(model_folder, small_features(), None, images, visible=False)
     assert capsys.readouterr().err == ""
 
 
