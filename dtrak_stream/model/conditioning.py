@@ -16,6 +16,9 @@ NetworkInputs: TypeAlias = Mapping[str, Tensor]
 """Name to (B, ...): what a network is asked with besides x_t and t."""
 
 CLASS_LABELS = "class_labels"
+PROMPTS = "encoder_hidden_states"  # (B, tokens, width)
+POOLED = "pooled_projections"  # (B, width)
+GUIDANCE = "guidance"  # (B,)
 
 
 class Conditioner(Protocol):
