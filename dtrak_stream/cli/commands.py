@@ -155,6 +155,11 @@ COMMANDS: Mapping[str, Command | CommandGroup] = {
         "evaluation.retraining.configuration:RetrainConfig",
         "evaluation.retraining.run:retrain_subsets",
     ),
+    "import-truth": Command(
+        "Bring losses of retrained models that another program measured into a truth file.",
+        "evaluation.imported_truth.configuration:ImportTruthConfig",
+        "evaluation.imported_truth.run:import_truth",
+    ),
     "lds": Command(
         "Judge scores by retrained models: the linear datamodeling score.",
         "evaluation.lds.configuration:LdsConfig",

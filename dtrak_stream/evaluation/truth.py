@@ -27,7 +27,8 @@ from dtrak_stream.support.durable import durable_path
 _REMEDY = "give a truth file that dtrak-stream retrain-subsets wrote"
 
 
-def _is_truth(path: Path) -> bool:
+def is_truth(path: Path) -> bool:
+    """Return whether a file is a truth file that this package wrote."""
     if not zipfile.is_zipfile(path):
         return False
     try:
@@ -36,7 +37,7 @@ def _is_truth(path: Path) -> bool:
         return False
 
 
-TRUTH_FILE = FileKind("a truth file", "dtrak-stream retrain-subsets", _is_truth)
+TRUTH_FILE = FileKind("a truth file", "dtrak-stream retrain-subsets", is_truth)
 
 
 def loss_key(name: str | None) -> str:

@@ -13,7 +13,7 @@ import pytest
 
 from dtrak_stream.cli.commands import BENCHMARKS, COMMANDS, Command
 from dtrak_stream.scoring.scores_file import ScoresFile
-from tests.cli.conftest import ATTRIBUTE, IMAGES, IMPORT, SIDES
+from tests.cli.conftest import ATTRIBUTE, IMAGES, IMPORT, IMPORT_TRUTH, SIDES
 from tests.commands_here import run_command
 
 READ = {
@@ -28,6 +28,7 @@ READ = {
     "export": {"--store", "--scores"},
     "train": {"--subset"},
     "retrain-subsets": {"--stratify"},
+    "import-truth": {"--index", "--subset-index", "--models", "--ids"},
     "lds": {"--scores", "--truth"},
     "counterfactual": {"--generated"},
 }
@@ -117,6 +118,10 @@ PLACES = [
         "new.npz",
         "new.npz.work",
         is_folder=True,
+    ),
+    *(
+        Place(IMPORT_TRUTH, "--out", "new.npz", written)
+        for written in ("new.npz", "new.config.yaml")
     ),
     *(
         Place("lds --scores {run}/scores.h5 --truth {truth} --quiet", f"--{name}", "new", "new")

@@ -28,6 +28,7 @@ REQUIRED = {
     "train": "--images gone --out new --attention-levels 0",
     "generate": "--out new --model gone",
     "retrain-subsets": "--out new --query gone",
+    "import-truth": "--out new --index gone --subset-index gone --models gone",
     "lds": "--scores gone --truth gone",
     "counterfactual": "--scores a=gone --generated gone --out new",
 }
@@ -35,7 +36,7 @@ MAY_BE_0 = {
     *("--seed", "--loss-seed", "--random-seed", "--first-seed", "--subset-seed"),
     *("--max-queries", "--influential", "--shown-groups", "--damping-number"),
     *("--measured-images", "--num-parameters", "--image-cache-mib", "--attention-levels"),
-    *("--projected-parameters", "--self-queries", "--deep"),
+    *("--projected-parameters", "--self-queries", "--deep", "--model-seeds", "--noise-seeds"),
 }
 MAY_BE_EMPTY = {"--projector-name"}
 
