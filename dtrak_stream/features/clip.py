@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -14,9 +11,10 @@ import xxhash
 from PIL import Image
 from torch import Tensor, nn
 
-from dtrak_stream.errors import ConfigurationError, DtrakStreamError, InputError, ModelError
+from dtrak_stream.errors import DtrakStreamError, InputError, ModelError
 from dtrak_stream.model.parameters import weights_hash
 from dtrak_stream.support.device import moved
+from dtrak_stream.support.transformers_package import silenced, transformers_package
 
 _DECIDES_EMBEDDING = ("hidden_act", "layer_norm_eps", "num_attention_heads", "patch_size")
 _DECIDES_PREPARATION = (
@@ -95,20 +93,15 @@ class ClipEncoder:
 
 def _load(name: str) -> tuple[Any, Any]:
     """Return the model and its image processor."""
-    try:
-        transformers: Any = importlib.import_module("transformers")
-    except ImportError as error:
-        raise ConfigurationError(
-            "needs the package transformers",
-            where=f"--clip {name}",
-            remedy="pip install transformers, or leave CLIP out",
-        ) from error
+    transformers = transformers_package(
+        where=f"--clip {name}", remedy="pip install transformers, or leave CLIP out"
+    )
     # the default class resizes by torchvision where that is installed, which gives other bits
     has_pillow_class = hasattr(transformers, "CLIPImageProcessorPil")
     name_of_class = "CLIPImageProcessorPil" if has_pillow_class else "CLIPImageProcessor"
     processors = getattr(transformers, name_of_class)
     try:
-        with _silence(transformers):
+        with silenced(transformers):
             model, loading = transformers.CLIPModel.from_pretrained(
                 name, dtype=torch.float32, output_loading_info=True
             )
@@ -140,18 +133,3 @@ def _refusal(name: str, error: Exception) -> DtrakStreamError:
         where=f"--clip {name}",
         remedy=f"give a local folder, --clip FOLDER, made {_SAVING}",
     )
-
-
-@contextlib.contextmanager
-def _silence(transformers: Any) -> Iterator[None]:
-    """Keep progress bars and advice of transformers off the screen."""
-    logging = transformers.utils.logging
-    verbosity, had_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if had_bars:
-            logging.enable_progress_bar()

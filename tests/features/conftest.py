@@ -8,7 +8,7 @@ import pytest
 import torch
 import transformers
 
-from dtrak_stream.features.clip import _silence
+from dtrak_stream.support.transformers_package import silenced
 
 
 def save_clip(folder: Path, seed: int = 0, width: int = 12) -> str:
@@ -17,7 +17,7 @@ def save_clip(folder: Path, seed: int = 0, width: int = 12) -> str:
     text = {**layer, "num_hidden_layers": 1, "vocab_size": 20, "bos_token_id": 0, "eos_token_id": 1}
     vision = {**layer, "num_hidden_layers": 2, "image_size": 16, "patch_size": 4}
     torch.manual_seed(seed)
-    with _silence(transformers):
+    with silenced(transformers):
         config = transformers.CLIPConfig(
             text_config=text, vision_config=vision, projection_dim=width
         )

@@ -19,10 +19,11 @@ from dtrak_stream.errors import (
     InputError,
     ModelError,
 )
-from dtrak_stream.features.clip import ClipEncoder, _silence
+from dtrak_stream.features.clip import ClipEncoder
 from dtrak_stream.featurizing.options import ExecutionOptions
 from dtrak_stream.featurizing.run import featurize
 from dtrak_stream.store.reader import FeatureStore
+from dtrak_stream.support.transformers_package import silenced
 from tests.features.conftest import save_clip
 from tests.small_jobs import fingerprint_of, random_pixels, save_images, small_job
 
@@ -48,7 +49,7 @@ def rows_of(config):
 
 def direct_embeddings(folder, pictures):
     """What a user of transformers would write."""
-    with _silence(transformers):
+    with silenced(transformers):
         model = transformers.CLIPModel.from_pretrained(folder).eval()
         processor = transformers.CLIPImageProcessor.from_pretrained(folder)
     prepared = processor(images=pictures, return_tensors="pt")
