@@ -141,6 +141,10 @@ class Featurizer:
         identities = [{"output_function": name, **self.identity} for name in names]
         return tuple(fingerprint(each, samples, dtype, rows_per_shard) for each in identities)
 
+    def remarks(self) -> list[str]:
+        """Return what the model has to say of the samples met so far."""
+        return self.task.denoiser.remarks()
+
     def close(self) -> None:
         """Leave the network as it was found."""
         self.engine.close()

@@ -130,6 +130,10 @@ class ImageFeaturizer:
         }
         return (fingerprint(identity, samples, dtype, rows_per_shard),)
 
+    def remarks(self) -> list[str]:
+        """Return nothing."""
+        return []
+
     def close(self) -> None:
         """Do nothing: there is nothing to leave as it was."""
 

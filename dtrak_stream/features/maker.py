@@ -113,6 +113,9 @@ class FeatureMaker(Protocol):
         Reads all samples' files once.
         """
 
+    def remarks(self) -> list[str]:
+        """Return what is to be said of the samples met so far, in a sentence each."""
+
     def close(self) -> None:
         """Leave the model as it was found."""
 

@@ -91,7 +91,7 @@ def _compute(maker: FeatureMaker, samples: Samples, prepared: Prepared) -> int:
         prepared.close()
         after = maker.timer.seconds()
         _record_times(writer, {name: after[name] - before.get(name, 0.0) for name in after})
-        for remark in samples.remarks():
+        for remark in (*samples.remarks(), *maker.remarks()):
             say(remark)
 
 

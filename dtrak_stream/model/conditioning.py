@@ -19,6 +19,11 @@ CLASS_LABELS = "class_labels"
 PROMPTS = "encoder_hidden_states"  # (B, tokens, width)
 POOLED = "pooled_projections"  # (B, width)
 GUIDANCE = "guidance"  # (B,)
+PROMPT_MASK = "encoder_attention_mask"  # (B, tokens) int64, 0 where it is padded
+POOLED_TEXT = "text_embeds"  # (B, width)
+TIME_IDS = "time_ids"  # (B, 6): sizes and crop, in pixels
+RESOLUTION = "resolution"  # (B, 2): height and width, in pixels
+ASPECT_RATIO = "aspect_ratio"  # (B, 1)
 
 
 class Conditioner(Protocol):
@@ -35,6 +40,10 @@ class Conditioner(Protocol):
     @property
     def description(self) -> str:
         """Return what it is, in a few words for the user."""
+
+    @property
+    def weight_bytes(self) -> int:
+        """Return how many bytes of memory its weights take."""
 
     def check(self, conditions: Sequence[Condition]) -> None:
         """Raise `ConfigurationError` if a condition is none that the model knows."""
@@ -77,6 +86,11 @@ class ClassLabels:
     def description(self) -> str:
         """Return the number of classes."""
         return f"a label of {self.num_classes} classes"
+
+    @property
+    def weight_bytes(self) -> int:
+        """Return 0: it has none."""
+        return 0
 
     def check(self, conditions: Sequence[Condition]) -> None:
         """Raise `ConfigurationError` for what is no label of this model."""

@@ -131,6 +131,11 @@ class Denoiser:
             remedy="give images with their captions or labels",
         )
 
+    def remarks(self) -> list[str]:
+        """Return what is to be said of the samples encoded so far, in a sentence each."""
+        parts = (self.first_stage, self.conditioner)
+        return [line for part in parts if part is not None for line in part.remarks()]
+
     def made_up(self, count: int) -> SampleBatch:
         """Return `count` samples to try the network with: zeros, encoded already, on its device."""
         shape, device = self.sample_shape, self.device

@@ -8,10 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from dtrak_stream.model.conditioning import (
+    ASPECT_RATIO,
     CLASS_LABELS,
     GUIDANCE,
     POOLED,
+    POOLED_TEXT,
+    PROMPT_MASK,
     PROMPTS,
+    RESOLUTION,
+    TIME_IDS,
     NetworkInputs,
 )
 
@@ -82,3 +87,29 @@ def _places(height: int, width: int, like: Tensor) -> Tensor:
     columns = torch.arange(width, device=like.device, dtype=like.dtype)
     grid = torch.cartesian_prod(rows, columns)  # (h * w, 2)
     return torch.cat([grid.new_zeros(len(grid), 1), grid], dim=1)
+
+
+def predict_by_conditional_unet(
+    network: nn.Module, noisy: Tensor, times: Tensor, inputs: NetworkInputs
+) -> Tensor:
+    """Ask a `UNet2DConditionModel` with a text (B, L, D); that of SDXL is told sizes too."""
+    added = {name: inputs[name] for name in (POOLED_TEXT, TIME_IDS) if name in inputs}
+    answer = network(
+        noisy, times, inputs[PROMPTS], added_cond_kwargs=added or None, return_dict=False
+    )
+    return cast(Tensor, answer[0])
+
+
+def predict_by_pixart(
+    network: nn.Module, noisy: Tensor, times: Tensor, inputs: NetworkInputs
+) -> Tensor:
+    """Ask a `PixArtTransformer2DModel` with a text (B, L, D) and which of it is no padding."""
+    answer = network(
+        noisy,
+        inputs[PROMPTS],
+        timestep=times,
+        added_cond_kwargs={name: inputs.get(name) for name in (RESOLUTION, ASPECT_RATIO)},
+        encoder_attention_mask=inputs[PROMPT_MASK],
+        return_dict=False,
+    )
+    return cast(Tensor, answer[0])

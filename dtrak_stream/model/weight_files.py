@@ -13,10 +13,8 @@ from typing import Any
 from dtrak_stream.errors import ModelError
 from dtrak_stream.model.config_files import read_config
 
-_STEM = "diffusion_pytorch_model"
-_WHOLE = re.compile(rf"{_STEM}(?:\.(?P<variant>[^.]+))?\.safetensors")
-_SHARD = re.compile(rf"{_STEM}(?:\.(?P<variant>[^.]+))?-\d{{5}}-of-\d{{5}}\.safetensors")
-_INDEX = re.compile(rf"{_STEM}\.safetensors\.index(?:\.(?P<variant>[^.]+))?\.json")
+OF_DIFFUSERS, OF_TRANSFORMERS = "diffusion_pytorch_model", "model"
+"""What the names of weights begin with, by the package that saved them."""
 _SHOWN = 3
 
 
@@ -33,8 +31,19 @@ class WeightFiles:
     variant: str | None
 
 
-def find_weights(folder: Path) -> WeightFiles:
+def find_weights(
+    folder: Path, *, stem: str = OF_DIFFUSERS, class_name: str = "UNet2DModel"
+) -> WeightFiles:
     """Choose among the weights in a folder as diffusers does: those without a variant, if any.
+
+    Parameters
+    ----------
+    folder
+        Where they lie.
+    stem
+        What their names begin with.
+    class_name
+        Whose they are, for messages.
 
     Raises
     ------
@@ -43,10 +52,12 @@ def find_weights(folder: Path) -> WeightFiles:
         weights in several files is missing.
     """
     names = sorted(path.name for path in folder.iterdir())
-    matches = [each for name in names for each in (_WHOLE.fullmatch(name), _INDEX.fullmatch(name))]
+    whole = re.compile(rf"{stem}(?:\.(?P<variant>[^.]+))?\.safetensors")
+    index = re.compile(rf"{stem}\.safetensors\.index(?:\.(?P<variant>[^.]+))?\.json")
+    matches = [each for name in names for each in (whole.fullmatch(name), index.fullmatch(name))]
     variants = {match["variant"] for match in matches if match is not None}
     if not variants:
-        raise _no_weights(folder, names)
+        raise _no_weights(folder, names, stem, class_name)
     if None not in variants and len(variants) > 1:
         raise ModelError(
             f"holds {', '.join(sorted(map(str, variants)))} variants of the weights and no others",
@@ -54,22 +65,23 @@ def find_weights(folder: Path) -> WeightFiles:
             remedy="leave one of them in the folder",
         )
     chosen = WeightFiles(None if None in variants else variants.pop())
-    _refuse_missing_shards(folder, chosen.variant)
+    _refuse_missing_shards(folder, stem, chosen.variant)
     return chosen
 
 
-def _no_weights(folder: Path, names: list[str]) -> ModelError:
-    if any(_SHARD.fullmatch(name) for name in names):
+def _no_weights(folder: Path, names: list[str], stem: str, class_name: str) -> ModelError:
+    shard = re.compile(rf"{stem}(?:\.[^.]+)?-\d{{5}}-of-\d{{5}}\.safetensors")
+    if any(shard.fullmatch(name) for name in names):
         problem = "weights in several files without their index"
-        remedy = f"add {_STEM}.safetensors.index.json"
+        remedy = f"add {stem}.safetensors.index.json"
     elif any(name.endswith((".bin", ".pt", ".pth", ".ckpt")) for name in names):
         problem = "no weights in safetensors format, only files that run as programs when opened"
         remedy = (
-            "where you trust them, convert them once: UNet2DModel.from_pretrained("
+            f"where you trust them, convert them once: {class_name}.from_pretrained("
             f"{str(folder)!r}, use_safetensors=False).save_pretrained({str(folder)!r})"
         )
     elif others := [name for name in names if name.endswith(".safetensors")]:
-        problem = f"no weights called {_STEM}.safetensors, but {', '.join(others[:_SHOWN])}"
+        problem = f"no weights called {stem}.safetensors, but {', '.join(others[:_SHOWN])}"
         remedy = "save the network with save_pretrained, or rename the file if it is one"
     else:
         problem = "no weights in safetensors format"
@@ -77,8 +89,8 @@ def _no_weights(folder: Path, names: list[str]) -> ModelError:
     return ModelError(problem, where=folder, remedy=remedy)
 
 
-def _refuse_missing_shards(folder: Path, variant: str | None) -> None:
-    path = folder / f"{_STEM}.safetensors.index{'.' + variant if variant else ''}.json"
+def _refuse_missing_shards(folder: Path, stem: str, variant: str | None) -> None:
+    path = folder / f"{stem}.safetensors.index{'.' + variant if variant else ''}.json"
     if not path.is_file():
         return
     places = read_config(path, what="index of weights").get("weight_map", {})

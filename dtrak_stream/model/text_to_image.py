@@ -1,0 +1,153 @@
+"""What text-to-image networks of diffusers take and are told, and which are not understood."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from dtrak_stream.data.options import ImageShape
+from dtrak_stream.errors import ModelError
+from dtrak_stream.model.captions import Captions
+from dtrak_stream.model.conditioning import ASPECT_RATIO, RESOLUTION, TIME_IDS, NetworkInputs
+from dtrak_stream.model.config_files import read_config, saved_class
+from dtrak_stream.model.layout import INDEX_FILE, NETWORK_FILE, ModelFolder
+from dtrak_stream.model.text_encoders import LastLayer, LowercaseMasked, TwoPenultimateLayers
+from dtrak_stream.model.text_parts import TextPart, load_text_part
+
+TEXT_PARTS = frozenset({"tokenizer", "text_encoder"})
+SECOND_TEXT_PARTS = frozenset({"tokenizer_2", "text_encoder_2"})
+_CLIP_TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast")
+_T5_TOKENIZERS = ("T5Tokenizer", "T5TokenizerFast")
+_TIME_IDS = 6
+# of the pipelines, which say it nowhere in their folders
+_TOKENS_OF_PIXART = {"PixArtAlphaPipeline": 120, "PixArtSigmaPipeline": 300}
+# options of a UNet2DConditionModel under which it is told something that no caption says
+_TOLD_MORE: dict[str, tuple[object, ...]] = {
+    "class_embed_type": (None,),
+    "num_class_embeds": (None,),
+    "addition_embed_type": (None, "text_time"),
+    "encoder_hid_dim_type": (None,),
+    "time_cond_proj_dim": (None,),
+    "attention_type": ("default", None),
+}
+
+
+def refuse_other_inputs(network: nn.Module, found: ModelFolder) -> None:
+    """Refuse a UNet2DConditionModel that is asked with more than a sample, a time and a text.
+
+    Raises
+    ------
+    ModelError
+        Naming the option or the channels that say so.
+    """
+    config = cast(Any, network).config
+    path = found.network / NETWORK_FILE
+    for name, understood in _TOLD_MORE.items():
+        value = config.get(name)
+        if value not in understood:
+            raise ModelError(
+                f"{name} {value!r}: it is told more than a caption, and nothing is known of that "
+                "here",
+                where=path,
+                remedy="give a text-to-image model of Stable Diffusion 1.x, 2.x or XL that is not "
+                "distilled",
+            )
+    if config.in_channels != config.out_channels:
+        raise ModelError(
+            f"takes {config.in_channels} channels and answers {config.out_channels}: it is told "
+            "an image too, as models for inpainting, editing, depth or upscaling are",
+            where=path,
+            remedy="give a text-to-image model, whose network answers as many channels as it takes",
+        )
+
+
+def captions_of_unet(network: nn.Module, found: ModelFolder, image: ImageShape) -> Captions:
+    """Return how a UNet2DConditionModel is told captions: by one text encoder, or two.
+
+    Stable Diffusion XL is told the size of the original image, where it was cropped and the size
+    of the result, each (height, width) in pixels. Images come here in the size that the model is
+    trained on: they are taken as originals of that size, from which nothing was cropped.
+
+    Raises
+    ------
+    ModelError
+        If it is told more than that, or a part is missing or not understood.
+    """
+    refuse_other_inputs(network, found)
+    config, device = cast(Any, network).config, next(network.parameters()).device
+    first = load_text_part(found, "CLIPTextModel", _CLIP_TOKENIZERS, device=device)
+    if config.addition_embed_type is None:
+        _refuse_second_text(found)
+        return Captions(LastLayer(first))
+    second = load_text_part(
+        found, "CLIPTextModelWithProjection", _CLIP_TOKENIZERS, device=device, suffix="_2"
+    )
+    _refuse_other_time_ids(config, second, found)
+    sizes = [image.height, image.width, 0, 0, image.height, image.width]
+    return Captions(TwoPenultimateLayers(first, second), {TIME_IDS: torch.tensor([sizes]).float()})
+
+
+def captions_of_pixart(network: nn.Module, found: ModelFolder, image: ImageShape) -> Captions:
+    """Return how a PixArtTransformer2DModel is told captions: by T5.
+
+    Where it was trained on images of several shapes, it is told their height and width in pixels,
+    and one over the other.
+
+    Raises
+    ------
+    ModelError
+        If a part is missing or not understood.
+    """
+    part = load_text_part(
+        found,
+        "T5EncoderModel",
+        _T5_TOKENIZERS,
+        device=next(network.parameters()).device,
+        max_tokens=_tokens_of_pixart(found),
+    )
+    shape: NetworkInputs = {
+        RESOLUTION: torch.tensor([[float(image.height), float(image.width)]]),
+        ASPECT_RATIO: torch.tensor([[image.height / image.width]]),
+    }
+    told = shape if cast(Any, network).use_additional_conditions else {}
+    return Captions(LowercaseMasked(part), told)
+
+
+def pixart_answers_variance(network: nn.Module) -> bool:
+    """Return whether a transformer answers twice the channels that it takes, as its pipeline asks.
+
+    Its scheduler may be a sampler that does not say so.
+    """
+    config = cast(Any, network).config
+    return bool(config.out_channels == 2 * config.in_channels)
+
+
+def _tokens_of_pixart(found: ModelFolder) -> int | None:
+    for part in found.further.values():
+        index = part.folder.parent / INDEX_FILE
+        return _TOKENS_OF_PIXART.get(str(saved_class(read_config(index, what="index of parts"))))
+    return None
+
+
+def _refuse_second_text(found: ModelFolder) -> None:
+    for name in sorted(SECOND_TEXT_PARTS & found.further.keys()):
+        raise ModelError(
+            f"has a {name}, which its network is not told of (addition_embed_type)",
+            where=found.named_by,
+            remedy="give a pipeline of the parts that diffusers saves for such a network",
+        )
+
+
+def _refuse_other_time_ids(config: Any, second: TextPart, found: ModelFolder) -> None:
+    pooled = second.encoder.config.projection_dim
+    numbers = config.projection_class_embeddings_input_dim - pooled
+    if numbers == _TIME_IDS * config.addition_time_embed_dim:
+        return
+    raise ModelError(
+        f"is told {numbers / config.addition_time_embed_dim:g} numbers besides {pooled} of a "
+        f"text, and {_TIME_IDS} are of sizes and crop: it is a refiner, or has other encoders",
+        where=found.network / NETWORK_FILE,
+        remedy="give the base model of Stable Diffusion XL, with its own text encoders",
+    )
