@@ -42,7 +42,7 @@ def make_task(model: str, options: FeatureOptions) -> GradientTask:
     """Load the model and say what of it is differentiated; raises as `make_featurizer`."""
     device = choose_device(options.device)
     _refuse_precision(options.precision, device)
-    denoiser = load_denoiser(model, device=device)
+    denoiser = load_denoiser(model, options.loading(), device=device)
     parameters = choose_parameters(denoiser.network, options.parameters)
     first, *others = _output_functions(options, denoiser.schedule)
     timesteps = choose_timesteps(

@@ -70,8 +70,7 @@ class Featurizer:
     @property
     def weight_bytes(self) -> int:
         """Return how many bytes of memory the weights of the whole model take."""
-        weights = self.task.denoiser.network.parameters()
-        return sum(each.numel() * each.element_size() for each in weights)
+        return self.task.denoiser.weight_bytes
 
     @property
     def engines(self) -> tuple[EngineName, ...]:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from dtrak_stream.model.options import LatentsName, LoadingOptions
 from dtrak_stream.objective.function_names import formulas_in_words
 from dtrak_stream.objective.noise_keying import NoiseKeying
 from dtrak_stream.projectors.table import ProjectorName, projectors_in_words
@@ -16,7 +17,7 @@ from dtrak_stream.support.unused_options import without_unused
 MAX_NOISE_DRAWS = 65_535
 DEFAULT_PROJ_DIM = 4096
 IMAGE_FEATURES = ("pixels", "clip")
-_OF_GRADIENTS = ("timesteps", "noise", "noise_draws", "parameters")
+_OF_GRADIENTS = ("timesteps", "noise", "noise_draws", "parameters", "latents")
 DEFAULT_CLIP = "openai/clip-vit-base-patch32"
 _OUTPUT_FUNCTION = (
     f"What is differentiated: {formulas_in_words()}, interpolation(ETA), or probe(J), J random "
@@ -49,6 +50,9 @@ most)."""
 keep a residual for each image (das)."""
     parameters: str = "all"
     """Parameters whose gradients are taken: all, lora, or a regular expression over names."""
+    latents: LatentsName = "mode"
+    """What images become before a model of latents: the mode of the autoencoder's posterior, or a \
+sample of it, keyed by seed and id."""
     projector: Annotated[ProjectorName | None, tyro.conf.arg(help=_PROJECTOR)] = None
     """Random projection: a row of the table of projectors."""
     proj_dim: int | None = None
@@ -79,6 +83,10 @@ the size of the first image)."""
         require_seed(self.seed)
         require_number("--rows-per-shard", self.rows_per_shard, 1, 2**31)
         require_number("--size", self.size, 1, 2**16)
+
+    def loading(self) -> LoadingOptions:
+        """Return how the model is read."""
+        return LoadingOptions(latents=self.latents, seed=self.seed)
 
 
 def own_or(given: int | None, usual: int) -> int:

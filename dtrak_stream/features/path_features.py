@@ -84,6 +84,7 @@ def make_trajectory_featurizer(
             remedy="leave it out",
         )
     plain = make_task(model, replace(options, output_function="simple"))
+    _refuse_latents(plain, options)
     path = folder.timesteps()
     one_step = options.output_function == ONE_STEP
     timesteps = _one_of(path, plain, options) if one_step else path
@@ -92,6 +93,15 @@ def make_trajectory_featurizer(
     featurizer = featurizer_of(task, options)
     featurizer.identity["output_function"] = options.output_function
     return featurizer
+
+
+def _refuse_latents(plain: GradientTask, options: FeatureOptions) -> None:
+    if plain.denoiser.first_stage is not None:
+        raise ConfigurationError(
+            "is not defined here for a model of latents: paths are those of images",
+            where=f"--output-function {options.output_function}",
+            remedy="use another output function, such as simple",
+        )
 
 
 def _one_of(path: tuple[int, ...], plain: GradientTask, options: FeatureOptions) -> tuple[int, ...]:

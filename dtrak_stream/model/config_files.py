@@ -13,6 +13,12 @@ from typing import Any
 from dtrak_stream.data.source import unreadable
 from dtrak_stream.errors import InputError
 
+_ANY_TRANSFORMER = "Transformer2DModel"
+_TRANSFORMERS = {
+    "ada_norm_zero": "DiTTransformer2DModel",
+    "ada_norm_single": "PixArtTransformer2DModel",
+}
+
 
 def read_config(path: Path, *, what: str) -> dict[str, Any]:
     """Return the object that a JSON file holds.
@@ -51,6 +57,12 @@ def read_config(path: Path, *, what: str) -> dict[str, Any]:
 
 
 def saved_class(config: dict[str, Any]) -> str | None:
-    """Return the name of the class that wrote a configuration, if it says so."""
+    """Return the name of the class that a configuration is of, if it says so.
+
+    Transformers that were saved before diffusers had a class for each kind are told by their
+    normalisation.
+    """
     name = config.get("_class_name")
+    if name == _ANY_TRANSFORMER:
+        name = _TRANSFORMERS.get(str(config.get("norm_type")), name)
     return name if isinstance(name, str) else None

@@ -93,6 +93,12 @@ class Denoiser:
         """Return the device that holds the parameters."""
         return next(self.network.parameters()).device
 
+    @property
+    def weight_bytes(self) -> int:
+        """Return how many bytes of memory its weights and those of its first stage take."""
+        weights = sum(each.numel() * each.element_size() for each in self.network.parameters())
+        return weights + (0 if self.first_stage is None else self.first_stage.weight_bytes)
+
     @torch.no_grad()
     def encoded(self, samples: SampleBatch) -> SampleBatch:
         """Return samples as the network takes them; they are on the model's device.

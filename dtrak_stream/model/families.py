@@ -1,11 +1,14 @@
 """Families of models, a row each: another family is another row, and nothing else changes.
 
-==============  ============================  ==============  ===================================
-family          samples                       told            schedule
-==============  ============================  ==============  ===================================
-``UNet2DModel`` pixels in [-1, 1], as given   nothing, or a   DDPM: epsilon, v_prediction, sample
-                                              class label
-==============  ============================  ==============  ===================================
+=========================  ===============================  ==============  =================
+family                     samples                          told            schedule
+=========================  ===============================  ==============  =================
+``UNet2DModel``            pixels in [-1, 1], as given; or  nothing, or a   DDPM: epsilon,
+                           latents of the AutoencoderKL or  class label     v_prediction,
+                           VQModel beside it                                sample
+``DiTTransformer2DModel``  latents of the AutoencoderKL     a class label   DDPM
+                           beside it
+=========================  ===============================  ==============  =================
 """
 
 from __future__ import annotations
@@ -21,16 +24,30 @@ from torch import nn
 
 from dtrak_stream.data.options import ImageShape
 from dtrak_stream.errors import ModelError
+from dtrak_stream.model.autoencoders import (
+    AUTOENCODER_PARTS,
+    find_autoencoder,
+    require_autoencoder,
+)
 from dtrak_stream.model.conditioning import ClassLabels, Conditioner
 from dtrak_stream.model.denoiser import Predict
+from dtrak_stream.model.dit import answers_variance, dit_labels, dit_shape
 from dtrak_stream.model.first_stage import FirstStage
-from dtrak_stream.model.forward_passes import predict_by_unet
+from dtrak_stream.model.forward_passes import predict_by_dit, predict_by_unet
 from dtrak_stream.model.layout import NETWORK_FILE, ModelFolder
 from dtrak_stream.model.network_files import load_network
+from dtrak_stream.model.options import LoadingOptions
 from dtrak_stream.model.saved_schedule import SavedSchedule, read_ddpm_schedule
 from dtrak_stream.model.weight_files import WeightFiles
 
 Load: TypeAlias = Callable[[str, Path, WeightFiles, torch.dtype], nn.Module]
+Device: TypeAlias = torch.device | str
+MakeConditioner: TypeAlias = Callable[
+    [nn.Module, ModelFolder, LoadingOptions, Device], Conditioner | None
+]
+MakeFirstStage: TypeAlias = Callable[
+    [ImageShape, ModelFolder, LoadingOptions, Device], FirstStage | None
+]
 
 
 @dataclass(frozen=True)
@@ -48,13 +65,15 @@ class ModelFamily:
     read_schedule
         Folder of the scheduler -> what it says of the model.
     make_conditioner
-        (network, folder of the model) -> what makes that of conditions which the network is told;
-        None for a network that is told nothing.
+        (network, folder of the model, options, device) -> what makes that of conditions which the
+        network is told; None for a network that is told nothing.
     make_first_stage
-        (shape of what is noised, folder of the model) -> what turns images into it; None where
-        images are noised themselves.
+        (shape of what is noised, folder of the model, options, device) -> what turns images into
+        it; None where images are noised themselves.
     parts
         Names of the further parts that a pipeline may have: those that the two above read.
+    learns_variance
+        Whether a network answers a variance too, where its scheduler does not say so.
     load
         (class, folder of the network, its weights, dtype) -> the network on the CPU, all of whose
         weights were in the files.
@@ -64,9 +83,10 @@ class ModelFamily:
     sample_shape: Callable[[nn.Module, Path], ImageShape]
     predict: Predict
     read_schedule: Callable[[Path], SavedSchedule]
-    make_conditioner: Callable[[nn.Module, ModelFolder], Conditioner | None]
-    make_first_stage: Callable[[ImageShape, ModelFolder], FirstStage | None]
+    make_conditioner: MakeConditioner
+    make_first_stage: MakeFirstStage
     parts: frozenset[str] = frozenset()
+    learns_variance: Callable[[nn.Module], bool] = lambda _: False
     load: Load = load_network
 
 
@@ -124,7 +144,9 @@ def _unet_shape(network: nn.Module, folder: Path) -> ImageShape:
     )
 
 
-def _class_labels(network: nn.Module, found: ModelFolder) -> ClassLabels | None:
+def _class_labels(
+    network: nn.Module, found: ModelFolder, _options: LoadingOptions, _device: Device
+) -> ClassLabels | None:
     """Return how a UNet2DModel is told its class, if it is told any."""
     unet = cast(Any, network)
     if unet.class_embedding is None:
@@ -138,10 +160,6 @@ def _class_labels(network: nn.Module, found: ModelFolder) -> ClassLabels | None:
     )
 
 
-def _pixels(_shape: ImageShape, _found: ModelFolder) -> None:
-    """Return that images are noised themselves."""
-
-
 FAMILIES = (
     ModelFamily(
         class_name="UNet2DModel",
@@ -149,6 +167,17 @@ FAMILIES = (
         predict=predict_by_unet,
         read_schedule=read_ddpm_schedule,
         make_conditioner=_class_labels,
-        make_first_stage=_pixels,
+        make_first_stage=find_autoencoder,
+        parts=AUTOENCODER_PARTS,
+    ),
+    ModelFamily(
+        class_name="DiTTransformer2DModel",
+        sample_shape=dit_shape,
+        predict=predict_by_dit,
+        read_schedule=read_ddpm_schedule,
+        make_conditioner=lambda network, *_: dit_labels(network),
+        make_first_stage=require_autoencoder,
+        parts=AUTOENCODER_PARTS,
+        learns_variance=answers_variance,
     ),
 )

@@ -29,6 +29,10 @@ class FirstStage(Protocol):
     def description(self) -> str:
         """Return what it is, in a few words for the user."""
 
+    @property
+    def weight_bytes(self) -> int:
+        """Return how many bytes of memory its weights take."""
+
     def latents(self, images: Tensor, sample_ids: Sequence[str]) -> Tensor:
         """Return the latents of images, scaled as the network was trained with them.
 
@@ -43,6 +47,20 @@ class FirstStage(Protocol):
         -------
         Tensor
             (B, c, h, w) float32, on the device of `images`.
+        """
+
+    def images(self, latents: Tensor) -> Tensor:
+        """Return the images that latents stand for.
+
+        Parameters
+        ----------
+        latents
+            (B, c, h, w), scaled as the network makes them.
+
+        Returns
+        -------
+        Tensor
+            (B, C, H, W) float32; pixels may lie beyond [-1, 1] a little.
         """
 
     def remarks(self) -> list[str]:

@@ -31,6 +31,15 @@ def predict_by_unet(
     return cast(Tensor, network(noisy, times, class_labels=labels, return_dict=False)[0])
 
 
+def predict_by_dit(
+    network: nn.Module, noisy: Tensor, times: Tensor, inputs: NetworkInputs
+) -> Tensor:
+    """Ask a `DiTTransformer2DModel` with class labels (B,)."""
+    labels = inputs[CLASS_LABELS]
+    answer = network(noisy, timestep=times, class_labels=labels, return_dict=False)
+    return cast(Tensor, answer[0])
+
+
 def predict_by_sd3(
     network: nn.Module, noisy: Tensor, times: Tensor, inputs: NetworkInputs
 ) -> Tensor:

@@ -25,6 +25,7 @@ from dtrak_stream.model.config_files import read_config, saved_class
 from dtrak_stream.model.saved_schedule import FILE_NAME as SCHEDULER_FILE
 
 INDEX_FILE, NETWORK_FILE = "model_index.json", "config.json"
+_CLASS = "_class_name"
 _PARTS = ("unet", "transformer")
 _EMA, _CHECKPOINT = "_ema", "checkpoint-"
 # what only looks at finished images
@@ -136,13 +137,22 @@ def _of_pipeline(root: Path) -> ModelFolder:
     path = root / INDEX_FILE
     index = read_config(path, what="index of parts")
     part = next((name for name in _PARTS if _class_in(index, name)), _PARTS[0])
+    network = _place_of(root, part)
     return ModelFolder(
-        _place_of(root, part),
-        _class_in(index, part),
+        network,
+        _class_of(network, _class_in(index, part)),
         path,
         _place_of(root, "scheduler"),
         _further_parts(index, root),
     )
+
+
+def _class_of(network: Path, named: str | None) -> str | None:
+    """Return the class of a network that the index names; some names were of several classes."""
+    path = network / NETWORK_FILE
+    if named is None or not path.is_file():
+        return named
+    return saved_class({**read_config(path, what="configuration of a network"), _CLASS: named})
 
 
 def _place_of(root: Path, part: str) -> Path:

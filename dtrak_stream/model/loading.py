@@ -14,13 +14,18 @@ from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.families import family_of
 from dtrak_stream.model.hub import fetch
 from dtrak_stream.model.layout import ModelFolder, find_model
+from dtrak_stream.model.options import LoadingOptions
 from dtrak_stream.model.places import hub_name, model_root
 from dtrak_stream.model.probe import refuse_unlike_model
 from dtrak_stream.model.weight_files import WeightFiles, find_weights
 
 
 def load_denoiser(
-    folder: str, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    folder: str,
+    options: LoadingOptions | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
 ) -> Denoiser:
     """Load a diffusion model from a diffusers folder, of any family in `model.families`.
 
@@ -30,6 +35,8 @@ def load_denoiser(
         A pipeline folder, its `unet` folder or a checkpoint of training (see `find_model`),
         `hf:OWNER/NAME` for one on the hub, or `embedded:digits_ddpm` for the small model that
         comes with the package.
+    options
+        What of it is read, and how; the usual if left out.
     device, dtype
         Where and in what precision the network runs. It is put in evaluation mode.
 
@@ -42,7 +49,10 @@ def load_denoiser(
         If it is not understood to the last option and the last weight: its family or scheduler is
         another one, weights are missing or too many, a part is none that its family has, or it
         does not answer one sample as it should; see `find_weights` and `refuse_unlike_model`.
+    ConfigurationError
+        If an option means nothing for such a model.
     """
+    options = options or LoadingOptions()
     on_hub = hub_name(folder)
     found = find_model(model_root(folder) if on_hub is None else fetch(on_hub))
     family = family_of(found)
@@ -52,10 +62,11 @@ def load_denoiser(
     with _failures_explained(found.network):
         network = family.load(family.class_name, found.network, weights, dtype)
     shape = family.sample_shape(network, found.network)
+    learns_variance = saved.learns_variance or family.learns_variance(network)
     network = network.to(device).eval()
     with _failures_explained(found.named_by.parent):
-        first_stage = family.make_first_stage(shape, found)
-        conditioner = family.make_conditioner(network, found)
+        first_stage = family.make_first_stage(shape, found, options, device)
+        conditioner = family.make_conditioner(network, found, options, device)
     denoiser = Denoiser(
         network,
         saved.schedule,
@@ -64,12 +75,12 @@ def load_denoiser(
         family.class_name,
         folder,
         saved.config,
-        saved.learns_variance,
+        learns_variance,
         first_stage=first_stage,
         conditioner=conditioner,
     )
     refuse_unlike_model(denoiser)
-    predicts = saved.predicts + (" and a variance" if saved.learns_variance else "")
+    predicts = saved.predicts + (" and a variance" if learns_variance else "")
     facts = f"predicts {predicts}, {saved.description}"
     return replace(denoiser, description=_described(denoiser, found, weights, facts))
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 import xxhash
 from torch import nn
 
-from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.errors import ConfigurationError, ModelError
+
+_SHOWN = 3
 
 
 def choose_parameters(network: nn.Module, choice: str) -> dict[str, nn.Parameter]:
@@ -68,9 +72,39 @@ def needs_input_gradient(network: nn.Module, chosen: dict[str, nn.Parameter]) ->
 
 def weights_hash(network: nn.Module) -> str:
     """Return the xxh3-128 of every parameter's and buffer's name, dtype, shape and bytes."""
+    return hash_of_weights(network.state_dict())
+
+
+def hash_of_weights(weights: Mapping[str, Any]) -> str:
+    """Return the xxh3-128 of every weight's name, dtype, shape and bytes."""
     digest = xxhash.xxh3_128()
-    for name, tensor in sorted(network.state_dict().items()):
+    for name, tensor in sorted(weights.items()):
         digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
         flat = tensor.detach().cpu().contiguous().reshape(-1)
         digest.update(memoryview(flat.view(torch.uint8).numpy()))
     return digest.hexdigest()
+
+
+def refuse_weights_not_finite(network: nn.Module, where: object) -> None:
+    """Raise `ModelError` if a parameter or buffer holds NaN or inf.
+
+    Parameters
+    ----------
+    network
+        Whose.
+    where
+        Where it came from, for the refusal.
+    """
+    bad = [
+        name
+        for name, values in network.state_dict().items()
+        if values.is_floating_point() and not bool(values.isfinite().all())
+    ]
+    if bad:
+        more = ", ..." if bad[_SHOWN:] else ""
+        raise ModelError(
+            f"{len(bad)} of its weights hold numbers that are not finite: "
+            f"{', '.join(bad[:_SHOWN])}{more}",
+            where=where,
+            remedy="take a checkpoint from before its training diverged",
+        )

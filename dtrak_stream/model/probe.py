@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dtrak_stream.errors import MemoryLimitError, ModelError
 from dtrak_stream.model.denoiser import Denoiser
+from dtrak_stream.model.parameters import refuse_weights_not_finite
 from dtrak_stream.support.arithmetic import repeatable
 from dtrak_stream.support.memory import is_out_of_memory
-
-_SHOWN = 3
 
 
 def refuse_unlike_model(denoiser: Denoiser) -> None:
@@ -24,28 +23,12 @@ def refuse_unlike_model(denoiser: Denoiser) -> None:
     MemoryLimitError
         If the device has no room for one sample.
     """
-    _refuse_bad_weights(denoiser.network, denoiser.folder)
+    refuse_weights_not_finite(denoiser.network, denoiser.folder)
     for timestep in (0, denoiser.schedule.num_timesteps - 1):
         answer = _ask(denoiser, timestep)  # one at a time: there may be room for no more
         _refuse_other_channels(denoiser, answer)
         if not bool(answer.isfinite().all()):
             raise _not_finite(denoiser, timestep)
-
-
-def _refuse_bad_weights(network: nn.Module, where: str) -> None:
-    bad = [
-        name
-        for name, values in network.state_dict().items()
-        if values.is_floating_point() and not bool(values.isfinite().all())
-    ]
-    if bad:
-        more = ", ..." if bad[_SHOWN:] else ""
-        raise ModelError(
-            f"{len(bad)} of its weights hold numbers that are not finite: "
-            f"{', '.join(bad[:_SHOWN])}{more}",
-            where=where,
-            remedy="take a checkpoint from before its training diverged",
-        )
 
 
 @torch.inference_mode()

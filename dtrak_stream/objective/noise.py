@@ -7,18 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import xxhash
 from torch import Tensor
 
 from dtrak_stream.objective.noise_keying import NoiseKeying
 from dtrak_stream.support.device import on_device
 from dtrak_stream.support.random_bits import (
-    BITS_PER_WORD,
-    WORD_MASK,
     WORDS_PER_BLOCK,
     StreamKey,
     normals_from_words,
     random_words,
+    words_of_name,
 )
 
 # drawing takes some 40 bytes for each number on the way: what suits caches, or bounds memory
@@ -116,9 +114,4 @@ class ImageNoise:
         out.copy_(normals_from_words(words).flatten(1)[:, :elements])
 
     def _words_of(self, sample_id: str) -> tuple[int, int]:
-        return (0, 0) if self.keying == "shared" else _words_of_id(sample_id)
-
-
-def _words_of_id(sample_id: str) -> tuple[int, int]:
-    digest = xxhash.xxh3_64_intdigest(sample_id.encode())
-    return digest & WORD_MASK, digest >> BITS_PER_WORD
+        return (0, 0) if self.keying == "shared" else words_of_name(sample_id)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
+import xxhash
 from torch import Tensor
 
 WORD_MASK = 0xFFFFFFFF
@@ -69,6 +70,12 @@ def random_words(key: StreamKey, counter: tuple[Word, Word, Word, Word]) -> Tens
         (..., 4) int64, each in [0, 2**32).
     """
     return philox(key.words(), counter)
+
+
+def words_of_name(name: str) -> tuple[int, int]:
+    """Return two 32-bit words of a counter that stand for a name: its xxh3-64."""
+    digest = xxhash.xxh3_64_intdigest(name.encode())
+    return digest & WORD_MASK, digest >> BITS_PER_WORD
 
 
 def philox(key: tuple[int, int], counter: tuple[Word, Word, Word, Word]) -> Tensor:

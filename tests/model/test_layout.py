@@ -107,8 +107,6 @@ def test_weights_of_a_pipeline_are_as_saved(folder):
 @pytest.mark.parametrize(
     ("part", "class_name"),
     [
-        ("vae", "AutoencoderKL"),
-        ("vqvae", "VQModel"),
         ("text_encoder", "CLIPTextModel"),
         ("image_encoder", "CLIPVisionModelWithProjection"),
     ],
