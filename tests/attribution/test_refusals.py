@@ -8,6 +8,7 @@ import pytest
 
 import dtrak_stream
 from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError, InputError
+from dtrak_stream.objective.function_names import LOSSES
 from tests.attribution.jobs import (
     job,
 )
@@ -19,7 +20,7 @@ from tests.small_jobs import (
 @pytest.mark.parametrize(
     ("method", "function", "told"),
     [
-        ("trak", "square", "trak takes features of simple, elbo, not of square"),
+        ("trak", "square", f"trak takes features of {', '.join(LOSSES)}, not of square"),
         ("d-trak", "simple", "not of simple"),
         ("d-trak", "interpolation(x)", "unknown output function"),
         ("magic", "square", "unknown method"),

@@ -15,9 +15,10 @@ from dtrak_stream.errors import ConfigurationError, InputError
 from dtrak_stream.featurizing.run import featurize
 from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.model.parameters import choose_parameters
+from dtrak_stream.objective.formulas import FORMULAS
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
-from dtrak_stream.projectors.table import make_projector
+from dtrak_stream.projectors.table import PROJECTORS, make_projector
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.support.names import each_of
 from tests.small_jobs import (
@@ -196,13 +197,13 @@ def test_the_plan_tells_what_the_features_depend_on(model_folder, images, tmp_pa
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"output_function": "cubic"}, r"^--output-function cubic: .*simple, elbo, square"),
+        ({"output_function": "cubic"}, rf"^--output-function cubic: .*{', '.join(FORMULAS)}"),
         ({"output_function": "interpolation(x)"}, r"^--output-function interpolation\(x\): "),
         ({"timesteps": "0"}, r"^--timesteps 0: must be from 1 to 1000"),
         ({"timesteps": "list:5,5"}, r"^--timesteps list:5,5: a timestep is named twice"),
         ({"timesteps": "list:1000"}, r"^--timesteps list:1000: .*\[0, 1000\)"),
         ({"timesteps": "soon"}, r"^--timesteps soon: "),
-        ({"projector": "magic"}, r"^--projector magic: .*sketch, rademacher, normal, identity"),
+        ({"projector": "magic"}, rf"^--projector magic: .*{', '.join(PROJECTORS)}"),
         ({"proj_dim": 100}, r"^--proj-dim 100: .*multiple of 64"),
         ({"proj_dim": 0}, r"^--proj-dim 0: "),
         ({"proj_dim": 65_600}, r"^--proj-dim 65600: "),

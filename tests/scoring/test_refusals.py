@@ -20,6 +20,7 @@ from dtrak_stream.errors import (
     InputError,
     MemoryLimitError,
 )
+from dtrak_stream.objective.function_names import LOSSES, PREDICTIONS
 from dtrak_stream.store.layout import StoreLayout
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.support.durable import write_json
@@ -125,8 +126,8 @@ def test_a_shard_with_a_flipped_bit_is_refused(small, name, dataset):
 @pytest.mark.parametrize(
     ("method", "output_function", "takes", "remedy"),
     [
-        ("trak", "square", "simple, elbo", "--output-function simple"),
-        ("d-trak", "simple", "square, avg, l1, l2, linf, interpolation", "function square"),
+        ("trak", "square", ", ".join(LOSSES), "--output-function simple"),
+        ("d-trak", "simple", f"{', '.join(PREDICTIONS)}, interpolation", "function square"),
     ],
 )
 def test_features_that_the_method_does_not_take_are_refused(
