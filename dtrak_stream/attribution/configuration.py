@@ -9,16 +9,16 @@ from typing import Annotated
 import tyro
 
 from dtrak_stream.data.kinds import SOURCE_HELP
-from dtrak_stream.data.options import ImageOptions
-from dtrak_stream.data.query_options import QueryImageOptions
+from dtrak_stream.data.options import ImageFlags, ImageOptions
+from dtrak_stream.data.query_options import QueryImageFlags, QueryImageOptions
 from dtrak_stream.data.spec import require_limit
 from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.featurizing.options import ExecutionOptions
-from dtrak_stream.gram.options import GramOptions
-from dtrak_stream.groups.options import GroupOptions
+from dtrak_stream.gram.options import GramFlags, GramOptions
+from dtrak_stream.groups.options import GroupFlags, GroupOptions
 from dtrak_stream.model.places import EMBEDDED_MODEL
 from dtrak_stream.report.options import ReportOptions
-from dtrak_stream.scoring.options import ScoreOptions
+from dtrak_stream.scoring.options import ScoreFlags, ScoreOptions
 
 
 @dataclass(frozen=True)
@@ -57,15 +57,13 @@ them in RUN/queries/NAME, beside other queries of the same training features."""
     """Compute shards again that are truncated or fail their checksum, instead of refusing."""
     rehash: bool = False
     """Read images, models and features again even where no file changed since they were checked."""
-    score_options: tyro.conf.OmitArgPrefixes[ScoreOptions] = field(default_factory=ScoreOptions)
+    score_options: ScoreFlags = field(default_factory=ScoreOptions)
     features: tyro.conf.OmitArgPrefixes[FeatureOptions] = field(default_factory=FeatureOptions)
     execution: tyro.conf.OmitArgPrefixes[ExecutionOptions] = field(default_factory=ExecutionOptions)
-    image_options: tyro.conf.OmitArgPrefixes[ImageOptions] = field(default_factory=ImageOptions)
-    query_image_options: tyro.conf.OmitArgPrefixes[QueryImageOptions] = field(
-        default_factory=QueryImageOptions
-    )
-    gram_options: tyro.conf.OmitArgPrefixes[GramOptions] = field(default_factory=GramOptions)
-    group_options: tyro.conf.OmitArgPrefixes[GroupOptions] = field(default_factory=GroupOptions)
+    image_options: ImageFlags = field(default_factory=ImageOptions)
+    query_image_options: QueryImageFlags = field(default_factory=QueryImageOptions)
+    gram_options: GramFlags = field(default_factory=GramOptions)
+    group_options: GroupFlags = field(default_factory=GroupOptions)
     report: tyro.conf.OmitArgPrefixes[ReportOptions] = field(default_factory=ReportOptions)
     quiet: bool = False
     """Draw no progress bars."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
+
+import tyro
 
 from dtrak_stream.data.splits import USUAL
 from dtrak_stream.errors import ConfigurationError
@@ -82,6 +84,10 @@ class ImageOptions:
                 where=f"--resample {self.resample}",
                 remedy="use --image-fit crop (or stretch) with it, or leave it out",
             )
+
+
+ImageFlags = Annotated[tyro.conf.OmitArgPrefixes[ImageOptions], tyro.conf.arg(name="image")]
+"""The same as flags without a prefix, framed as "image options" in help."""
 
 
 _WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from dtrak_stream.data.options import (
     AlphaName,
@@ -62,3 +64,9 @@ class QueryImageOptions:
             if value is not None
         }
         return replace(images, split=split, **others)
+
+
+QueryImageFlags = Annotated[
+    tyro.conf.OmitArgPrefixes[QueryImageOptions], tyro.conf.arg(name="query image")
+]
+"""The same as flags without a prefix, framed as "query image options" in help."""

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from dtrak_stream.data.kinds import SOURCE_HELP
-from dtrak_stream.data.options import ImageOptions
+from dtrak_stream.data.options import ImageFlags, ImageOptions
 from dtrak_stream.data.spec import require_limit
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.options import FeatureOptions
@@ -71,7 +71,7 @@ dtrak-stream generate --save-trajectory wrote."""
     """Read images, model and shards again even where no file changed since they were checked."""
     features: tyro.conf.OmitArgPrefixes[FeatureOptions] = field(default_factory=FeatureOptions)
     execution: tyro.conf.OmitArgPrefixes[ExecutionOptions] = field(default_factory=ExecutionOptions)
-    image_options: tyro.conf.OmitArgPrefixes[ImageOptions] = field(default_factory=ImageOptions)
+    image_options: ImageFlags = field(default_factory=ImageOptions)
     quiet: bool = False
     """Draw no progress bars."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -26,6 +26,10 @@ class GramOptions:
         parse_size(self.memory_limit, flag="--memory-limit")
 
 
+GramFlags = Annotated[tyro.conf.OmitArgPrefixes[GramOptions], tyro.conf.arg(name="gram")]
+"""The same as flags without a prefix, framed as "gram options" in help."""
+
+
 @dataclass(frozen=True)
 class GramConfig:
     """Compute the Gram matrix of a store of features out of core, resumably."""
@@ -34,7 +38,7 @@ class GramConfig:
     """Feature store of the training images."""
     out: Path
     """HDF5 file to write."""
-    options: tyro.conf.OmitArgPrefixes[GramOptions] = field(default_factory=GramOptions)
+    options: GramFlags = field(default_factory=GramOptions)
     quiet: bool = False
     """Draw no progress bars."""
 

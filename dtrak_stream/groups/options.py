@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.support.option_values import require_number
@@ -72,3 +74,7 @@ attribute: --train)."""
                     where=f"{flag} {value}",
                     remedy="name it as --group-column, or leave this out",
                 )
+
+
+GroupFlags = Annotated[tyro.conf.OmitArgPrefixes[GroupOptions], tyro.conf.arg(name="group")]
+"""The same as flags without a prefix, framed as "group options" in help."""

@@ -9,9 +9,9 @@ import tyro
 
 from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.featurizing.options import ExecutionOptions
-from dtrak_stream.gram.options import GramOptions
+from dtrak_stream.gram.options import GramFlags, GramOptions
 from dtrak_stream.model.places import EMBEDDED_MODEL
-from dtrak_stream.scoring.options import ScoreOptions
+from dtrak_stream.scoring.options import ScoreFlags, ScoreOptions
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ held against the model's otherwise (default: the model's)."""
     """Run folder that is planned for: its disk has to have the room."""
     measured_images: int = 16
     """Random images that are featurized to tell the time; 0: tell no time."""
-    score_options: tyro.conf.OmitArgPrefixes[ScoreOptions] = field(default_factory=ScoreOptions)
+    score_options: ScoreFlags = field(default_factory=ScoreOptions)
     features: tyro.conf.OmitArgPrefixes[FeatureOptions] = field(default_factory=FeatureOptions)
     execution: tyro.conf.OmitArgPrefixes[ExecutionOptions] = field(default_factory=ExecutionOptions)
-    gram_options: tyro.conf.OmitArgPrefixes[GramOptions] = field(default_factory=GramOptions)
+    gram_options: GramFlags = field(default_factory=GramOptions)
     quiet: bool = False
     """Draw no progress bars."""

@@ -9,8 +9,8 @@ from typing import Literal, TypeAlias
 
 import tyro
 
-from dtrak_stream.data.options import ImageOptions
-from dtrak_stream.data.query_options import QueryImageOptions
+from dtrak_stream.data.options import ImageFlags, ImageOptions
+from dtrak_stream.data.query_options import QueryImageFlags, QueryImageOptions
 from dtrak_stream.data.spec import require_limit
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.support.option_values import require_number
@@ -73,11 +73,9 @@ class ReportConfig:
     """The first so many query images, as it was given to featurize."""
     query_split: str | None = None
     """Split of the query images, as it was given to featurize as --split."""
-    images: tyro.conf.OmitArgPrefixes[ImageOptions] = field(default_factory=ImageOptions)
+    images: ImageFlags = field(default_factory=ImageOptions)
     """How images are brought to the model's shape, as it was given to featurize."""
-    query_options: tyro.conf.OmitArgPrefixes[QueryImageOptions] = field(
-        default_factory=QueryImageOptions
-    )
+    query_options: QueryImageFlags = field(default_factory=QueryImageOptions)
     """What was given to featurize otherwise for the query images."""
     report: tyro.conf.OmitArgPrefixes[ReportOptions] = field(default_factory=ReportOptions)
     """What the report shows."""

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from dtrak_stream.groups.options import GroupOptions
+from dtrak_stream.groups.options import GroupFlags, GroupOptions
 from dtrak_stream.methods import METHODS, Method
 from dtrak_stream.scoring.transforms import TransformName, transforms_in_words
 from dtrak_stream.support.memory import parse_size
@@ -40,6 +40,10 @@ mean eigenvalue such as 0.1, abs:500, several of these as 0.01,0.1,abs:500, or p
         require_number("--top-k", self.top_k, 1)
 
 
+ScoreFlags = Annotated[tyro.conf.OmitArgPrefixes[ScoreOptions], tyro.conf.arg(name="score")]
+"""The same as flags without a prefix, framed as "score options" in help."""
+
+
 _OF_TRUTH = ("truth", "loss_key", "subsets")
 _OF_FEATURES = ("train", "query", "gram")
 _OF_SCORES_FROM_FEATURES = ("damping", "transform", "checkpoint_weights", "error_bars")
@@ -64,7 +68,7 @@ class ScoreConfig:
 each model."""
     out: Path = Path("scores.h5")
     """HDF5 file to write."""
-    options: tyro.conf.OmitArgPrefixes[ScoreOptions] = field(default_factory=ScoreOptions)
+    options: ScoreFlags = field(default_factory=ScoreOptions)
     memory_limit: str = "4GiB"
     """Memory for arrays."""
     truth: Path | None = None
@@ -76,7 +80,7 @@ need no features."""
     """Which subsets of --truth are used, such as 0:32: judge scores by others than these."""
     quiet: bool = False
     """Draw no progress bars."""
-    groups: tyro.conf.OmitArgPrefixes[GroupOptions] = field(default_factory=GroupOptions)
+    groups: GroupFlags = field(default_factory=GroupOptions)
 
     def __post_init__(self) -> None:
         parse_size(self.memory_limit, flag="--memory-limit")

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from dtrak_stream.data.kinds import SOURCE_HELP
-from dtrak_stream.data.options import ImageOptions
+from dtrak_stream.data.options import ImageFlags, ImageOptions
 from dtrak_stream.data.spec import require_limit
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.model.prediction_types import PredictionType
@@ -160,7 +160,7 @@ class TrainingConfig:
     """Epochs between two checkpoints."""
     image_cache_mib: int = 1024
     """Memory for decoded images, in MiB; images beyond it are decoded again every epoch."""
-    image_options: tyro.conf.OmitArgPrefixes[ImageOptions] = ImageOptions()  # noqa: RUF009
+    image_options: ImageFlags = ImageOptions()  # noqa: RUF009
     """How images are brought to shape."""
     architecture: tyro.conf.OmitArgPrefixes[ArchitectureOptions] = ArchitectureOptions()
     """The network."""

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import tyro
 
-from dtrak_stream.data.options import ImageOptions
+from dtrak_stream.data.options import ImageFlags, ImageOptions
 from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.model.places import EMBEDDED_MODEL
-from dtrak_stream.scoring.options import ScoreOptions
+from dtrak_stream.scoring.options import ScoreFlags, ScoreOptions
 from dtrak_stream.support.option_values import require_number
 
 
@@ -35,9 +35,9 @@ class MainJobConfig:
     """Times every stage is run; medians are reported."""
     self_queries: int = 200
     """Training images, the first ones, that are also attributed as queries; 0: none."""
-    score_options: tyro.conf.OmitArgPrefixes[ScoreOptions] = field(default_factory=ScoreOptions)
+    score_options: ScoreFlags = field(default_factory=ScoreOptions)
     features: tyro.conf.OmitArgPrefixes[FeatureOptions] = field(default_factory=FeatureOptions)
-    image_options: tyro.conf.OmitArgPrefixes[ImageOptions] = field(default_factory=ImageOptions)
+    image_options: ImageFlags = field(default_factory=ImageOptions)
     quiet: bool = False
     """Draw no progress bars."""
 
