@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn, Protocol, TypeVar
 
+from dtrak_stream.cli.interruption import interrupted
 from dtrak_stream.errors import DtrakStreamError
 from dtrak_stream.support.configuration import parse
 from dtrak_stream.support.obstacles import refuse_unavailable
@@ -19,7 +20,6 @@ from dtrak_stream.support.obstacles import refuse_unavailable
 EXIT_DONE = 0
 EXIT_REFUSED = 2
 EXIT_QUARANTINED = 3
-EXIT_INTERRUPTED = 130
 
 Config = TypeVar("Config")
 
@@ -87,12 +87,7 @@ def exit_code(work: Callable[[], Outcome]) -> int:
         )
         return EXIT_REFUSED
     except KeyboardInterrupt as interrupt:
-        progress = f"{interrupt}; " if str(interrupt) else ""
-        print(
-            f"interrupted: {progress}run the same command again to continue where it stopped",
-            file=sys.stderr,
-        )
-        return EXIT_INTERRUPTED
+        return interrupted(interrupt)
     print(getattr(outcome, "report", outcome.path))
     return EXIT_QUARANTINED if outcome.quarantined else EXIT_DONE
 

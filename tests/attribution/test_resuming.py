@@ -7,9 +7,7 @@ import signal
 from typing import Any
 
 import dtrak_stream
-from dtrak_stream.cli.command_line import (
-    EXIT_INTERRUPTED,
-)
+from dtrak_stream.cli.interruption import EXIT_INTERRUPTED
 from tests.attribution.jobs import (
     assert_same_scores,
     job,

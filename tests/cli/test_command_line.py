@@ -11,11 +11,11 @@ import pytest
 
 from dtrak_stream.cli.command_line import (
     EXIT_DONE,
-    EXIT_INTERRUPTED,
     EXIT_QUARANTINED,
     EXIT_REFUSED,
     run,
 )
+from dtrak_stream.cli.interruption import EXIT_INTERRUPTED
 from dtrak_stream.errors import ConfigurationError, InputError, InterruptedRunError
 from tests.small_jobs import run_tool
 from tests.soup import Soup, written

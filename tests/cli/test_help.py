@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+import dtrak_stream
 from dtrak_stream.cli.command_line import EXIT_DONE, EXIT_REFUSED
 from dtrak_stream.cli.commands import BENCHMARKS, COMMANDS, Command
 from tests.commands_here import described, run_command, squeezed
@@ -33,3 +36,19 @@ def test_a_misspelt_option_of_any_command_is_refused_in_one_line(words):
     told = run_command(*words, "--no-such-option")
     assert (told.code, told.stdout, told.stderr.count("\n")) == (EXIT_REFUSED, "", 1)
     assert "--no-such-option" in told.stderr
+
+
+@every_command
+def test_no_frame_of_options_is_called_options_twice(words):
+    told = run_command(*words, "--help").stdout
+    titles = re.findall(r"^ ((?:\S+ )*options) *$", told, re.MULTILINE)
+    assert titles[0] == "options"
+    assert [title for title in titles if title.count("options") != 1] == []
+    assert len(set(titles)) == len(titles)
+
+
+@every_command
+def test_every_command_tells_the_version(words):
+    told = run_command(*words, "--version")
+    assert (told.code, told.stderr) == (EXIT_DONE, "")
+    assert told.stdout == f"dtrak-stream {dtrak_stream.__version__}\n"

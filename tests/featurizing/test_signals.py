@@ -10,10 +10,10 @@ import pytest
 
 from dtrak_stream.cli.command_line import (
     EXIT_DONE,
-    EXIT_INTERRUPTED,
     EXIT_QUARANTINED,
     EXIT_REFUSED,
 )
+from dtrak_stream.cli.interruption import EXIT_INTERRUPTED
 from dtrak_stream.featurizing.run import featurize
 from tests.featurizing.small_runs import shards_in
 from tests.small_jobs import (
