@@ -95,9 +95,10 @@ class Denoiser:
 
     @property
     def weight_bytes(self) -> int:
-        """Return how many bytes of memory its weights and those of its first stage take."""
+        """Return how many bytes of memory all weights take: also of what comes before it."""
         weights = sum(each.numel() * each.element_size() for each in self.network.parameters())
-        return weights + (0 if self.first_stage is None else self.first_stage.weight_bytes)
+        parts = (self.first_stage, self.conditioner)
+        return weights + sum(part.weight_bytes for part in parts if part is not None)
 
     @torch.no_grad()
     def encoded(self, samples: SampleBatch) -> SampleBatch:

@@ -8,6 +8,9 @@ family                     samples                          told            sche
                            VQModel beside it                                sample
 ``DiTTransformer2DModel``  latents of the AutoencoderKL     a class label   DDPM
                            beside it
+``UNet2DConditionModel``   the same                         a caption       DDPM
+``PixArtTransformer2D      the same                         a caption       DDPM
+Model``
 =========================  ===============================  ==============  =================
 """
 
@@ -33,17 +36,29 @@ from dtrak_stream.model.conditioning import ClassLabels, Conditioner
 from dtrak_stream.model.denoiser import Predict
 from dtrak_stream.model.dit import answers_variance, dit_labels, dit_shape
 from dtrak_stream.model.first_stage import FirstStage
-from dtrak_stream.model.forward_passes import predict_by_dit, predict_by_unet
+from dtrak_stream.model.forward_passes import (
+    predict_by_conditional_unet,
+    predict_by_dit,
+    predict_by_pixart,
+    predict_by_unet,
+)
 from dtrak_stream.model.layout import NETWORK_FILE, ModelFolder
 from dtrak_stream.model.network_files import load_network
 from dtrak_stream.model.options import LoadingOptions
 from dtrak_stream.model.saved_schedule import SavedSchedule, read_ddpm_schedule
+from dtrak_stream.model.text_to_image import (
+    SECOND_TEXT_PARTS,
+    TEXT_PARTS,
+    captions_of_pixart,
+    captions_of_unet,
+    conditional_unet_shape,
+)
 from dtrak_stream.model.weight_files import WeightFiles
 
 Load: TypeAlias = Callable[[str, Path, WeightFiles, torch.dtype], nn.Module]
 Device: TypeAlias = torch.device | str
 MakeConditioner: TypeAlias = Callable[
-    [nn.Module, ModelFolder, LoadingOptions, Device], Conditioner | None
+    [nn.Module, ModelFolder, ImageShape, LoadingOptions, Device], Conditioner | None
 ]
 MakeFirstStage: TypeAlias = Callable[
     [ImageShape, ModelFolder, LoadingOptions, Device], FirstStage | None
@@ -65,8 +80,8 @@ class ModelFamily:
     read_schedule
         Folder of the scheduler -> what it says of the model.
     make_conditioner
-        (network, folder of the model, options, device) -> what makes that of conditions which the
-        network is told; None for a network that is told nothing.
+        (network, folder of the model, shape of images, options, device) -> what makes that of
+        conditions which the network is told; None for a network that is told nothing.
     make_first_stage
         (shape of what is noised, folder of the model, options, device) -> what turns images into
         it; None where images are noised themselves.
@@ -145,7 +160,11 @@ def _unet_shape(network: nn.Module, folder: Path) -> ImageShape:
 
 
 def _class_labels(
-    network: nn.Module, found: ModelFolder, _options: LoadingOptions, _device: Device
+    network: nn.Module,
+    found: ModelFolder,
+    _image: ImageShape,
+    _options: LoadingOptions,
+    _device: Device,
 ) -> ClassLabels | None:
     """Return how a UNet2DModel is told its class, if it is told any."""
     unet = cast(Any, network)
@@ -178,6 +197,25 @@ FAMILIES = (
         make_conditioner=lambda network, *_: dit_labels(network),
         make_first_stage=require_autoencoder,
         parts=AUTOENCODER_PARTS,
+        learns_variance=answers_variance,
+    ),
+    ModelFamily(
+        class_name="UNet2DConditionModel",
+        sample_shape=conditional_unet_shape,
+        predict=predict_by_conditional_unet,
+        read_schedule=read_ddpm_schedule,
+        make_conditioner=captions_of_unet,
+        make_first_stage=require_autoencoder,
+        parts=AUTOENCODER_PARTS | TEXT_PARTS | SECOND_TEXT_PARTS,
+    ),
+    ModelFamily(
+        class_name="PixArtTransformer2DModel",
+        sample_shape=dit_shape,
+        predict=predict_by_pixart,
+        read_schedule=read_ddpm_schedule,
+        make_conditioner=captions_of_pixart,
+        make_first_stage=require_autoencoder,
+        parts=AUTOENCODER_PARTS | TEXT_PARTS,
         learns_variance=answers_variance,
     ),
 )

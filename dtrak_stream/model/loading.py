@@ -66,11 +66,12 @@ def load_denoiser(
     network = network.to(device).eval()
     with _failures_explained(found.named_by.parent):
         first_stage = family.make_first_stage(shape, found, options, device)
-        conditioner = family.make_conditioner(network, found, options, device)
+        image_shape = shape if first_stage is None else first_stage.image_shape
+        conditioner = family.make_conditioner(network, found, image_shape, options, device)
     denoiser = Denoiser(
         network,
         saved.schedule,
-        shape if first_stage is None else first_stage.image_shape,
+        image_shape,
         family.predict,
         family.class_name,
         folder,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dtrak_stream.errors import ModelError
 from dtrak_stream.model.config_files import read_config
 from dtrak_stream.model.layout import NETWORK_FILE, ModelFolder, ModelPart
-from dtrak_stream.model.parameters import weights_hash
+from dtrak_stream.model.parameters import refuse_weights_not_finite, weights_hash
 from dtrak_stream.model.weight_files import OF_TRANSFORMERS, find_weights, refuse_other_weights
 from dtrak_stream.support.transformers_package import silenced, transformers_package
 
@@ -94,7 +94,7 @@ def load_text_part(
     class_name: str,
     tokenizers: tuple[str, ...],
     *,
-    device: torch.device,
+    device: torch.device | str,
     suffix: str = "",
     max_tokens: int | None = None,
 ) -> TextPart:
@@ -116,8 +116,8 @@ def load_text_part(
     Raises
     ------
     ModelError
-        If one of the parts is not there or of another class, weights are missing or too many, or
-        it is not known how long texts may be.
+        If one of the parts is not there or of another class, weights are missing, too many or not
+        finite, or it is not known how long texts may be.
     ConfigurationError
         If transformers is not installed.
     """
@@ -170,6 +170,7 @@ def _load_encoder(encoder_class: Any, folder: Path) -> Any:
     )
     unexpected = [key for key in report["unexpected_keys"] if not key.endswith(_WITHOUT_MEANING)]
     refuse_other_weights({**report, "unexpected_keys": unexpected}, folder)
+    refuse_weights_not_finite(encoder, folder)
     return encoder
 
 

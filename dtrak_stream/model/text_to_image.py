@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -13,6 +14,7 @@ from dtrak_stream.model.captions import Captions
 from dtrak_stream.model.conditioning import ASPECT_RATIO, RESOLUTION, TIME_IDS, NetworkInputs
 from dtrak_stream.model.config_files import read_config, saved_class
 from dtrak_stream.model.layout import INDEX_FILE, NETWORK_FILE, ModelFolder
+from dtrak_stream.model.options import LoadingOptions
 from dtrak_stream.model.text_encoders import LastLayer, LowercaseMasked, TwoPenultimateLayers
 from dtrak_stream.model.text_parts import TextPart, load_text_part
 
@@ -34,7 +36,7 @@ _TOLD_MORE: dict[str, tuple[object, ...]] = {
 }
 
 
-def refuse_other_inputs(network: nn.Module, found: ModelFolder) -> None:
+def refuse_other_inputs(network: nn.Module, folder: Path) -> None:
     """Refuse a UNet2DConditionModel that is asked with more than a sample, a time and a text.
 
     Raises
@@ -43,7 +45,7 @@ def refuse_other_inputs(network: nn.Module, found: ModelFolder) -> None:
         Naming the option or the channels that say so.
     """
     config = cast(Any, network).config
-    path = found.network / NETWORK_FILE
+    path = folder / NETWORK_FILE
     for name, understood in _TOLD_MORE.items():
         value = config.get(name)
         if value not in understood:
@@ -63,7 +65,34 @@ def refuse_other_inputs(network: nn.Module, found: ModelFolder) -> None:
         )
 
 
-def captions_of_unet(network: nn.Module, found: ModelFolder, image: ImageShape) -> Captions:
+def conditional_unet_shape(network: nn.Module, folder: Path) -> ImageShape:
+    """Return the shape of the latents that a UNet2DConditionModel takes.
+
+    Raises
+    ------
+    ModelError
+        If it is told more than a sample, a time and a caption, or does not say how large they are.
+    """
+    refuse_other_inputs(network, folder)
+    config = cast(Any, network).config
+    size = config.sample_size
+    sides = [size, size] if isinstance(size, int) else list(size or [])
+    if len(sides) == 2 and all(isinstance(side, int) and side > 0 for side in sides):
+        return ImageShape(config.in_channels, *sides)
+    raise ModelError(
+        f"sample_size {size} does not say how large its latents are",
+        where=folder / NETWORK_FILE,
+        remedy="write the height and width of the latents it was trained on there",
+    )
+
+
+def captions_of_unet(
+    network: nn.Module,
+    found: ModelFolder,
+    image: ImageShape,
+    _options: LoadingOptions,
+    device: torch.device | str,
+) -> Captions:
     """Return how a UNet2DConditionModel is told captions: by one text encoder, or two.
 
     Stable Diffusion XL is told the size of the original image, where it was cropped and the size
@@ -73,10 +102,9 @@ def captions_of_unet(network: nn.Module, found: ModelFolder, image: ImageShape) 
     Raises
     ------
     ModelError
-        If it is told more than that, or a part is missing or not understood.
+        If it is told other numbers, or a part is missing or not understood.
     """
-    refuse_other_inputs(network, found)
-    config, device = cast(Any, network).config, next(network.parameters()).device
+    config = cast(Any, network).config
     first = load_text_part(found, "CLIPTextModel", _CLIP_TOKENIZERS, device=device)
     if config.addition_embed_type is None:
         _refuse_second_text(found)
@@ -89,7 +117,13 @@ def captions_of_unet(network: nn.Module, found: ModelFolder, image: ImageShape) 
     return Captions(TwoPenultimateLayers(first, second), {TIME_IDS: torch.tensor([sizes]).float()})
 
 
-def captions_of_pixart(network: nn.Module, found: ModelFolder, image: ImageShape) -> Captions:
+def captions_of_pixart(
+    network: nn.Module,
+    found: ModelFolder,
+    image: ImageShape,
+    _options: LoadingOptions,
+    device: torch.device | str,
+) -> Captions:
     """Return how a PixArtTransformer2DModel is told captions: by T5.
 
     Where it was trained on images of several shapes, it is told their height and width in pixels,
@@ -104,7 +138,7 @@ def captions_of_pixart(network: nn.Module, found: ModelFolder, image: ImageShape
         found,
         "T5EncoderModel",
         _T5_TOKENIZERS,
-        device=next(network.parameters()).device,
+        device=device,
         max_tokens=_tokens_of_pixart(found),
     )
     shape: NetworkInputs = {
@@ -113,15 +147,6 @@ def captions_of_pixart(network: nn.Module, found: ModelFolder, image: ImageShape
     }
     told = shape if cast(Any, network).use_additional_conditions else {}
     return Captions(LowercaseMasked(part), told)
-
-
-def pixart_answers_variance(network: nn.Module) -> bool:
-    """Return whether a transformer answers twice the channels that it takes, as its pipeline asks.
-
-    Its scheduler may be a sampler that does not say so.
-    """
-    config = cast(Any, network).config
-    return bool(config.out_channels == 2 * config.in_channels)
 
 
 def _tokens_of_pixart(found: ModelFolder) -> int | None:

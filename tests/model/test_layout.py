@@ -156,8 +156,8 @@ def test_a_folder_of_something_else_is_refused_with_what_would_do(tmp_path):
     ("class_name", "needs"),
     [
         (
-            "UNet2DConditionModel",
-            "class UNet2DConditionModel, which needs encoder_hidden_states; give",
+            "UNet3DConditionModel",
+            "class UNet3DConditionModel, which needs encoder_hidden_states; give",
         ),
         ("UNet1DModel", "class UNet1DModel; give a pipeline"),
         (None, "unknown denoiser class None; give"),
@@ -173,7 +173,7 @@ def test_a_network_of_another_class_is_refused_with_what_it_needs(folder, class_
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"_class_name": "UNet2DConditionModel"}, "of another class, UNet2DConditionModel"),
+        ({"_class_name": "UNet3DConditionModel"}, "of another class, UNet3DConditionModel"),
         ({"kernel_of_time": 3}, "unknown option kernel_of_time: 3"),
     ],
 )

@@ -15,11 +15,13 @@ from dtrak_stream.data.options import ImageShape
 from dtrak_stream.errors import ConfigurationError, ModelError
 from dtrak_stream.model.captions import Captions
 from dtrak_stream.model.layout import find_model
+from dtrak_stream.model.options import LoadingOptions
 from dtrak_stream.model.text_to_image import captions_of_pixart, captions_of_unet
 from tests.model.folders import editing
 from tests.model.text_pipelines import SIZE, pixart, stable_diffusion, stable_diffusion_xl
 
 CPU = torch.device("cpu")
+USUAL = (LoadingOptions(), CPU)
 IMAGE = ImageShape(3, SIZE, SIZE)
 TEXTS = ("a red cat", "", "9 dogs and some more of them")
 NO_GUIDANCE = {"do_classifier_free_guidance": False, "num_images_per_prompt": 1}
@@ -45,7 +47,9 @@ def network_of(pipeline):
 
 def captions_of(name, pipelines, folder=None) -> Captions:
     pipeline, saved = pipelines[name]
-    captions = MAKERS[name][1](network_of(pipeline), find_model(Path(folder or saved)), IMAGE)
+    captions = MAKERS[name][1](
+        network_of(pipeline), find_model(Path(folder or saved)), IMAGE, *USUAL
+    )
     assert isinstance(captions, Captions)
     return captions
 
@@ -95,7 +99,7 @@ def test_texts_of_pixart_are_those_of_its_pipeline(pipelines):
 def test_pixart_is_told_the_shape_of_images_where_it_was_trained_on_several(pipelines, tmp_path):
     pipeline = pixart(tmp_path, told_shape=True)
     found = find_model(tmp_path / "pipeline")
-    captions = captions_of_pixart(pipeline.transformer, found, ImageShape(3, 16, 32))
+    captions = captions_of_pixart(pipeline.transformer, found, ImageShape(3, 16, 32), *USUAL)
     inputs = captions.inputs(("a", "b"), CPU)
     assert inputs["resolution"].tolist() == [[16.0, 32.0]] * 2
     assert inputs["aspect_ratio"].tolist() == [[0.5]] * 2

@@ -147,14 +147,13 @@ def stable_diffusion(
     return _saved(pipeline, folder)
 
 
-def stable_diffusion_xl(folder: Path, **options: Any) -> StableDiffusionXLPipeline:
+def stable_diffusion_xl(folder: Path, projection: int = 10 + 6 * 4) -> StableDiffusionXLPipeline:
     """Return a pipeline of two text encoders, saved in a folder."""
     network = unet(
         8 + 12,
         addition_embed_type="text_time",
         addition_time_embed_dim=4,
-        projection_class_embeddings_input_dim=10 + 6 * 4,
-        **options,
+        projection_class_embeddings_input_dim=projection,
     )
     pipeline = StableDiffusionXLPipeline(
         vae=vae(),
