@@ -47,6 +47,9 @@ them in RUN/queries/NAME, beside other queries of the same training features."""
     trajectory: Path | None = None
     """Sampling paths of the queries, for journey-trak: the folder that dtrak-stream generate \
 --save-trajectory wrote."""
+    cache_latents: Path | None = None
+    """Folder that keeps what a model of latents makes of images, for other runs on them: train \
+and query in it, or queries/NAME/query."""
     limit: int | None = None
     """Use only the first so many training images."""
     query_limit: int | None = None

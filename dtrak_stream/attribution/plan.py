@@ -131,11 +131,13 @@ def _folders(config: AttributeConfig) -> list[tuple[str, str]]:
 def _model_plan(config: AttributeConfig, method: Method, model: str, name: str) -> ModelPlan:
     folder = config.run / name
     query, source = split_name(config.query)
+    cache = config.cache_latents
     train = FeaturizeConfig(
         images=config.train,
         store=folder / "train",
         model=model,
         limit=config.limit,
+        cache_latents=cache and cache / "train",
         redo_corrupt=config.redo_corrupt,
         rehash=config.rehash,
         features=config.features,
@@ -151,6 +153,7 @@ def _model_plan(config: AttributeConfig, method: Method, model: str, name: str) 
         image_options=config.query_images,
         features=_query_features(config, method),
         trajectory=config.trajectory,
+        cache_latents=cache and query_folder(cache, query) / "query",
     )
     return ModelPlan(name, train, queries, _grams(config, folder) if method.uses_kernel else ())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -17,6 +17,8 @@ from dtrak_stream.gradients.residuals import residuals
 from dtrak_stream.gradients.stream import GradientEngine, GradientSlice
 from dtrak_stream.gradients.task import GradientTask
 from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
+from dtrak_stream.model.denoiser import Denoiser
+from dtrak_stream.model.first_stage import FirstStage
 from dtrak_stream.projectors.projector import Projector
 from dtrak_stream.store.fingerprint import Fingerprint
 from dtrak_stream.support.arithmetic import repeating_if_it_can
@@ -46,6 +48,8 @@ class Featurizer:
         Streams per-sample gradients.
     batch_size
         Images given to the engine at a time. Halved whenever the device runs out of memory.
+    first_stage
+        What encodes images in place of the model's own first stage, to the same latents.
     """
 
     task: GradientTask
@@ -55,6 +59,7 @@ class Featurizer:
     identity: dict[str, object]
     engine: GradientEngine
     batch_size: int = 64
+    first_stage: FirstStage | None = None
     smallest_batch: ClassVar[str] = "one image at one timestep"
 
     @property
@@ -142,7 +147,7 @@ class Featurizer:
 
     def remarks(self) -> list[str]:
         """Return what the model has to say of the samples met so far."""
-        return self.task.denoiser.remarks()
+        return self._encoder.remarks()
 
     def close(self) -> None:
         """Leave the network as it was found."""
@@ -173,7 +178,13 @@ class Featurizer:
         with self.task.timer.stage("copy"):
             samples = samples.to(self.device)
         with self.task.timer.stage("encode"):
-            return self.task.denoiser.encoded(samples)
+            return self._encoder.encoded(samples)
+
+    @property
+    def _encoder(self) -> Denoiser:
+        """Return the model with the first stage that images go through here."""
+        denoiser = self.task.denoiser
+        return replace(denoiser, first_stage=self.first_stage or denoiser.first_stage)
 
     def _projected(self, samples: SampleBatch) -> Tensor:
         timer = self.task.timer

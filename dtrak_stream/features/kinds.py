@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from dtrak_stream.data.options import ImageShape
@@ -14,6 +15,7 @@ from dtrak_stream.features.gradient_features import make_featurizer
 from dtrak_stream.features.gradient_featurizer import Featurizer
 from dtrak_stream.features.image_features import make_image_featurizer
 from dtrak_stream.features.image_featurizer import ImageFeaturizer
+from dtrak_stream.features.kept_latents import FLAG, KeptLatents
 from dtrak_stream.features.maker import FeatureMaker
 from dtrak_stream.features.options import IMAGE_FEATURES, FeatureOptions
 from dtrak_stream.features.path_features import (
@@ -22,6 +24,7 @@ from dtrak_stream.features.path_features import (
     make_trajectory_featurizer,
     require_trajectory,
 )
+from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
 from dtrak_stream.model.layout import deciding_files
 from dtrak_stream.model.places import model_root
 from dtrak_stream.objective.probes import probe_names
@@ -40,6 +43,7 @@ def open_features(
     *,
     visible: bool = True,
     opened: FeatureMaker | None = None,
+    cache_latents: Path | None = None,
 ) -> tuple[FeatureMaker, Samples]:
     """Return what computes the features, and what they are computed of.
 
@@ -60,28 +64,56 @@ def open_features(
     opened
         What computes features of the same model and options for other images, where that was
         opened before: it is taken again if it can be, and nothing is loaded.
+    cache_latents
+        Where latents of these images are kept, for a model of latents.
 
     Raises
     ------
     DtrakStreamError
         If the model, the images or an option are refused; see `make_featurizer`,
-        `make_trajectory_featurizer` and `make_image_featurizer`.
+        `make_trajectory_featurizer`, `make_image_featurizer` and `KeptLatents.refuse_other`.
     """
     if is_trajectory(options.output_function):
+        _refuse_cache(cache_latents, "features along sampling paths have no latents")
         folder = TrajectoryFolder(require_trajectory(trajectory, options, model))
         along = _told(make_trajectory_featurizer(model, options, folder), visible)
         images = open_images(along.image_shape)
         return along, TrajectorySamples(images, folder, along.task.timesteps, visible=visible)
     _refuse_trajectory(trajectory)
     if options.output_function in IMAGE_FEATURES:
+        _refuse_cache(cache_latents, f"{options.output_function} features have no latents")
         images = _images_of_their_own_shape(options.size, open_images)
         if isinstance(opened, ImageFeaturizer) and opened.shape == images.shape:
             return opened, images
         return make_image_featurizer(images.shape, options), images
     if isinstance(opened, Featurizer):
-        return opened, open_images(opened.image_shape)
-    featurizer = _told(make_featurizer(model, options), visible)
-    return featurizer, open_images(featurizer.image_shape)
+        featurizer = opened
+    else:
+        featurizer = _told(make_featurizer(model, options), visible)
+    images = open_images(featurizer.image_shape)
+    return _with_kept_latents(featurizer, cache_latents, images), images
+
+
+def _with_kept_latents(featurizer: Featurizer, folder: Path | None, images: Samples) -> Featurizer:
+    """Return what computes the same features, and reads the latents of `images` from a folder.
+
+    Jobs of other images may share the featurizer, so it is left as it is.
+    """
+    if folder is None and featurizer.first_stage is None:
+        return featurizer
+    kept, own = None, featurizer.task.denoiser.first_stage
+    if own is None:
+        _refuse_cache(folder, "the model has no latents: it is trained on the images themselves")
+    elif folder is not None:
+        kept = KeptLatents(own, folder, images)
+        kept.refuse_other()
+    engine = TimestepBatchedEngine(featurizer.task)
+    return replace(featurizer, first_stage=kept, engine=engine)
+
+
+def _refuse_cache(folder: Path | None, why: str) -> None:
+    if folder is not None:
+        raise ConfigurationError(why, where=f"{FLAG} {folder}", remedy="leave it out")
 
 
 def _told(featurizer: Featurizer, visible: bool) -> Featurizer:

@@ -65,6 +65,9 @@ the small model that comes along). Image features (--output-function pixels, cli
     trajectory: Path | None = None
     """Sampling paths of the images, for --output-function trajectory(...): the folder that \
 dtrak-stream generate --save-trajectory wrote."""
+    cache_latents: Path | None = None
+    """Folder that keeps what a model of latents makes of the images, for other featurizations of \
+them; goes on where it was stopped."""
     redo_corrupt: bool = False
     """Compute shards again that are truncated or fail their checksum, instead of refusing."""
     rehash: bool = False

@@ -174,6 +174,7 @@ class _Opening:
             self._open_images,
             visible=not config.quiet,
             opened=opened,
+            cache_latents=config.cache_latents,
         )
 
     def inputs_found(self) -> Inputs | None:
