@@ -83,10 +83,12 @@ def as_a_set_of_their_own(config: AttributeConfig, refusal: OtherQueriesError) -
         "query-limit": config.query_limit,
         "query-split": config.query_split,
     }
-    recorded = _recorded(record_of(config))
-    if name or recorded is None or asked == {key: recorded.get(key) for key in asked}:
+    options, recorded = config.query_image_options, _recorded(record_of(config))
+    rows = None if options.query_rows is None else str(options.query_rows)
+    picked = {"query-where": list(options.query_where) or None, "query-rows": rows}
+    if name or recorded is None or _is_recorded(recorded, asked | picked):
         raise refusal
-    name = _name_of(source, tuple(asked.values()))
+    name = _name_of(source, (*asked.values(), *filter(None, picked.values())))
     say(
         f"other queries than those of {config.run}: kept in {query_folder(config.run, name)}, "
         "with the same training features; --query NAME=SRC names them"
@@ -105,6 +107,11 @@ def _recorded(path: Path) -> dict[str, Any] | None:
     except (ValueError, yaml.YAMLError):
         return None
     return options if isinstance(options, dict) and "query" in options else None
+
+
+def _is_recorded(recorded: dict[str, Any], asked: dict[str, Any]) -> bool:
+    found = {key: recorded.get(key) for key in asked}
+    return asked == found | {"query-where": found["query-where"] or None}
 
 
 def _name_of(source: str, asked: tuple[object, ...]) -> str:

@@ -177,7 +177,7 @@ def _map_member(
             _unpack(archive, member, nowhere)
         return _map_npy(file, _stored_at(file, member), member.file_size, where)
     with tempfile.TemporaryFile(prefix="dtrak-stream-") as unpacked:
-        with _no_room_explained(member, where):
+        with no_room_explained(member.file_size, where):
             _unpack(archive, member, unpacked)
             unpacked.flush()
         return _map_npy(unpacked, 0, member.file_size, where)
@@ -197,16 +197,17 @@ def _stored_at(file: IO[bytes], member: zipfile.ZipInfo) -> int:
 
 
 @contextlib.contextmanager
-def _no_room_explained(member: zipfile.ZipInfo, where: str) -> Iterator[None]:
+def no_room_explained(size: int, where: object) -> Iterator[None]:
+    """Say, where a disk is full, what was to be unpacked there; raises `DiskFullError`."""
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise DiskFullError(
-            f"no room in {tempfile.gettempdir()} to unpack it ({member.file_size} bytes)",
+            f"no room in {tempfile.gettempdir()} to unpack it ({size} bytes)",
             where=where,
-            remedy="set TMPDIR to a larger disk, or save it unpacked (numpy.savez)",
+            remedy="set TMPDIR to a larger disk, or save it unpacked",
         ) from error
 
 

@@ -16,7 +16,14 @@ from dtrak_stream.data.columns import ArraysBeside, Column
 from dtrak_stream.data.float_range import FloatRange
 from dtrak_stream.data.options import RangeName
 from dtrak_stream.data.places import SourceRequest
-from dtrak_stream.data.source import UNREADABLE, Pixels, refuse_out_of_reach, unusable
+from dtrak_stream.data.source import (
+    UNREADABLE,
+    Content,
+    Pixels,
+    RowNumbers,
+    refuse_out_of_reach,
+    unusable,
+)
 from dtrak_stream.errors import InputError
 from dtrak_stream.support.progress import progress
 
@@ -104,15 +111,16 @@ class ArraySource:
             row = row[:, :, None]
         return row if row.dtype == np.uint8 else self._range().to_signed(row)
 
-    def check(self, start: int, stop: int, *, visible: bool) -> None:
-        """Refuse floats of rows `[start, stop)` that are out of range, or of an unknown range.
+    def check(self, rows: RowNumbers, *, visible: bool) -> None:
+        """Refuse floats that are out of range, or of an unknown range.
 
-        They are read block by block. NaN and infinity are left to `pixels`: they spoil one image,
-        not the scale of all. Where no number of these rows is negative, other rows of the array
-        may tell.
+        From the first of the rows to the last they are read block by block. NaN and infinity are
+        left to `pixels`: they spoil one image, not the scale of all. Where no number of these rows
+        is negative, other rows of the array may tell.
         """
         if self._rows.dtype == np.uint8:
             return
+        start, stop = _ends(rows)
         found = self._range()
         shown = visible and (stop - start) * self._row_bytes >= _LARGE_SCAN_BYTES
         with progress(
@@ -133,14 +141,14 @@ class ArraySource:
         ending = " in [0, 1]" if is_unit else ""
         return f"array {self._key!r} {self._rows.dtype.str} {self._rows.shape[1:]}{ending}"
 
-    def contents(self, start: int, stop: int) -> Iterator[bytes]:
+    def contents(self, start: int, stop: int) -> Iterator[Content]:
         """Yield the bytes of each row."""
         for index in range(start, stop):
             try:
-                yield np.asarray(self._rows[index]).tobytes()
+                yield Content(np.asarray(self._rows[index]).tobytes())
             except OSError as error:
                 refuse_out_of_reach(f"{self._where} [{index}]", error)
-                yield UNREADABLE
+                yield Content(UNREADABLE)
 
     def reaches_outside(self) -> bool:
         """Return whether the numbers lie in other files than the one that was named."""
@@ -171,6 +179,12 @@ class ArraySource:
         for first in range(start, stop, step):
             with contextlib.suppress(OSError):  # `pixels` finds out which rows cannot be read
                 yield first, np.asarray(self._rows[first : min(first + step, stop)])
+
+
+def _ends(rows: RowNumbers) -> tuple[int, int]:
+    if isinstance(rows, range):
+        return rows.start, rows.stop
+    return int(rows.min()), int(rows.max()) + 1
 
 
 def open_digits(request: SourceRequest) -> ArraySource:

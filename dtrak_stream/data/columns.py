@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
+import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -103,6 +105,23 @@ def _kind_of(dtype: np.dtype[Any]) -> ColumnKind:
     return "text" if dtype.kind in "USO" else "other"  # HDF5 has texts of any length as objects
 
 
+def folders_of(column: str, paths: Sequence[str]) -> list[str]:
+    """Return the folders of paths, with `/`, as the only column of what has paths alone.
+
+    Raises
+    ------
+    InputError
+        If another column is asked for.
+    """
+    if column != FOLDER_COLUMN:
+        raise InputError(
+            f"there is no such column; it has {FOLDER_COLUMN}",
+            where=f"column {column}",
+            remedy="name one of them",
+        )
+    return [posixpath.dirname(path) or "." for path in paths]
+
+
 def entry_of(cell: Any, name: str) -> Any:
     """Return entry `name` of a structure, which may be JSON as bytes; None of None.
 
@@ -124,3 +143,32 @@ def entry_of(cell: Any, name: str) -> Any:
             remedy="name one that is there",
         )
     return cell[name]
+
+
+def as_label(value: Any) -> str | None:
+    """Return a value as a label: text, or a whole number as text; None for nothing.
+
+    Raises
+    ------
+    ValueError
+        Naming the kind of value, if it is neither.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, bytes):
+        value = value.decode()  # UnicodeDecodeError is a ValueError
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, str | int):
+        raise ValueError(f"{value!r}" if isinstance(value, float) else f"a {type(value).__name__}")
+    return str(value).strip() or None
+
+
+def as_text(value: Any) -> str:
+    """Return a value as a condition `COLUMN=VALUE` spells it; nothing is the empty text."""
+    try:
+        return as_label(value) or ""
+    except ValueError:
+        return str(value)

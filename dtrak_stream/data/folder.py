@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import posixpath
-from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import xxhash
-
-from dtrak_stream.data.columns import FOLDER_COLUMN, Column
+from dtrak_stream.data.columns import FOLDER_COLUMN, Column, folders_of
 from dtrak_stream.data.folder_walk import FolderWalk
+from dtrak_stream.data.name_block import NameBlock
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.pixels import decode
 from dtrak_stream.data.places import SourceRequest
 from dtrak_stream.data.remarks import Remarks
-from dtrak_stream.data.source import (
-    UNREADABLE,
-    Pixels,
-    open_regular,
-    refuse_out_of_reach,
-    unusable,
-)
+from dtrak_stream.data.source import Content, Pixels, RowNumbers, file_hash, open_regular, unusable
 from dtrak_stream.errors import InputError
 
 
@@ -31,8 +21,8 @@ class FolderSource:
     """The image files below a folder, recursively, in natural order.
 
     Names starting with a dot and files with other suffixes are passed over; symbolic links are
-    followed. The names are kept as one block of bytes (about 30 MB for a million), and no file
-    is opened before its image is asked for.
+    followed. The names are kept as one block of bytes, and no file is opened before its image is
+    asked for.
 
     Parameters
     ----------
@@ -58,23 +48,21 @@ class FolderSource:
     ) -> None:
         self._folder = folder
         self._options = options
-        self._names = bytearray()
-        self._ends = array("Q", [0])
+        self._names = NameBlock()
         walk = FolderWalk(folder)
         for part in parts or (folder,):
             for name in walk.names(prefix_of(part, folder)):
-                self._names += _encoded(name, folder)
-                self._ends.append(len(self._names))
+                self._names.add(_encoded(name, folder))
         self._passed_over = walk.passed_over.lines()
         self._refuse_empty(parts)
-        self._remarks = Remarks(len(self), self._name)
+        self._remarks = Remarks(len(self), self._names.__getitem__)
 
     def __len__(self) -> int:
-        return len(self._ends) - 1
+        return len(self._names)
 
     def sample_ids(self, start: int, stop: int) -> list[str]:
         """Return the paths of rows `[start, stop)` relative to the folder, with `/`."""
-        return [self._name(index) for index in range(start, stop)]
+        return [self._names[index] for index in range(start, stop)]
 
     def pixels(self, index: int) -> Pixels:
         """Decode file `index`, (height, width, channels); see `decode`."""
@@ -84,7 +72,7 @@ class FolderSource:
         except OSError as error:
             raise unusable(self._path(index), error) from error
 
-    def check(self, start: int, stop: int, *, visible: bool) -> None:
+    def check(self, rows: RowNumbers, *, visible: bool) -> None:
         """Do nothing: each file stands for itself."""
 
     def reaches_outside(self) -> bool:
@@ -101,22 +89,16 @@ class FolderSource:
 
     def column(self, name: str, start: int, stop: int) -> Sequence[Any]:
         """Return the folders of rows `[start, stop)`, with `/`."""
-        if name != FOLDER_COLUMN:
-            raise InputError(
-                f"there is no such column; it has {', '.join(self.columns())}",
-                where=f"column {name}",
-                remedy="name one of them",
-            )
-        return [posixpath.dirname(each) or "." for each in self.sample_ids(start, stop)]
+        return folders_of(name, self.sample_ids(start, stop))
 
     def layout(self) -> str:
         """Return that these are encoded images with names."""
         return "files"
 
-    def contents(self, start: int, stop: int) -> Iterator[bytes]:
+    def contents(self, start: int, stop: int) -> Iterator[Content]:
         """Yield the name of each file and the hash of its bytes."""
         for index in range(start, stop):
-            yield self._name(index).encode() + b"\0" + _file_hash(self._path(index))
+            yield Content(file_hash(self._path(index)), self._names[index])
 
     def _refuse_empty(self, parts: Sequence[Path]) -> None:
         if not len(self):
@@ -127,11 +109,8 @@ class FolderSource:
                 remedy="name a source that has some",
             )
 
-    def _name(self, index: int) -> str:
-        return self._names[self._ends[index] : self._ends[index + 1]].decode()
-
     def _path(self, index: int) -> Path:
-        return self._folder / self._name(index)
+        return self._folder / self._names[index]
 
 
 def open_folder(request: SourceRequest) -> FolderSource:
@@ -151,12 +130,3 @@ def _encoded(name: str, folder: Path) -> bytes:
         raise InputError(
             f"a file name in it is not UTF-8 ({name!r})", where=folder, remedy="rename the file"
         ) from error
-
-
-def _file_hash(path: Path) -> bytes:
-    try:
-        with open_regular(path) as file:
-            return hashlib.file_digest(file, xxhash.xxh3_128).digest()
-    except OSError as error:
-        refuse_out_of_reach(path, error)
-        return UNREADABLE

@@ -22,7 +22,9 @@ from dtrak_stream.data.places import Place, SourceRequest
 from dtrak_stream.data.remarks import Remarks
 from dtrak_stream.data.source import (
     UNREADABLE,
+    Content,
     Pixels,
+    RowNumbers,
     open_regular,
     refuse_out_of_reach,
     unreadable,
@@ -104,18 +106,18 @@ class DatasetSource:
         except OSError as error:
             raise unusable(error.filename or f"row {index}", error) from error
 
-    def check(self, start: int, stop: int, *, visible: bool) -> None:
+    def check(self, rows: RowNumbers, *, visible: bool) -> None:
         """Do nothing: each row stands for itself."""
 
     def layout(self) -> str:
         """Return that these are encoded images in a column of this name."""
         return f"data set column {self._column!r}"
 
-    def contents(self, start: int, stop: int) -> Iterator[bytes]:
+    def contents(self, start: int, stop: int) -> Iterator[Content]:
         """Yield the id of each row and the hash of its encoded image."""
         for index in range(start, stop):
             name = self.sample_ids(index, index + 1)[0]
-            yield name.encode() + b"\0" + self._hash(index)
+            yield Content(self._hash(index), name)
 
     def reaches_outside(self) -> bool:
         """Return whether a row that was read names an image file instead of holding it."""
@@ -176,15 +178,21 @@ def open_parquet(request: SourceRequest) -> DatasetSource:
     `datasets` writes them once as arrow into its own cache (`HF_DATASETS_CACHE`), which is
     memory-mapped from then on, for as long as no file changes.
     """
-    place, cache = request.place, _cache_for(request.place)
+    place = request.place
+    rows = parquet_rows(place, visible=request.visible)
+    return DatasetSource(rows, request.options, where=place.body)
+
+
+def parquet_rows(place: Place, *, visible: bool) -> datasets.Dataset:
+    """Open parquet files as `open_parquet` does, whatever their columns are."""
+    cache = _cache_for(place)
     # The library takes names for patterns; unescaped, part[1].parquet would open part1.parquet.
     names = {"train": [glob.escape(str(file)) for file in place.paths]}
 
     def load() -> datasets.Dataset:
         return datasets.load_dataset("parquet", data_files=names, split="train", cache_dir=cache)
 
-    found = _loaded(load, place.body, request.visible)
-    return DatasetSource(found, request.options, where=place.body)
+    return _loaded(load, place.body, visible)
 
 
 def open_tars(request: SourceRequest) -> DatasetSource:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import xxhash
 
+from dtrak_stream.data.equal_images import EqualImages, PictureHashes
 from dtrak_stream.data.fitting import cures, fit, native_shape, shape_of
 from dtrak_stream.data.opening import open_source
 from dtrak_stream.data.options import ImageOptions, ImageShape, with_effect
@@ -54,6 +55,7 @@ class Images:
         self._visible = visible
         self._told = frozenset(told)
         self._identity = identity
+        self._equal: EqualImages | None = None
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -113,17 +115,30 @@ class Images:
         remarks = (each for each in self._source.remarks() if each not in self._told)
         return [f"{self.spec}: {remark}" for remark in remarks]
 
+    def equal(self) -> EqualImages:
+        """Return which images are there more than once, which shows when they are hashed."""
+        if self._equal is None:
+            self._hash()
+        assert self._equal is not None
+        return self._equal
+
     def _hash(self) -> str:
         start, stop = self._rows.start, self._rows.stop
         options = with_effect(dataclasses.asdict(self._options))
         parts = (self._source.layout(), start, stop, str(self.shape), sorted(options.items()))
         digest = xxhash.xxh3_128(repr(parts).encode())
+        pictures = PictureHashes(len(self))
         with progress(
             len(self), description="hashing images", unit="image", visible=self._visible
         ) as bar:
             for content in self._source.contents(start, stop):
-                digest.update(len(content).to_bytes(8, "little") + content)
+                encoded = content.encoded()
+                digest.update(len(encoded).to_bytes(8, "little") + encoded)
+                pictures.add(content.picture)
                 bar.update()
+        self._equal = pictures.equal()
+        if self._visible and self._equal:
+            say_once(f"{self.spec}: {self._equal.line(self.sample_id)}")
         return digest.hexdigest()
 
     def _row(self, index: int) -> int:
@@ -173,11 +188,11 @@ def open_images(
     require_limit(limit)
     parsed = parse_spec(spec)
     source = open_source(parsed.body, options, visible=visible)
+    start, stop = parsed.rows(len(source), limit)
+    source.check(range(start, stop), visible=visible)
     told = source.remarks() if visible else []
     for remark in told:
         say_once(f"{parsed.body}: {remark}")
-    start, stop = parsed.rows(len(source), limit)
-    source.check(start, stop, visible=visible)
     first, pixels = _first_readable(source, start, stop, spec)
     found = shape_of(pixels)
     wanted = shape or native_shape(found, options)

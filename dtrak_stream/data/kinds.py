@@ -119,6 +119,31 @@ _TABLE = (
         joins=True,
     ),
     SourceKind(
+        "zip",
+        "FILE.zip",
+        "archive of image files, in natural order",
+        _PATH,
+        "data.zip_files:open_zip",
+        suffixes=(".zip",),
+    ),
+    SourceKind(
+        "idx",
+        "an IDX file such as train-images-idx3-ubyte.gz",
+        "images of MNIST's format, with the labels beside them",
+        _ROW,
+        "data.idx_files:open_idx",
+        suffixes=("-idx3-ubyte", ".idx3-ubyte", "-idx3-ubyte.gz", ".idx3-ubyte.gz"),
+    ),
+    SourceKind(
+        "list",
+        "list:FILE.csv (or .jsonl, .parquet)",
+        "images whose paths stand in a column",
+        "path as written",
+        "data.manifest:open_manifest",
+        beginning="list:",
+        knows_splits=True,
+    ),
+    SourceKind(
         "hub", "hf:OWNER/NAME", _HUB, _ROW, f"{_SETS}:open_hub", beginning="hf:", knows_splits=True
     ),
 )

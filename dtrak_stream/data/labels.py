@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from dtrak_stream.data.columns import as_label
 from dtrak_stream.data.opening import open_source
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.source import Source
@@ -100,27 +98,6 @@ def sample_ids_of(
     parsed = parse_spec(spec)
     source = open_source(parsed.body, options, visible=visible)
     return ListedNames(source.sample_ids, range(*parsed.rows(len(source), limit)))
-
-
-def as_label(value: Any) -> str | None:
-    """Return a value as a label: text, or a whole number as text; None for nothing.
-
-    Raises
-    ------
-    ValueError
-        Naming the kind of value, if it is neither.
-    """
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, bytes):
-        value = value.decode()  # UnicodeDecodeError is a ValueError
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if not isinstance(value, str | int):
-        raise ValueError(f"{value!r}" if isinstance(value, float) else f"a {type(value).__name__}")
-    return str(value).strip() or None
 
 
 def _values(source: Source, body: str, column: str) -> Values:

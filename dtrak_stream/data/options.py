@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import InitVar, dataclass, field, replace
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 import tyro
 
+from dtrak_stream.data.presets import PRESETS, PresetName, unless_preset, was_left_out
 from dtrak_stream.data.splits import USUAL
 from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.support.option_values import REPEATABLE
 
 RangeName: TypeAlias = Literal["auto", "signed", "unit"]
 """What a user says of floats: see `ImageOptions.float_range`."""
@@ -37,23 +41,28 @@ class ImageShape:
 class ImageOptions:
     """How images are brought to the model's shape."""
 
-    image_fit: FitName = "exact"
+    preset: InitVar[PresetName | None] = None
+    """What a well-known training script did with its images; options that are given besides win.
+    diffusers-unconditional: --image-fit crop --resample bilinear --channels convert --alpha drop
+    --exif apply --depth16 pillow; diffusers-text-to-image: the same with --resample lanczos;
+    d-trak: as the first with --exif ignore (for CelebA, --center-crop 140 comes besides)."""
+    image_fit: FitName = field(default=unless_preset("exact"))
     """exact: images must have the model's size; crop: shrink or enlarge until the model's size is
     covered (antialiased), then cut the centre; stretch: resize to the model's size."""
     center_crop: int | None = None
     """Cut a centred square of this many pixels first (CelebA is usually cut to 140)."""
-    channels: Literal["exact", "convert"] = "exact"
+    channels: Literal["exact", "convert"] = field(default=unless_preset("exact"))
     """exact: images must have the model's channels; convert: grayscale and RGB are turned into
     each other, and transparency goes where --alpha says."""
-    alpha: AlphaName = "white"
+    alpha: AlphaName = field(default=unless_preset("white"))
     """What --channels convert does with transparency: it is laid on white or black, or dropped, so
     that the colours below it show, as convert("RGB") in training scripts does."""
-    resample: ResampleName = "bicubic"
+    resample: ResampleName = field(default=unless_preset("bicubic"))
     """Filter of --image-fit crop and stretch; scripts of diffusers take bilinear or lanczos."""
-    exif: Literal["apply", "ignore"] = "apply"
+    exif: Literal["apply", "ignore"] = field(default=unless_preset("apply"))
     """Whether to turn images as their EXIF tells: Hugging Face datasets does, torchvision does
     not. TIFF files are turned by Pillow either way."""
-    depth16: DepthName = "refuse"
+    depth16: DepthName = field(default=unless_preset("refuse"))
     """Pixels of 16 bits: high-byte keeps the upper 8; scale keeps all, as gray from 0 to 65535;
     pillow is what its convert("RGB") gives: colours like high-byte, gray cut off at 255."""
     float_range: RangeName = "auto"
@@ -63,9 +72,20 @@ class ImageOptions:
     """Image column of a Hugging Face data set (default: its only one)."""
     split: str | None = None
     """Split to read where there are several: of a Hugging Face data set, or train, validation and
-    test where names of files or folders tell them; all for all."""
+    test where names of files or folders, or a column split of a list, tell them; all for all."""
+    path_column: str | None = None
+    """Column of list:FILE that holds the paths of images (default: path, file_name, image or
+    file)."""
+    where: tuple[str, ...] = field(default=(), metadata=REPEATABLE)
+    """Keep the rows of which a column has a value: COLUMN=VALUE, of a list, a data set or whatever
+    lies beside the images; several must all hold."""
+    rows: Path | None = None
+    """File of row numbers (.txt, .npy, .json, .pkl; the first row is 0) that picks images and puts
+    them in order; they count after --where, and a range [a:b] and --limit count after them."""
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, preset: PresetName | None) -> None:
+        if preset is not None:
+            self._take(PRESETS[preset])
         if self.center_crop is not None and self.center_crop < 1:
             raise ConfigurationError(
                 f"{self.center_crop} is not a number of pixels",
@@ -84,10 +104,47 @@ class ImageOptions:
                 where=f"--resample {self.resample}",
                 remedy="use --image-fit crop (or stretch) with it, or leave it out",
             )
+        refuse_no_conditions(self.where, "--where")
+
+    def elsewhere(self, split: str | None) -> ImageOptions:
+        """Return the same for images of another source, of which no rows are picked."""
+        return replace(self, split=split, where=(), rows=None)
+
+    def _take(self, values: Mapping[str, str]) -> None:
+        """Take the values of a preset where none was given, and none that would do nothing."""
+        for name, value in values.items():
+            idle = (name == "alpha" and self.channels == "exact") or (
+                name == "resample" and self.image_fit == "exact"
+            )
+            if was_left_out(getattr(self, name)) and not idle:
+                object.__setattr__(self, name, value)
 
 
 ImageFlags = Annotated[tyro.conf.OmitArgPrefixes[ImageOptions], tyro.conf.arg(name="image")]
 """The same as flags without a prefix, framed as "image options" in help."""
+
+
+def refuse_no_conditions(conditions: Sequence[str], flag: str) -> None:
+    """Refuse what is no condition COLUMN=VALUE, and two about one column.
+
+    Raises
+    ------
+    ConfigurationError
+        Naming it.
+    """
+    columns = [condition.partition("=")[0] for condition in conditions]
+    for condition, column in zip(conditions, columns, strict=True):
+        if not column.strip() or not condition[len(column) + 1 :].strip():
+            problem = "is no condition"
+        elif columns.count(column) > 1:
+            problem = f"no row has two values in the column {column}"
+        else:
+            continue
+        raise ConfigurationError(
+            problem,
+            where=f"{flag} {condition}",
+            remedy="write COLUMN=VALUE, once for each column",
+        )
 
 
 _WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
@@ -99,6 +156,8 @@ _WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
     "float_range": ("auto", "signed", "unit"),
 }
 """Values with which images are what they are for whoever has no such option."""
+_PICKING = ("path_column", "where", "rows")
+"""Options that pick images: which these are, their names and contents tell."""
 
 
 def with_effect(options: dict[str, Any]) -> dict[str, Any]:
@@ -107,9 +166,10 @@ def with_effect(options: dict[str, Any]) -> dict[str, Any]:
     Those that leave images as they are without such an option are left out: what was recorded
     before there was the option stays comparable. A split that was not chosen is the usual one.
     """
+    fields = {name: name.replace("-", "_") for name in options}
     decisive = {
         name: value
         for name, value in options.items()
-        if value not in _WITHOUT_EFFECT.get(name.replace("-", "_"), ())
+        if fields[name] not in _PICKING and value not in _WITHOUT_EFFECT.get(fields[name], ())
     }
     return decisive | {"split": options.get("split") or USUAL}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
@@ -14,14 +15,18 @@ from dtrak_stream.data.options import (
     ImageOptions,
     RangeName,
     ResampleName,
+    refuse_no_conditions,
 )
-from dtrak_stream.support.option_values import require_number
+from dtrak_stream.data.presets import PRESETS, PresetName
+from dtrak_stream.support.option_values import REPEATABLE, require_number
 
 
 @dataclass(frozen=True)
 class QueryImageOptions:
     """How queries are read where not as the training images are; each is named like theirs."""
 
+    query_preset: PresetName | None = None
+    """--preset of queries (default: as training images)."""
     query_image_fit: FitName | None = None
     """--image-fit of queries (default: as training images)."""
     query_center_crop: int | None = None
@@ -38,8 +43,15 @@ class QueryImageOptions:
     """--depth16 of queries (default: as training images)."""
     query_float_range: RangeName | None = None
     """--float-range of queries (default: as training images)."""
+    query_path_column: str | None = None
+    """--path-column of queries (default: as training images)."""
+    query_where: tuple[str, ...] = field(default=(), metadata=REPEATABLE)
+    """--where of queries (default: all of them)."""
+    query_rows: Path | None = None
+    """--rows of queries (default: all of them)."""
 
     def __post_init__(self) -> None:
+        refuse_no_conditions(self.query_where, "--query-where")
         require_number("--query-center-crop", self.query_center_crop, 1)
 
     def over(self, images: ImageOptions, *, split: str | None) -> ImageOptions:
@@ -50,20 +62,21 @@ class QueryImageOptions:
         images
             Of training images.
         split
-            Of queries: it is never that of the training images.
+            Of queries: it is never that of the training images, and neither are the rows picked.
 
         Raises
         ------
         ConfigurationError
             If what is left of them makes no sense together.
         """
-        chosen = {each.name: getattr(self, each.name) for each in fields(self)}
-        others = {
+        given = {each.name: getattr(self, each.name) for each in fields(self)}
+        said = {
             name.removeprefix("query_"): value
-            for name, value in chosen.items()
-            if value is not None
+            for name, value in given.items()
+            if value is not None and name != "query_preset"
         }
-        return replace(images, split=split, **others)
+        preset = {} if self.query_preset is None else PRESETS[self.query_preset]
+        return replace(images.elsewhere(split), **{**preset, **said})
 
 
 QueryImageFlags = Annotated[

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from dtrak_stream.data.columns import Column
@@ -20,8 +22,11 @@ from dtrak_stream.support.obstacles import refuse_unavailable
 Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.float32]
 """One image, (height, width, channels): uint8, or float32 in [-1, 1]."""
 
+RowNumbers: TypeAlias = range | NDArray[np.int64]
+"""Some rows of a source, each once, in any order; a range has no step."""
+
 UNREADABLE = b"unreadable"
-"""What stands in `Source.contents` for a sample whose bytes cannot be read."""
+"""The picture in `Content` of a sample whose bytes cannot be read."""
 
 _NO_FILES = {
     stat.S_IFIFO: "a named pipe",
@@ -29,6 +34,26 @@ _NO_FILES = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+
+
+class Content(NamedTuple):
+    """What stands for one sample when samples are hashed.
+
+    Attributes
+    ----------
+    picture
+        Bytes that equal images have in common and others have not: those of its pixels, or a hash
+        of its file; `UNREADABLE` if it cannot be read.
+    name
+        Its name, where that does not follow from its row.
+    """
+
+    picture: bytes
+    name: str | None = None
+
+    def encoded(self) -> bytes:
+        """Return both as bytes."""
+        return self.picture if self.name is None else self.name.encode() + b"\0" + self.picture
 
 
 class Source(Protocol):
@@ -49,14 +74,14 @@ class Source(Protocol):
         Several threads call it at once. What it reads with and cannot stand that is locked in it.
         """
 
-    def check(self, start: int, stop: int, *, visible: bool) -> None:
-        """Raise `InputError` if rows `[start, stop)` break a rule of the whole source."""
+    def check(self, rows: RowNumbers, *, visible: bool) -> None:
+        """Raise `InputError` if some rows break a rule of the whole source."""
 
     def layout(self) -> str:
         """Return what says, besides the contents, which pixels these are."""
 
-    def contents(self, start: int, stop: int) -> Iterator[bytes]:
-        """Yield, for each of the rows `[start, stop)`, bytes that change when the sample does."""
+    def contents(self, start: int, stop: int) -> Iterator[Content]:
+        """Yield, for each of the rows `[start, stop)`, what changes when the sample does."""
 
     def reaches_outside(self) -> bool:
         """Return whether something read so far lies in other files than the source names."""
@@ -121,6 +146,28 @@ def _regular(path: str, flags: int) -> int:
         os.close(descriptor)
         raise NotAFileError(kind)
     return descriptor
+
+
+def file_hash(path: Path) -> bytes:
+    """Return the xxh3-128 of a file's bytes, `UNREADABLE` if they cannot be read."""
+    try:
+        with open_regular(path) as file:
+            return hashlib.file_digest(file, xxhash.xxh3_128).digest()
+    except OSError as error:
+        refuse_out_of_reach(path, error)
+        return UNREADABLE
+
+
+def stretches(rows: RowNumbers) -> Iterator[tuple[int, int]]:
+    """Yield row numbers, in their order, as ranges `[start, stop)` of consecutive ones."""
+    if isinstance(rows, range):
+        yield rows.start, rows.stop
+        return
+    breaks = np.flatnonzero(np.diff(rows) != 1) + 1
+    starts, stops = [0, *breaks.tolist()], [*breaks.tolist(), len(rows)]
+    for start, stop in zip(starts, stops, strict=True):
+        if start < stop:
+            yield int(rows[start]), int(rows[stop - 1]) + 1
 
 
 def unreadable(where: object, error: Exception) -> InputError:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 from dtrak_stream.data.arrays import DIGITS_FILE
 from dtrak_stream.data.folder import prefix_of
 from dtrak_stream.data.folder_walk import is_wanted
+from dtrak_stream.data.idx_files import labels_beside
 from dtrak_stream.data.kinds import KINDS
+from dtrak_stream.data.manifest import ManifestSource, table_of
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.places import Place, SourceRequest, locate
 from dtrak_stream.data.spec import parse_spec
@@ -58,20 +62,42 @@ def stamp_source(spec: str, options: ImageOptions, stamping: Stamping) -> bool:
     """
     place = locate(parse_spec(spec).body).of(options.split)
     stamping.text(place.kind)
+    if options.rows is not None:
+        stamping.file(options.rows)
     if place.kind == "digits":
         stamping.file(DIGITS_FILE)
         return True
     if place.kind == "hub":
         return _stamp_copy(place, options, stamping)
+    if place.kind == "list":
+        return _stamp_list(place, options, stamping)
     if place.kind == "folder":
         for part in place.parts or (place.path,):
             stamping.tree(part, is_wanted, prefix_of(part, place.path))
     elif KINDS[place.kind].markers:
         stamping.tree(place.path, _is_visible)
     else:
-        for path in place.paths:
+        for path in _files_of(place):
             stamping.file(path)
     return bool(place.paths)
+
+
+def _files_of(place: Place) -> Iterator[Path]:
+    yield from place.paths
+    if place.kind == "idx" and (labels := labels_beside(place.path)) is not None:
+        yield labels
+
+
+def _stamp_list(place: Place, options: ImageOptions, stamping: Stamping) -> bool:
+    """Add a table and the files it lists, and the names of those that are missing."""
+    table = table_of(place.body)
+    stamping.file(table)
+    for path in ManifestSource(table, options).files():
+        try:
+            stamping.file(path)
+        except FileNotFoundError:
+            stamping.text(f"missing {path}")
+    return True
 
 
 def _stamp_copy(place: Place, options: ImageOptions, stamping: Stamping) -> bool:

@@ -22,6 +22,7 @@ from dtrak_stream.featurizing.options import FeaturizeConfig
 from dtrak_stream.store.layout import StoreLayout
 from dtrak_stream.support.device import choose_device
 from dtrak_stream.support.durable import write_json
+from dtrak_stream.support.provenance import flat_options
 from dtrak_stream.support.stamps import Stamp, Stamping, stamp_files, stamp_package
 
 FILE_NAME = "checked.json"
@@ -153,7 +154,7 @@ def _hash_of_options(config: FeaturizeConfig) -> str:
         "model": config.model,
         "trajectory": str(config.trajectory),
         "features": asdict(config.features),
-        "image options": asdict(config.image_options),
+        "image options": flat_options(config.image_options),
         "device": choose_device(config.features.device).type,
     }
     return xxhash.xxh3_128_hexdigest(json.dumps(chosen, sort_keys=True).encode())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,7 @@ def _open(options: GroupOptions, images: ImageOptions | None, visible: bool) -> 
     assert options.group_column is not None
     chosen = images or ImageOptions()
     if options.group_split is not None:
-        chosen = ImageOptions(image_column=chosen.image_column, split=options.group_split)
+        chosen = replace(chosen, split=options.group_split)
     return open_labels(options.group_source, options.group_column, chosen, visible=visible)
 
 

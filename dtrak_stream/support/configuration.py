@@ -14,7 +14,7 @@ import yaml
 
 from dtrak_stream.errors import ConfigurationError, InputError
 from dtrak_stream.support.obstacles import refuse_unavailable
-from dtrak_stream.support.option_values import refuse_empty, refuse_immense
+from dtrak_stream.support.option_values import REPEATABLE, refuse_empty, refuse_immense
 from dtrak_stream.support.provenance import RECORD_KEY, flat_options
 
 _CONFIG_HELP = (
@@ -41,7 +41,7 @@ def parse(
     ConfigurationError
         If there is no such option, or it cannot have such a value.
     """
-    expanded, files = _expand_config(arguments, _switches(config_type))
+    expanded, files = _expand_config(arguments, _switches(config_type), _repeatable(config_type))
     refuse_empty(expanded, _empty_by_default(config_type))
     config = _parsed(config_type, expanded, files, program)
     refuse_immense(flat_options(config))
@@ -96,8 +96,21 @@ def _empty_by_default(config_type: type) -> set[str]:
     return flags
 
 
+def _repeatable(config_type: type) -> set[str]:
+    """Return the flags that may be given several times, in groups of options too."""
+    kinds = get_type_hints(config_type)
+    flags: set[str] = set()
+    for field in dataclasses.fields(config_type):
+        kind = kinds[field.name]
+        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+            flags |= _repeatable(kind)
+        elif field.metadata == REPEATABLE:
+            flags.add("--" + field.name.replace("_", "-"))
+    return flags
+
+
 def _expand_config(
-    arguments: Sequence[str], switches: set[str]
+    arguments: Sequence[str], switches: set[str], repeatable: set[str]
 ) -> tuple[list[str], Sequence[Path]]:
     """Replace `--config FILE` by the options in FILE, placed first so that flags override them.
 
@@ -118,7 +131,24 @@ def _expand_config(
             files.append(Path(value if separator else next(waiting, "")))
             for option, setting in _options_in(files[-1]).items():
                 from_file += _tokens(str(option).replace("_", "-"), setting, switches)
-    return from_file + from_flags, files
+    return from_file + _joined_repeats(from_flags, repeatable), files
+
+
+def _joined_repeats(words: Sequence[str], repeatable: set[str]) -> list[str]:
+    """Bring the values of a flag that is given several times behind its first one."""
+    others: list[str] = []
+    values: dict[str, list[str]] = {}
+    given = others
+    for word in words:
+        name, separator, value = word.partition("=")
+        flag = name.replace("_", "-")
+        if word.startswith("--") and flag in repeatable:
+            given = values.setdefault(flag, [])
+            given += [value] if separator else []
+        else:
+            given = others if word.startswith("--") else given
+            given.append(word)
+    return others + [word for flag, each in values.items() for word in (flag, *each)]
 
 
 class _PlainLoader(yaml.SafeLoader):

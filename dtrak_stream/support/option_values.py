@@ -10,6 +10,9 @@ from dtrak_stream.errors import ConfigurationError
 LARGEST_SEED = 2**64 - 1
 """Of any random numbers: seeds are kept in files as unsigned numbers of 64 bits."""
 
+REPEATABLE: Mapping[str, Any] = {"repeatable": True}
+"""Metadata of an option that may be given several times, each time with further values."""
+
 
 def require_number(flag: str, value: int | None, least: int, largest: int | None = None) -> None:
     """Refuse a number that an option cannot be; None is an option that was not given.

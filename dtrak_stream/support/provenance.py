@@ -16,6 +16,7 @@ from dtrak_stream.errors import refuse_differences
 from dtrak_stream.support.claims import alone_with
 from dtrak_stream.support.destinations import FileKind, can_be_written
 from dtrak_stream.support.durable import remove_partials_of, write_bytes
+from dtrak_stream.support.option_values import REPEATABLE
 
 RECORD_KEY = "provenance"
 _OF_ONE_CALL = {"quiet", "rehash", "redo-corrupt"}
@@ -106,7 +107,7 @@ def flat_options(config: Any) -> dict[str, Any]:
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
             options |= flat_options(value)
-        elif value is not None:
+        elif value is not None and (value or field.metadata != REPEATABLE):
             options[field.name.replace("_", "-")] = _plain(value)
     return options
 

@@ -32,7 +32,7 @@ def counted(monkeypatch):
     for module, name in (
         (gradient_features, "load_denoiser"),
         (preparation, "open_images"),
-        (folder_module, "_file_hash"),
+        (folder_module, "file_hash"),
     ):
         monkeypatch.setattr(module, name, partial(count, name, getattr(module, name)))
     return counts
@@ -43,7 +43,7 @@ def test_one_model_is_loaded_once_and_each_source_opened_and_hashed_once(
 ):
     dtrak_stream.attribute(job(model_folder, sources, tmp_path / "run"))
     images = TRAIN + QUERIES
-    assert counted == {"load_denoiser": 1, "open_images": 2, "_file_hash": images}
+    assert counted == {"load_denoiser": 1, "open_images": 2, "file_hash": images}
 
 
 def test_one_of_several_models_is_in_memory_at_a_time_and_loaded_twice(
@@ -52,7 +52,7 @@ def test_one_of_several_models_is_in_memory_at_a_time_and_loaded_twice(
     config = job(model_folder, sources, tmp_path / "run", scores={"method": "trak"})
     dtrak_stream.attribute(dataclasses.replace(config, model=(model_folder, other_model_folder)))
     assert counted["load_denoiser"] == 4
-    assert counted["_file_hash"] == TRAIN + QUERIES
+    assert counted["file_hash"] == TRAIN + QUERIES
 
 
 def test_a_finished_run_loads_and_opens_nothing(again, counted):

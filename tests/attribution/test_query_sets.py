@@ -135,3 +135,17 @@ def test_verifying_a_run_checks_every_set(again, other_queries):
     assert told.code == EXIT_DONE, told.stderr
     for name in ("query", "queries/mine/query", "queries/mine/scores.h5", "train", "scores.h5"):
         assert f"ok  {name}: " in told.stderr
+
+
+def test_other_rows_of_the_same_source_are_other_queries(again, tmp_path):
+    rows = tmp_path / "rows.txt"
+    rows.write_text("1\n0\n")
+    picking = dataclasses.replace(
+        again, query_image_options=dtrak_stream.QueryImageOptions(query_rows=rows)
+    )
+    first = dtrak_stream.attribute(picking)
+    assert first.scores.parent.parent == again.run / "queries"
+    assert dtrak_stream.attribute(picking).scores == first.scores
+    whole = datasets(again.run / "scores.h5")["scores"]
+    assert np.array_equal(datasets(first.scores)["scores"], whole[[1, 0]])
+    assert dtrak_stream.attribute(again).scores == again.run / "scores.h5"

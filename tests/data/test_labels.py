@@ -10,7 +10,8 @@ import h5py
 import numpy as np
 import pytest
 
-from dtrak_stream.data.labels import as_label, open_labels, sample_ids_of
+from dtrak_stream.data.columns import as_label
+from dtrak_stream.data.labels import open_labels, sample_ids_of
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.errors import InputError
 from dtrak_stream.support.names import each_of

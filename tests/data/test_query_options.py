@@ -41,3 +41,19 @@ def test_what_is_said_of_queries_comes_first():
 def test_what_is_left_must_make_sense_together():
     with pytest.raises(ConfigurationError, match="--channels convert"):
         QueryImageOptions(query_channels="exact").over(TRAIN, split=None)
+
+
+def test_rows_of_training_images_are_not_those_of_queries(tmp_path):
+    picked = ImageOptions(where=("split=train",), rows=tmp_path, path_column="file")
+    assert QueryImageOptions().over(picked, split=None) == ImageOptions(path_column="file")
+    others = QueryImageOptions(
+        query_where=("split=test",), query_rows=tmp_path / "q", query_path_column="name"
+    )
+    assert others.over(picked, split=None) == ImageOptions(
+        where=("split=test",), rows=tmp_path / "q", path_column="name"
+    )
+
+
+def test_a_condition_on_queries_is_refused_by_its_own_flag():
+    with pytest.raises(ConfigurationError, match="--query-where artist: is no condition"):
+        QueryImageOptions(query_where=("artist",))

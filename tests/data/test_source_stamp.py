@@ -169,7 +169,7 @@ def test_an_array_that_lies_in_another_file_reaches_outside(tmp_path, pixels, ki
 def test_an_identity_that_is_known_is_not_hashed_again(folder, monkeypatch):
     identity = open_images(str(folder), visible=False).identity()
     known = open_images(str(folder), identity=identity, visible=False)
-    monkeypatch.setattr("dtrak_stream.data.folder._file_hash", None)
+    monkeypatch.setattr("dtrak_stream.data.folder.file_hash", None)
     assert known.identity() == identity
 
 

@@ -10,6 +10,7 @@ import datasets
 import pytest
 
 from dtrak_stream.data import folder as folder_module
+from dtrak_stream.data.source import file_hash
 from dtrak_stream.errors import (
     CorruptFileError,
     FingerprintMismatchError,
@@ -96,17 +97,16 @@ def test_an_image_that_changes_while_it_is_hashed_is_found_by_the_next_run(
 ):
     images = save_images(tmp_path / "images", random_pixels(4))
     config = small_job(model_folder, images, tmp_path / "s")
-    honest = folder_module._file_hash
 
     def hash_and_repaint(path: Path) -> bytes:
-        digest = honest(path)
+        digest = file_hash(path)
         if path.name == "002.png":
             repaint(path)
         return digest
 
-    monkeypatch.setattr(folder_module, "_file_hash", hash_and_repaint)
+    monkeypatch.setattr(folder_module, "file_hash", hash_and_repaint)
     featurize(config)
-    monkeypatch.setattr(folder_module, "_file_hash", honest)
+    monkeypatch.setattr(folder_module, "file_hash", file_hash)
     with pytest.raises(FingerprintMismatchError, match="images"):
         featurize(config)
 

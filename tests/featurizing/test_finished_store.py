@@ -89,7 +89,7 @@ def test_every_kind_of_feature_is_taken_as_it_is(
 
 
 def test_with_rehash_everything_is_read_again(job, monkeypatch):
-    hashed = counted(monkeypatch, folder_module, "_file_hash")
+    hashed = counted(monkeypatch, folder_module, "file_hash")
     checked = counted(monkeypatch, taking_up_module, "read_shard")
     before = written_at(job.store)
     assert featurize(dataclasses.replace(job, rehash=True)).computed == 0
@@ -166,7 +166,7 @@ def test_another_version_of_this_package_reads_everything_again(job, tmp_path, m
 def test_a_run_that_goes_on_does_not_hash_the_images_again(job, monkeypatch):
     whole = stored(job.store)
     (job.store / "shards" / "00000001.h5").unlink()
-    monkeypatch.setattr(folder_module, "_file_hash", forbidden)
+    monkeypatch.setattr(folder_module, "file_hash", forbidden)
     assert featurize(job).computed == 3
     assert stored(job.store) == whole
 

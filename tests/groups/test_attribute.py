@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 from dtrak_stream.attribution.configuration import AttributeConfig
 from dtrak_stream.attribution.run import attribute
 from dtrak_stream.cli.command_line import EXIT_DONE, EXIT_REFUSED
+from dtrak_stream.data.options import ImageOptions
+from dtrak_stream.data.query_options import QueryImageOptions
 from dtrak_stream.errors import ConfigurationError, InputError
 from dtrak_stream.groups.options import GroupOptions
 from dtrak_stream.scoring.options import ScoreOptions
@@ -83,3 +86,32 @@ def test_the_tool_refuses_in_one_line(images, tmp_path, capsys):
     code, _, errors = run_tool("attribute", [*options, "--run", str(tmp_path / "run")], capsys)
     assert (code, errors.count("\n")) == (EXIT_REFUSED, 1)
     assert "mice/000.png" in errors
+
+
+def test_groups_and_split_come_from_the_columns_of_a_list(model_folder, images, tmp_path):
+    """Training images and queries are two splits of one list; rows are picked from the former."""
+    names = sorted(path.relative_to(images) for path in images.rglob("*.png"))
+    splits = ["test" if name.parts[0] == "query" else "train" for name in names]
+    lines = [f"{name},{name.stem},{split}" for name, split in zip(names, splits, strict=True)]
+    table = images / "all.csv"
+    table.write_text("\n".join(["file_name,artist,split", *lines]))
+    rows = tmp_path / "rows.json"
+    rows.write_text("[6, 0, 7, 3]")
+    config = dataclasses.replace(
+        job(model_folder, images, tmp_path / "run", GroupOptions(group_column="artist")),
+        train=f"list:{table}",
+        query=f"list:{table}",
+        image_options=ImageOptions(where=("split=train",), rows=rows),
+        query_image_options=QueryImageOptions(query_where=("split=test",)),
+    )
+    scores = read(attribute(config).scores)
+    train = [str(name) for name, split in zip(names, splits, strict=True) if split == "train"]
+    picked = [train[row] for row in (6, 0, 7, 3)]
+    assert scores["train_id"].astype(str).tolist() == picked
+    assert scores["query_id"].astype(str).tolist() == [n for n in map(str, names) if "query" in n]
+    artists = [Path(name).stem for name in picked]
+    sums = [
+        scores["scores"][:, [place for place in range(4) if artists[place] == artist]].sum(axis=1)
+        for artist in scores["group_name"].astype(str)
+    ]
+    assert np.allclose(scores["group_score"].T, sums, rtol=1e-5)

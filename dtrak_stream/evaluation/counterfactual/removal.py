@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -116,7 +116,7 @@ def _generated_images(
 
     def identity() -> str | None:
         shape, ours = recipe.images.shape, scores.images("query")
-        every = [ImageOptions(), replace(recipe.config.image_options, split=None)]
+        every = [ImageOptions(), recipe.config.image_options.elsewhere(None)]
         found = [queries.identity(scores.query_ids(), shape, options) for options in every]
         return ours if ours in found else found[0]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -131,7 +131,7 @@ def plan_retraining(config: RetrainConfig) -> RetrainPlan:
         device=config.where.device,
         visible=not config.quiet,
     )
-    options = replace(recipe.config.image_options, split=config.query_split)
+    options = recipe.config.image_options.elsewhere(config.query_split)
     queries = parse_queries(config.query, recipe.images.shape, options)
     choose_timesteps(config.loss.loss_timesteps, recipe.config.noise_schedule.num_train_timesteps)
     strata = read_strata(config.stratify, len(recipe.images))

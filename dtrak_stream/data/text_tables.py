@@ -1,0 +1,219 @@
+"""Tables of rows in text files (CSV, JSON lines): found once, and parsed when they are asked for.
+
+Of each row eight bytes are kept, where it begins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+from array import array
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from dtrak_stream.data.source import open_regular, unreadable
+from dtrak_stream.errors import InputError
+
+_MARK = b"\xef\xbb\xbf"  # of UTF-8, as some spreadsheets write it
+_MOST_COLUMNS = 1024
+
+
+class Table(Protocol):
+    """Rows of named columns, in a fixed order."""
+
+    columns: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+
+    def values(self, column: str, start: int, stop: int) -> list[Any]:
+        """Return what a column holds in rows `[start, stop)`; None where it holds nothing."""
+
+
+class TextTable:
+    """The rows of one CSV or JSON lines file; made by `open_csv` and `open_json_lines`.
+
+    Attributes
+    ----------
+    columns
+        Their names, in the order of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._starts = array("Q")
+        self.columns: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def values(self, column: str, start: int, stop: int) -> list[Any]:
+        """Return what a column holds in rows `[start, stop)`; None where it holds nothing.
+
+        Raises
+        ------
+        InputError
+            If the file is not what it was.
+        """
+        if start >= stop:
+            return []
+        try:
+            with open_regular(self._path) as file:
+                file.seek(self._starts[start])
+                block = file.read(self._starts[stop] - self._starts[start])
+            found = list(self._parsed(block, column))
+        except (OSError, ValueError, csv.Error) as error:
+            raise unreadable(self._path, error) from error
+        if len(found) != stop - start:
+            raise InputError(
+                "changed while it was read", where=self._path, remedy="start the command again"
+            )
+        return found
+
+    def _parsed(self, block: bytes, column: str) -> Iterator[Any]:
+        raise NotImplementedError
+
+    def _note(self, starts: Iterable[int]) -> None:
+        """Keep where the rows begin, and where the last one ends."""
+        self._starts.extend(starts)
+
+
+class _CsvTable(TextTable):
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        with _refusals(path), open_regular(path) as file:
+            lines = _Lines(file)
+            reader = csv.reader(lines, strict=True)
+            self.columns = tuple(name.strip() for name in next(_rows(reader), []))
+            _refuse_columns(self.columns, path)
+            self._note(self._beginnings(reader, lines))
+
+    def _beginnings(self, reader: Any, lines: _Lines) -> Iterator[int]:
+        yield lines.offset
+        for row in _rows(reader):
+            if len(row) != len(self.columns):
+                raise InputError(
+                    f"line {reader.line_num} has {len(row)} fields, the first one has "
+                    f"{len(self.columns)}",
+                    where=self._path,
+                    remedy="write as many in each line; put texts with commas into quotes",
+                )
+            yield lines.offset
+
+    def _parsed(self, block: bytes, column: str) -> Iterator[str | None]:
+        place = self.columns.index(column)
+        for row in _rows(csv.reader(io.StringIO(block.decode(), newline=""), strict=True)):
+            yield row[place] or None
+
+
+class _JsonLinesTable(TextTable):
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._found = dict[str, None]()
+        with _refusals(path), open_regular(path) as file:
+            lines = _Lines(file)
+            self._note(self._beginnings(lines))
+        self.columns = tuple(self._found)
+        _refuse_columns(self.columns, path)
+
+    def _beginnings(self, lines: _Lines) -> Iterator[int]:
+        yield lines.offset
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            row = self._row(line, number)
+            self._found |= dict.fromkeys(row)
+            if len(self._found) > _MOST_COLUMNS:
+                _refuse_columns(tuple(self._found), self._path)
+            yield lines.offset
+
+    def _row(self, line: str, number: int) -> dict[str, Any]:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict):
+            raise InputError(
+                f"line {number} is no JSON object",
+                where=self._path,
+                remedy='write one such as {"path": "a.png"} in each line',
+            )
+        return row
+
+    def _parsed(self, block: bytes, column: str) -> Iterator[Any]:
+        # line feeds alone end a line: JSON texts may hold other characters that split lines
+        for line in block.split(b"\n"):
+            if line.strip():
+                yield json.loads(line).get(column)
+
+
+def open_csv(path: Path) -> TextTable:
+    """Open a CSV file in UTF-8 whose first line names its columns.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, is not CSV in UTF-8, or has no first line, a column twice or without
+        a name, or a row of another length.
+    """
+    return _CsvTable(path)
+
+
+def open_json_lines(path: Path) -> TextTable:
+    """Open a file with a JSON object in each line; its columns are the names in any of them.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or a line is no JSON object.
+    """
+    return _JsonLinesTable(path)
+
+
+class _Lines:
+    """Yields the lines of a file, and knows where the last one it gave ended."""
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        self._file = file
+        self.offset = len(_MARK) if file.peek(len(_MARK)).startswith(_MARK) else 0
+        file.seek(self.offset)
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._file:
+            self.offset += len(line)
+            yield line.decode()
+
+
+@contextlib.contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    """Say of a text file that cannot be read why."""
+    try:
+        yield
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(
+            f"is not a table in UTF-8 ({error})", where=path, remedy="save it in UTF-8"
+        ) from error
+
+
+def _rows(reader: Iterable[list[str]]) -> Iterator[list[str]]:
+    return (row for row in reader if row)
+
+
+def _refuse_columns(names: tuple[str, ...], path: Path) -> None:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if not names:
+        problem = "is empty"
+    elif "" in names:
+        problem = "has a column without a name"
+    elif len(names) > _MOST_COLUMNS:
+        problem = f"has more than {_MOST_COLUMNS:,} columns"
+    elif twice is not None:
+        problem = f"has two columns called {twice}"
+    else:
+        return
+    raise InputError(problem, where=path, remedy="give a table with a name for each column")
