@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dtrak_stream.attribution.configuration import AttributeConfig, AttributeResult
     from dtrak_stream.attribution.run import attribute
+    from dtrak_stream.data.condition_options import ConditionOptions
     from dtrak_stream.data.images import open_images
     from dtrak_stream.data.options import ImageOptions
-    from dtrak_stream.data.query_options import QueryImageOptions
+    from dtrak_stream.data.query_options import QueryConditionOptions, QueryImageOptions
     from dtrak_stream.errors import DtrakStreamError
     from dtrak_stream.exchange.exporting import export
     from dtrak_stream.exchange.importing import import_features
@@ -44,6 +45,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AttributeConfig",
     "AttributeResult",
+    "ConditionOptions",
     "DtrakStreamError",
     "ExecutionOptions",
     "ExportConfig",
@@ -56,6 +58,7 @@ __all__ = [
     "ImageOptions",
     "ImportConfig",
     "PlanConfig",
+    "QueryConditionOptions",
     "QueryImageOptions",
     "ReportConfig",
     "ReportOptions",
@@ -78,6 +81,7 @@ __all__ = [
 _HOMES = {
     "AttributeConfig": "attribution.configuration",
     "AttributeResult": "attribution.configuration",
+    "ConditionOptions": "data.condition_options",
     "DtrakStreamError": "errors",
     "ExecutionOptions": "featurizing.options",
     "ExportConfig": "exchange.options",
@@ -90,6 +94,7 @@ _HOMES = {
     "ImageOptions": "data.options",
     "ImportConfig": "exchange.options",
     "PlanConfig": "planning.options",
+    "QueryConditionOptions": "data.query_options",
     "QueryImageOptions": "data.query_options",
     "ReportConfig": "report.options",
     "ReportOptions": "report.options",

@@ -16,4 +16,17 @@ what its samples are called. A new kind is one row there, and a file with what o
 - Grayscale and RGB images of 8 bits a channel are read as they are; palette, CMYK and YCbCr
   images become RGB; EXIF rotation is applied unless `--exif ignore`; images of 16 bits a channel
   are read as `--depth16` says; of an animation the first frame is taken, and a line tells so.
+
+Models may be told what an image is of: a caption or a class label. These lie beside the images, in
+columns, and a line says which was taken:
+
+- in a folder: ``00001.txt`` beside ``00001.jpg``; ``metadata.jsonl`` or ``metadata.csv`` with a
+  column ``file_name``, for the folder it lies in and those below; the folders that images lie in,
+  sorted, as classes;
+- in a data set or tar file: a column, or an entry of a structure or of JSON (``json.caption``);
+- in npz and HDF5 files: another array. The digits are labelled as well.
+
+A column called by one of the usual names (text, caption, prompt; label, class, target, ...) is
+taken, or the only one of text, unless `--caption-column` or `--label-column` names one; where
+several may be meant, none is. Texts as labels are numbered in their order, for all of the source.
 """

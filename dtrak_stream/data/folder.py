@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dtrak_stream.data.columns import FOLDER_COLUMN, Column, folders_of
+from dtrak_stream.data.columns import Column
+from dtrak_stream.data.folder_beside import FolderBeside
 from dtrak_stream.data.folder_walk import FolderWalk
 from dtrak_stream.data.name_block import NameBlock
 from dtrak_stream.data.options import ImageOptions
@@ -15,6 +16,7 @@ from dtrak_stream.data.places import SourceRequest
 from dtrak_stream.data.remarks import Remarks
 from dtrak_stream.data.source import Content, Pixels, RowNumbers, file_hash, open_regular, unusable
 from dtrak_stream.errors import InputError
+from dtrak_stream.support.names import ListedNames
 
 
 class FolderSource:
@@ -54,6 +56,8 @@ class FolderSource:
             for name in walk.names(prefix_of(part, folder)):
                 self._names.add(_encoded(name, folder))
         self._passed_over = walk.passed_over.lines()
+        names = ListedNames(self.sample_ids, range(len(self)))
+        self._beside = FolderBeside(folder, parts, walk, names)
         self._refuse_empty(parts)
         self._remarks = Remarks(len(self), self._names.__getitem__)
 
@@ -84,12 +88,12 @@ class FolderSource:
         return [*self._passed_over, *self._remarks.lines()]
 
     def columns(self) -> Mapping[str, Column]:
-        """Return the folder that each image lies in."""
-        return {FOLDER_COLUMN: Column("name", "folders")}
+        """Return folders, .txt files, and the columns of metadata files; see `FolderBeside`."""
+        return self._beside.columns()
 
     def column(self, name: str, start: int, stop: int) -> Sequence[Any]:
-        """Return the folders of rows `[start, stop)`, with `/`."""
-        return folders_of(name, self.sample_ids(start, stop))
+        """Return what lies beside rows `[start, stop)`."""
+        return self._beside.column(name, start, stop)
 
     def layout(self) -> str:
         """Return that these are encoded images with names."""

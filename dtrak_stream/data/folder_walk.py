@@ -17,6 +17,10 @@ _FOLDER = b"\0"
 
 GENERATION_RECORD = "generation.yaml"
 """What `generate` leaves in its folder beside the images."""
+METADATA_FILES = frozenset({"metadata.jsonl", "metadata.csv"})
+"""What Hugging Face's imagefolder calls the files that say something of the images beside them."""
+TEXT_SUFFIX = ".txt"
+"""Ending of the text that lies beside an image and is called like it."""
 REPORT_RECORDS = frozenset({"index.html", "grids"})
 """What a report consists of; grids are pictures of images."""
 _RECORDS = REPORT_RECORDS | {GENERATION_RECORD}
@@ -35,12 +39,19 @@ class FolderWalk:
     Attributes
     ----------
     passed_over
-        The files come upon so far that are not called like images.
+        The files come upon so far that are called neither like images nor like what lies beside
+        them.
+    texts
+        How many of them are called like the text of an image.
+    metadata
+        Which of them are metadata files, relative to the folder.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.passed_over = PassedOver()
+        self.texts = 0
+        self.metadata = list[str]()
 
     def names(self, prefix: str = "") -> Iterator[str]:
         """Yield the relative paths of the image files whose paths begin so.
@@ -92,12 +103,20 @@ class FolderWalk:
                     records.add(entry.name)
                 if is_wanted(entry):
                     entries.append(_sortable_entry(entry))
+                elif is_beside(entry):
+                    self._note_beside(here, entry.name)
                 elif not entry.name.startswith("."):
                     passed_over.note(entry.name)
         self._refuse_own(here, records)
         if GENERATION_RECORD not in records:  # whose folder holds other records as well
             self.passed_over.add(passed_over)
         return entries
+
+    def _note_beside(self, here: Path, name: str) -> None:
+        if name in METADATA_FILES:
+            self.metadata.append((here / name).relative_to(self._folder).as_posix())
+        else:
+            self.texts += 1
 
     def _refuse_own(self, here: Path, records: set[str]) -> None:
         """Refuse pictures that this package made, which are not what the folder is of."""
@@ -116,6 +135,12 @@ def is_wanted(entry: os.DirEntry[str]) -> bool:
     if entry.name.startswith("."):
         return False
     return entry.is_dir() or os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
+
+
+def is_beside(entry: os.DirEntry[str]) -> bool:
+    """Return whether a file may say something of the images beside it."""
+    name = entry.name
+    return name in METADATA_FILES or (name.lower().endswith(TEXT_SUFFIX) and name[0] != ".")
 
 
 def _sortable_entry(entry: os.DirEntry[str]) -> bytes:

@@ -9,11 +9,14 @@ import numpy as np
 import torch
 import xxhash
 
+from dtrak_stream.data.condition_options import ConditionOptions
+from dtrak_stream.data.conditions import Conditions, open_conditions
 from dtrak_stream.data.equal_images import EqualImages, PictureHashes
 from dtrak_stream.data.fitting import cures, fit, native_shape, shape_of
 from dtrak_stream.data.opening import open_source
 from dtrak_stream.data.options import ImageOptions, ImageShape, with_effect
 from dtrak_stream.data.remarks import say_once
+from dtrak_stream.data.samples import Condition, ConditionKind
 from dtrak_stream.data.source import Pixels, Source
 from dtrak_stream.data.spec import parse_spec, require_limit
 from dtrak_stream.errors import BadImageError, InputError, ModelError
@@ -31,6 +34,8 @@ class Images:
         The shape of every image: channels, height, width.
     path
         None: a sample is one image.
+    class_names
+        Names of the classes in the order of their labels, where labels stand for names.
     """
 
     path: None = None
@@ -46,8 +51,11 @@ class Images:
         told: Sequence[str],
         identity: str | None,
         visible: bool,
+        conditions: Conditions | None = None,
     ) -> None:
         self.spec = spec
+        self.class_names = None if conditions is None else conditions.class_names
+        self._conditions = conditions
         self.shape = shape
         self._source = source
         self._rows = rows
@@ -55,6 +63,7 @@ class Images:
         self._visible = visible
         self._told = frozenset(told)
         self._identity = identity
+        self._images_identity = identity if conditions is None else None
         self._equal: EqualImages | None = None
 
     def __len__(self) -> int:
@@ -70,8 +79,17 @@ class Images:
         rows = self._rows[start:stop]
         return self._source.sample_ids(rows.start, rows.stop) if rows else []
 
-    def conditions(self, _start: int, _stop: int, /) -> None:
-        """Return None: sources are read without what their images are of."""
+    def conditions(self, start: int, stop: int) -> list[Condition] | None:
+        """Return the captions or labels of images `[start, stop)`; None if none are wanted.
+
+        They are read when they are asked for, by row.
+
+        Raises
+        ------
+        InputError
+            If they cannot be read, or one of them is missing.
+        """
+        return None if self._conditions is None else self._conditions.read(start, stop)
 
     def image(self, index: int) -> torch.Tensor:
         """Decode image `index` and bring it to the model's shape.
@@ -93,15 +111,21 @@ class Images:
         """Return a hash of everything that decides the samples: 32 hexadecimal digits.
 
         It covers the bytes of every image in the range, their order and ids, the shape and the
-        options. It does not cover where the source lies. All of the range is read once.
+        options, and what they are of if that is wanted. It does not cover where the source lies.
+        All of the range is read once.
         """
         if self._identity is None:
-            self._identity = self._hash()
+            self._identity = self.images_identity()
+            if self._conditions is not None:
+                both = f"{self._identity}|{self._conditions.identity(visible=self._visible)}"
+                self._identity = xxhash.xxh3_128_hexdigest(both.encode())
         return self._identity
 
     def images_identity(self) -> str:
-        """Return the same: the samples are the images."""
-        return self.identity()
+        """Return the same of the images alone, whatever they are of."""
+        if self._images_identity is None:
+            self._images_identity = self._hash()
+        return self._images_identity
 
     def reaches_outside(self) -> bool:
         """Return whether something read so far lies in other files than the source names."""
@@ -153,6 +177,8 @@ def open_images(
     options: ImageOptions = ImageOptions(),  # noqa: B008 (frozen)
     *,
     limit: int | None = None,
+    conditioned_on: ConditionKind = "nothing",
+    conditions: ConditionOptions = ConditionOptions(),  # noqa: B008 (frozen)
     identity: str | None = None,
     visible: bool = True,
 ) -> Images:
@@ -170,6 +196,11 @@ def open_images(
         How images may be brought to that shape.
     limit
         Keep the first so many images (after the slice).
+    conditioned_on
+        What is wanted of each image besides: nothing, its class label or its caption. All of them
+        are read once here, unless `identity` is given.
+    conditions
+        Where they are.
     identity
         What `Images.identity` gave before, where nothing has changed since.
     visible
@@ -179,7 +210,8 @@ def open_images(
     ------
     InputError
         If the source is missing, unreadable, empty, of no known kind, has no readable image, or
-        holds floats that are out of range, or of an unknown range.
+        holds floats that are out of range, or of an unknown range; or if captions or labels are
+        wanted and missing, could be in several columns, or cannot be what is wanted.
     ModelError
         If its first readable image cannot be brought to `shape` under `options`.
     ConfigurationError
@@ -205,8 +237,22 @@ def open_images(
             remedy=" and ".join(needed),
         )
     rows = range(start, stop)
+    of = open_conditions(source, rows, conditioned_on, conditions, where=spec, visible=visible)
+    if of is not None:
+        if identity is None:
+            of.identity(visible=visible)
+        if visible:
+            say_once(f"{spec}: {of.told()}")
     return Images(
-        spec, source, rows, wanted, options, told=told, identity=identity, visible=visible
+        spec,
+        source,
+        rows,
+        wanted,
+        options,
+        told=told,
+        identity=identity,
+        visible=visible,
+        conditions=of,
     )
 
 

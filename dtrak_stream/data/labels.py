@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from dtrak_stream.data.columns import as_label
+from dtrak_stream.data.column_values import Texts, texts_of, values_of
 from dtrak_stream.data.opening import open_source
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.source import Source
@@ -15,8 +13,6 @@ from dtrak_stream.errors import InputError
 from dtrak_stream.support.names import ListedNames
 
 _FLAG = "--group-column"
-
-Values = Callable[[int, int], Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -29,15 +25,15 @@ class Labels:
         The images.
     rows
         Which rows of the source are meant.
-    values
-        Returns what the column holds in rows [start, stop) of the source.
+    texts
+        Returns the labels of rows [start, stop) of the source.
     where
         The column, for messages.
     """
 
     source: Source
     rows: range
-    values: Values
+    texts: Texts
     where: str
 
     def __len__(self) -> int:
@@ -57,18 +53,7 @@ class Labels:
             If the column holds something that is no label.
         """
         rows = self.rows[start:stop]
-        found = self.values(rows.start, rows.stop)
-        return [self._label(value, row) for row, value in zip(rows, found, strict=True)]
-
-    def _label(self, value: Any, row: int) -> str | None:
-        try:
-            return as_label(value)
-        except ValueError as error:
-            raise InputError(
-                f"row {row} holds {error}, which is no label",
-                where=self.where,
-                remedy="name a column with one text or whole number a sample, or give a CSV",
-            ) from error
+        return self.texts(rows.start, rows.stop)
 
 
 def open_labels(spec: str, column: str, options: ImageOptions, *, visible: bool) -> Labels:
@@ -87,8 +72,8 @@ def open_labels(spec: str, column: str, options: ImageOptions, *, visible: bool)
     parsed = parse_spec(spec)
     source = open_source(parsed.body, options, visible=visible)
     start, stop = parsed.rows(len(source), None)
-    values = _values(source, parsed.body, column)
-    return Labels(source, range(start, stop), values, f"{_FLAG} {column}")
+    texts = _texts(source, parsed.body, column)
+    return Labels(source, range(start, stop), texts, f"{_FLAG} {column}")
 
 
 def sample_ids_of(
@@ -100,23 +85,18 @@ def sample_ids_of(
     return ListedNames(source.sample_ids, range(*parsed.rows(len(source), limit)))
 
 
-def _values(source: Source, body: str, column: str) -> Values:
-    """Return what reads a column; what the source says of it is said of the option."""
-    there = source.columns()
-    if column not in there and all(each.kind == "name" for each in there.values()):
+def _texts(source: Source, body: str, column: str) -> Texts:
+    """Return what reads a column as labels."""
+    try:
+        values = values_of(source, column, _FLAG)
+    except InputError as error:
+        there = source.columns()
+        if not all(each.kind == "name" for each in there.values()):
+            raise
         raise InputError(
             f"{body} has no columns",
             where=f"{_FLAG} {column}",
             remedy="use --groups FILE.csv, or a parquet, datasets, webdataset, npz or h5 source"
             + "".join(f", or the column {name}" for name in there),
-        )
-
-    def values(start: int, stop: int) -> Sequence[Any]:
-        try:
-            return source.column(column, start, stop)
-        except InputError as error:
-            where = f"{_FLAG} {column}"
-            raise InputError(error.what, where=where, remedy=error.remedy) from error
-
-    values(0, 1)
-    return values
+        ) from error
+    return texts_of(values, what="label", where=f"{_FLAG} {column}")

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from dtrak_stream.data.condition_options import ConditionOptions
 from dtrak_stream.data.options import (
     AlphaName,
     DepthName,
@@ -18,7 +19,7 @@ from dtrak_stream.data.options import (
     refuse_no_conditions,
 )
 from dtrak_stream.data.presets import PRESETS, PresetName
-from dtrak_stream.support.option_values import REPEATABLE, require_number
+from dtrak_stream.support.option_values import MAY_BE_EMPTY, REPEATABLE, require_number
 
 
 @dataclass(frozen=True)
@@ -83,3 +84,53 @@ QueryImageFlags = Annotated[
     tyro.conf.OmitArgPrefixes[QueryImageOptions], tyro.conf.arg(name="query image")
 ]
 """The same as flags without a prefix, framed as "query image options" in help."""
+
+
+@dataclass(frozen=True)
+class QueryConditionOptions:
+    """Where captions and labels of queries are if not as of training images; named like theirs."""
+
+    query_caption_column: str | None = None
+    """--caption-column of queries (default: whatever captions of training images are made of)."""
+    query_caption_template: str | None = None
+    """--caption-template of queries (default: whatever captions of training images are made of)."""
+    query_drop_captions: Literal["yes", "no"] | None = None
+    """--drop-captions of queries (default: as training images)."""
+    query_missing_captions: str | None = field(default=None, metadata=MAY_BE_EMPTY)
+    """--missing-captions of queries (default: as training images)."""
+    query_label_column: str | None = None
+    """--label-column of queries (default: as training images)."""
+
+    def over(self, conditions: ConditionOptions) -> ConditionOptions:
+        """Return the options of queries, given those of training images.
+
+        What is said of the captions of queries takes the place of all that is said of those of
+        training images: a column that of a template, for one.
+
+        Raises
+        ------
+        ConfigurationError
+            If what is left of them makes no sense together.
+        """
+        column, template = self.query_caption_column, self.query_caption_template
+        drop = self.query_drop_captions == "yes"
+        if drop or column is not None or template is not None:
+            conditions = replace(
+                conditions,
+                caption_column=column,
+                caption_template=template,
+                drop_captions=drop,
+                missing_captions=None if drop else conditions.missing_captions,
+            )
+        elif self.query_drop_captions == "no":
+            conditions = replace(conditions, drop_captions=False)
+        if self.query_missing_captions is not None:
+            conditions = replace(conditions, missing_captions=self.query_missing_captions)
+        label = self.query_label_column or conditions.label_column
+        return replace(conditions, label_column=label)
+
+
+QueryConditionFlags = Annotated[
+    tyro.conf.OmitArgPrefixes[QueryConditionOptions], tyro.conf.arg(name="query caption and label")
+]
+"""The same as flags without a prefix, framed as "query caption and label options" in help."""

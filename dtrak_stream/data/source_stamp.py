@@ -8,7 +8,8 @@ from pathlib import Path
 
 from dtrak_stream.data.arrays import DIGITS_FILE
 from dtrak_stream.data.folder import prefix_of
-from dtrak_stream.data.folder_walk import is_wanted
+from dtrak_stream.data.folder_beside import metadata_above
+from dtrak_stream.data.folder_walk import is_beside, is_wanted
 from dtrak_stream.data.idx_files import labels_beside
 from dtrak_stream.data.kinds import KINDS
 from dtrak_stream.data.manifest import ManifestSource, table_of
@@ -44,7 +45,8 @@ class SourceStamps:
 def stamp_source(spec: str, options: ImageOptions, stamping: Stamping) -> bool:
     """Add the files of a source to a stamp; the range that is meant of it does not matter.
 
-    Of a folder these are the images in it, of a data set of the hub the copy in the cache.
+    Of a folder these are the images in it and what says something of them, of a data set of the
+    hub the copy in the cache.
     A source may still reach outside of its files: that shows when it is read, see
     `Images.reaches_outside`.
 
@@ -73,7 +75,9 @@ def stamp_source(spec: str, options: ImageOptions, stamping: Stamping) -> bool:
         return _stamp_list(place, options, stamping)
     if place.kind == "folder":
         for part in place.parts or (place.path,):
-            stamping.tree(part, is_wanted, prefix_of(part, place.path))
+            stamping.tree(part, _is_read, prefix_of(part, place.path))
+        for name in metadata_above(place.path, place.parts):
+            stamping.file(place.path / name, name)
     elif KINDS[place.kind].markers:
         stamping.tree(place.path, _is_visible)
     else:
@@ -108,6 +112,10 @@ def _stamp_copy(place: Place, options: ImageOptions, stamping: Stamping) -> bool
     for path in files:
         stamping.file(path)
     return bool(files)
+
+
+def _is_read(entry: os.DirEntry[str]) -> bool:
+    return is_wanted(entry) or is_beside(entry)
 
 
 def _is_visible(entry: os.DirEntry[str]) -> bool:

@@ -252,7 +252,7 @@ class TrajectorySamples:
 
     def images_identity(self) -> str:
         """Return a hash of the images that the paths lead to, and of nothing else."""
-        return self._images.identity()
+        return self._images.images_identity()
 
     def identity(self) -> str:
         """Return a hash of the images and of all predictions; reads all paths once."""

@@ -14,7 +14,12 @@ import yaml
 
 from dtrak_stream.errors import ConfigurationError, InputError
 from dtrak_stream.support.obstacles import refuse_unavailable
-from dtrak_stream.support.option_values import REPEATABLE, refuse_empty, refuse_immense
+from dtrak_stream.support.option_values import (
+    MAY_BE_EMPTY,
+    REPEATABLE,
+    refuse_empty,
+    refuse_immense,
+)
 from dtrak_stream.support.provenance import RECORD_KEY, flat_options
 
 _CONFIG_HELP = (
@@ -42,7 +47,7 @@ def parse(
         If there is no such option, or it cannot have such a value.
     """
     expanded, files = _expand_config(arguments, _switches(config_type), _repeatable(config_type))
-    refuse_empty(expanded, _empty_by_default(config_type))
+    refuse_empty(expanded, _may_be_empty(config_type))
     config = _parsed(config_type, expanded, files, program)
     refuse_immense(flat_options(config))
     return config
@@ -83,15 +88,15 @@ def _switches(config_type: type) -> set[str]:
     return flags
 
 
-def _empty_by_default(config_type: type) -> set[str]:
-    """Return the flags of options that are an empty text unless they are given."""
+def _may_be_empty(config_type: type) -> set[str]:
+    """Return the flags of options that are an empty text by default, or say that they may be."""
     kinds = get_type_hints(config_type)
     flags: set[str] = set()
     for field in dataclasses.fields(config_type):
         kind = kinds[field.name]
         if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-            flags |= _empty_by_default(kind)
-        elif field.default == "":
+            flags |= _may_be_empty(kind)
+        elif field.default == "" or field.metadata == MAY_BE_EMPTY:
             flags.add("--" + field.name.replace("_", "-"))
     return flags
 

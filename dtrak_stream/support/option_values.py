@@ -10,6 +10,8 @@ from dtrak_stream.errors import ConfigurationError
 LARGEST_SEED = 2**64 - 1
 """Of any random numbers: seeds are kept in files as unsigned numbers of 64 bits."""
 
+MAY_BE_EMPTY: Mapping[str, Any] = {"may be empty": True}
+"""Metadata of a field that may be given as an empty text and is something else by default."""
 REPEATABLE: Mapping[str, Any] = {"repeatable": True}
 """Metadata of an option that may be given several times, each time with further values."""
 

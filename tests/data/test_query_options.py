@@ -2,8 +2,9 @@
 
 import pytest
 
+from dtrak_stream.data.condition_options import ConditionOptions
 from dtrak_stream.data.options import ImageOptions
-from dtrak_stream.data.query_options import QueryImageOptions
+from dtrak_stream.data.query_options import QueryConditionOptions, QueryImageOptions
 from dtrak_stream.errors import ConfigurationError
 
 TRAIN = ImageOptions(image_fit="crop", channels="convert", alpha="drop", split="train")
@@ -57,3 +58,30 @@ def test_rows_of_training_images_are_not_those_of_queries(tmp_path):
 def test_a_condition_on_queries_is_refused_by_its_own_flag():
     with pytest.raises(ConfigurationError, match="--query-where artist: is no condition"):
         QueryImageOptions(query_where=("artist",))
+
+
+TEMPLATED = ConditionOptions(
+    caption_template="a {label}", missing_captions="", label_column="style"
+)
+
+
+def test_queries_are_of_what_training_images_are_of_unless_it_is_said():
+    assert QueryConditionOptions().over(TEMPLATED) == TEMPLATED
+    others = QueryConditionOptions(query_label_column="class", query_missing_captions="x")
+    assert others.over(TEMPLATED) == ConditionOptions(
+        caption_template="a {label}", missing_captions="x", label_column="class"
+    )
+
+
+def test_captions_of_queries_take_the_place_of_those_of_training_images():
+    column = QueryConditionOptions(query_caption_column="text").over(TEMPLATED)
+    assert (column.caption_column, column.caption_template) == ("text", None)
+    dropped = QueryConditionOptions(query_drop_captions="yes").over(TEMPLATED)
+    assert dropped == ConditionOptions(drop_captions=True, label_column="style")
+    kept = QueryConditionOptions(query_drop_captions="no")
+    assert kept.over(dropped) == ConditionOptions(label_column="style")
+    assert kept.over(TEMPLATED) == TEMPLATED
+    with pytest.raises(ConfigurationError, match="--caption-column, --drop-captions"):
+        QueryConditionOptions(query_drop_captions="yes", query_caption_column="text").over(
+            TEMPLATED
+        )

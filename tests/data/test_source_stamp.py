@@ -93,10 +93,31 @@ def test_an_image_more_or_less_shows(folder):
 
 def test_what_is_no_image_does_not_show(folder):
     before = stamp_of(folder)
-    (folder / "captions.txt").write_text("a cat")
+    (folder / "captions.md").write_text("a cat")
+    (folder / ".0.txt").write_text("a cat")
     (folder / ".thumbnails").mkdir()
     Image.new("L", (8, 8)).save(folder / ".thumbnails" / "0.png")
     assert stamp_of(folder) == before
+
+
+@pytest.mark.parametrize("name", ["0.txt", "metadata.jsonl", "metadata.csv"])
+def test_what_says_something_of_images_shows(folder, name):
+    before = stamp_of(folder)
+    (folder / name).write_text("a cat")
+    with_captions = stamp_of(folder)
+    assert with_captions != before
+    with_other_bytes(folder / name)
+    assert stamp_of(folder) != with_captions
+
+
+def test_a_metadata_file_above_a_split_shows(folder):
+    (folder.parent / "set").mkdir()
+    for split in ("train", "test"):
+        shutil.copytree(folder, folder.parent / "set" / split)
+    stamps, options = SourceStamps(), ImageOptions(split="test")
+    before = stamps.of(str(folder.parent / "set"), options)
+    (folder.parent / "set" / "metadata.jsonl").write_text("{}")
+    assert SourceStamps().of(str(folder.parent / "set"), options) != before
 
 
 def test_a_folder_that_became_a_data_set_shows(folder):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from dtrak_stream.errors import InputError
+from dtrak_stream.errors import ConfigurationError, InputError
 from dtrak_stream.support.configuration import parse
+from dtrak_stream.support.option_values import MAY_BE_EMPTY
 from tests.soup import Soup, Spices, written
 
 FILE = "pot: in file\nbowls: 3\nherbs: [dill, thyme]\npepper: 1e-3\nsalted: false\n"
@@ -35,6 +36,23 @@ def test_a_later_file_wins_over_an_earlier_one(tmp_path):
     second = tmp_path / "second.yaml"
     second.write_text("bowls: 9")
     assert parse(Soup, ["--config", first, "--config", str(second)]).bowls == 9
+
+
+@dataclass(frozen=True)
+class Label:
+    """What is written on a jar."""
+
+    words: str | None = field(default=None, metadata=MAY_BE_EMPTY)
+    """What it says."""
+    language: str | None = None
+    """In which language."""
+
+
+def test_an_option_that_may_be_empty_is_not_taken_for_one_that_was_forgotten(tmp_path):
+    assert parse(Label, ["--words", ""]) == Label("")
+    assert parse(Label, ["--config", written(tmp_path, "words: ''")]) == Label("")
+    with pytest.raises(ConfigurationError, match="^--language: is given, and empty"):
+        parse(Label, ["--words", "", "--language", ""])
 
 
 @pytest.mark.parametrize("flag", ["salted", "stirred"])

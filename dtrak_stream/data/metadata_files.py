@@ -1,0 +1,267 @@
+"""`metadata.jsonl` and `metadata.csv` in a folder of images, as imagefolder of Hugging Face has it.
+
+Each row names an image by its path from the folder that the file lies in (`file_name`); the other
+columns are about that image. What is kept of a row is where it begins.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import posixpath
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from dtrak_stream.data.columns import Column, ColumnKind
+from dtrak_stream.data.source import open_regular, unreadable
+from dtrak_stream.errors import InputError
+from dtrak_stream.support.name_index import NameIndex
+from dtrak_stream.support.names import Names, name_at
+
+_FILE_NAME = "file_name"
+_ROWS_AT_A_TIME = 2**14
+_NAMED_AT_MOST = 3
+_NOT_THERE = -1
+
+Row = dict[str, Any]
+Placed = tuple[int, int, Row]
+"""Line number, offset in bytes, and what a row says."""
+
+
+class MetadataFiles:
+    """The rows of all metadata files of a folder, found by image.
+
+    Parameters
+    ----------
+    folder
+        Where paths are relative to.
+    files
+        The files, relative to the folder.
+    names
+        The images, relative to the folder.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, has no column `file_name`, names a file that is not there, or an
+        image has two rows.
+    """
+
+    def __init__(self, folder: Path, files: Sequence[str], names: Names) -> None:
+        self._folder = folder
+        self._files = files
+        self._names = names
+        self._file_of = np.zeros(len(names), np.uint32)
+        self._offset = np.full(len(names), _NOT_THERE, np.int64)
+        self._kinds: dict[str, ColumnKind] = {}
+        self._take_note()
+
+    def columns(self) -> dict[str, Column]:
+        """Return the columns of all files but that of names."""
+        files = self._files[0] if len(self._files) == 1 else f"{len(self._files):,} metadata files"
+        return {
+            name: Column(kind, f"column {name} of {files}") for name, kind in self._kinds.items()
+        }
+
+    def values(self, column: str, start: int, stop: int) -> list[Any]:
+        """Return what a column holds for images [start, stop); None for those without."""
+        found: list[Any] = [None] * (stop - start)
+        for number in np.unique(self._file_of[start:stop]).tolist():
+            chosen = self._file_of[start:stop] == number
+            chosen &= self._offset[start:stop] != _NOT_THERE
+            offsets = self._offset[start:stop][chosen].tolist()
+            with _reading(self._folder / self._files[number]) as file:
+                for place, offset in zip(np.flatnonzero(chosen).tolist(), offsets, strict=True):
+                    found[place] = file.row_at(offset).get(column)
+        return found
+
+    def _take_note(self) -> None:
+        index, missing = NameIndex(self._names), _Missing()
+        for number, file in enumerate(self._files):
+            with _reading(self._folder / file) as reader:
+                rows = reader.rows()
+                while some := list(islice(rows, _ROWS_AT_A_TIME)):
+                    self._take_rows(number, some, index, missing)
+                    self._note_kinds(reader, some)
+        missing.refuse(self._folder, self._files)
+
+    def _take_rows(
+        self, number: int, rows: Sequence[Placed], index: NameIndex, missing: _Missing
+    ) -> None:
+        file = self._files[number]
+        targets = [self._target(file, line, row) for line, _, row in rows]
+        places = index.places((each.encode() for each in targets), len(rows)).tolist()
+        for place, target, (line, offset, _) in zip(places, targets, rows, strict=True):
+            if place < 0:
+                missing.note(self._folder, target)
+                continue
+            if self._offset[place] != _NOT_THERE:
+                raise InputError(
+                    f"line {line} is about {name_at(self._names, place)}, which has a row already",
+                    where=self._folder / file,
+                    remedy="leave one row for each image, in one file",
+                )
+            self._file_of[place], self._offset[place] = number, offset
+
+    def _target(self, file: str, line: int, row: Row) -> str:
+        name = row.get(_FILE_NAME)
+        if not isinstance(name, str) or not name:
+            raise InputError(
+                f"line {line} has no {_FILE_NAME}",
+                where=self._folder / file,
+                remedy=f"name the image of each row in {_FILE_NAME}, or rename this file",
+            )
+        return posixpath.normpath(posixpath.join(posixpath.dirname(file), name))
+
+    def _note_kinds(self, reader: _Reader, rows: Sequence[Placed]) -> None:
+        for _, _, row in rows:
+            for name, value in row.items():
+                if name != _FILE_NAME and value is not None:
+                    kind = reader.kind(value)
+                    self._kinds[name] = _common(kind, self._kinds.get(name, kind))
+
+
+def _common(one: ColumnKind, other: ColumnKind) -> ColumnKind:
+    """Return what a column is that has values of both kinds."""
+    if one == other:
+        return one
+    return "text" if {one, other} == {"text", "number"} else "other"
+
+
+@dataclass
+class _Missing:
+    """Counts the files that rows name and that are not there."""
+
+    count: int = 0
+    names: list[str] = field(default_factory=list)
+
+    def note(self, folder: Path, target: str) -> None:
+        if (folder / target).exists():
+            return  # an image of another split, or no image
+        self.count += 1
+        if len(self.names) < _NAMED_AT_MOST:
+            self.names.append(target)
+
+    def refuse(self, folder: Path, files: Sequence[str]) -> None:
+        if self.count:
+            more = ", ..." if self.count > len(self.names) else ""
+            raise InputError(
+                f"{self.count:,} of the files it names are not there "
+                f"({', '.join(self.names)}{more})",
+                where=", ".join(str(folder / file) for file in files[:2]),
+                remedy="put them there, or remove their rows",
+            )
+
+
+class _Reader:
+    """Rows of one metadata file, in turn or by where they begin."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._file: IO[bytes] = open_regular(path)
+        except OSError as error:
+            raise unreadable(path, error) from error
+
+    def __enter__(self) -> _Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def kind(self, value: object) -> ColumnKind:
+        """Return what a value is."""
+        if isinstance(value, str):
+            return "text"
+        return "number" if isinstance(value, int) and not isinstance(value, bool) else "other"
+
+    def rows(self) -> Iterator[Placed]:
+        """Yield all rows."""
+        raise NotImplementedError
+
+    def row_at(self, offset: int) -> Row:
+        """Return the row that begins so many bytes into the file."""
+        raise NotImplementedError
+
+    def _lines(self) -> Iterator[str]:
+        """Yield the lines from here on; `_file.tell()` is where the next one begins."""
+        try:
+            while line := self._file.readline():
+                yield line.decode("utf-8-sig")
+        except OSError as error:
+            raise unreadable(self._path, error) from error
+        except UnicodeDecodeError as error:
+            raise InputError("is not UTF-8", where=self._path, remedy="save it as UTF-8") from error
+
+    def _refused(self, line: int, what: str) -> InputError:
+        return InputError(
+            f"line {line} {what}", where=self._path, remedy="write it again, or remove the line"
+        )
+
+
+class _JsonLines(_Reader):
+    def rows(self) -> Iterator[Placed]:
+        offset = 0
+        for number, line in enumerate(self._lines(), start=1):
+            if line.strip():
+                yield number, offset, self._parsed(line, number)
+            offset = self._file.tell()
+
+    def row_at(self, offset: int) -> Row:
+        self._file.seek(offset)
+        return self._parsed(next(self._lines(), ""), 0)
+
+    def _parsed(self, line: str, number: int) -> Row:
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise self._refused(number, "is not JSON") from error
+        if not isinstance(row, dict):
+            raise self._refused(number, "is not a JSON object")
+        return row
+
+
+class _Csv(_Reader):
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._header = next(self._records(), (0, list[str]()))[1]
+        self._begin = self._file.tell()
+
+    def kind(self, value: object) -> ColumnKind:
+        """Return what a text stands for."""
+        return "number" if str(value).strip().isdecimal() else "text"
+
+    def rows(self) -> Iterator[Placed]:
+        self._file.seek(self._begin)
+        offset = self._begin
+        for number, fields in self._records():
+            if fields:
+                yield number + 1, offset, self._row(number + 1, fields)
+            offset = self._file.tell()
+
+    def row_at(self, offset: int) -> Row:
+        self._file.seek(offset)
+        return self._row(0, next(self._records(), (0, list[str]()))[1])
+
+    def _records(self) -> Iterator[tuple[int, list[str]]]:
+        reader = csv.reader(self._lines(), strict=True)
+        try:
+            for fields in reader:
+                yield reader.line_num, fields
+        except csv.Error as error:
+            raise self._refused(reader.line_num, f"is not CSV ({error})") from error
+
+    def _row(self, number: int, fields: list[str]) -> Row:
+        if len(fields) != len(self._header):
+            what = f"has {len(fields)} fields, and the header {len(self._header)}"
+            raise self._refused(number, what)
+        return {name: text or None for name, text in zip(self._header, fields, strict=True)}
+
+
+def _reading(path: Path) -> _Reader:
+    return _Csv(path) if path.suffix == ".csv" else _JsonLines(path)
