@@ -59,6 +59,14 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="session")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model that is told one of four class labels."""
+    plain = {name: value for name, value in build_unet().config.items() if name[0] != "_"}
+    unet = UNet2DModel(**{**plain, "num_class_embeds": 4})
+    return save_model(tmp_path_factory.mktemp("labelled"), unet)
+
+
+@pytest.fixture(scope="session")
 def other_model_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     return save_model(tmp_path_factory.mktemp("other-model"), build_unet(seed=1))
 

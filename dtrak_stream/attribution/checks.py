@@ -180,7 +180,21 @@ def check_model(model: ModelPlan, identities: Identities, stamps: SourceStamps) 
     except FingerprintMismatchError as refusal:
         train.close()
         refuse_other_images(refusal)
+    _refuse_other_classes(train, query)
     return CheckedModel(train, query)
+
+
+def _refuse_other_classes(train: Prepared, query: Prepared) -> None:
+    """Refuse labels that stand for one class among training images, another among queries."""
+    ours, theirs = train.class_names or (), query.class_names or ()
+    for label, (one, other) in enumerate(zip(ours, theirs, strict=False)):
+        if one != other:
+            raise ConfigurationError(
+                f"label {label} is {one!r} among the training images and {other!r} among the "
+                "queries",
+                where=f"--query {query.config.images}",
+                remedy="name all classes in the order of the model's labels with --class-names",
+            )
 
 
 def _shape_of(job: Prepared) -> ImageShape:

@@ -8,9 +8,15 @@ from typing import Annotated
 
 import tyro
 
+from dtrak_stream.data.condition_options import ConditionFlags, ConditionOptions
 from dtrak_stream.data.kinds import SOURCE_HELP
 from dtrak_stream.data.options import ImageFlags, ImageOptions
-from dtrak_stream.data.query_options import QueryImageFlags, QueryImageOptions
+from dtrak_stream.data.query_options import (
+    QueryConditionFlags,
+    QueryConditionOptions,
+    QueryImageFlags,
+    QueryImageOptions,
+)
 from dtrak_stream.data.spec import require_limit
 from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.featurizing.options import ExecutionOptions
@@ -65,6 +71,8 @@ and query in it, or queries/NAME/query."""
     execution: tyro.conf.OmitArgPrefixes[ExecutionOptions] = field(default_factory=ExecutionOptions)
     image_options: ImageFlags = field(default_factory=ImageOptions)
     query_image_options: QueryImageFlags = field(default_factory=QueryImageOptions)
+    condition_options: ConditionFlags = field(default_factory=ConditionOptions)
+    query_condition_options: QueryConditionFlags = field(default_factory=QueryConditionOptions)
     gram_options: GramFlags = field(default_factory=GramOptions)
     group_options: GroupFlags = field(default_factory=GroupOptions)
     report: tyro.conf.OmitArgPrefixes[ReportOptions] = field(default_factory=ReportOptions)
@@ -79,6 +87,11 @@ and query in it, or queries/NAME/query."""
     def query_images(self) -> ImageOptions:
         """Return how queries are read."""
         return self.query_image_options.over(self.image_options, split=self.query_split)
+
+    @property
+    def query_conditions(self) -> ConditionOptions:
+        """Return where the captions and labels of queries are."""
+        return self.query_condition_options.over(self.condition_options)
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,7 @@ def _model_plan(config: AttributeConfig, method: Method, model: str, name: str) 
         features=config.features,
         execution=config.execution,
         image_options=config.image_options,
+        condition_options=config.condition_options,
         quiet=config.quiet,
     )
     queries = dataclasses.replace(
@@ -151,6 +152,7 @@ def _model_plan(config: AttributeConfig, method: Method, model: str, name: str) 
         store=query_folder(config.run, query) / name / "query",
         limit=config.query_limit,
         image_options=config.query_images,
+        condition_options=config.query_conditions,
         features=_query_features(config, method),
         trajectory=config.trajectory,
         cache_latents=cache and query_folder(cache, query) / "query",

@@ -151,6 +151,13 @@ def label_reader(
     return LabelReader(texts, taken, names, is_named, where)
 
 
+def listed_file(class_names: str | None) -> Path | None:
+    """Return the file that `--class-names` names; None if it is the names themselves."""
+    if class_names is None or not class_names.endswith(_LISTED_FILE):
+        return None
+    return Path(class_names)
+
+
 def _usual_column(source: Source, where: str) -> str:
     columns = source.columns()
     likely = [name for name, column in columns.items() if column.kind not in ("name", "other")]
@@ -226,7 +233,8 @@ def _distinct(texts: Texts, count: int, where: str, *, visible: bool) -> set[str
 def _given_names(text: str | None) -> tuple[str, ...] | None:
     if text is None:
         return None
-    names = _lines(Path(text)) if text.endswith(_LISTED_FILE) else text.split(",")
+    path = listed_file(text)
+    names = text.split(",") if path is None else _lines(path)
     stripped = [name.strip() for name in names if name.strip()]
     twice = [name for name in stripped if stripped.count(name) > 1]
     if twice:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dtrak_stream.data.options import ImageShape
-from dtrak_stream.data.samples import Samples
+from dtrak_stream.data.samples import ConditionKind, Samples
 from dtrak_stream.data.trajectories import TrajectoryFolder, TrajectorySamples
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.gradient_features import make_featurizer
@@ -31,8 +31,8 @@ from dtrak_stream.objective.probes import probe_names
 from dtrak_stream.support.progress import say
 from dtrak_stream.support.stamps import Stamping
 
-OpenImages = Callable[[ImageShape | None], Samples]
-"""Opens the images in a shape; None for the shape of the first one."""
+OpenImages = Callable[[ImageShape | None, ConditionKind], Samples]
+"""Opens the images in a shape (None for the shape of the first one), with what they are of."""
 
 
 def open_features(
@@ -77,7 +77,7 @@ def open_features(
         _refuse_cache(cache_latents, "features along sampling paths have no latents")
         folder = TrajectoryFolder(require_trajectory(trajectory, options, model))
         along = _told(make_trajectory_featurizer(model, options, folder), visible)
-        images = open_images(along.image_shape)
+        images = open_images(along.image_shape, along.conditioned_on)
         return along, TrajectorySamples(images, folder, along.task.timesteps, visible=visible)
     _refuse_trajectory(trajectory)
     if options.output_function in IMAGE_FEATURES:
@@ -90,7 +90,7 @@ def open_features(
         featurizer = opened
     else:
         featurizer = _told(make_featurizer(model, options), visible)
-    images = open_images(featurizer.image_shape)
+    images = open_images(featurizer.image_shape, featurizer.conditioned_on)
     return _with_kept_latents(featurizer, cache_latents, images), images
 
 
@@ -193,7 +193,7 @@ def _refuse_trajectory(trajectory: Path | None) -> None:
 
 
 def _images_of_their_own_shape(size: int | None, open_images: OpenImages) -> Samples:
-    images = open_images(None)
+    images = open_images(None, "nothing")
     if size is None:
         return images
-    return open_images(ImageShape(images.shape.channels, size, size))
+    return open_images(ImageShape(images.shape.channels, size, size), "nothing")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import xxhash
 
+from dtrak_stream.data.class_labels import listed_file
 from dtrak_stream.data.source_stamp import SourceStamps
 from dtrak_stream.errors import DiskFullError
 from dtrak_stream.features.kinds import stamp_features
@@ -39,7 +40,7 @@ class Inputs:
     source
         Stamp of the images' files.
     others
-        Stamp of the files of model, sampling paths and this package.
+        Stamp of the files of model, sampling paths, names of classes and this package.
     """
 
     options: str
@@ -96,6 +97,9 @@ def inputs_of(config: FeaturizeConfig, stamps: SourceStamps | None = None) -> In
     try:
         stamp_package(others, ".py")
         shows = stamp_features(model, features, trajectory, others)
+        names = listed_file(config.condition_options.class_names)
+        if names is not None:
+            others.file(names)
         source = (stamps or SourceStamps()).of(config.images, config.image_options)
     except OSError:
         return None  # whoever opens it says what is wrong with it
@@ -155,6 +159,7 @@ def _hash_of_options(config: FeaturizeConfig) -> str:
         "trajectory": str(config.trajectory),
         "features": asdict(config.features),
         "image options": flat_options(config.image_options),
+        "condition options": asdict(config.condition_options),
         "device": choose_device(config.features.device).type,
     }
     return xxhash.xxh3_128_hexdigest(json.dumps(chosen, sort_keys=True).encode())

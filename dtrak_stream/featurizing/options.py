@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from dtrak_stream.data.condition_options import ConditionFlags, ConditionOptions
 from dtrak_stream.data.kinds import SOURCE_HELP
 from dtrak_stream.data.options import ImageFlags, ImageOptions
 from dtrak_stream.data.spec import require_limit
@@ -75,6 +76,7 @@ them; goes on where it was stopped."""
     features: tyro.conf.OmitArgPrefixes[FeatureOptions] = field(default_factory=FeatureOptions)
     execution: tyro.conf.OmitArgPrefixes[ExecutionOptions] = field(default_factory=ExecutionOptions)
     image_options: ImageFlags = field(default_factory=ImageOptions)
+    condition_options: ConditionFlags = field(default_factory=ConditionOptions)
     quiet: bool = False
     """Draw no progress bars."""
 

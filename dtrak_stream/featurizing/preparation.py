@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+from dtrak_stream.data.condition_options import ConditionOptions
+from dtrak_stream.data.conditions import used_conditions
 from dtrak_stream.data.images import Images, open_images
 from dtrak_stream.data.options import ImageOptions, ImageShape
-from dtrak_stream.data.samples import Samples
+from dtrak_stream.data.samples import ConditionKind, Samples
 from dtrak_stream.data.source_stamp import SourceStamps
 from dtrak_stream.errors import FingerprintMismatchError
 from dtrak_stream.features.kinds import number_of_stores, open_features
@@ -33,8 +35,11 @@ from dtrak_stream.support.stamps import Stamp
 
 _BAD_GRADIENT = "its gradient holds NaN or inf"
 
-Asked: TypeAlias = tuple[str, int | None, ImageOptions, ImageShape | None, Stamp | None]
-"""Source, limit, options and shape of images, and what their files look like."""
+Wanted: TypeAlias = tuple[ImageShape | None, ConditionKind]
+"""The shape of images, and what is wanted of them besides."""
+
+Asked: TypeAlias = tuple[str, int | None, ImageOptions, ConditionOptions, Wanted, Stamp | None]
+"""Source, limit and options of images, what is wanted, and what their files look like."""
 
 Identities: TypeAlias = dict[Asked, str]
 """What images are, for jobs of one process that read the same ones: they are hashed once."""
@@ -56,6 +61,8 @@ class Prepared:
         What they are made from; None where a change of it would not show.
     opened
         What computes features, and of what; None where nothing is missing, or once it was let go.
+    class_names
+        Names of the classes in the order of their labels, where labels stand for names.
     """
 
     config: FeaturizeConfig
@@ -63,6 +70,7 @@ class Prepared:
     missing: list[int]
     inputs: Inputs | None
     opened: tuple[FeatureMaker, Samples] | None
+    class_names: tuple[str, ...] | None = None
 
     @property
     def stores(self) -> StoreSet:
@@ -84,7 +92,8 @@ class Prepared:
         along_a_path = is_trajectory(self.config.features.output_function)
         if along_a_path or self.inputs is None or inputs_of(self.config) != self.inputs:
             return None
-        return self.stores.layouts[0].fingerprint.images
+        layout = self.stores.layouts[0]
+        return layout.images_alone() or layout.fingerprint.images
 
     def close(self) -> None:
         """Let go of the model."""
@@ -134,7 +143,8 @@ def prepare(
     inputs = inputs_of(config, stamps)
     finished = None if config.rehash else _finished(config, inputs)
     if finished is not None:
-        return Prepared(config, _writer(config, finished), [], inputs, None)
+        names = finished.layouts[0].class_names()
+        return Prepared(config, _writer(config, finished), [], inputs, None, names)
     if not (config.store / "store.json").exists():
         require_folder(config.store, flag="--store")
     if inputs is not None and not inputs.settle():
@@ -150,6 +160,7 @@ def prepare(
         [],
         opening.inputs_found(),
         (maker, samples),
+        opening.images[-1][1].class_names,
     )
     _take_up(prepared)
     return prepared
@@ -163,7 +174,7 @@ class _Opening:
     like: ImageShape | None
     identities: Identities
     inputs: Inputs | None
-    images: list[tuple[ImageShape | None, Images]] = field(default_factory=list)
+    images: list[tuple[Wanted, Images]] = field(default_factory=list)
 
     def features(self, opened: FeatureMaker | None) -> tuple[FeatureMaker, Samples]:
         config = self.config
@@ -179,29 +190,32 @@ class _Opening:
 
     def inputs_found(self) -> Inputs | None:
         """Return the inputs if all that was hashed is in them and nothing changed meanwhile."""
-        shape, images = self.images[-1]
+        wanted, images = self.images[-1]
         if images.reaches_outside() or inputs_of(self.config) != self.inputs:
             return None
         if self.inputs is not None:
-            self.identities[self._key(shape)] = images.identity()
+            self.identities[self._key(wanted)] = images.identity()
         return self.inputs
 
-    def _key(self, shape: ImageShape | None) -> Asked:
+    def _key(self, wanted: Wanted) -> Asked:
         config, source = self.config, self.inputs.source if self.inputs else None
-        return config.images, config.limit, config.image_options, shape, source
+        options = config.image_options, config.condition_options
+        return config.images, config.limit, *options, wanted, source
 
-    def _open_images(self, shape: ImageShape | None) -> Images:
-        config, shape = self.config, shape or self.like
-        known = self.identities.get(self._key(shape)) or self._kept_identity()
+    def _open_images(self, shape: ImageShape | None, kind: ConditionKind) -> Images:
+        config, wanted = self.config, (shape or self.like, kind)
+        known = self.identities.get(self._key(wanted)) or self._kept_identity()
         images = open_images(
             config.images,
-            shape,
+            wanted[0],
             config.image_options,
             limit=config.limit,
+            conditioned_on=kind,
+            conditions=used_conditions(config.condition_options, kind),
             identity=known,
             visible=not config.quiet,
         )
-        self.images.append((shape, images))
+        self.images.append((wanted, images))
         return images
 
     def _kept_identity(self) -> str | None:

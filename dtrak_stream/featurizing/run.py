@@ -12,6 +12,7 @@ from dtrak_stream.featurizing.execution import Execution
 from dtrak_stream.featurizing.options import ExecutionOptions, FeaturizeConfig, FeaturizeResult
 from dtrak_stream.featurizing.preparation import Identities, Prepared, prepare
 from dtrak_stream.featurizing.shard_run import ShardRun
+from dtrak_stream.store.layout import CLASS_NAMES, IMAGES_ALONE
 from dtrak_stream.store.store_set import StoreSet
 from dtrak_stream.store.writer import StoreWriter
 from dtrak_stream.support.progress import say
@@ -81,8 +82,7 @@ def _compute(maker: FeatureMaker, samples: Samples, prepared: Prepared) -> int:
     with writer.run_record() as record:  # whoever comes second executes as the first one does
         execution = _execution(maker, samples, prepared.config, record)
         record["execution"] = execution.record()
-        if samples.path is not None:  # the fingerprint is about the paths
-            record["images"] = samples.images_identity()
+        _record_samples(record, maker, samples, prepared)
     execution.apply(maker)
     before = maker.timer.seconds()
     try:
@@ -93,6 +93,17 @@ def _compute(maker: FeatureMaker, samples: Samples, prepared: Prepared) -> int:
         _record_times(writer, {name: after[name] - before.get(name, 0.0) for name in after})
         for remark in (*samples.remarks(), *maker.remarks()):
             say(remark)
+
+
+def _record_samples(
+    record: dict[str, Any], maker: FeatureMaker, samples: Samples, prepared: Prepared
+) -> None:
+    """Note what the fingerprint does not tell apart: images, and what is made or said of them."""
+    more_than_images = samples.path is not None or maker.conditioned_on != "nothing"
+    if more_than_images and IMAGES_ALONE not in record:
+        record[IMAGES_ALONE] = samples.images_identity()
+    if prepared.class_names is not None:
+        record[CLASS_NAMES] = list(prepared.class_names)
 
 
 def _execution(

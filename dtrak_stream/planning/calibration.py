@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,13 +11,18 @@ import numpy as np
 import torch
 
 from dtrak_stream.data.options import ImageShape
-from dtrak_stream.data.samples import read_batch
+from dtrak_stream.data.samples import Condition, ConditionKind, read_batch
 from dtrak_stream.features.maker import FeatureMaker
 from dtrak_stream.featurizing.calibration import choose_execution
 from dtrak_stream.featurizing.options import ExecutionOptions
 from dtrak_stream.support.device import peak_memory_on
 
 _MATRIX = 1024
+_USUAL: dict[ConditionKind, Condition | None] = {
+    "nothing": None,
+    "class label": 0,
+    "caption": "a picture",
+}
 _SHARE_TRIED = 4  # the choice of a batch tries at most a quarter of the images
 
 
@@ -57,10 +63,13 @@ class RandomImages:
         How many.
     shape
         Their shape.
+    kind
+        What each of them is said to be of.
     """
 
     count: int
     shape: ImageShape
+    kind: ConditionKind = "nothing"
     path: ClassVar[None] = None
 
     def __len__(self) -> int:
@@ -82,8 +91,10 @@ class RandomImages:
         """Return the same name."""
         return self.identity()
 
-    def conditions(self, _start: int, _stop: int, /) -> None:
-        """Return None: these are images of nothing."""
+    def conditions(self, start: int, stop: int) -> Sequence[Condition] | None:
+        """Return the first class, or a short caption, for each image, if any is wanted."""
+        shown = _USUAL[self.kind]
+        return None if shown is None else [shown] * (min(stop, self.count) - start)
 
     def remarks(self) -> list[str]:
         """Return nothing: there is nothing to be said of images that nobody has read."""
@@ -117,7 +128,7 @@ def measure_featurizing(
         At least 1.
     """
     before = peak_memory_on(maker.device)
-    source = RandomImages(_SHARE_TRIED * images, shape)
+    source = RandomImages(_SHARE_TRIED * images, shape, maker.conditioned_on)
     execution = choose_execution(maker, source, options)
     execution.apply(maker)
     count = min(images, execution.batch_size)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dtrak_stream.attribution.plan import AttributionPlan, ModelPlan
 from dtrak_stream.data.options import ImageShape
-from dtrak_stream.data.samples import Samples
+from dtrak_stream.data.samples import ConditionKind, Samples
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.kinds import open_features
 from dtrak_stream.features.maker import FeatureMaker
@@ -71,14 +71,14 @@ def plan_model(config: PlanConfig, job: AttributionPlan, model: ModelPlan) -> Pl
         If an option has no such value, or images of this shape are not what the model takes.
     """
 
-    def images(shape: ImageShape | None) -> RandomImages:
-        return RandomImages(config.train_samples, shape or _shape_of_images(config, job))
+    def images(shape: ImageShape | None, kind: ConditionKind) -> RandomImages:
+        return RandomImages(config.train_samples, shape or _shape_of_images(config, job), kind)
 
     maker, train = open_features(
         model.train.model, model.train.features, None, images, visible=False
     )
     _refuse_other_shape(config, maker.wanted_shape)
-    query = RandomImages(config.query_samples, train.shape)
+    query = RandomImages(config.query_samples, train.shape, maker.conditioned_on)
     return PlannedModel(
         f" of {model.name}" if model.name else "",
         _stores(model.train, maker, train),

@@ -95,11 +95,12 @@ def _others(
 def images_of(store: StoreLayout) -> str:
     """Return the hash of the images whose features a store holds; "" if that is not known.
 
-    Along sampling paths the fingerprint is about the paths, and the images are told beside it.
+    Where samples are more than images, the fingerprint is about all of it, and the images alone
+    are told beside it.
     """
     fingerprint = store.fingerprint
     if fingerprint.is_imported:
         return ""
     if is_along_a_path(fingerprint.output_function):
-        return str(store.run_record().get("images", ""))
-    return fingerprint.images
+        return store.images_alone()
+    return store.images_alone() or fingerprint.images

@@ -12,6 +12,9 @@ from dtrak_stream.store.fingerprint import Fingerprint
 from dtrak_stream.support.durable import write_json
 
 FORMAT_VERSION = 1
+IMAGES_ALONE = "images"
+CLASS_NAMES = "class names"
+"""What a run record tells of the samples: the hash of their images, and what labels stand for."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,19 @@ class StoreLayout:
         """Return what `store.json` tells of how the features were computed, and how fast."""
         record: dict[str, Any] = json.loads(self.plan_path.read_text()).get("run", {})
         return record
+
+    def images_alone(self) -> str:
+        """Return the hash of the images that the samples are, or are made of; "" if not known.
+
+        That of the samples, in the fingerprint, is another one where captions, labels or sampling
+        paths make a sample besides.
+        """
+        return str(self.run_record().get(IMAGES_ALONE, ""))
+
+    def class_names(self) -> tuple[str, ...] | None:
+        """Return what the labels of the samples stand for, in their order; None for nothing."""
+        names = self.run_record().get(CLASS_NAMES)
+        return None if names is None else tuple(names)
 
     def write_run_record(self, record: dict[str, Any]) -> None:
         """Replace that. Nothing in it decides a feature."""

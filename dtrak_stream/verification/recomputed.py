@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dtrak_stream.data.images import open_images
 from dtrak_stream.data.options import ImageShape
-from dtrak_stream.data.samples import Samples, read_batch
+from dtrak_stream.data.samples import ConditionKind, Samples, read_batch
 from dtrak_stream.errors import CorruptFileError, InputError
 from dtrak_stream.features.kinds import open_features
 from dtrak_stream.features.maker import FeatureMaker
@@ -164,9 +164,16 @@ def _opened(
 ) -> tuple[FeatureMaker, Samples]:
     like = ImageShape(*map(int, store.fingerprint.image_shape.split("x")))
 
-    def images_in(shape: ImageShape | None) -> Samples:
-        options = job.image_options
-        return open_images(job.images, shape or like, options, limit=job.limit, visible=visible)
+    def images_in(shape: ImageShape | None, kind: ConditionKind) -> Samples:
+        return open_images(
+            job.images,
+            shape or like,
+            job.image_options,
+            limit=job.limit,
+            conditioned_on=kind,
+            conditions=job.condition_options,
+            visible=visible,
+        )
 
     return open_features(job.model, job.features, job.trajectory, images_in, visible=visible)
 

@@ -56,13 +56,6 @@ def options_of(unet):
     return {name: value for name, value in unet.config.items() if not name.startswith("_")}
 
 
-@pytest.fixture(scope="module")
-def labelled(tmp_path_factory):
-    torch.manual_seed(0)
-    unet = UNet2DModel(**{**options_of(build_unet()), "num_class_embeds": 4})
-    return save_model(tmp_path_factory.mktemp("labelled"), unet)
-
-
 def test_a_class_conditional_model_is_asked_with_its_labels(labelled):
     denoiser = load_denoiser(labelled)
     assert denoiser.conditioned_on == "class label"

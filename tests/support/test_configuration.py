@@ -51,7 +51,7 @@ class Label:
 def test_an_option_that_may_be_empty_is_not_taken_for_one_that_was_forgotten(tmp_path):
     assert parse(Label, ["--words", ""]) == Label("")
     assert parse(Label, ["--config", written(tmp_path, "words: ''")]) == Label("")
-    with pytest.raises(ConfigurationError, match="^--language: is given, and empty"):
+    with pytest.raises(ConfigurationError, match=r"^--language: is given, and empty"):
         parse(Label, ["--words", "", "--language", ""])
 
 
