@@ -141,6 +141,11 @@ class KeptLatents:
         return self.encoder.identity
 
     @property
+    def decoding_identity(self) -> str:
+        """Return what decodes."""
+        return self.encoder.decoding_identity
+
+    @property
     def description(self) -> str:
         """Return what encodes."""
         return self.encoder.description

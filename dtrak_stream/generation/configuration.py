@@ -15,7 +15,7 @@ SamplerKind = Literal["ddim", "ddpm"]
 
 @dataclass(frozen=True)
 class GenerationConfig:
-    """Generate images from an unconditional diffusion model.
+    """Generate images from a diffusion model: unconditionally, or of classes.
 
     Each image has its own random numbers, so it is the same however many are made. An interrupted
     run continues when the same command is given again; a larger --count adds images.
@@ -28,6 +28,9 @@ class GenerationConfig:
 the small model that comes along)."""
     count: int = 16
     """Number of images."""
+    labels: str | None = None
+    """Classes of the images, for a model with classes: 3, or 0,3,7 for one after the other again \
+and again; without guidance."""
     seed: int = 0
     """Seed; image i has its own random numbers, named by (seed, i)."""
     sampler: SamplerKind = "ddim"
@@ -62,3 +65,17 @@ on the way to each image, for featurize --output-function trajectory(...)."""
                     f"{value} is not supported", where=flag, remedy=f"give {wanted}"
                 )
         require_seed(self.seed)
+        self.classes()
+
+    def classes(self) -> tuple[int, ...]:
+        """Return the classes that take turns; none where none were given."""
+        if self.labels is None:
+            return ()
+        try:
+            return tuple(int(each) for each in self.labels.split(","))
+        except ValueError as error:
+            raise ConfigurationError(
+                "is no list of class labels",
+                where=f"--labels {self.labels}",
+                remedy="give whole numbers with commas between them, such as 0,3,7",
+            ) from error

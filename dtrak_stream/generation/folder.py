@@ -3,6 +3,7 @@
 OUT/fingerprint.json  model, sampler, seed and number of images; written first
 OUT/generation.yaml   the resolved options, versions and git revision
 OUT/00000.png ...     the images, 8 bits a channel; from 10,000 on in subfolders
+OUT/metadata.jsonl    the class of each, if they are of classes: {"file_name": ..., "label": 3}
 OUT/images.npy        the same before rounding, if asked for
 OUT/float_images/     its parts, until all images are made
 OUT/trajectory/       the way to each image, if asked for; see dtrak_stream.data.trajectories
@@ -10,7 +11,9 @@ OUT/trajectory/       the way to each image, if asked for; see dtrak_stream.data
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -81,6 +84,19 @@ class ImageFolder:
             refuse_other({**stored, "count": 0}, {**fingerprint, "count": 0}, where=self._out)
             self._refuse_fewer(cast(int, stored["count"]), count)
         write_fingerprint(self._out, {**fingerprint, "count": count})
+
+    def tell_labels(self, labels: Sequence[int], count: int) -> None:
+        """Write which classes the images are of, if any: they take turns."""
+        if not labels:
+            return
+        with (
+            durable_path(self._out / "metadata.jsonl") as partial,
+            partial.open("w", encoding="utf-8") as file,
+        ):
+            for number in range(count):
+                name = self._png(number).relative_to(self._out).as_posix()
+                told = {"file_name": name, "label": labels[number % len(labels)]}
+                file.write(json.dumps(told) + "\n")
 
     def missing(self, numbers: range) -> list[int]:
         """Return the numbers of the images that are still to be made."""

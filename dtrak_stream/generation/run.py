@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dtrak_stream.data.trajectories import Trajectory
-from dtrak_stream.errors import InterruptedRunError, MemoryLimitError, ModelError
+from dtrak_stream.errors import (
+    ConfigurationError,
+    InterruptedRunError,
+    MemoryLimitError,
+    ModelError,
+)
 from dtrak_stream.generation.configuration import GenerationConfig
 from dtrak_stream.generation.folder import IMAGE_MODES, ImageFolder
 from dtrak_stream.generation.sampler import Sampler
@@ -54,12 +59,15 @@ def generate(config: GenerationConfig, *, visible: bool = True) -> GenerationRes
     """
     refuse_foreign_folder(config.out, FINGERPRINT_FILE, flag="--out")
     denoiser = load_denoiser(config.model, device=choose_device(config.device))
-    sampler = Sampler(denoiser, config.sampler, config.steps, config.eta, config.seed)
+    labels = config.classes()
+    sampler = Sampler(denoiser, config.sampler, config.steps, config.eta, config.seed, labels)
     _check_channels(denoiser)
+    _refuse_paths_of_latents(config, denoiser)
     _check_memory(config, denoiser, sampler)
     folder = ImageFolder(config.out, config.float_images, config.save_trajectory)
     folder.claim(_fingerprint(config, denoiser), config.count)
     record_run(config.out / "generation.yaml", config)
+    folder.tell_labels(labels, config.count)
     bars = visible and not config.quiet
     if bars:
         say(denoiser.description)
@@ -108,7 +116,14 @@ def _fingerprint(config: GenerationConfig, denoiser: Denoiser) -> Fingerprint:
         "steps": config.steps,
         "eta": config.eta,
         "seed": config.seed,
+        **({"labels": config.labels} if config.labels is not None else {}),
+        **_decoder(denoiser),
     }
+
+
+def _decoder(denoiser: Denoiser) -> Fingerprint:
+    first_stage = denoiser.first_stage
+    return {} if first_stage is None else {"decoder": first_stage.decoding_identity}
 
 
 def _check_memory(config: GenerationConfig, denoiser: Denoiser, sampler: Sampler) -> None:
@@ -121,6 +136,15 @@ def _check_memory(config: GenerationConfig, denoiser: Denoiser, sampler: Sampler
             f"{format_size(usable_memory())} are there",
             where=f"--batch-size {config.batch_size}",
             remedy="lower it, or --steps",
+        )
+
+
+def _refuse_paths_of_latents(config: GenerationConfig, denoiser: Denoiser) -> None:
+    if config.save_trajectory and denoiser.first_stage is not None:
+        raise ConfigurationError(
+            "paths are those of images, and the model makes latents",
+            where="--save-trajectory",
+            remedy="leave it out",
         )
 
 

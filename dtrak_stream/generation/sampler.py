@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -13,15 +13,17 @@ from torch import Tensor
 from dtrak_stream.data.trajectories import Trajectory, image_hash
 from dtrak_stream.errors import ConfigurationError, ModelError
 from dtrak_stream.generation.configuration import SamplerKind
+from dtrak_stream.model.conditioning import NetworkInputs
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.support.arithmetic import repeatable
 from dtrak_stream.support.random_bits import StreamKey
 
+_LEARNED = ("learned", "learned_range")
 _SEEDS = 2**32  # torch's CPU generator keeps 32 bits of its seed
 
 
 class _Step(NamedTuple):
-    """x_t (B, C, H, W), the x_0 predicted from it, and what comes after it."""
+    """x_t (B, C, H, W), images or latents, the x_0 predicted from it, and what comes after."""
 
     noisy: Tensor
     predicted: Tensor
@@ -43,16 +45,26 @@ class Sampler:
         Share of fresh noise in a DDIM step.
     seed
         The user's seed.
+    labels
+        Classes that images take turns in; none for a model that is told nothing.
 
     Raises
     ------
     ConfigurationError
-        If there are more steps than the model has timesteps.
+        If there are more steps than the model has timesteps, it is told something else than class
+        labels, or has none of these classes.
     """
 
     def __init__(
-        self, denoiser: Denoiser, kind: SamplerKind, steps: int, eta: float, seed: int
+        self,
+        denoiser: Denoiser,
+        kind: SamplerKind,
+        steps: int,
+        eta: float,
+        seed: int,
+        labels: Sequence[int] = (),
     ) -> None:
+        _refuse_other_conditions(denoiser, labels)
         if steps > denoiser.schedule.num_timesteps:
             raise ConfigurationError(
                 f"more than the model's {denoiser.schedule.num_timesteps} timesteps",
@@ -64,8 +76,10 @@ class Sampler:
         self._scheduler.set_timesteps(steps)
         self._options: dict[str, Any] = {"eta": eta} if kind == "ddim" else {}
         # only DDPM steps have a variance that a network can learn
-        self._ask = denoiser.predict if kind == "ddim" else denoiser.answer
+        learned = kind == "ddpm" and self._scheduler.config.get("variance_type") in _LEARNED
+        self._ask = denoiser.answer if learned else denoiser.predict
         self._denoiser = denoiser
+        self._labels = tuple(labels)
         self._first_seed, _ = StreamKey("generation", seed).words()
 
     def sample(self, numbers: range) -> Tensor:
@@ -113,21 +127,32 @@ class Sampler:
     @torch.inference_mode()
     def _steps(self, numbers: range) -> Iterator[_Step]:
         generators = [self._generator(number) for number in numbers]
-        shape = self._denoiser.image_shape
+        shape = self._denoiser.sample_shape
         size = (shape.channels, shape.height, shape.width)
+        inputs = self._inputs(numbers)
         first = torch.stack([torch.randn(size, generator=each) for each in generators])
         images = first.to(self._denoiser.device) * self._scheduler.init_noise_sigma
         for timestep in self._scheduler.timesteps:
             times = timestep.to(images.device).expand(len(images))
             with repeatable(images.device):
-                answer = self._ask(images, times)
+                answer = self._ask(images, times, inputs)
             step = self._scheduler.step(
                 answer, timestep, images, generator=generators, **self._options
             )
             yield _Step(images, step.pred_original_sample.clamp(-1, 1), step.prev_sample)
             images = cast(Tensor, step.prev_sample)
 
-    def _finished(self, images: Tensor) -> Tensor:
+    def _inputs(self, numbers: range) -> NetworkInputs:
+        """Return what the network is told of the images of these numbers."""
+        conditioner = self._denoiser.conditioner
+        if conditioner is None:
+            return {}
+        labels = [self._labels[number % len(self._labels)] for number in numbers]
+        return conditioner.inputs(labels, self._denoiser.device)
+
+    def _finished(self, samples: Tensor) -> Tensor:
+        first_stage = self._denoiser.first_stage
+        images = samples if first_stage is None else first_stage.images(samples)
         self._check_finite(images)
         return images.clamp(-1, 1).cpu()
 
@@ -141,3 +166,20 @@ class Sampler:
                 where=self._denoiser.folder,
                 remedy="train it again with a lower learning rate, or check its weights",
             )
+
+
+def _refuse_other_conditions(denoiser: Denoiser, labels: Sequence[int]) -> None:
+    conditioner = denoiser.conditioner
+    if conditioner is not None and conditioner.kind == "class label":
+        if labels:
+            return conditioner.check(labels)
+        problem = f"the model is told {conditioner.description} of each image"
+        remedy = "give --labels, such as 0,1,2"
+    elif conditioner is not None:
+        problem = f"the model is told a {conditioner.kind} of each image, which is not done here"
+        remedy = "generate with the pipeline of diffusers"
+    elif labels:
+        problem, remedy = "the model has no classes", "leave --labels out"
+    else:
+        return None
+    raise ConfigurationError(problem, where=denoiser.class_name, remedy=remedy)

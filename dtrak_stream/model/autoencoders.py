@@ -39,6 +39,7 @@ _DECIDES = (
 )
 _HALF = {"F16": "float16", "BF16": "bfloat16"}
 _ENCODING = ("encoder.", "quant_conv.")
+_DECODING = ("decoder.", "post_quant_conv.", "quantize.")
 _WIDEST_BYTES = 2**30  # of what the widest layers hold at a time
 _WIDEST_TENSORS = 6
 
@@ -77,13 +78,13 @@ class Autoencoder:
     @property
     def identity(self) -> str:
         """Return a hash of all that encodes, the scaling, and which latents are taken."""
-        options = {name: self._config.get(name) for name in _DECIDES}
-        state = self.network.state_dict()
-        encoding = {name: each for name, each in state.items() if name.startswith(_ENCODING)}
-        content = f"{json.dumps(options, sort_keys=True)} {hash_of_weights(encoding)}"
-        digest = xxhash.xxh3_128_hexdigest(content.encode())
         taken = "mode" if self.draws is None else f"sample of seed {self.draws.seed}"
-        return f"{type(self.network).__name__} {digest} {self.scaling.identity} {taken}"
+        return f"{self._identity_of(_ENCODING)} {taken}"
+
+    @property
+    def decoding_identity(self) -> str:
+        """Return a hash of all that decodes, and the scaling that is undone before."""
+        return self._identity_of(_DECODING)
 
     @property
     def description(self) -> str:
@@ -145,6 +146,15 @@ class Autoencoder:
             noise = self.draws.noise(sample_ids, shape, images.device)
             latents = latents + posterior.std * noise
         return self.scaling.applied(latents)
+
+    def _identity_of(self, names: tuple[str, ...]) -> str:
+        """Return class and scaling, and a hash of the weights whose names begin so."""
+        options = {name: self._config.get(name) for name in _DECIDES}
+        state = self.network.state_dict()
+        weights = {name: each for name, each in state.items() if name.startswith(names)}
+        content = f"{json.dumps(options, sort_keys=True)} {hash_of_weights(weights)}"
+        digest = xxhash.xxh3_128_hexdigest(content.encode())
+        return f"{type(self.network).__name__} {digest} {self.scaling.identity}"
 
     @property
     def _config(self) -> Any:

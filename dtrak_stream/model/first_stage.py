@@ -26,6 +26,10 @@ class FirstStage(Protocol):
         """Return what it is, for fingerprints: equal strings mean the same latents."""
 
     @property
+    def decoding_identity(self) -> str:
+        """Return what it is as it decodes: equal strings mean the same images of latents."""
+
+    @property
     def description(self) -> str:
         """Return what it is, in a few words for the user."""
 
