@@ -136,7 +136,7 @@ _TABLE = (
     ),
     SourceKind(
         "list",
-        "list:FILE.csv (or .jsonl, .parquet)",
+        "list:FILE.csv (or .jsonl, .parquet, .txt)",
         "images whose paths stand in a column",
         "path as written",
         "data.manifest:open_manifest",

@@ -13,6 +13,7 @@ from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.pixels import decode
 from dtrak_stream.data.places import Place, SourceRequest
 from dtrak_stream.data.remarks import Remarks
+from dtrak_stream.data.row_paths import PATH_COLUMNS, RowPaths
 from dtrak_stream.data.selected import of_split
 from dtrak_stream.data.source import (
     Content,
@@ -24,13 +25,10 @@ from dtrak_stream.data.source import (
     stretches,
     unusable,
 )
-from dtrak_stream.data.text_tables import Table, open_csv, open_json_lines
+from dtrak_stream.data.text_tables import Table, open_csv, open_json_lines, open_partition
 from dtrak_stream.errors import BadImageError, InputError
 from dtrak_stream.support.name_index import hashes_of
 from dtrak_stream.support.progress import progress
-
-PATH_COLUMNS = ("path", "file_name", "image", "file")
-"""What columns of paths are called."""
 
 _AT_A_TIME = 2**14
 _NAMES_TOLD = 3
@@ -46,7 +44,7 @@ class ManifestSource:
     Parameters
     ----------
     path
-        The table: `.csv`, `.jsonl` or `.parquet`.
+        The table: `.csv`, `.jsonl` or `.parquet`, or `.txt` with a name and a split a line.
     options
         Which column holds the paths, and how images are decoded.
 
@@ -67,7 +65,7 @@ class ManifestSource:
         self._table = _open_table(path)
         if not len(self._table):
             raise InputError("lists no images", where=path, remedy="write a row for each image")
-        self._column = _path_column(self._table.columns, options.path_column, path)
+        self._paths = RowPaths(self._table.columns, options.path_column, path)
         self._missing = list[str]()
         self._remarks = Remarks(len(self), self._id)
 
@@ -76,16 +74,19 @@ class ManifestSource:
 
     def sample_ids(self, start: int, stop: int) -> list[str]:
         """Return the paths in rows `[start, stop)` as they are written."""
-        found = self._table.values(self._column, start, stop)
-        for row, name in enumerate(found, start=start):
-            if not isinstance(name, str) or not name:
-                held = "nothing" if name in (None, "") else f"a {type(name).__name__}"
-                raise InputError(
-                    f"row {row} (the first is 0) holds {held} where a path should be",
-                    where=f"{self._path}, column {self._column}",
-                    remedy="write a path in each row, or name its column with --path-column",
-                )
-        return found
+        found = self._paths.of_rows(self._table, start, stop)
+        names = [name for name in found if isinstance(name, str) and name]
+        if len(names) == len(found):
+            return names
+        row, cell = next(
+            (row, cell) for row, cell in enumerate(found, start=start) if cell not in names
+        )
+        held = "nothing" if cell in (None, "") else f"a {type(cell).__name__}"
+        raise InputError(
+            f"row {row} (the first is 0) holds {held} where a path should be",
+            where=f"{self._path}, column {self._paths.name}",
+            remedy="write a path in each row, or name its column with --path-column",
+        )
 
     def pixels(self, index: int) -> Pixels:
         """Decode the file that row `index` names, (height, width, channels); see `decode`."""
@@ -154,7 +155,7 @@ class ManifestSource:
         return self.sample_ids(index, index + 1)[0]
 
     def _kind(self, name: str) -> ColumnKind:
-        if name == self._column or name in PATH_COLUMNS:
+        if self._paths.columns == (name,) or name in PATH_COLUMNS:
             return "name"
         (first,) = self._table.values(name, 0, 1)
         if isinstance(first, int) and not isinstance(first, bool):
@@ -211,6 +212,8 @@ def _open_table(path: Path) -> Table:
         return open_csv(path)
     if suffix == ".jsonl":
         return open_json_lines(path)
+    if suffix == ".txt":
+        return open_partition(path)
     if suffix == ".parquet":
         # Importing datasets takes a second, which only its users should wait for.
         from dtrak_stream.data.parquet_tables import ParquetTable
@@ -219,24 +222,9 @@ def _open_table(path: Path) -> Table:
     raise InputError(
         "is no list of images",
         where=path,
-        remedy="name a .csv, .jsonl or .parquet file with a column of paths",
+        remedy="name a .csv, .jsonl or .parquet file with a column of paths, or a .txt file with a "
+        "name and a split (0, 1 or 2) in each line",
     )
-
-
-def _path_column(columns: Sequence[str], asked: str | None, path: Path) -> str:
-    if asked is not None and asked in columns:
-        return asked
-    usual = [name for name in PATH_COLUMNS if name in columns]
-    there = f"it has {', '.join(columns)}"
-    if asked is not None:
-        problem = f"no column {asked!r}; {there}"
-    elif len(usual) == 1:
-        return usual[0]
-    elif usual:
-        problem = f"several columns could hold the paths ({', '.join(usual)})"
-    else:
-        problem = f"no column of paths ({', '.join(PATH_COLUMNS)}); {there}"
-    raise InputError(problem, where=path, remedy="name the one to use with --path-column")
 
 
 def _missing_line(count: int, first: Sequence[str]) -> str:

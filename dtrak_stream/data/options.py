@@ -75,7 +75,7 @@ class ImageOptions:
     test where names of files or folders, or a column split of a list, tell them; all for all."""
     path_column: str | None = None
     """Column of list:FILE that holds the paths of images (default: path, file_name, image or
-    file)."""
+    file), or a pattern of columns such as images/{label}/{name}."""
     where: tuple[str, ...] = field(default=(), metadata=REPEATABLE)
     """Keep the rows of which a column has a value: COLUMN=VALUE, of a list, a data set or whatever
     lies beside the images; several must all hold."""

@@ -1,4 +1,4 @@
-"""Tables of rows in text files (CSV, JSON lines): found once, and parsed when they are asked for.
+"""Tables of rows in text files: found once, and parsed when they are asked for.
 
 Of each row eight bytes are kept, where it begins.
 """
@@ -19,6 +19,7 @@ from dtrak_stream.errors import InputError
 
 _MARK = b"\xef\xbb\xbf"  # of UTF-8, as some spreadsheets write it
 _MOST_COLUMNS = 1024
+_SPLITS = {"0": "train", "1": "validation", "2": "test"}
 
 
 class Table(Protocol):
@@ -34,7 +35,7 @@ class Table(Protocol):
 
 
 class TextTable:
-    """The rows of one CSV or JSON lines file; made by `open_csv` and `open_json_lines`.
+    """The rows of one text file; made by `open_csv`, `open_json_lines` and `open_partition`.
 
     Attributes
     ----------
@@ -148,6 +149,48 @@ class _JsonLinesTable(TextTable):
         for line in block.split(b"\n"):
             if line.strip():
                 yield json.loads(line).get(column)
+
+
+class _PartitionTable(TextTable):
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.columns = ("file_name", "split")
+        with _refusals(path), open_regular(path) as file:
+            lines = _Lines(file)
+            self._note(self._beginnings(lines))
+
+    def _beginnings(self, lines: _Lines) -> Iterator[int]:
+        yield lines.offset
+        for number, line in enumerate(lines, start=1):
+            words = line.split()
+            if not words:
+                continue
+            if len(words) != len(self.columns) or words[1] not in _SPLITS:
+                raise InputError(
+                    f"line {number} is not a name and a split: 0 (train), 1 (validation) or 2 "
+                    "(test)",
+                    where=self._path,
+                    remedy="give a list such as CelebA's list_eval_partition.txt, or a .csv file",
+                )
+            yield lines.offset
+
+    def _parsed(self, block: bytes, column: str) -> Iterator[str]:
+        for line in block.decode().split("\n"):
+            if words := line.split():
+                yield words[0] if column == "file_name" else _SPLITS[words[1]]
+
+
+def open_partition(path: Path) -> TextTable:
+    """Open a list of the splits of images, as CelebA has one: a name and 0, 1 or 2 in each line.
+
+    Its columns are `file_name` and `split`: `train`, `validation` or `test`.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or a line is none of that.
+    """
+    return _PartitionTable(path)
 
 
 def open_csv(path: Path) -> TextTable:

@@ -154,9 +154,9 @@ def test_a_row_without_a_path_is_refused(tmp_path, value):
 def test_what_is_no_list_is_refused(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         opened(tmp_path / "a.csv")
-    (tmp_path / "a.txt").write_text("a.png\n")
+    (tmp_path / "a.tsv").write_text("a.png\n")
     with pytest.raises(InputError, match=r"\.csv, \.jsonl or \.parquet"):
-        opened(tmp_path / "a.txt")
+        opened(tmp_path / "a.tsv")
     (tmp_path / "a.csv").write_text("path\n")
     with pytest.raises(InputError, match="lists no images"):
         opened(tmp_path / "a.csv")

@@ -184,7 +184,7 @@ def test_what_the_name_says_is_held_against_what_is_declared(tmp_path, declared,
     [
         (named(0, 3), tuple(range(0, 1000, 100))),
         (named(0, 3, ending="cumulative"), tuple(range(10))),
-        ("sd-lora-gen-keys-0-30-3-loss-uniform.npy", tuple(range(0, 1000, 33))),
+        ("sd-lora-gen-keys-0-15-3-loss-uniform.npy", tuple(range(0, 1000, 66))),
         ("ddpm-gen-sampling-troj-keys-0-50-3-loss-uniform.npy", None),
     ],
 )
