@@ -37,7 +37,7 @@ def sources_for(shape: ImageShape, folder: Path) -> tuple[Path, Path]:
     return train, save_images(folder / "query", queries, first_class=COPIED)
 
 
-@pytest.mark.parametrize("family", [name for name in PIPELINES if not PIPELINES[name].conditions])
+@pytest.mark.parametrize("family", PIPELINES)
 def test_a_family_is_attributed_from_images_to_the_report(tmp_path, family):
     model = PIPELINES[family].save(tmp_path / "model")
     sources = sources_for(load_denoiser(model).image_shape, tmp_path)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DiTPipeline, LDMPipeline
 
+from dtrak_stream.data.images import open_images
 from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError
 from dtrak_stream.generation.run import generate
 from dtrak_stream.generation.sampler import Sampler
@@ -102,3 +103,9 @@ def test_what_means_nothing_for_a_model_is_refused(folders, tmp_path, family, op
 def test_labels_that_are_no_numbers_are_refused():
     with pytest.raises(ConfigurationError, match="--labels a,b: is no list of class labels"):
         config_of("model", Path("out"), labels="a,b")
+
+
+def test_generated_images_are_read_as_of_the_classes_they_were_made_of(folders, tmp_path):
+    made(config_of(folders["dit"], tmp_path, labels="3,0", steps=2))
+    images = open_images(str(tmp_path), conditioned_on="class label", visible=False)
+    assert list(images.conditions(0, 5) or ()) == [3, 0, 3, 0, 3]
