@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from dtrak_stream.data.arrays import ArraySource
 from dtrak_stream.data.columns import ArrayForms, ArraysBeside
 from dtrak_stream.data.places import SourceRequest
-from dtrak_stream.data.source import unreadable
+from dtrak_stream.data.source import open_regular, unreadable
 from dtrak_stream.errors import DiskFullError, InputError
 
 _HDF5_CHUNK_CACHE_BYTES = 64 * 2**20  # rows share a chunk, which must not be unpacked for each
@@ -40,7 +40,7 @@ def open_npy(request: SourceRequest) -> ArraySource:
     """Memory-map an npy file."""
     path = request.place.path
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             rows = _map_npy(file, 0, path.stat().st_size, str(path))
     except OSError as error:
         raise unreadable(path, error) from error
@@ -81,7 +81,7 @@ def map_npz(path: Path, key: str | None) -> tuple[NDArray[Any], str]:
         If there is no room to unpack the member.
     """
     try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             members = {name.removesuffix(".npy"): name for name in archive.namelist()}
             key = _chosen_key(key, members, path)
             return _map_member(file, archive, archive.getinfo(members[key]), f"{path}:{key}"), key

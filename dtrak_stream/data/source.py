@@ -174,6 +174,12 @@ def unreadable(where: object, error: Exception) -> InputError:
     """Return the refusal of a file or folder that the system, or its reader, would not read."""
     if isinstance(error, FileNotFoundError):
         return InputError("does not exist", where=where, remedy="check the path")
+    if isinstance(error, NotADirectoryError):
+        return InputError(
+            "does not exist: it would lie below something that is no folder",
+            where=where,
+            remedy="check the path",
+        )
     if isinstance(error, PermissionError):
         return InputError(
             "cannot be read (permission denied)",

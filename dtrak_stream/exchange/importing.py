@@ -19,6 +19,7 @@ from dtrak_stream.store.room import (
 from dtrak_stream.store.store_set import StoreSet
 from dtrak_stream.store.unfinished import ComputedRows
 from dtrak_stream.store.writer import StoreWriter
+from dtrak_stream.support.destinations import require_folder
 from dtrak_stream.support.progress import progress, say
 from dtrak_stream.support.provenance import record_run
 
@@ -47,6 +48,8 @@ def import_features(config: ImportConfig) -> ImportResult:
     InterruptedRunError
         On Ctrl-C. Finished shards are kept.
     """
+    if not (config.store / "store.json").exists():
+        require_folder(config.store, flag="--store")
     rows = _open(config)
     images = rows.check(config.rules, visible=not config.quiet)
     fingerprint = declared_fingerprint(

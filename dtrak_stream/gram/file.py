@@ -165,7 +165,8 @@ def write_gram(
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
-        raise InputError("no such file", where=path, remedy="run dtrak-stream gram first")
+        what = "is no regular file" if path.exists() else "no such file"
+        raise InputError(what, where=path, remedy="run dtrak-stream gram first")
     try:
         with h5py.File(path, "r") as file:
             yield file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,7 +13,7 @@ import numpy as np
 
 from dtrak_stream.data.labels import Labels, open_labels
 from dtrak_stream.data.options import ImageOptions
-from dtrak_stream.data.source import unreadable
+from dtrak_stream.data.source import open_regular, unreadable
 from dtrak_stream.errors import FingerprintMismatchError, InputError
 from dtrak_stream.groups.options import GroupOptions
 from dtrak_stream.groups.table import GroupBuilder, GroupTable
@@ -149,7 +150,10 @@ def _fill_from_file(builder: GroupBuilder, path: Path, ids: Names) -> None:
 def _lines(path: Path) -> Iterator[Line]:
     """Yield line number, sample id and group of each line but the header."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with (
+            open_regular(path) as content,
+            io.TextIOWrapper(content, encoding="utf-8-sig", newline="") as file,
+        ):
             reader = csv.reader(file, strict=True)
             for first, fields in enumerate(reader):
                 if not fields or (first == 0 and _is_header(fields)):

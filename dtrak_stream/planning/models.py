@@ -75,7 +75,7 @@ def plan_model(config: PlanConfig, job: AttributionPlan, model: ModelPlan) -> Pl
         return RandomImages(config.train_samples, shape or _shape_of_images(config, job), kind)
 
     maker, train = open_features(
-        model.train.model, model.train.features, None, images, visible=False
+        model.train.model, model.train.features, None, images, visible=True
     )
     _refuse_other_shape(config, maker.wanted_shape)
     query = RandomImages(config.query_samples, train.shape, maker.conditioned_on)

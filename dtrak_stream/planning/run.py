@@ -26,6 +26,7 @@ from dtrak_stream.planning.stages import (
     plan_gram_stage,
     plan_half_grams,
 )
+from dtrak_stream.support.destinations import require_no_file_above
 from dtrak_stream.support.device import choose_device
 from dtrak_stream.support.memory import format_size, usable_memory
 from dtrak_stream.support.option_values import require_number
@@ -84,6 +85,7 @@ def _job(config: PlanConfig) -> AttributionPlan:
         ("--measured-images", config.measured_images, 0),
     ):
         require_number(flag, value, least)
+    require_no_file_above(config.run, flag="--run")
     job = make_plan(
         AttributeConfig(
             model=config.model,

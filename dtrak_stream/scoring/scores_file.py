@@ -14,6 +14,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from dtrak_stream.data.source import open_regular, unreadable
 from dtrak_stream.errors import CorruptFileError, InputError
 from dtrak_stream.scoring.transforms import TRANSFORMS, Transform
 from dtrak_stream.support.destinations import FileKind, holds_hdf5
@@ -320,14 +321,19 @@ def damping_group(damping: int) -> str:
 
 def _open(path: Path) -> h5py.File:
     try:
+        open_regular(path).close()  # HDF5 would wait for a pipe
+    except FileNotFoundError as error:
+        remedy = "run dtrak-stream score first"
+        raise InputError("does not exist", where=path, remedy=remedy) from error
+    except OSError as error:
+        raise unreadable(path, error) from error
+    try:
         return h5py.File(path, "r")
     except OSError as error:
         raise _unreadable(path, error) from error
 
 
 def _unreadable(path: Path, error: OSError) -> InputError:
-    if not path.exists():
-        return InputError("does not exist", where=path, remedy="run dtrak-stream score first")
     refuse_unavailable(path, error)
     return InputError(
         f"cannot be read as HDF5 ({str(error).splitlines()[0]})", where=path, remedy=_REMEDY

@@ -98,18 +98,41 @@ def require_folder(path: Path, *, flag: str) -> None:
     InputError
         If a file is in the way, or the place is not to be written to.
     """
-    there = next(each for each in (path, *path.absolute().parents) if os.path.lexists(each))
+    _require_folder(path, given=path, flag=flag)
+
+
+def require_no_file_above(path: Path, *, flag: str) -> None:
+    """Refuse a folder that can be none on any account: a file stands there, or before it.
+
+    Raises
+    ------
+    InputError
+        Naming it.
+    """
+    _nearest_folder(path, given=path, flag=flag)
+
+
+def _nearest_folder(folder: Path, *, given: Path, flag: str) -> Path:
+    """Return what is there of a folder, asked for for the sake of `given`: it, or a file in it."""
+    there = next(each for each in (folder, *folder.absolute().parents) if os.path.lexists(each))
     if not there.is_dir():
         raise InputError(
-            "is a file, not a folder" if there == path else f"cannot be made: {there} is no folder",
-            where=f"{flag} {path}",
+            "is a file, not a folder"
+            if there == given
+            else f"cannot be made: {there} is no folder",
+            where=f"{flag} {given}",
             remedy=f"give another place as {flag}",
         )
+    return there
+
+
+def _require_folder(folder: Path, *, given: Path, flag: str) -> None:
+    there = _nearest_folder(folder, given=given, flag=flag)
     error = _why_not_to_be_written(there)
     if error is not None:
         raise InputError(
             f"{there} cannot be written to ({str(error.strerror).lower()})",
-            where=f"{flag} {path}",
+            where=f"{flag} {given}",
             remedy=f"give another place as {flag}, or yourself the right to write there",
         ) from error
 
@@ -136,7 +159,7 @@ def require_file(path: Path, *, flag: str) -> None:
         Naming what is in the way; or as `require_folder`.
     """
     require_no_obstacle(path, flag=flag)
-    require_folder(target_of(path).parent, flag=flag)
+    _require_folder(target_of(path).parent, given=path, flag=flag)
 
 
 def require_no_obstacle(path: Path, *, flag: str) -> None:
