@@ -2,6 +2,7 @@
 
 OUT/fingerprint.json  model, sampler, seed and number of images; written first
 OUT/generation.yaml   the resolved options, versions and git revision
+OUT/images.json       number and hash of the finished images, to tell whether they were changed
 OUT/00000.png ...     the images, 8 bits a channel; from 10,000 on in subfolders
 OUT/metadata.jsonl    the class of each, if they are of classes: {"file_name": ..., "label": 3}
 OUT/images.npy        the same before rounding, if asked for
@@ -15,9 +16,10 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
+import xxhash
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 from PIL import Image
@@ -27,7 +29,7 @@ from dtrak_stream.data.numbered_files import NumberedFiles, remove_numbered_part
 from dtrak_stream.data.trajectories import Trajectory, TrajectoryFolder
 from dtrak_stream.errors import FingerprintMismatchError
 from dtrak_stream.support.destinations import refuse_foreign_folder
-from dtrak_stream.support.durable import durable_path, write_npy
+from dtrak_stream.support.durable import durable_path, write_json, write_npy
 from dtrak_stream.training.fingerprint import (
     FINGERPRINT_FILE,
     Fingerprint,
@@ -36,6 +38,7 @@ from dtrak_stream.training.fingerprint import (
     write_fingerprint,
 )
 
+IMAGES_RECORD = "images.json"
 IMAGE_MODES = {1: "L", 3: "RGB"}
 
 
@@ -122,6 +125,12 @@ class ImageFolder:
             self._join(before, count)
             shutil.rmtree(self._parts)
 
+    def record_images(self, count: int) -> None:
+        """Keep a hash of the finished images, for whoever uses them."""
+        found = _record(self._png_files, count)
+        if _recorded(self._out) != found:
+            write_json(self._out / IMAGES_RECORD, found)
+
     def _join(self, before: NDArray[np.float32], count: int) -> None:
         shape = (count, *np.load(self._part(count - 1)).shape)
         header = {"descr": "<f4", "fortran_order": False, "shape": shape}
@@ -158,3 +167,47 @@ class ImageFolder:
 
     def _part(self, number: int) -> Path:
         return self._part_files.path(number)
+
+
+def refuse_changed_images(folder: Path) -> None:
+    """Refuse images that are not those that were generated; nothing is known of unfinished ones.
+
+    Raises
+    ------
+    FingerprintMismatchError
+        If an image was changed, or replaced, since all of them were made.
+    """
+    stored = _recorded(folder)
+    if stored is None:
+        return
+    found = _record(NumberedFiles(folder, ".png"), stored["count"])
+    if stored != found:
+        raise FingerprintMismatchError(
+            "images",
+            stored["images"],
+            found["images"],
+            where=folder,
+            remedy="one was changed since it was generated: remove it and give the command that "
+            "generated the images again",
+        )
+
+
+def _recorded(folder: Path) -> dict[str, Any] | None:
+    """Return what is kept of the finished images; None if they are not finished, or older."""
+    path = folder / IMAGES_RECORD
+    try:
+        record = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    known = isinstance(record, dict) and isinstance(record.get("count"), int)
+    return record if known and "images" in record else None
+
+
+def _record(files: NumberedFiles, count: int) -> dict[str, Any]:
+    digest = xxhash.xxh3_128()
+    for number in range(count):
+        path = files.path(number)
+        # one that is gone is told by whoever needs it
+        content = path.read_bytes() if path.is_file() else b""
+        digest.update(xxhash.xxh3_128_digest(content))
+    return {"count": count, "images": digest.hexdigest()}

@@ -86,6 +86,7 @@ def generate(config: GenerationConfig, *, visible: bool = True) -> GenerationRes
         except KeyboardInterrupt as interrupt:
             raise InterruptedRunError(f"{done} of {config.count} images are saved") from interrupt
     folder.join_float_images(config.count)
+    folder.record_images(config.count)
     return GenerationResult(config.out)
 
 

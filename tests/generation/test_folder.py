@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -11,9 +12,8 @@ from PIL import Image
 from dtrak_stream.data.images import open_images
 from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.trajectories import TrajectoryFolder
-from dtrak_stream.errors import (
-    InterruptedRunError,
-)
+from dtrak_stream.errors import FingerprintMismatchError, InterruptedRunError
+from dtrak_stream.generation.folder import refuse_changed_images
 from dtrak_stream.generation.run import generate
 from dtrak_stream.generation.sampler import Sampler
 from tests.generation.small_runs import config_of, made, save_model
@@ -128,3 +128,35 @@ def test_a_folder_begun_flat_stays_flat_whichever_file_is_lost(model, tmp_path, 
         (config.out / "trajectory" / f"{number:05d}.npz").unlink()
     assert made(config) == whole
     assert not [*config.out.rglob("0000[0-9]/")]
+
+
+def test_an_image_that_was_changed_since_it_was_made_is_refused(model, tmp_path):
+    config = config_of(model, tmp_path)
+    made(config)
+    refuse_changed_images(tmp_path)
+    changed = Image.open(tmp_path / "00003.png").point(lambda level: level ^ 1)
+    changed.save(tmp_path / "00003.png")
+    with pytest.raises(FingerprintMismatchError, match="images differs: stored"):
+        refuse_changed_images(tmp_path)
+    (tmp_path / "00003.png").unlink()
+    made(config)
+    refuse_changed_images(tmp_path)
+
+
+def test_more_images_are_recorded_once_they_are_finished(model, tmp_path):
+    made(config_of(model, tmp_path, count=3))
+    before = json.loads((tmp_path / "images.json").read_text())
+    made(config_of(model, tmp_path, count=5))
+    after = json.loads((tmp_path / "images.json").read_text())
+    assert (before["count"], after["count"]) == (3, 5)
+    assert before["images"] != after["images"]
+    refuse_changed_images(tmp_path)
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "{}"])
+def test_images_without_a_record_of_them_are_taken_as_they_are(model, tmp_path, content):
+    made(config_of(model, tmp_path))
+    record = tmp_path / "images.json"
+    record.unlink() if content is None else record.write_text(content)
+    (tmp_path / "00003.png").unlink()
+    refuse_changed_images(tmp_path)

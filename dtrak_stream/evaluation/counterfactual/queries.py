@@ -20,6 +20,7 @@ from dtrak_stream.errors import FingerprintMismatchError, InputError, ModelError
 from dtrak_stream.evaluation.losses import LossMeter
 from dtrak_stream.evaluation.options import LossOptions
 from dtrak_stream.generation.configuration import GenerationConfig
+from dtrak_stream.generation.folder import refuse_changed_images
 from dtrak_stream.generation.sampler import Sampler
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.parameters import weights_hash
@@ -137,6 +138,8 @@ def read_generated(folder: Path, count: int, shape: ImageShape) -> GeneratedQuer
     ------
     InputError
         If the folder is not from dtrak-stream generate, or has fewer images.
+    FingerprintMismatchError
+        If an image was changed since it was generated.
     """
     record = folder / "generation.yaml"
     if not record.is_file():
@@ -156,4 +159,5 @@ def read_generated(folder: Path, count: int, shape: ImageShape) -> GeneratedQuer
             remedy=f"generate {count} images, or give fewer --queries",
         )
     open_images(str(folder), shape, visible=False)
+    refuse_changed_images(folder)
     return GeneratedQueries(folder, config, numbers)

@@ -295,3 +295,10 @@ def test_generated_images_that_were_scored_in_another_order_are_not_compared(
     plan_counterfactual(config_of(full_model, generated, path, tmp_path / "run"))
     told = capsys.readouterr().err
     assert f"that the queries of {path} are those of {generated} could not be checked" in told
+
+
+def test_a_generated_image_that_was_changed_is_refused(full_model, generated, ours, tmp_path):
+    images = shutil.copytree(generated, tmp_path / "images")
+    shutil.copy(images / "00000.png", images / "00001.png")
+    with pytest.raises(FingerprintMismatchError, match="images differs"):
+        plan_counterfactual(config_of(full_model, images, ours, tmp_path / "out"))
