@@ -60,22 +60,29 @@ WRONG: dict[str, dict[str, tuple[str, ...]]] = {
     "attribute": {
         **{"model": FOLDER, "train": SOURCE, "query": SOURCE, "run": NEW_FOLDER},
         **{"trajectory": FOLDER, "groups": FILE, "group-source": SOURCE},
+        **{"rows": FILE, "query-rows": FILE},
     },
     "plan": {"model": FOLDER, "run": NEW_FOLDER},
-    "featurize": {"model": FOLDER, "images": SOURCE, "store": NEW_FOLDER, "trajectory": FOLDER},
+    "featurize": {
+        **{"model": FOLDER, "images": SOURCE, "store": NEW_FOLDER, "trajectory": FOLDER},
+        "rows": FILE,
+    },
     "gram": {"store": FOLDER, "out": NEW_FILE},
     "score": {
         **{"train": FOLDER, "query": FOLDER, "gram": FILE, "out": NEW_FILE},
         **{"truth": FILE, "groups": FILE, "group-source": SOURCE},
     },
-    "report": {"scores": FILE, "train": SOURCE, "query": SOURCE, "out": NEW_FOLDER},
+    "report": {
+        **{"scores": FILE, "train": SOURCE, "query": SOURCE, "out": NEW_FOLDER},
+        **{"rows": FILE, "query-rows": FILE},
+    },
     "verify": {"run": FOLDER, "trajectory": FOLDER},
     "import-features": {
         **{"array": FILE, "row-order": FILE, "ids": FILE, "images": SOURCE},
         "store": NEW_FOLDER,
     },
     "export": {"store": FOLDER, "scores": FILE, "out": ("text/x.npy", "pipe.npy", "folder.npy")},
-    "train": {"images": SOURCE, "subset": FILE, "out": NEW_FOLDER},
+    "train": {"images": SOURCE, "rows": FILE, "subset": FILE, "out": NEW_FOLDER},
     "generate": {"model": FOLDER, "out": NEW_FOLDER},
     "retrain-subsets": {
         **{"model": FOLDER, "images": SOURCE, "query": SOURCE, "stratify": FILE},
@@ -101,6 +108,8 @@ INSTEAD = {
 }
 PARTLY = {"import-truth"}
 """Commands whose other inputs lie in many files, which are read first."""
+OF_LATENTS = {"cache-latents"}
+"""Options that only models of latents take, which the one here is not."""
 PREFIX = {("counterfactual", "scores"): "a="}
 CASES = [(command, option) for command, paths in WRONG.items() for option in paths]
 
@@ -153,7 +162,7 @@ def test_every_option_that_is_a_path_is_tried():
     for name, command in COMMANDS.items():
         if isinstance(command, Command) and name not in PARTLY:
             found = {flag[2:] for flag, kind in options(command.options()) if Path in scalars(kind)}
-            assert found <= WRONG[name].keys()
+            assert found - OF_LATENTS <= WRONG[name].keys(), name
 
 
 @pytest.mark.parametrize(("command", "option"), CASES)
