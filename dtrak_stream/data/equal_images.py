@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from dtrak_stream.data.source import UNREADABLE
 from dtrak_stream.support.durable import durable_path
 
+EQUAL_IMAGES_NAME = "equal_images.csv"
+"""The file in a store that lists them."""
+
 _HEADER = ("sample_id", "equal_to")
 
 
@@ -37,7 +40,7 @@ class EqualImages:
         """Return what is to be said of them, given what returns the name of an image."""
         again, first = map(int, self.repeats[0])
         images = "1 image is" if len(self) == 1 else f"{len(self):,} images are"
-        return f"{images} there already (the first: {name(again)} = {name(first)})"
+        return f"{images} equal to an earlier one (the first: {name(again)} = {name(first)})"
 
     def write(self, path: Path, name: Callable[[int], str]) -> None:
         """List them by name: CSV, an image and the one it is equal to on each line."""

@@ -14,6 +14,8 @@ from dtrak_stream.data.splits import split_of_folder
 from dtrak_stream.errors import InputError
 
 _ARCHIVES = {suffix for kind in KINDS.values() if kind.joins for suffix in kind.suffixes}
+_CARD = "README.md"
+_SHARDS_OF_CLONE = "data"
 _MARKERS = {name for kind in KINDS.values() for names in kind.markers for name in names}
 
 
@@ -45,6 +47,7 @@ class _Listing:
     archives: list[Path] = field(default_factory=list)
     split_folders: list[Path] = field(default_factory=list)
     has_images: bool = False
+    has_card: bool = False
     folders: int = 0
     last_folder: Path | None = None
 
@@ -56,7 +59,10 @@ class _Listing:
         elif suffix in IMAGE_SUFFIXES:
             self.has_images = True
         elif suffix in _ARCHIVES:
-            self.archives.append(self.folder / entry.name)
+            if not _is_record(self.folder / entry.name):
+                self.archives.append(self.folder / entry.name)
+        elif entry.name == _CARD:
+            self.has_card = True
         elif entry.is_dir():
             path = self.folder / entry.name
             self.folders, self.last_folder = self.folders + 1, path
@@ -74,30 +80,53 @@ def look_into(folder: Path) -> FolderContents:
 
     Archives lie in the folder itself, or in folders below it if neither images nor archives do,
     as in the clone of a data set. What lies deeper beside an image makes no folder of archives.
+    The tables that img2dataset writes beside its folders or tar files are no archives.
     Folders of splits lie in the folder, or in the one folder that there is in it.
 
     Raises
     ------
     InputError
-        If the folder cannot be listed, or holds images beside archives, or the folders below it
-        that hold archives differ in more than the name of a split.
+        If the folder cannot be listed, or holds images beside archives (in the clone of a data
+        set, beside the folder of archives), or the folders below it that hold archives differ in
+        more than the name of a split.
     """
     here = _listing(folder)
     for kind in KINDS.values():
         if any(names <= here.markers for names in kind.markers):
             return FolderContents(marked=kind.name)
-    if here.archives and here.has_images:
-        suffix = here.archives[0].suffix
-        raise InputError(
-            f"holds image files as well as {suffix} files",
-            where=folder,
-            remedy=f"name the files meant, such as '{folder}/*{suffix}'",
-        )
+    _refuse_images_beside(here)
     archives = here.archives if here.archives or here.has_images else _deeper_archives(folder)
     if archives:
         _refuse_several_sets(folder, archives)
         return FolderContents(archives=archives)
     return FolderContents(splits=_split_folders(here))
+
+
+def _is_record(path: Path) -> bool:
+    """Return whether a file is the table of what img2dataset fetched, beside the images of it.
+
+    These are 00000.parquet beside 00000/ or 00000.tar.
+    """
+    if path.suffix.lower() != ".parquet" or not path.stem.isdecimal():
+        return False
+    return path.with_suffix("").is_dir() or path.with_suffix(".tar").is_file()
+
+
+def _refuse_images_beside(here: _Listing) -> None:
+    """Refuse a folder of archives that holds images besides: nobody knows which are meant."""
+    if not here.has_images:
+        return
+    folder, archives = here.folder, here.archives
+    if not archives and here.has_card and (here.folder / _SHARDS_OF_CLONE).is_dir():
+        folder = here.folder / _SHARDS_OF_CLONE
+        archives = _listing(folder).archives
+    if archives:
+        suffix = archives[0].suffix
+        raise InputError(
+            f"holds image files as well as {suffix} files",
+            where=here.folder,
+            remedy=f"name the files meant, such as '{folder}/*{suffix}'",
+        )
 
 
 def _split_folders(here: _Listing) -> dict[str, tuple[Path, ...]]:
@@ -139,7 +168,7 @@ def _deeper_archives(folder: Path) -> list[Path]:
                 continue
             if _suffix(name) in IMAGE_SUFFIXES:
                 return []
-            if _suffix(name) in _ARCHIVES:
+            if _suffix(name) in _ARCHIVES and not _is_record(Path(root, name)):
                 found.append(Path(root, name))
     return found
 

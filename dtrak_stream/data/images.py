@@ -139,11 +139,8 @@ class Images:
         remarks = (each for each in self._source.remarks() if each not in self._told)
         return [f"{self.spec}: {remark}" for remark in remarks]
 
-    def equal(self) -> EqualImages:
-        """Return which images are there more than once, which shows when they are hashed."""
-        if self._equal is None:
-            self._hash()
-        assert self._equal is not None
+    def equal_if_hashed(self) -> EqualImages | None:
+        """Return which images are there more than once; None if they were not hashed here."""
         return self._equal
 
     def _hash(self) -> str:

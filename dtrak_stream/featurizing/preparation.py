@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from dtrak_stream.data.condition_options import ConditionOptions
 from dtrak_stream.data.conditions import used_conditions
+from dtrak_stream.data.equal_images import EQUAL_IMAGES_NAME
 from dtrak_stream.data.images import Images, open_images
 from dtrak_stream.data.options import ImageOptions, ImageShape
 from dtrak_stream.data.samples import ConditionKind, Samples
@@ -31,6 +32,7 @@ from dtrak_stream.store.room import refuse_what_cannot_fit, shard_memory
 from dtrak_stream.store.store_set import StoreSet, store_folders
 from dtrak_stream.store.writer import StoreWriter
 from dtrak_stream.support.destinations import require_folder
+from dtrak_stream.support.progress import say
 from dtrak_stream.support.stamps import Stamp
 
 _BAD_GRADIENT = "its gradient holds NaN or inf"
@@ -63,6 +65,8 @@ class Prepared:
         What computes features, and of what; None where nothing is missing, or once it was let go.
     class_names
         Names of the classes in the order of their labels, where labels stand for names.
+    images
+        The images, where they were opened.
     """
 
     config: FeaturizeConfig
@@ -71,6 +75,7 @@ class Prepared:
     inputs: Inputs | None
     opened: tuple[FeatureMaker, Samples] | None
     class_names: tuple[str, ...] | None = None
+    images: Images | None = None
 
     @property
     def stores(self) -> StoreSet:
@@ -100,6 +105,15 @@ class Prepared:
         if self.opened is not None:
             self.opened[0].close()
             self.opened = None
+
+    def list_equal(self) -> None:
+        """List in the store which images are equal to earlier ones, if they were hashed now."""
+        found = None if self.images is None else self.images.equal_if_hashed()
+        if found:
+            assert self.images is not None
+            path = self.stores.layouts[0].root / EQUAL_IMAGES_NAME
+            found.write(path, self.images.sample_id)
+            say(f"{path} lists which images are equal")
 
     def note(self) -> None:
         """Keep with the stores what they are made from and that their shards are whole."""
@@ -161,6 +175,7 @@ def prepare(
         opening.inputs_found(),
         (maker, samples),
         opening.images[-1][1].class_names,
+        opening.images[-1][1],
     )
     _take_up(prepared)
     return prepared

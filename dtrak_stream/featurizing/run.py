@@ -73,6 +73,7 @@ def _begin(prepared: Prepared) -> None:
         record = layout.root / "config.yaml"
         if not record.exists():
             record_run(record, prepared.config)
+    prepared.list_equal()
     prepared.note()
 
 

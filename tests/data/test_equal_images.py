@@ -46,10 +46,13 @@ def test_equal_images_of_a_source_are_told_and_listed_by_name(tmp_path, folder, 
     shutil.copy(folder / "3.png", folder / "a copy.png")
     shutil.copy(folder / "3.png", folder / "b.png")
     images = open_images(str(folder), visible=True)
+    assert images.equal_if_hashed() is None
     images.identity()
-    told = f"{folder}: 2 images are there already (the first: a copy.png = 3.png)"
+    told = f"{folder}: 2 images are equal to an earlier one (the first: a copy.png = 3.png)"
     assert told in capsys.readouterr().err.splitlines()
-    images.equal().write(tmp_path / "equal.csv", images.sample_id)
+    found = images.equal_if_hashed()
+    assert found is not None
+    found.write(tmp_path / "equal.csv", images.sample_id)
     assert (tmp_path / "equal.csv").read_text().splitlines() == [
         "sample_id,equal_to",
         "a copy.png,3.png",
@@ -60,9 +63,12 @@ def test_equal_images_of_a_source_are_told_and_listed_by_name(tmp_path, folder, 
 @pytest.mark.parametrize("spec", ["a.npy", "a.npy[1:4]"])
 def test_rows_of_an_array_are_compared_by_their_pixels(tmp_path, pixels, spec):
     np.save(tmp_path / "a.npy", pixels[[0, 1, 1, 0]])
-    found = open_images(f"{tmp_path}/{spec}", visible=False)
+    images = open_images(f"{tmp_path}/{spec}", visible=False)
+    images.identity()
+    found = images.equal_if_hashed()
+    assert found is not None
     expected = [[1, 0]] if spec.endswith("]") else [[2, 1], [3, 0]]
-    assert found.equal().repeats.tolist() == expected
+    assert found.repeats.tolist() == expected
 
 
 def test_an_image_takes_few_bytes_while_they_are_compared():
