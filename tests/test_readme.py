@@ -10,7 +10,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 RESULTS = sorted((ROOT / "dtrak_stream/benchmark/results").glob("*.md"))
-GUIDES = [ROOT / "dtrak_stream/verification/what_is_checked.md"]
+GUIDES = [
+    ROOT / "dtrak_stream/exchange/d_trak_folders.md",
+    ROOT / "dtrak_stream/verification/what_is_checked.md",
+]
 PAGES = ["README.md", "CHANGELOG.md"]
 PAGES += [path.relative_to(ROOT).as_posix() for path in (*GUIDES, *RESULTS)]
 
