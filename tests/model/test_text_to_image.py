@@ -25,9 +25,10 @@ from dtrak_stream.objective.output_functions import OutputFunction
 from tests.gradients.networks import assert_rows_close, gathered
 from tests.model.folders import editing
 from tests.model.text_pipelines import (
+    MAKERS,
     SIZE,
+    TEXTS,
     clip_text,
-    pixart,
     stable_diffusion,
     stable_diffusion_xl,
     unet,
@@ -35,15 +36,8 @@ from tests.model.text_pipelines import (
 
 CPU = torch.device("cpu")
 TIMESTEPS = (20, 700)
-IDS, TEXTS = ["a", "b", "c"], ("a red cat", "", "9 dogs")
+IDS = ["a", "b", "c"]
 NO_GUIDANCE = {"do_classifier_free_guidance": False, "num_images_per_prompt": 1}
-MAKERS = {
-    "sd": stable_diffusion,
-    "sd-v": lambda folder: stable_diffusion(folder, "v_prediction"),
-    "sdxl": stable_diffusion_xl,
-    "pixart": pixart,
-    "pixart-shape": lambda folder: pixart(folder, told_shape=True),
-}
 
 
 class Family(NamedTuple):

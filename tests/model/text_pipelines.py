@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import string
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 import transformers
 from diffusers import (
-    AutoencoderKL,
     DDPMScheduler,
     PixArtAlphaPipeline,
     PixArtTransformer2DModel,
@@ -21,9 +21,11 @@ from diffusers import (
 from tokenizers import Tokenizer, models, processors
 
 from dtrak_stream.support.transformers_package import silenced
+from tests.model.pipelines import TinyPipeline, autoencoder_kl
 
 SIZE = 16  # pixels of a side; latents have half of them
 TOKENS = 12
+TEXTS = ("a red cat", "", "9 dogs")
 _ENDS = ("<|startoftext|>", "<|endoftext|>")
 _MERGES = ("c a", "ca t</w>", "d o", "do g</w>", "r e", "re d</w>")
 
@@ -91,20 +93,6 @@ def t5_text(width: int) -> Any:
     return _spread(transformers.T5EncoderModel(config))
 
 
-def vae() -> AutoencoderKL:
-    """Return an autoencoder that halves images."""
-    torch.manual_seed(7)
-    return AutoencoderKL(
-        block_out_channels=(8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        latent_channels=4,
-        norm_num_groups=4,
-        sample_size=SIZE,
-        scaling_factor=0.2,
-    )
-
-
 def unet(width: int, **options: Any) -> UNet2DConditionModel:
     """Return a network for latents that attends to texts."""
     torch.manual_seed(0)
@@ -135,7 +123,7 @@ def stable_diffusion(
 ) -> StableDiffusionPipeline:
     """Return a pipeline of one text encoder, saved in a folder."""
     pipeline = StableDiffusionPipeline(
-        vae=vae(),
+        vae=autoencoder_kl(scaling_factor=0.2),
         text_encoder=clip_text(8, 1),
         tokenizer=clip_tokenizer(folder / "made"),
         unet=unet(8, **options),
@@ -156,7 +144,7 @@ def stable_diffusion_xl(folder: Path, projection: int = 10 + 6 * 4) -> StableDif
         projection_class_embeddings_input_dim=projection,
     )
     pipeline = StableDiffusionXLPipeline(
-        vae=vae(),
+        vae=autoencoder_kl(scaling_factor=0.2),
         text_encoder=clip_text(8, 1),
         text_encoder_2=clip_text(12, 2, projected=True, hidden_act="gelu"),
         tokenizer=clip_tokenizer(folder / "made"),
@@ -186,7 +174,7 @@ def pixart(folder: Path, *, told_shape: bool = False) -> PixArtAlphaPipeline:
     pipeline = PixArtAlphaPipeline(
         tokenizer=t5_tokenizer(folder / "made"),
         text_encoder=t5_text(8),
-        vae=vae(),
+        vae=autoencoder_kl(scaling_factor=0.2),
         transformer=_spread(network),
         scheduler=DDPMScheduler(),
     )
@@ -206,3 +194,23 @@ def _saved(pipeline: Any, folder: Path) -> Any:
         pipeline.set_progress_bar_config(disable=True)
         pipeline.save_pretrained(folder / "pipeline")
     return pipeline
+
+
+def _row(make: Callable[[Path], Any]) -> TinyPipeline:
+    def save(folder: Path) -> str:
+        make(folder)
+        return str(folder / "pipeline")
+
+    return TinyPipeline(save, TEXTS)
+
+
+MAKERS: dict[str, Callable[[Path], Any]] = {
+    "sd": stable_diffusion,
+    "sd-v": lambda folder: stable_diffusion(folder, "v_prediction"),
+    "sdxl": stable_diffusion_xl,
+    "pixart": pixart,
+    "pixart-shape": lambda folder: pixart(folder, told_shape=True),
+}
+"""Name of a family to what returns its pipeline and saves it in a folder called `pipeline`."""
+TEXT_PIPELINES = {name: _row(make) for name, make in MAKERS.items()}
+"""The same as rows of the table of tiny pipelines. Images are 16 pixels wide."""
