@@ -38,7 +38,7 @@ MAY_BE_0 = {
     *("--measured-images", "--num-parameters", "--image-cache-mib", "--attention-levels"),
     *("--projected-parameters", "--self-queries", "--deep", "--model-seeds", "--noise-seeds"),
 }
-MAY_BE_EMPTY = {"--projector-name"}
+MAY_BE_EMPTY = {"--projector-name", "--missing-captions", "--query-missing-captions"}
 
 
 def options(config: type) -> Iterator[tuple[str, Any]]:

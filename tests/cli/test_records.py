@@ -32,8 +32,16 @@ CONSTRAINED: dict[str, Any] = {
     "warmup_fraction": 0.3,
     "ema_decay": 0.99,
     "memory_limit": "512MB",
+    "labels": "3,1,2",
+    "where": ("style=yes: it's #1",),
+    "query_where": ("style=[a:b]",),
+    "caption_column": None,
+    "drop_captions": False,
+    "caption_template": "yes: it's #1, {label, _ as space} [a:b]",
 }
 """Values of options that are checked against each other or a limit."""
+LEFT_OUT = {"sampler", "caption_column", "drop_captions"}
+"""Options that others leave no choice but the default."""
 
 
 def another(name: str, kind: Any, default: Any) -> Any:
@@ -66,7 +74,7 @@ def changed(config_type: Any) -> Any:
         values[option.name] = (
             changed(kind) if is_group else another(option.name, kind, option.default)
         )
-        assert is_group or option.name == "sampler" or values[option.name] != option.default
+        assert is_group or option.name in LEFT_OUT or values[option.name] != option.default
     return config_type(**values)
 
 

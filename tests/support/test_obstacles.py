@@ -139,7 +139,7 @@ def fail_with(number: int) -> Callable[..., object]:
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE])
 def test_images_out_of_reach_are_not_hashed_as_bad_ones(tmp_path, monkeypatch, number):
     images = two_images(tmp_path)
-    monkeypatch.setattr("dtrak_stream.data.folder.open_regular", fail_with(number))
+    monkeypatch.setattr("dtrak_stream.data.source.open_regular", fail_with(number))
     with pytest.raises(UnavailableError, match=r"000\.png"):
         images.identity()
 
