@@ -155,8 +155,8 @@ def test_features_that_a_method_chose_hold_nothing_it_does_not_use(method, capsy
 
 
 def test_options_that_mean_nothing_for_such_features_are_left_out_and_said(capsys):
-    given = FeatureOptions(size=9, clip="folder", projector="identity", proj_dim=64, seed=3)
+    given = FeatureOptions(clip="folder", projector="identity", proj_dim=64, seed=3)
     expected = FeatureOptions("simple", timesteps="10", projector="identity", seed=3)
     assert features_of(METHODS["trak"], given) == expected
     said = [line.partition(":")[0] for line in capsys.readouterr().err.splitlines()]
-    assert said == ["--size", "--clip", "--proj-dim"]
+    assert said == ["--clip", "--proj-dim"]

@@ -74,8 +74,9 @@ computed and one being written."""
     clip: str = DEFAULT_CLIP
     """CLIP model of --output-function clip: a folder that save_pretrained wrote, or a hub id."""
     size: int | None = None
-    """Side in pixels of the square images that pixels and clip features are taken of (default: \
-the size of the first image)."""
+    """Side in pixels of the square images that the model was trained on, where its folder does \
+not say it or says another one; of pixels and clip features, the side of the images that they are \
+taken of (default: the size of the first image)."""
 
     def __post_init__(self) -> None:
         require_number("--noise-draws", self.noise_draws, 1, MAX_NOISE_DRAWS)
@@ -86,7 +87,7 @@ the size of the first image)."""
 
     def loading(self) -> LoadingOptions:
         """Return how the model is read."""
-        return LoadingOptions(latents=self.latents, seed=self.seed)
+        return LoadingOptions(latents=self.latents, seed=self.seed, size=self.size)
 
 
 def own_or(given: int | None, usual: int) -> int:
@@ -99,8 +100,6 @@ def used_options(options: FeatureOptions) -> FeatureOptions:
     function = options.output_function
     if function in IMAGE_FEATURES:
         options = without_unused(options, _OF_GRADIENTS, f"{function} features are no gradients")
-    else:
-        options = without_unused(options, ["size"], "the model says how large images are")
     if function != "clip":
         options = without_unused(options, ["clip"], "CLIP is not what features are computed with")
     if options.projector == "identity":

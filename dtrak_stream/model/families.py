@@ -34,7 +34,7 @@ from dtrak_stream.model.autoencoders import (
 )
 from dtrak_stream.model.conditioning import ClassLabels, Conditioner
 from dtrak_stream.model.denoiser import Predict
-from dtrak_stream.model.dit import answers_variance, dit_labels, dit_shape
+from dtrak_stream.model.dit import answers_variance, dit_labels
 from dtrak_stream.model.first_stage import FirstStage
 from dtrak_stream.model.forward_passes import (
     predict_by_conditional_unet,
@@ -45,6 +45,7 @@ from dtrak_stream.model.forward_passes import (
 from dtrak_stream.model.layout import NETWORK_FILE, ModelFolder
 from dtrak_stream.model.network_files import load_network
 from dtrak_stream.model.options import LoadingOptions
+from dtrak_stream.model.sample_shapes import square_shape, unet_shape
 from dtrak_stream.model.saved_schedule import SavedSchedule, read_ddpm_schedule
 from dtrak_stream.model.text_to_image import (
     SECOND_TEXT_PARTS,
@@ -56,6 +57,8 @@ from dtrak_stream.model.text_to_image import (
 from dtrak_stream.model.weight_files import WeightFiles
 
 Load: TypeAlias = Callable[[str, Path, WeightFiles, torch.dtype], nn.Module]
+SampleShape: TypeAlias = Callable[[nn.Module, ModelFolder, int | None], ImageShape]
+ReadSchedule: TypeAlias = Callable[[Path, nn.Module, ImageShape], SavedSchedule]
 Device: TypeAlias = torch.device | str
 MakeConditioner: TypeAlias = Callable[
     [nn.Module, ModelFolder, ImageShape, LoadingOptions, Device], Conditioner | None
@@ -74,11 +77,12 @@ class ModelFamily:
     class_name
         Class of the network, as a pipeline's index names it.
     sample_shape
-        (network, folder of it) -> shape of what is noised.
+        (network, folder of the model, side) -> shape of what is noised: of that side where one is
+        given, of the side that the network's configuration says where it is None.
     predict
         How a network is asked.
     read_schedule
-        Folder of the scheduler -> what it says of the model.
+        (folder of the scheduler, network, shape of what is noised) -> what it says of the model.
     make_conditioner
         (network, folder of the model, shape of images, options, device) -> what makes that of
         conditions which the network is told; None for a network that is told nothing.
@@ -95,9 +99,9 @@ class ModelFamily:
     """
 
     class_name: str
-    sample_shape: Callable[[nn.Module, Path], ImageShape]
+    sample_shape: SampleShape
     predict: Predict
-    read_schedule: Callable[[Path], SavedSchedule]
+    read_schedule: ReadSchedule
     make_conditioner: MakeConditioner
     make_first_stage: MakeFirstStage
     parts: frozenset[str] = frozenset()
@@ -140,25 +144,6 @@ def _inputs_needed(class_name: str) -> str:
     return f", which needs {', '.join(needed)}" if needed else ""
 
 
-def _unet_shape(network: nn.Module, folder: Path) -> ImageShape:
-    config = cast(Any, network).config
-    size = config.sample_size
-    sides = [size, size] if isinstance(size, int) else list(size or [])
-    factor = 2 ** (len(config.block_out_channels) - 1)
-    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
-        problem = f"sample_size {size} does not say how large its images are"
-    elif any(side % factor for side in sides):
-        problem = f"sample_size {size} cannot be halved as often as its blocks do"
-    else:
-        return ImageShape(config.in_channels, *sides)
-    raise ModelError(
-        problem,
-        where=folder / NETWORK_FILE,
-        remedy="write the height and width of the images it was trained on there, multiples of "
-        f'{factor}: "sample_size": [{8 * factor}, {8 * factor}]',
-    )
-
-
 def _class_labels(
     network: nn.Module,
     found: ModelFolder,
@@ -179,21 +164,25 @@ def _class_labels(
     )
 
 
+def _ddpm_schedule(folder: Path, _network: nn.Module, _shape: ImageShape) -> SavedSchedule:
+    return read_ddpm_schedule(folder)
+
+
 FAMILIES = (
     ModelFamily(
         class_name="UNet2DModel",
-        sample_shape=_unet_shape,
+        sample_shape=unet_shape,
         predict=predict_by_unet,
-        read_schedule=read_ddpm_schedule,
+        read_schedule=_ddpm_schedule,
         make_conditioner=_class_labels,
         make_first_stage=find_autoencoder,
         parts=AUTOENCODER_PARTS,
     ),
     ModelFamily(
         class_name="DiTTransformer2DModel",
-        sample_shape=dit_shape,
+        sample_shape=square_shape,
         predict=predict_by_dit,
-        read_schedule=read_ddpm_schedule,
+        read_schedule=_ddpm_schedule,
         make_conditioner=lambda network, *_: dit_labels(network),
         make_first_stage=require_autoencoder,
         parts=AUTOENCODER_PARTS,
@@ -203,16 +192,16 @@ FAMILIES = (
         class_name="UNet2DConditionModel",
         sample_shape=conditional_unet_shape,
         predict=predict_by_conditional_unet,
-        read_schedule=read_ddpm_schedule,
+        read_schedule=_ddpm_schedule,
         make_conditioner=captions_of_unet,
         make_first_stage=require_autoencoder,
         parts=AUTOENCODER_PARTS | TEXT_PARTS | SECOND_TEXT_PARTS,
     ),
     ModelFamily(
         class_name="PixArtTransformer2DModel",
-        sample_shape=dit_shape,
+        sample_shape=square_shape,
         predict=predict_by_pixart,
-        read_schedule=read_ddpm_schedule,
+        read_schedule=_ddpm_schedule,
         make_conditioner=captions_of_pixart,
         make_first_stage=require_autoencoder,
         parts=AUTOENCODER_PARTS | TEXT_PARTS,

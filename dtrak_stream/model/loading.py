@@ -17,6 +17,7 @@ from dtrak_stream.model.layout import ModelFolder, find_model
 from dtrak_stream.model.options import LoadingOptions
 from dtrak_stream.model.places import hub_name, model_root
 from dtrak_stream.model.probe import refuse_unlike_model
+from dtrak_stream.model.sample_shapes import sample_side
 from dtrak_stream.model.weight_files import WeightFiles, find_weights
 
 
@@ -57,11 +58,12 @@ def load_denoiser(
     found = find_model(model_root(folder) if on_hub is None else fetch(on_hub))
     family = family_of(found)
     found.refuse_parts_but(family.parts)
-    saved = family.read_schedule(found.scheduler)
+    side = sample_side(found, options.size)
     weights = find_weights(found.network)
     with _failures_explained(found.network):
         network = family.load(family.class_name, found.network, weights, dtype)
-    shape = family.sample_shape(network, found.network)
+    shape = family.sample_shape(network, found, side)
+    saved = family.read_schedule(found.scheduler, network, shape)
     learns_variance = saved.learns_variance or family.learns_variance(network)
     network = network.to(device).eval()
     with _failures_explained(found.named_by.parent):

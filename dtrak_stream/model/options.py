@@ -22,7 +22,10 @@ class LoadingOptions:
         Which latents images become, of a model that has a first stage.
     seed
         Seed of latents that are drawn.
+    size
+        Side in pixels of the square images that a model was trained on; None where it says so.
     """
 
     latents: LatentsName = "mode"
     seed: int = 0
+    size: int | None = None

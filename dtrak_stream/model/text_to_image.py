@@ -15,6 +15,7 @@ from dtrak_stream.model.conditioning import ASPECT_RATIO, RESOLUTION, TIME_IDS, 
 from dtrak_stream.model.config_files import read_config, saved_class
 from dtrak_stream.model.layout import INDEX_FILE, NETWORK_FILE, ModelFolder
 from dtrak_stream.model.options import LoadingOptions
+from dtrak_stream.model.sample_shapes import refuse_told_an_image, sides_of
 from dtrak_stream.model.text_encoders import LastLayer, LowercaseMasked, TwoPenultimateLayers
 from dtrak_stream.model.text_parts import TextPart, load_text_part
 
@@ -56,16 +57,10 @@ def refuse_other_inputs(network: nn.Module, folder: Path) -> None:
                 remedy="give a text-to-image model of Stable Diffusion 1.x, 2.x or XL that is not "
                 "distilled",
             )
-    if config.in_channels != config.out_channels:
-        raise ModelError(
-            f"takes {config.in_channels} channels and answers {config.out_channels}: it is told "
-            "an image too, as models for inpainting, editing, depth or upscaling are",
-            where=path,
-            remedy="give a text-to-image model, whose network answers as many channels as it takes",
-        )
+    refuse_told_an_image(network, path)
 
 
-def conditional_unet_shape(network: nn.Module, folder: Path) -> ImageShape:
+def conditional_unet_shape(network: nn.Module, found: ModelFolder, side: int | None) -> ImageShape:
     """Return the shape of the latents that a UNet2DConditionModel takes.
 
     Raises
@@ -73,16 +68,16 @@ def conditional_unet_shape(network: nn.Module, folder: Path) -> ImageShape:
     ModelError
         If it is told more than a sample, a time and a caption, or does not say how large they are.
     """
-    refuse_other_inputs(network, folder)
+    refuse_other_inputs(network, found.network)
     config = cast(Any, network).config
-    size = config.sample_size
-    sides = [size, size] if isinstance(size, int) else list(size or [])
-    if len(sides) == 2 and all(isinstance(side, int) and side > 0 for side in sides):
+    sides = sides_of(config, side)
+    if sides is not None:
         return ImageShape(config.in_channels, *sides)
     raise ModelError(
-        f"sample_size {size} does not say how large its latents are",
-        where=folder / NETWORK_FILE,
-        remedy="write the height and width of the latents it was trained on there",
+        f"sample_size {config.sample_size} does not say how large its latents are",
+        where=found.network / NETWORK_FILE,
+        remedy="give the size of the images it was trained on with --size, or write the height "
+        "and width of their latents there",
     )
 
 
