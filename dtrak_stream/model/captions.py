@@ -175,7 +175,7 @@ class Captions:
         return self._cut.lines(self.encoder.max_tokens)
 
     def _encoded(self, text: str) -> NetworkInputs:
-        """Return the embedding of a text, on the host, where it may be differentiated with."""
+        """Return the embedding of a text, on the host, the same whatever it is computed within."""
         kept = self._kept.get(text)
         if kept is not None:
             return kept
@@ -183,7 +183,6 @@ class Captions:
             self._cut.note(text)
         device = self.encoder.device
         with (
-            torch.inference_mode(False),
             torch.no_grad(),
             torch.autocast(device.type, enabled=False),
             repeatable(device),

@@ -213,17 +213,20 @@ def deciding_files(root: Path) -> list[Path]:
     ----------
     root
         A folder that may hold a model; a pipeline has all its parts inside.
+
+    Raises
+    ------
+    InputError
+        If the index of a pipeline around it cannot be read.
     """
     if (root / INDEX_FILE).is_file():
         return []
     root = root.resolve()
     outside = [folder for folder in _around(root / _PARTS[0]) + _around(root) if folder != root]
     names = (INDEX_FILE, SCHEDULER_FILE, f"scheduler/{SCHEDULER_FILE}")
-    return sorted(
-        {
-            folder / name
-            for folder in outside
-            for name in names
-            if not folder.is_relative_to(root) and (folder / name).is_file()
-        }
-    )
+    found = {folder / name for folder in outside for name in names if (folder / name).is_file()}
+    for index in [path for path in found if path.name == INDEX_FILE]:
+        parts = _further_parts(read_config(index, what="index of parts"), index.parent)
+        for part in parts.values():
+            found |= {path for path in part.folder.glob("*") if path.is_file()}
+    return sorted(path for path in found if not path.is_relative_to(root))

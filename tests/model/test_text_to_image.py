@@ -18,6 +18,7 @@ from dtrak_stream.gradients.coverage import served_parameters
 from dtrak_stream.gradients.hooked import HookedEngine
 from dtrak_stream.gradients.task import GradientTask
 from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
+from dtrak_stream.model.layout import deciding_files
 from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.model.parameters import choose_parameters
 from dtrak_stream.objective.noise import ImageNoise
@@ -206,6 +207,16 @@ def test_a_text_encoder_of_another_width_is_refused(tmp_path):
     clip_text(12, 1).save_pretrained(tmp_path / "pipeline" / "text_encoder")
     with pytest.raises(ModelError, match="does not answer for a sample"):
         load_denoiser(str(tmp_path / "pipeline"))
+
+
+def test_what_a_network_alone_is_told_by_decides_what_it_is(tmp_path):
+    stable_diffusion(tmp_path)
+    folder = tmp_path / "pipeline"
+    names = {path.relative_to(folder).as_posix() for path in deciding_files(folder / "unet")}
+    assert {"text_encoder/model.safetensors", "tokenizer/tokenizer_config.json"} <= names
+    assert {"vae/config.json", "model_index.json", "scheduler/scheduler_config.json"} <= names
+    assert not any(name.startswith("unet/") for name in names)
+    assert deciding_files(folder) == []
 
 
 def test_a_network_alone_finds_its_texts_in_the_pipeline_around_it(tmp_path):
