@@ -13,6 +13,14 @@ what its samples are called. A new kind is one row there, and a file with what o
   in natural order. A ``__key__`` column gives the sample ids if no key occurs twice.
 - Any source may end in a slice: ``DIR[100:200]``, ``FILE.npy[:50]``, ``hf:OWNER/NAME[10:]``.
   A slice counts in the order of the source; sample ids stay those of the whole source.
+- `--where COLUMN=VALUE` keeps rows of a source by what lies beside its images, `--rows FILE` then
+  picks some of these by number, the first being 0, and puts them in order. A slice counts among
+  what is left, and `--limit` after it. Sample ids stay those of the whole source, and so do the
+  numbers of classes. A column ``split`` of a list tells splits, and is asked before all of these.
+- Paths in a list (``list:FILE.csv``) are relative to the list's folder and are the sample ids as
+  they are written; no two of the rows that are meant may name one file.
+- Of img2dataset's folders and tar files, the parquet files beside them are no images; clones of
+  data sets on the hub are read by the parquet files in them.
 - Grayscale and RGB images of 8 bits a channel are read as they are; palette, CMYK and YCbCr
   images become RGB; EXIF rotation is applied unless `--exif ignore`; images of 16 bits a channel
   are read as `--depth16` says; of an animation the first frame is taken, and a line tells so.
@@ -22,9 +30,11 @@ columns, and a line says which was taken:
 
 - in a folder: ``00001.txt`` beside ``00001.jpg``; ``metadata.jsonl`` or ``metadata.csv`` with a
   column ``file_name``, for the folder it lies in and those below; the folders that images lie in,
-  sorted, as classes;
+  sorted, as classes; a zip archive has what the folder had that was packed;
 - in a data set or tar file: a column, or an entry of a structure or of JSON (``json.caption``);
-- in npz and HDF5 files: another array. The digits are labelled as well.
+- in a list: a column;
+- in npz and HDF5 files: another array; beside IDX files of images, that of labels. The digits are
+  labelled as well.
 
 A column called by one of the usual names (text, caption, prompt; label, class, target, ...) is
 taken, or the only one of text, unless `--caption-column` or `--label-column` names one; where

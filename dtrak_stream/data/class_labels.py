@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 from dtrak_stream.data.column_values import Texts, chosen_column, texts_of, told_of, values_of
 from dtrak_stream.data.columns import FOLDER_COLUMN, Column
 from dtrak_stream.data.condition_options import ConditionOptions
+from dtrak_stream.data.selected import whole_of
 from dtrak_stream.data.source import Source, unreadable
 from dtrak_stream.errors import ConfigurationError, InputError
 from dtrak_stream.support.progress import progress
@@ -141,7 +142,9 @@ def label_reader(
     if column.kind == "number" or column.classes:
         names = given or column.classes or None
         return LabelReader(texts, told_of(source, name), names, bool(column.classes), where)
-    found = _distinct(texts, len(source), where, visible=visible)
+    whole = whole_of(source)  # a class has its number whether or not rows of it are picked
+    every = texts_of(values_of(whole, name, _FLAG), what="class label", where=where)
+    found = _distinct(every, len(whole), where, visible=visible)
     if name == FOLDER_COLUMN:
         texts, found = _class_folders(texts, found, options, where)
         is_named, taken = True, "class folders"

@@ -14,7 +14,7 @@ from dtrak_stream.data.pixels import decode
 from dtrak_stream.data.places import Place, SourceRequest
 from dtrak_stream.data.remarks import Remarks
 from dtrak_stream.data.row_paths import PATH_COLUMNS, RowPaths
-from dtrak_stream.data.selected import of_split
+from dtrak_stream.data.selected import SPLIT_COLUMN, of_split
 from dtrak_stream.data.source import (
     Content,
     Pixels,
@@ -155,7 +155,7 @@ class ManifestSource:
         return self.sample_ids(index, index + 1)[0]
 
     def _kind(self, name: str) -> ColumnKind:
-        if self._paths.columns == (name,) or name in PATH_COLUMNS:
+        if self._paths.columns == (name,) or name in (*PATH_COLUMNS, SPLIT_COLUMN):
             return "name"
         (first,) = self._table.values(name, 0, 1)
         if isinstance(first, int) and not isinstance(first, bool):

@@ -36,9 +36,15 @@ class SelectedSource:
         The other one.
     rows
         (n,) which of its rows, in which order.
+
+    Attributes
+    ----------
+    whole
+        The source of which no rows are picked.
     """
 
     def __init__(self, source: Source, rows: NDArray[np.int64]) -> None:
+        self.whole: Source = whole_of(source)
         self._source = source
         self._rows = rows
 
@@ -92,6 +98,11 @@ class SelectedSource:
     def _stretches(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
         for first in range(start, stop, _AT_A_TIME):
             yield from stretches(self._rows[first : min(first + _AT_A_TIME, stop)])
+
+
+def whole_of(source: Source) -> Source:
+    """Return the source of which these are rows, or the source itself."""
+    return source.whole if isinstance(source, SelectedSource) else source
 
 
 def select(source: Source, options: ImageOptions, where: str) -> Source:

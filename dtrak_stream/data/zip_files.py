@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import io
-import weakref
+import itertools
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from lzma import LZMAError
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
 import xxhash
 
-from dtrak_stream.data.columns import FOLDER_COLUMN, Column, folders_of
-from dtrak_stream.data.name_block import NameBlock
+from dtrak_stream.data.columns import Column
+from dtrak_stream.data.folder_walk import METADATA_FILES, TEXT_SUFFIX
 from dtrak_stream.data.natural_order import sortable
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.passed_over import PassedOver
@@ -27,30 +25,13 @@ from dtrak_stream.data.source import (
     Content,
     Pixels,
     RowNumbers,
-    brief,
-    open_regular,
     refuse_out_of_reach,
-    unreadable,
     unusable,
 )
+from dtrak_stream.data.zip_beside import ZipBeside
+from dtrak_stream.data.zip_members import ZipMembers, open_archive, refuse_unpackable
 from dtrak_stream.errors import BadImageError, InputError
-
-_MEMBER = np.dtype(
-    [
-        *(("header_offset", "u8"), ("compress_size", "u8"), ("file_size", "u8")),
-        *(("CRC", "u4"), ("compress_type", "u2"), ("flag_bits", "u2")),
-    ]
-)
-"""What it takes to read a member: the attributes of `zipfile.ZipInfo` of these names."""
-_METHODS = {
-    zipfile.ZIP_STORED,
-    zipfile.ZIP_DEFLATED,
-    zipfile.ZIP_BZIP2,
-    zipfile.ZIP_LZMA,
-}
-_ENCRYPTED = 1
-_MOST_BYTES = 2**30
-_DAMAGED = (zipfile.BadZipFile, zlib.error, LZMAError, EOFError, NotImplementedError, RuntimeError)
+from dtrak_stream.support.names import ListedNames
 
 
 class ZipSource:
@@ -69,8 +50,8 @@ class ZipSource:
     Raises
     ------
     InputError
-        If it is no zip archive, or cut off, or an image in it is encrypted, packed by a method
-        that cannot be unpacked, or there twice, or there are none.
+        If it is no zip archive, or cut off, or something in it is encrypted, packed by a method
+        that cannot be unpacked, or an image is there twice, or there are none.
     """
 
     def __init__(
@@ -80,28 +61,31 @@ class ZipSource:
     ) -> None:
         self._path = path
         self._options = options
-        self._archive = _opened(path)
-        passed_over = PassedOver()
-        wanted = _wanted(self._archive, passed_over)
-        self._passed_over = passed_over.lines()
-        _refuse(wanted, path, self._passed_over)
-        self._names, self._members = _compact(wanted)
+        archive = open_archive(path)
+        found = _Found()
+        for member in archive.infolist():
+            found.add(member)
+        self._passed_over = found.passed_over.lines()
+        _refuse(found, path)
+        self._members = ZipMembers(archive, found.images)
+        names = ListedNames(self._members.listed, range(len(self)))
+        self._beside = ZipBeside(path, archive, names, found.texts, found.metadata)
         # all that is needed of the directory is in these two
-        self._archive.filelist.clear()
-        self._archive.NameToInfo.clear()
-        self._remarks = Remarks(len(self), self._names.__getitem__)
+        archive.filelist.clear()
+        archive.NameToInfo.clear()
+        self._remarks = Remarks(len(self), self._members.names.__getitem__)
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._members)
 
     def sample_ids(self, start: int, stop: int) -> list[str]:
         """Return the paths of rows `[start, stop)` in the archive."""
-        return [self._names[index] for index in range(start, stop)]
+        return self._members.listed(start, stop)
 
     def pixels(self, index: int) -> Pixels:
         """Decode member `index`, (height, width, channels); see `decode`."""
         try:
-            content = io.BytesIO(self._content(index))
+            content = io.BytesIO(self._members.content(index))
         except OSError as error:
             raise unusable(self._path, error) from error
         return decode(content, self._options, self._remarks.about(index))
@@ -116,7 +100,7 @@ class ZipSource:
     def contents(self, start: int, stop: int) -> Iterator[Content]:
         """Yield the name of each member and the hash of its bytes."""
         for index in range(start, stop):
-            yield Content(self._hash(index), self._names[index])
+            yield Content(self._hash(index), self._members.names[index])
 
     def reaches_outside(self) -> bool:
         """Return False: all images are in the archive."""
@@ -127,29 +111,16 @@ class ZipSource:
         return [*self._passed_over, *self._remarks.lines()]
 
     def columns(self) -> Mapping[str, Column]:
-        """Return the folder that each image lies in."""
-        return {FOLDER_COLUMN: Column("name", "folders")}
+        """Return folders, .txt files, and the columns of metadata files; see `ZipBeside`."""
+        return self._beside.columns()
 
     def column(self, name: str, start: int, stop: int) -> Sequence[Any]:
-        """Return the folders of rows `[start, stop)`, with `/`."""
-        return folders_of(name, self.sample_ids(start, stop))
-
-    def _content(self, index: int) -> bytes:
-        """Return the bytes of a member; several threads may ask at once, which zipfile allows."""
-        member = zipfile.ZipInfo(self._names[index])
-        for attribute in _MEMBER.names or ():
-            setattr(member, attribute, int(self._members[attribute][index]))
-        if member.file_size > _MOST_BYTES:
-            raise BadImageError(f"is {member.file_size:,} bytes long, which no image is")
-        try:
-            with self._archive.open(member) as file:
-                return file.read()
-        except _DAMAGED as error:
-            raise BadImageError(f"cannot be unpacked ({brief(error)})") from error
+        """Return what lies beside rows `[start, stop)`."""
+        return self._beside.column(name, start, stop)
 
     def _hash(self, index: int) -> bytes:
         try:
-            return xxhash.xxh3_128_digest(self._content(index))
+            return xxhash.xxh3_128_digest(self._members.content(index))
         except BadImageError:
             return UNREADABLE
         except OSError as error:
@@ -162,68 +133,61 @@ def open_zip(request: SourceRequest) -> ZipSource:
     return ZipSource(request.place.path, request.options)
 
 
-def _opened(path: Path) -> zipfile.ZipFile:
-    try:
-        file = open_regular(path)
-    except OSError as error:
-        raise unreadable(path, error) from error
-    try:
-        archive = zipfile.ZipFile(file)
-    except (OSError, *_DAMAGED) as error:
-        file.close()
-        raise unreadable(path, error) from error
-    weakref.finalize(archive, file.close)
-    return archive
+@dataclass
+class _Found:
+    """The members of an archive by what they are.
 
+    Attributes
+    ----------
+    images
+        In natural order once they are refused or not.
+    texts
+        The .txt files by what stands before that ending in their names.
+    metadata
+        The metadata files.
+    passed_over
+        Whatever else is there.
+    """
 
-def _wanted(archive: zipfile.ZipFile, passed_over: PassedOver) -> list[zipfile.ZipInfo]:
-    """Return the images in natural order, as they would come from the folder that was packed."""
-    found = []
-    for member in archive.infolist():
+    images: list[zipfile.ZipInfo] = field(default_factory=list)
+    texts: dict[str, zipfile.ZipInfo] = field(default_factory=dict)
+    metadata: list[zipfile.ZipInfo] = field(default_factory=list)
+    passed_over: PassedOver = field(default_factory=PassedOver)
+
+    def add(self, member: zipfile.ZipInfo) -> None:
+        """Take note of a member; folders, and what is hidden or left by macOS, are nothing."""
         path = PurePosixPath(member.orig_filename)
         if member.is_dir() or any(part.startswith((".", "__MACOSX")) for part in path.parts):
-            continue
+            return
         if path.suffix.lower() in IMAGE_SUFFIXES:
-            found.append(member)
+            self.images.append(member)
+        elif path.name in METADATA_FILES:
+            self.metadata.append(member)
+        elif path.suffix == TEXT_SUFFIX:
+            self.texts[member.orig_filename.removesuffix(TEXT_SUFFIX)] = member
         else:
-            passed_over.note(path.name)
-    found.sort(key=lambda member: [*map(sortable, PurePosixPath(member.orig_filename).parts)])
-    return found
+            self.passed_over.note(path.name)
 
 
-def _refuse(members: Sequence[zipfile.ZipInfo], path: Path, passed_over: Sequence[str]) -> None:
-    if not members:
+def _refuse(found: _Found, path: Path) -> None:
+    """Bring the images into the order of the folder that was packed; refuse what is no source."""
+    if not found.images:
         raise InputError(
-            "; ".join(["holds no images", *passed_over]),
+            "; ".join(["holds no images", *found.passed_over.lines()]),
             where=path,
             remedy="name an archive that has some",
         )
-    before = ""
-    for member in members:
-        name = member.orig_filename
-        if member.flag_bits & _ENCRYPTED:
+    for member in (*found.images, *found.texts.values(), *found.metadata):
+        refuse_unpackable(member, path)
+    found.images.sort(key=_in_natural_order)
+    for before, member in itertools.pairwise(found.images):
+        if member.orig_filename == before.orig_filename:
             raise InputError(
-                f"is encrypted ({name})", where=path, remedy="unpack it, and name the folder"
-            )
-        if member.compress_type not in _METHODS:
-            raise InputError(
-                f"{name} is packed by method {member.compress_type}, which cannot be unpacked",
+                f"holds two files called {member.orig_filename}",
                 where=path,
-                remedy="unpack it by the program that made it, and name the folder",
+                remedy="rename or remove one of them",
             )
-        if name == before:
-            raise InputError(
-                f"holds two files called {name}", where=path, remedy="rename or remove one of them"
-            )
-        before = name
 
 
-def _compact(
-    members: Sequence[zipfile.ZipInfo],
-) -> tuple[NameBlock, np.ndarray[tuple[int], np.dtype[np.void]]]:
-    names = NameBlock()
-    numbers = np.empty(len(members), _MEMBER)
-    for place, member in enumerate(members):
-        names.add(member.orig_filename.encode())
-        numbers[place] = tuple(getattr(member, name) for name in _MEMBER.names or ())
-    return names, numbers
+def _in_natural_order(member: zipfile.ZipInfo) -> list[bytes]:
+    return [*map(sortable, PurePosixPath(member.orig_filename).parts)]

@@ -192,6 +192,12 @@ def test_a_column_of_splits_tells_splits(tmp_path, folder):
     assert ids(opened(path, ImageOptions(where=("split=test",)))) == NAMES[1:2]
 
 
+def test_captions_are_not_taken_from_the_column_of_splits(tmp_path, folder):
+    rows = [{"path": name, "split": "train", "words": "a cat"} for name in NAMES]
+    kinds = {n: c.kind for n, c in ManifestSource(write(tmp_path, ".csv", rows)).columns().items()}
+    assert kinds == {"path": "name", "split": "name", "words": "text"}
+
+
 def test_one_split_in_the_column_is_all_there_is(tmp_path, folder):
     path = with_splits(tmp_path, ["train"] * 4)
     assert ids(opened(path)) == NAMES

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dtrak_stream.data.class_labels import label_reader
+from dtrak_stream.data.condition_options import ConditionOptions
 from dtrak_stream.data.images import Images, open_images
 from dtrak_stream.data.labels import open_labels, sample_ids_of
+from dtrak_stream.data.opening import open_source
 from dtrak_stream.data.options import ImageOptions, with_effect
 from dtrak_stream.data.source_stamp import stamp_source
 from dtrak_stream.errors import ConfigurationError, InputError
@@ -198,3 +201,17 @@ def test_bad_images_among_picked_rows_are_bad_one_by_one(tmp_path, folder):
     (folder / "4.png").write_bytes(b"")
     images = opened(folder, rows=rows_file(tmp_path, [4, 0]))
     assert images.image(1).shape == (3, 6, 8)
+
+
+def test_a_class_has_its_number_whatever_rows_are_picked(tmp_path, parquet, folder):
+    table = tmp_path / "list.csv"
+    lines = [f"images/{row}.png,{style},{row % 2}" for row, style in enumerate(ARTISTS)]
+    table.write_text("\n".join(["path,style,part", *lines]))
+    asked = ConditionOptions(label_column="style")
+    picked = open_source(f"list:{table}", ImageOptions(where=("style=c",)), visible=False)
+    reader = label_reader(picked, asked, where="list", visible=False)
+    assert reader.class_names == ("a", "b", "c")
+    assert reader.read(0, 2) == [2, 2]
+    rows = ImageOptions(where=("part=1",), rows=rows_file(tmp_path, [2, 0]))
+    picked = open_source(f"list:{table}", rows, visible=False)
+    assert label_reader(picked, asked, where="list", visible=False).read(0, 2) == [0, 1]

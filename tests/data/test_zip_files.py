@@ -56,13 +56,14 @@ def test_an_archive_is_to_the_byte_what_the_folder_was(packed, folder):
 
 def test_members_that_are_no_images_are_passed_over_and_told(packed):
     with zipfile.ZipFile(packed, "a") as archive:
+        archive.writestr("readme.md", "x")
         archive.writestr("readme.txt", "x")
         archive.writestr("__MACOSX/._0.png", "x")
         archive.writestr("a/.hidden.png", "x")
         archive.mkdir("empty.png")
     assert len(opened(packed)) == 12
     assert ZipSource(packed).remarks() == [
-        "1 file is passed over (1 .txt): rename or convert what is an image"
+        "1 file is passed over (1 .md): rename or convert what is an image"
     ]
 
 
@@ -104,7 +105,7 @@ def test_a_damaged_member_spoils_its_image_alone(packed, folder):
 
 def test_a_member_that_claims_to_be_immense_is_not_unpacked(packed):
     with_changed_directory(packed, 24, (2**31).to_bytes(4, "little"))
-    with pytest.raises(BadImageError, match="2,147,483,648 bytes"):
+    with pytest.raises(BadImageError, match="2,147,483,648 bytes long"):
         opened(packed).image(0)
 
 
@@ -131,7 +132,7 @@ def test_what_is_no_archive_or_holds_no_images_is_refused(tmp_path, packed):
     with pytest.raises(InputError, match="truncated or corrupt"):
         ZipSource(packed)
     with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
-        archive.writestr("a.txt", "x")
+        archive.writestr("a.md", "x")
     with pytest.raises(InputError, match=r"holds no images; 1 file is passed over"):
         ZipSource(tmp_path / "b.zip")
     with pytest.raises(InputError, match="does not exist"):
