@@ -87,7 +87,11 @@ def _open(config: ImportConfig) -> ScaledRows:
     array = open_feature_array(config.array)
     factor = declared_factor(config.features, array.used_dim)
     ids = choose_sample_ids(
-        len(array), ids=config.ids, images=config.images, visible=not config.quiet
+        len(array),
+        ids=config.ids,
+        images=config.images,
+        options=config.picked.of(config.images),
+        visible=not config.quiet,
     )
     # a wrong declaration is refused before the long pass over all rows
     declared_fingerprint(config.features, array, images="", dtype=config.dtype, rows_per_shard=1)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from dtrak_stream.data.options import ImageOptions
+from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.objective.function_names import formulas_in_words
 from dtrak_stream.projectors.table import PROJECTORS
 from dtrak_stream.support.option_values import require_number, require_seed
@@ -99,6 +101,36 @@ class RowRules:
 
 
 @dataclass(frozen=True)
+class PickedImages:
+    """Which images of a source give their ids."""
+
+    split: str | None = None
+    """Split of --images, where there are several; all for all."""
+    path_column: str | None = None
+    """Column of paths where --images is list:FILE, or a pattern such as images/{label}/{name}."""
+    rows: Path | None = None
+    """File of row numbers (.txt, .npy, .json, .pkl) that picks and orders those of --images."""
+
+    def of(self, images: str | None) -> ImageOptions:
+        """Return how the source `images` is opened.
+
+        Raises
+        ------
+        ConfigurationError
+            If there is none, of which anything could be picked.
+        """
+        given = {"--split": self.split, "--path-column": self.path_column, "--rows": self.rows}
+        flags = [flag for flag, value in given.items() if value is not None]
+        if images is None and flags:
+            raise ConfigurationError(
+                "nothing is picked where no images are named",
+                where=", ".join(flags),
+                remedy="give --images with it, or leave it out",
+            )
+        return ImageOptions(split=self.split, path_column=self.path_column, rows=self.rows)
+
+
+@dataclass(frozen=True)
 class ImportConfig:
     """Bring features that TRAK, D-TRAK or another program computed into a store, resumably.
 
@@ -120,6 +152,7 @@ whole numbers, such as D-TRAK's idx-train.pkl."""
     images: str | None = None
     """Image source whose ids the samples have, in its order, so that a report can show them. \
 Default without --ids: row numbers."""
+    picked: tyro.conf.OmitArgPrefixes[PickedImages] = field(default_factory=PickedImages)
     rules: tyro.conf.OmitArgPrefixes[RowRules] = field(default_factory=RowRules)
     dtype: Literal["float16", "float32"] = "float32"
     """How features are stored; float16 has a scale for each row, and half the size."""

@@ -27,7 +27,9 @@ IdsOf = Callable[[int, int], list[str]]
 _NAMED_AT_MOST = 3
 
 
-def choose_sample_ids(count: int, *, ids: Path | None, images: str | None, visible: bool) -> IdsOf:
+def choose_sample_ids(
+    count: int, *, ids: Path | None, images: str | None, options: ImageOptions, visible: bool
+) -> IdsOf:
     """Return what names the samples of an array of `count` rows, in its order.
 
     Parameters
@@ -38,6 +40,8 @@ def choose_sample_ids(count: int, *, ids: Path | None, images: str | None, visib
         A file with one id a line, or a pickle of whole numbers.
     images
         A source of images, whose ids are taken. Without either, samples have their row numbers.
+    options
+        Which of its images are meant.
     visible
         Whether opening the images may draw a progress bar.
 
@@ -57,13 +61,13 @@ def choose_sample_ids(count: int, *, ids: Path | None, images: str | None, visib
         _require_count(len(listed), count, ids)
         return listed.texts
     if images is not None:
-        return _ids_of_images(images, count, visible)
+        return _ids_of_images(images, options, count, visible)
     return lambda start, stop: [str(row) for row in range(start, stop)]
 
 
-def _ids_of_images(images: str, count: int, visible: bool) -> IdsOf:
+def _ids_of_images(images: str, options: ImageOptions, count: int, visible: bool) -> IdsOf:
     spec = parse_spec(images)
-    source = open_source(spec.body, ImageOptions(), visible=visible)
+    source = open_source(spec.body, options, visible=visible)
     first, last = spec.rows(len(source), None)
     _require_count(last - first, count, images)
     return lambda start, stop: source.sample_ids(first + start, first + stop)

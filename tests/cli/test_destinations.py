@@ -24,11 +24,11 @@ READ = {
     "score": {"--train", "--query", "--gram", "--truth", "--groups"},
     "report": {"--scores"},
     "verify": {"--run", "--trajectory"},
-    "import-features": {"--array", "--row-order", "--ids"},
+    "import-features": {"--array", "--row-order", "--ids", "--rows"},
     "export": {"--store", "--scores"},
     "train": {"--subset"},
     "retrain-subsets": {"--stratify"},
-    "import-truth": {"--index", "--subset-index", "--models", "--ids"},
+    "import-truth": {"--index", "--subset-index", "--models", "--ids", "--rows"},
     "lds": {"--scores", "--truth"},
     "counterfactual": {"--generated"},
 }

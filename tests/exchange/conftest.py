@@ -28,7 +28,7 @@ DECLARED = {
 }
 _ARRAY = {"array_shape", "array_dtype", "array_order", "used_dim", "row_order"}
 _RULES = {"bad_rows", "zero_rows"}
-_STORE = {"ids", "images", "dtype", "rows_per_shard", "redo_corrupt"}
+_STORE = {"ids", "images", "picked", "dtype", "rows_per_shard", "redo_corrupt"}
 
 
 def random_features(rows: int, columns: int, seed: int = 0) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from dtrak_stream.errors import (
     ConfigurationError,
     InputError,
 )
+from dtrak_stream.exchange.options import PickedImages
 from tests.exchange.conftest import (
     features_in,
     ids_in,
@@ -81,3 +84,18 @@ def test_an_order_that_is_none_is_refused(tmp_path, order, message):
     path = saved(tmp_path / "a.npy", random_features(3, 4))
     with pytest.raises(InputError, match=message):
         imported(path, tmp_path / "s", row_order=saved(tmp_path / "order.npy", order))
+
+
+def test_ids_are_those_of_the_images_that_an_index_picks(tmp_path):
+    path = saved(tmp_path / "a.npy", random_features(3, 4))
+    images = save_images(tmp_path / "images", random_pixels(5))
+    (tmp_path / "idx-train.pkl").write_bytes(pickle.dumps([4, 0, 2]))
+    picked = PickedImages(rows=tmp_path / "idx-train.pkl")
+    imported(path, tmp_path / "store", images=str(images), picked=picked)
+    assert ids_in(tmp_path / "store") == ["004.png", "000.png", "002.png"]
+
+
+def test_rows_of_no_images_are_refused(tmp_path):
+    path = saved(tmp_path / "a.npy", random_features(3, 4))
+    with pytest.raises(ConfigurationError, match="--split, --rows: nothing is picked"):
+        imported(path, tmp_path / "store", picked=PickedImages("all", rows=tmp_path / "a"))

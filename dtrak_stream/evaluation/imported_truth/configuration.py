@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import tyro
+
 from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.exchange.options import PickedImages
 from dtrak_stream.support.option_values import require_number
 
 _MOST_SUBSETS = 2**20
@@ -52,6 +55,7 @@ of row numbers. Default: the row numbers in --index."""
     images: str | None = None
     """Image source whose ids the training images have, in the order of --index, instead of \
 --ids."""
+    picked: tyro.conf.OmitArgPrefixes[PickedImages] = field(default_factory=PickedImages)
     quiet: bool = False
     """Draw no progress bars."""
 

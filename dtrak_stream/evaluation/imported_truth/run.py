@@ -139,9 +139,16 @@ def _refuse_loss(
 
 def _train_ids(config: ImportTruthConfig, index: TrainingIndex) -> NDArray[np.bytes_]:
     count = len(index.rows)
+    options = config.picked.of(config.images)
     if config.ids is None and config.images is None:
         return encoded_ids(map(str, index.rows.tolist()))
-    ids = choose_sample_ids(count, ids=config.ids, images=config.images, visible=not config.quiet)
+    ids = choose_sample_ids(
+        count,
+        ids=config.ids,
+        images=config.images,
+        options=options,
+        visible=not config.quiet,
+    )
     return encoded_ids(ids(0, count))
 
 

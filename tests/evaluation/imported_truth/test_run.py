@@ -16,6 +16,7 @@ from dtrak_stream.evaluation.imported_truth.configuration import (
 )
 from dtrak_stream.evaluation.imported_truth.run import import_truth
 from dtrak_stream.evaluation.truth import TruthFile
+from dtrak_stream.exchange.options import PickedImages
 from tests.d_trak_folders import (
     QUERIES,
     SUBSETS,
@@ -76,6 +77,10 @@ def test_samples_are_named_by_their_rows_or_as_they_are_listed(folders, tmp_path
     images = save_images(tmp_path / "images", random_pixels(TRAIN))
     pictured = imported(folders, tmp_path / "c.npz", images=str(images)).path
     assert TruthFile(pictured).train_ids()[1] == b"001.png"  # type: ignore[index]
+    rows = dump(tmp_path / "rows.pkl", list(range(TRAIN))[::-1])
+    options: dict[str, Any] = {"images": str(images), "picked": PickedImages(rows=rows)}
+    reversed_ = imported(folders, tmp_path / "d.npz", **options).path
+    assert TruthFile(reversed_).train_ids()[0] == b"011.png"  # type: ignore[index]
 
 
 def test_some_subsets_seeds_and_noises_can_be_chosen(folders, tmp_path):
