@@ -26,6 +26,7 @@ from dtrak_stream.features.path_features import (
 )
 from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
 from dtrak_stream.model.layout import deciding_files
+from dtrak_stream.model.lora_files import configuration_of, find_lora
 from dtrak_stream.model.places import model_root
 from dtrak_stream.objective.probes import probe_names
 from dtrak_stream.support.progress import say
@@ -163,6 +164,11 @@ def stamp_features(
         return _stamp_folder(Path(options.clip), stamping)
     if is_trajectory(options.output_function) and trajectory is not None:
         stamping.tree(TrajectoryFolder(trajectory).folder, _is_visible, "trajectory/")
+    for lora in options.lora:
+        path = find_lora(lora)
+        stamping.file(path)
+        if configuration_of(path).is_file():
+            stamping.file(configuration_of(path))
     return _stamp_model(model_root(model), stamping)
 
 

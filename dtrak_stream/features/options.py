@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import tyro
 
-from dtrak_stream.model.options import LatentsName, LoadingOptions
+from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.model.options import LatentsName, LoadingOptions, LoraOptions, WeightsName
 from dtrak_stream.objective.function_names import formulas_in_words
 from dtrak_stream.objective.noise_keying import NoiseKeying
 from dtrak_stream.projectors.table import ProjectorName, projectors_in_words
-from dtrak_stream.support.option_values import require_number, require_seed
+from dtrak_stream.support.option_values import REPEATABLE, require_number, require_seed
 from dtrak_stream.support.unused_options import without_unused
 
 MAX_NOISE_DRAWS = 65_535
 DEFAULT_PROJ_DIM = 4096
 IMAGE_FEATURES = ("pixels", "clip")
-_OF_GRADIENTS = ("timesteps", "noise", "noise_draws", "parameters", "latents")
+_OF_GRADIENTS = (
+    *("timesteps", "noise", "noise_draws", "parameters", "latents"),
+    *("lora", "lora_scale", "lora_some_layers", "weights"),
+)
 DEFAULT_CLIP = "openai/clip-vit-base-patch32"
 _OUTPUT_FUNCTION = (
     f"What is differentiated: {formulas_in_words()}, interpolation(ETA), or probe(J), J random "
@@ -48,8 +52,20 @@ most)."""
     timestep_weights: Literal["none", "unit-gradient"] = "none"
     """unit-gradient: bring the gradient at each timestep to unit length before the average, and \
 keep a residual for each image (das)."""
-    parameters: str = "all"
-    """Parameters whose gradients are taken: all, lora, or a regular expression over names."""
+    parameters: str = "auto"
+    """Parameters whose gradients are taken: all, lora, or a regular expression over names. auto: \
+lora where a LoRA is given, else all."""
+    lora: tuple[str, ...] = field(default=(), metadata=REPEATABLE)
+    """A LoRA on the model, its file or the folder of its training, in the names of diffusers, \
+PEFT or kohya. May be given again: their parts add up."""
+    lora_scale: tuple[float, ...] = field(default=(), metadata=REPEATABLE)
+    """What a LoRA is multiplied by, once for each --lora (default: 1)."""
+    lora_some_layers: bool = False
+    """Take a LoRA that leaves out layers of a kind it has elsewhere, as training on some blocks \
+makes it."""
+    weights: WeightsName = "as-given"
+    """Which weights of a training folder: raw, those of the last step; ema, their moving average; \
+as-given, those of the folder that is named, raw where it holds both."""
     latents: LatentsName = "mode"
     """What images become before a model of latents: the mode of the autoencoder's posterior, or a \
 sample of it, keyed by seed and id."""
@@ -84,10 +100,22 @@ taken of (default: the size of the first image)."""
         require_seed(self.seed)
         require_number("--rows-per-shard", self.rows_per_shard, 1, 2**31)
         require_number("--size", self.size, 1, 2**16)
+        self._refuse_other_scales()
+
+    def _refuse_other_scales(self) -> None:
+        if self.lora_scale and len(self.lora_scale) != len(self.lora):
+            raise ConfigurationError(
+                f"{len(self.lora_scale)} scales of {len(self.lora)} LoRAs",
+                where="--lora-scale",
+                remedy="give one for each --lora, in their order, or none",
+            )
 
     def loading(self) -> LoadingOptions:
         """Return how the model is read."""
-        return LoadingOptions(latents=self.latents, seed=self.seed, size=self.size)
+        scales = self.lora_scale or (1.0,) * len(self.lora)
+        pairs = zip(self.lora, scales, strict=True)
+        loras = (LoraOptions(*each, self.lora_some_layers) for each in pairs)
+        return LoadingOptions(self.latents, self.seed, self.size, tuple(loras), self.weights)
 
 
 def own_or(given: int | None, usual: int) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dtrak_stream.data.samples import Condition, ConditionKind
 from dtrak_stream.errors import ConfigurationError
@@ -38,6 +38,10 @@ class TextEncoder(Protocol):
     @property
     def weight_bytes(self) -> int:
         """Return how many bytes of memory its weights take."""
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        """Return its networks, as pipelines call them: `text_encoder`, `text_encoder_2`."""
 
     @property
     def device(self) -> torch.device:
@@ -145,6 +149,11 @@ class Captions:
     def weight_bytes(self) -> int:
         """Return how many bytes of memory the weights of the encoder take."""
         return self.encoder.weight_bytes
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        """Return those of the encoder."""
+        return self.encoder.networks
 
     def check(self, conditions: Sequence[Condition]) -> None:
         """Raise `ConfigurationError` for what is no text."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dtrak_stream.data.samples import Condition, ConditionKind
 from dtrak_stream.errors import ConfigurationError
@@ -44,6 +44,10 @@ class Conditioner(Protocol):
     @property
     def weight_bytes(self) -> int:
         """Return how many bytes of memory its weights take."""
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        """Return the networks that read conditions, as pipelines call them: `text_encoder`."""
 
     def check(self, conditions: Sequence[Condition]) -> None:
         """Raise `ConfigurationError` if a condition is none that the model knows."""
@@ -91,6 +95,11 @@ class ClassLabels:
     def weight_bytes(self) -> int:
         """Return 0: it has none."""
         return 0
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        """Return none."""
+        return {}
 
     def check(self, conditions: Sequence[Condition]) -> None:
         """Raise `ConfigurationError` for what is no label of this model."""

@@ -6,6 +6,8 @@
                             folder; further parts (``vae/``, ``text_encoder/``) by their names.
 ``unet/``, ``unet_ema/``    A checkpoint of a training script, ``checkpoint-N``: the network of
                             the last step is taken, the averaged one where there is no other.
+``model.safetensors``       The same, as Accelerate leaves a state: the network is configured in the
+                            run that the ``checkpoint-N`` is of.
 ``config.json``             A network alone, as ``PIPELINE/unet`` or ``checkpoint-N/unet_ema``.
 ==========================  =====================================================================
 
@@ -16,17 +18,19 @@ that holds it, and in the run that a ``checkpoint-N`` is of.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from dtrak_stream.errors import InputError, ModelError
 from dtrak_stream.model.config_files import read_config, saved_class
+from dtrak_stream.model.options import WeightsName
 from dtrak_stream.model.saved_schedule import FILE_NAME as SCHEDULER_FILE
 
 INDEX_FILE, NETWORK_FILE = "model_index.json", "config.json"
 _CLASS = "_class_name"
 _PARTS = ("unet", "transformer")
+_STATE_FILE, LORA_FILE = "model.safetensors", "pytorch_lora_weights.safetensors"
 _EMA, _CHECKPOINT = "_ema", "checkpoint-"
 # what only looks at finished images
 _SAYS_NOTHING = frozenset({"safety_checker", "feature_extractor"})
@@ -71,6 +75,8 @@ class ModelFolder:
         Folder of the scheduler's configuration.
     further
         The other parts of the pipeline, by name: what comes before the network.
+    weights_file
+        The one file of the network's weights, where it does not lie with the configuration.
     """
 
     network: Path
@@ -78,6 +84,12 @@ class ModelFolder:
     named_by: Path
     scheduler: Path
     further: Mapping[str, ModelPart] = field(default_factory=dict)
+    weights_file: Path | None = None
+
+    @property
+    def network_name(self) -> str:
+        """Return what pipelines call the network: `unet` or `transformer`."""
+        return "unet" if "UNet" in (self.class_name or "") else "transformer"
 
     def refuse_parts_but(self, understood: frozenset[str]) -> None:
         """Refuse a pipeline in which something else comes before or after the network.
@@ -98,6 +110,8 @@ class ModelFolder:
     @property
     def kind_of_weights(self) -> str:
         """Return whether the weights are averaged ones, as far as the folder tells."""
+        if self.weights_file is not None:
+            return f"raw weights of {self.weights_file}"
         path = self.network / NETWORK_FILE
         options = read_config(path, what="configuration of a network") if path.is_file() else {}
         if self.network.name.endswith(_EMA) or AVERAGING_OPTIONS & options.keys():
@@ -108,8 +122,15 @@ class ModelFolder:
         return f"weights as saved in {self.network.name}/"
 
 
-def find_model(root: Path) -> ModelFolder:
+def find_model(root: Path, weights: WeightsName = "as-given") -> ModelFolder:
     """Return where the parts of the model in a folder lie.
+
+    Parameters
+    ----------
+    root
+        The folder, of any layout above.
+    weights
+        Which of the networks that training left.
 
     Raises
     ------
@@ -118,6 +139,10 @@ def find_model(root: Path) -> ModelFolder:
     ModelError
         If a file that says what lies where cannot be read.
     """
+    return _with_weights(_find_model(root), weights)
+
+
+def _find_model(root: Path) -> ModelFolder:
     if (root / INDEX_FILE).is_file():
         return _of_pipeline(root)
     for part in (*_PARTS, *(part + _EMA for part in _PARTS)):
@@ -125,11 +150,50 @@ def find_model(root: Path) -> ModelFolder:
             return _alone(root / part)
     if (root / NETWORK_FILE).is_file():
         return _alone(root)
+    if (root / _STATE_FILE).is_file():
+        return _of_training_state(root)
+    if (root / LORA_FILE).is_file():
+        raise InputError(
+            f"holds a LoRA ({LORA_FILE}) and not the model it is put on",
+            where=root,
+            remedy=f"give the model it was trained on, and this one as --lora {root}",
+        )
     raise InputError(
         f"no {INDEX_FILE}" if root.is_dir() else "no such folder",
         where=root,
         remedy="give a diffusers pipeline folder, as dtrak-stream train or "
         "DDPMPipeline.save_pretrained writes it, its unet folder, or a checkpoint-N of training",
+    )
+
+
+def _with_weights(found: ModelFolder, weights: WeightsName) -> ModelFolder:
+    """Return the same model with the network of the last step, or the averaged one."""
+    network = found.network
+    raw = network.with_name(network.name.removesuffix(_EMA))
+    wanted = {"raw": raw, "ema": raw.with_name(raw.name + _EMA)}.get(weights, network)
+    if wanted == network:
+        return found
+    if found.weights_file is None and (wanted / NETWORK_FILE).is_file():
+        return replace(found, network=wanted)
+    raise InputError(
+        f"there is no {wanted.name}/ beside {network.name}/",
+        where=network.parent,
+        remedy="leave out --weights, or name a folder of training that holds both",
+    )
+
+
+def _of_training_state(root: Path) -> ModelFolder:
+    """Return the model whose weights Accelerate left in one file, as its run is configured."""
+    root = root.resolve()
+    for folder in (root, root.parent):
+        for part in _PARTS:
+            if (folder / part / NETWORK_FILE).is_file():
+                return replace(_find_model(folder), weights_file=root / _STATE_FILE)
+    raise InputError(
+        f"holds weights ({_STATE_FILE}) and not what network they are of",
+        where=root,
+        remedy="save the configuration of the network beside the run: "
+        f"UNet2DModel(...).save_config({str(root.parent / 'unet')!r})",
     )
 
 

@@ -8,12 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from dtrak_stream.errors import DtrakStreamError, ModelError
+from dtrak_stream.model.conditioning import Conditioner
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.families import family_of
 from dtrak_stream.model.hub import fetch
 from dtrak_stream.model.layout import ModelFolder, find_model
+from dtrak_stream.model.lora import apply_loras
 from dtrak_stream.model.options import LoadingOptions
 from dtrak_stream.model.places import hub_name, model_root
 from dtrak_stream.model.probe import refuse_unlike_model
@@ -55,11 +58,12 @@ def load_denoiser(
     """
     options = options or LoadingOptions()
     on_hub = hub_name(folder)
-    found = find_model(model_root(folder) if on_hub is None else fetch(on_hub))
+    root = model_root(folder) if on_hub is None else fetch(on_hub)
+    found = find_model(root, options.weights)
     family = family_of(found)
     found.refuse_parts_but(family.parts)
     side = sample_side(found, options.size)
-    weights = find_weights(found.network)
+    weights = _weights_of(found)
     with _failures_explained(found.network):
         network = family.load(family.class_name, found.network, weights, dtype)
     shape = family.sample_shape(network, found, side)
@@ -70,6 +74,7 @@ def load_denoiser(
         first_stage = family.make_first_stage(shape, found, options, device)
         image_shape = shape if first_stage is None else first_stage.image_shape
         conditioner = family.make_conditioner(network, found, image_shape, options, device)
+    adapted = _with_loras(network, found, conditioner, options)
     denoiser = Denoiser(
         network,
         saved.schedule,
@@ -84,19 +89,34 @@ def load_denoiser(
     )
     refuse_unlike_model(denoiser)
     predicts = saved.predicts + (" and a variance" if learns_variance else "")
-    facts = f"predicts {predicts}, {saved.description}"
+    facts = ", ".join([f"predicts {predicts}", saved.description, *adapted])
     return replace(denoiser, description=_described(denoiser, found, weights, facts))
+
+
+def _weights_of(found: ModelFolder) -> WeightFiles:
+    if found.weights_file is not None:
+        return WeightFiles(None, file=found.weights_file)
+    return find_weights(found.network)
+
+
+def _with_loras(
+    network: nn.Module, found: ModelFolder, conditioner: Conditioner | None, options: LoadingOptions
+) -> list[str]:
+    """Put the LoRAs on the network and what reads captions; return what was put where."""
+    if not options.loras:
+        return []
+    encoders = {} if conditioner is None else conditioner.networks
+    return apply_loras({found.network_name: network, **encoders}, options.loras)
 
 
 def _described(denoiser: Denoiser, found: ModelFolder, weights: WeightFiles, facts: str) -> str:
     """Return what was found, in a line for the user."""
     parameters = sum(each.numel() for each in denoiser.network.parameters())
-    variant = f", variant {weights.variant}" if weights.variant else ""
     parts = (denoiser.first_stage, denoiser.conditioner)
     before = "".join(f", {part.description}" for part in parts if part is not None)
     return (
         f"{denoiser.folder}: {found.class_name} of {denoiser.image_shape} samples{before}, "
-        f"{facts}, {parameters:,} parameters, {found.kind_of_weights}{variant}"
+        f"{facts}, {parameters:,} parameters, {found.kind_of_weights}{weights.description}"
     )
 
 

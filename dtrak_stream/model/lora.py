@@ -12,7 +12,6 @@ import re
 import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from dtrak_stream.errors import ConfigurationError, ModelError
 from dtrak_stream.model.lora_files import Factors, LoraFile, read_lora, sorted_out
+from dtrak_stream.model.options import LoraOptions
 
 Parts: TypeAlias = Mapping[str, nn.Module]
 """Parts of a pipeline that a LoRA may change, by name: `unet` or `transformer`, `text_encoder`."""
@@ -38,18 +38,6 @@ _INNER = {"to_out": ("to_out.0", "out_proj"), "to_q": ("q_proj",), "to_k": ("k_p
     "to_v": ("v_proj",)
 }
 _SHOWN = 3
-
-
-@dataclass(frozen=True)
-class LoraOptions:
-    """A LoRA and how much of it."""
-
-    source: str
-    """Its file, or the folder that holds it."""
-    scale: float = 1.0
-    """What its part of every layer is multiplied by."""
-    some_layers: bool = False
-    """Whether it may leave out layers of a kind that it has elsewhere."""
 
 
 def apply_loras(parts: Parts, loras: Sequence[LoraOptions]) -> list[str]:
@@ -305,6 +293,7 @@ def _inject(
             ):
                 weight.copy_(factor.reshape(weight.shape))
         layer.set_scale(name, scale)
+    part.eval()
     for module in modules.values():  # the last one put in has turned off all before it
         if isinstance(module, BaseTunerLayer):
             adapted: Any = module

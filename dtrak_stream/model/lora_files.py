@@ -15,7 +15,6 @@ ways; the name of the layer is what stands before:
 from __future__ import annotations
 
 import json
-import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from dtrak_stream.errors import InputError, ModelError
+from dtrak_stream.model.weight_files import refuse_programs
 
 # what is looked for in a folder, the surest first
 _NAMES = (
@@ -162,19 +162,14 @@ def _tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             with safe_open(path, "pt") as file:
                 said = (file.metadata() or {}).get("lora_adapter_metadata", "{}")
                 return {name: file.get_tensor(name) for name in file.keys()}, json.loads(said)  # noqa: SIM118
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ModelError(
-            "holds objects besides tensors, which run as programs when they are unpickled",
-            where=path,
-            remedy="where you trust it, load it once and save its tensors as safetensors",
-        ) from error
-    except (OSError, SafetensorError, ValueError, RuntimeError, EOFError) as error:
+    except (OSError, SafetensorError, ValueError) as error:
         raise InputError(
             f"cannot be read ({' '.join(str(error).split())[:200]})",
             where=path,
             remedy="check that the file is whole",
         ) from error
+    refuse_programs(path)
+    found = torch.load(path, map_location="cpu", weights_only=True)
     if isinstance(found, dict) and all(isinstance(each, Tensor) for each in found.values()):
         return found, {}
     raise ModelError(
@@ -226,10 +221,16 @@ def _layer_of_alpha(name: str) -> str:
     return re.sub(r"^base_model\.model\.|\.lora(_linear_layer)?$", "", name)
 
 
+def configuration_of(path: Path) -> Path:
+    """Return where PEFT keeps the configuration of the LoRA in a file, if PEFT saved it."""
+    named = path.name.startswith("adapter_model")
+    return path.with_name("adapter_config.json" if named else f"{path.name}.json")
+
+
 def _peft_config(path: Path) -> dict[str, Any]:
     """Return what PEFT wrote beside its weights."""
-    beside = path.with_name("adapter_config.json")
-    if not path.name.startswith("adapter_model") or not beside.is_file():
+    beside = configuration_of(path)
+    if not beside.is_file():
         return {}
     try:
         config = json.loads(beside.read_text())

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from dtrak_stream.errors import ModelError
@@ -45,11 +46,13 @@ def load_network(
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # what it would advise is refused below, or meant
     try:
+        if weights.file is not None:
+            return _load_one_file(known, folder, weights.file).to(dtype)
         network, report = known.from_pretrained(
             folder,
             variant=weights.variant,
             torch_dtype=dtype,
-            use_safetensors=True,
+            use_safetensors=weights.ending == "safetensors",
             local_files_only=True,
             low_cpu_mem_usage=False,  # the other way needs one more package for no gain here
             output_loading_info=True,
@@ -57,6 +60,15 @@ def load_network(
     finally:
         logging.set_verbosity(verbosity)
     refuse_other_weights(report, folder)
+    return cast(nn.Module, network)
+
+
+def _load_one_file(known: Any, folder: Path, file: Path) -> nn.Module:
+    """Return a network whose weights lie in one file, without its configuration beside them."""
+    network = known.from_config(read_config(folder / NETWORK_FILE, what="configuration"))
+    report = network.load_state_dict(load_file(file), strict=False)
+    names = {"missing_keys": report.missing_keys, "unexpected_keys": report.unexpected_keys}
+    refuse_other_weights(names, file)
     return cast(nn.Module, network)
 
 

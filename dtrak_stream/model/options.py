@@ -10,6 +10,20 @@ from typing import Literal, TypeAlias
 
 LatentsName: TypeAlias = Literal["mode", "sample"]
 """Which latent of an image's posterior is taken: the most likely one, or one that is drawn."""
+WeightsName: TypeAlias = Literal["as-given", "raw", "ema"]
+"""Which of the weights that training left: those that were named, the last, or averaged ones."""
+
+
+@dataclass(frozen=True)
+class LoraOptions:
+    """A LoRA and how much of it."""
+
+    source: str
+    """Its file, or the folder that holds it."""
+    scale: float = 1.0
+    """What its part of every layer is multiplied by."""
+    some_layers: bool = False
+    """Whether it may leave out layers of a kind that it has elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +38,14 @@ class LoadingOptions:
         Seed of latents that are drawn.
     size
         Side in pixels of the square images that a model was trained on; None where it says so.
+    loras
+        LoRAs that are put on the network and its text encoders.
+    weights
+        Which weights of the network are read.
     """
 
     latents: LatentsName = "mode"
     seed: int = 0
     size: int | None = None
+    loras: tuple[LoraOptions, ...] = ()
+    weights: WeightsName = "as-given"

@@ -14,6 +14,8 @@ from dtrak_stream.errors import ConfigurationError, ModelError
 
 _SHOWN = 3
 
+_OF_LORA = "lora_"
+
 
 def choose_parameters(network: nn.Module, choice: str) -> dict[str, nn.Parameter]:
     """Pick the parameters whose gradients are taken and freeze all others.
@@ -23,7 +25,8 @@ def choose_parameters(network: nn.Module, choice: str) -> dict[str, nn.Parameter
     network
         The denoiser. `requires_grad` of its parameters is set by this call.
     choice
-        `all`; `lora` (names that contain `lora_`); or a regular expression searched in the name.
+        `auto`: those of LoRAs where there are some, else all; `all`; `lora` (names that contain
+        `lora_`); or a regular expression searched in the name.
 
     Returns
     -------
@@ -35,14 +38,16 @@ def choose_parameters(network: nn.Module, choice: str) -> dict[str, nn.Parameter
     ConfigurationError
         If nothing matches, or the regular expression is malformed.
     """
-    pattern = {"all": "", "lora": r"lora_"}.get(choice, choice)
+    adapted = any(_OF_LORA in name for name, _ in network.named_parameters())
+    known = {"auto": _OF_LORA if adapted else "", "all": "", "lora": _OF_LORA}
+    pattern = known.get(choice, choice)
     try:
         wanted = re.compile(pattern)
     except re.error as error:
         raise ConfigurationError(
             f"not a regular expression ({error})",
             where=f"--parameters {choice}",
-            remedy="use all, lora, or a regular expression over parameter names",
+            remedy="use auto, all, lora, or a regular expression over parameter names",
         ) from error
     chosen = {name: p for name, p in network.named_parameters() if wanted.search(name)}
     if not chosen:

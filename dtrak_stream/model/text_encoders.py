@@ -6,10 +6,11 @@ captions before that (dropping some, choosing among several) is a matter of the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dtrak_stream.model.conditioning import POOLED_TEXT, PROMPT_MASK, PROMPTS, NetworkInputs
 from dtrak_stream.model.text_parts import TextPart
@@ -41,6 +42,11 @@ class OneText:
     def weight_bytes(self) -> int:
         """Return that of the part."""
         return self.part.weight_bytes
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        """Return the encoder of the part."""
+        return {"text_encoder": self.part.encoder}
 
     @property
     def device(self) -> torch.device:
@@ -122,6 +128,11 @@ class TwoPenultimateLayers:
     def weight_bytes(self) -> int:
         """Return how many bytes the weights of both take."""
         return self.first.weight_bytes + self.second.weight_bytes
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        """Return both encoders."""
+        return {"text_encoder": self.first.encoder, "text_encoder_2": self.second.encoder}
 
     @property
     def device(self) -> torch.device:

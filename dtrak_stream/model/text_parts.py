@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -43,8 +44,8 @@ class TextPart:
         As transformers makes them; the encoder computes in float32, in evaluation mode.
     max_tokens
         The length that every text is padded or cut to.
-    identity
-        A hash of weights, layers and the tokenizer's files.
+    tokenizer_hash
+        Of the tokenizer's files.
     saved_dtype
         In which precision the weights lie in their files.
     """
@@ -53,8 +54,16 @@ class TextPart:
     tokenizer: Any
     encoder: Any
     max_tokens: int
-    identity: str
+    tokenizer_hash: str
     saved_dtype: str
+
+    @cached_property
+    def identity(self) -> str:
+        """Return a hash of weights, layers and the tokenizer's files, as they are when asked first.
+
+        That is after the LoRA, if there is one.
+        """
+        return f"{self.class_name} {_hash(self.encoder)} {self.tokenizer_hash}"
 
     @property
     def description(self) -> str:
@@ -136,7 +145,7 @@ def load_text_part(
         tokenizer,
         encoder,
         max_tokens or _length(tokenizer, encoder, tokens.folder),
-        f"{class_name} {_hash(encoder)} {_hash_of_files(tokens.folder)}",
+        _hash_of_files(tokens.folder),
         str(saved.get("dtype") or saved.get("torch_dtype")),
     )
 

@@ -1,20 +1,26 @@
 """The files that hold a network's weights, and whether they hold all of them.
 
-Weights are read from safetensors only: other files are programs, and run when they are opened.
+Weights are read from safetensors. Where there are none, files of pickled tensors (``.bin``) are
+read by torch's loader of weights alone: what else such a file holds would run as a program, and
+is refused before anything runs.
 """
 
 from __future__ import annotations
 
+import pickle
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from dtrak_stream.errors import ModelError
 from dtrak_stream.model.config_files import read_config
 
 OF_DIFFUSERS, OF_TRANSFORMERS = "diffusion_pytorch_model", "model"
 """What the names of weights begin with, by the package that saved them."""
+_PICKLED = {OF_TRANSFORMERS: "pytorch_model"}
 _SHOWN = 3
 
 
@@ -26,9 +32,22 @@ class WeightFiles:
     ----------
     variant
         Such as `fp16`, a part of the files' names; None for those without.
+    ending
+        `safetensors`, or `bin` for pickled tensors.
+    file
+        The one file of all weights, where training left it without a configuration beside it.
     """
 
     variant: str | None
+    ending: str = "safetensors"
+    file: Path | None = None
+
+    @property
+    def description(self) -> str:
+        """Return what is unusual about them, as a clause."""
+        variant = f", variant {self.variant}" if self.variant else ""
+        pickled = ", from .bin files by torch's loader of weights alone"
+        return variant + (pickled if self.ending == "bin" else "")
 
 
 def find_weights(
@@ -48,25 +67,55 @@ def find_weights(
     Raises
     ------
     ModelError
-        If there are none in safetensors format, several variants and nothing else, or a part of
-        weights in several files is missing.
+        If there are none, several variants and nothing else, a part of weights in several files is
+        missing, or a file of pickled tensors holds something else.
     """
     names = sorted(path.name for path in folder.iterdir())
-    whole = re.compile(rf"{stem}(?:\.(?P<variant>[^.]+))?\.safetensors")
-    index = re.compile(rf"{stem}\.safetensors\.index(?:\.(?P<variant>[^.]+))?\.json")
-    matches = [each for name in names for each in (whole.fullmatch(name), index.fullmatch(name))]
-    variants = {match["variant"] for match in matches if match is not None}
-    if not variants:
+    endings = {"safetensors": stem, "bin": _PICKLED.get(stem, stem)}
+    found = {ending: _variants(names, stem, ending) for ending, stem in endings.items()}
+    ending = next((each for each, variants in found.items() if variants), None)
+    if ending is None:
         raise _no_weights(folder, names, stem, class_name)
+    variants = found[ending]
     if None not in variants and len(variants) > 1:
         raise ModelError(
             f"holds {', '.join(sorted(map(str, variants)))} variants of the weights and no others",
             where=folder,
             remedy="leave one of them in the folder",
         )
-    chosen = WeightFiles(None if None in variants else variants.pop())
-    _refuse_missing_shards(folder, stem, chosen.variant)
+    chosen = WeightFiles(None if None in variants else variants.pop(), ending)
+    files = _files(folder, endings[ending], chosen)
+    if ending == "bin":
+        for file in files:
+            refuse_programs(file)
     return chosen
+
+
+def _variants(names: list[str], stem: str, ending: str) -> set[str | None]:
+    whole = re.compile(rf"{stem}(?:\.(?P<variant>[^.]+))?\.{ending}")
+    index = re.compile(rf"{stem}\.{ending}\.index(?:\.(?P<variant>[^.]+))?\.json")
+    matches = [each for name in names for each in (whole.fullmatch(name), index.fullmatch(name))]
+    return {match["variant"] for match in matches if match is not None}
+
+
+def refuse_programs(file: Path) -> None:
+    """Refuse a pickled file that holds something else than tensors; nothing of it is run.
+
+    Raises
+    ------
+    ModelError
+        If so, or it cannot be read.
+    """
+    try:
+        torch.load(file, map_location="meta", weights_only=True)
+    except pickle.UnpicklingError as error:
+        problem = "holds objects besides tensors, which run as programs when they are unpickled"
+        remedy = "where you trust it, load it once and save its tensors as safetensors"
+        raise ModelError(problem, where=file, remedy=remedy) from error
+    except (OSError, RuntimeError, EOFError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        remedy = "check that the file is whole"
+        raise ModelError(f"cannot be read ({reason})", where=file, remedy=remedy) from error
 
 
 def _no_weights(folder: Path, names: list[str], stem: str, class_name: str) -> ModelError:
@@ -74,11 +123,11 @@ def _no_weights(folder: Path, names: list[str], stem: str, class_name: str) -> M
     if any(shard.fullmatch(name) for name in names):
         problem = "weights in several files without their index"
         remedy = f"add {stem}.safetensors.index.json"
-    elif any(name.endswith((".bin", ".pt", ".pth", ".ckpt")) for name in names):
+    elif any(name.endswith((".pt", ".pth", ".ckpt")) for name in names):
         problem = "no weights in safetensors format, only files that run as programs when opened"
         remedy = (
-            f"where you trust them, convert them once: {class_name}.from_pretrained("
-            f"{str(folder)!r}, use_safetensors=False).save_pretrained({str(folder)!r})"
+            "where you trust them, load them once and save them with "
+            f"{class_name}.save_pretrained({str(folder)!r})"
         )
     elif others := [name for name in names if name.endswith(".safetensors")]:
         problem = f"no weights called {stem}.safetensors, but {', '.join(others[:_SHOWN])}"
@@ -89,10 +138,12 @@ def _no_weights(folder: Path, names: list[str], stem: str, class_name: str) -> M
     return ModelError(problem, where=folder, remedy=remedy)
 
 
-def _refuse_missing_shards(folder: Path, stem: str, variant: str | None) -> None:
-    path = folder / f"{stem}.safetensors.index{'.' + variant if variant else ''}.json"
+def _files(folder: Path, stem: str, chosen: WeightFiles) -> list[Path]:
+    """Return the files of the weights; refuse those in several files of which one is missing."""
+    named, ending = f".{chosen.variant}" if chosen.variant else "", chosen.ending
+    path = folder / f"{stem}.{ending}.index{named}.json"
     if not path.is_file():
-        return
+        return [folder / f"{stem}{named}.{ending}"]
     places = read_config(path, what="index of weights").get("weight_map", {})
     missing = sorted({name for name in places.values() if not (folder / name).is_file()})
     if missing:
@@ -101,6 +152,7 @@ def _refuse_missing_shards(folder: Path, stem: str, variant: str | None) -> None
             where=path,
             remedy="copy or download the rest of the weights",
         )
+    return [folder / name for name in sorted(set(places.values()))]
 
 
 def refuse_other_weights(report: dict[str, Any], folder: Path) -> None:

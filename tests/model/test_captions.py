@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 import torch
 
@@ -16,6 +18,7 @@ class Letters:
 
     identity, description, weight_bytes = "letters", "a reader of letters", 12
     device, max_tokens = CPU, 4
+    networks: ClassVar[dict[str, torch.nn.Module]] = {}
 
     def __init__(self):
         self.asked: list[str] = []

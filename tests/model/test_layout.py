@@ -13,8 +13,9 @@ from diffusers.training_utils import EMAModel
 from dtrak_stream.errors import InputError, ModelError
 from dtrak_stream.model.layout import find_model
 from dtrak_stream.model.loading import load_denoiser
+from dtrak_stream.model.options import LoadingOptions
 from tests.conftest import build_unet
-from tests.model.folders import WEIGHTS, editing, pipeline
+from tests.model.folders import WEIGHTS, editing, editing_weights, pipeline
 
 
 @pytest.fixture(scope="module")
@@ -208,3 +209,52 @@ def test_a_network_alone_needs_a_configuration_that_is_one(folder):
     assert str(refusal.value) == (
         f"{path}: is no configuration of a network; save the pipeline again"
     )
+
+
+def training_run(folder: Path) -> Path:
+    """Leave two networks as training does: the last one, and the average."""
+    shutil.copytree(folder / "unet", folder / "checkpoint-5" / "unet")
+    shutil.copytree(folder / "unet", folder / "checkpoint-5" / "unet_ema")
+    with editing_weights(folder / "checkpoint-5" / "unet_ema") as weights:
+        weights["conv_out.bias"] += 1
+    return folder / "checkpoint-5"
+
+
+def weight_of(denoiser) -> torch.Tensor:
+    found: torch.Tensor = denoiser.network.get_parameter("conv_out.bias")
+    return found
+
+
+def test_raw_and_averaged_weights_are_told_apart(folder):
+    checkpoint = training_run(folder)
+    for named in (checkpoint, checkpoint / "unet", checkpoint / "unet_ema"):
+        assert find_model(named, "raw").network.name == "unet"
+        assert find_model(named, "ema").network.name == "unet_ema"
+    assert find_model(checkpoint).network.name == "unet"
+    raw, averaged = (
+        load_denoiser(str(checkpoint), LoadingOptions(weights=which)) for which in ("raw", "ema")
+    )
+    assert torch.equal(weight_of(averaged), weight_of(raw) + 1)
+    assert "EMA weights of unet_ema/" in averaged.description
+    with pytest.raises(InputError, match="there is no unet_ema/ beside unet/"):
+        find_model(folder, "ema")
+
+
+def test_weights_that_accelerate_left_are_those_of_the_network_of_the_run(folder):
+    state = folder / "checkpoint-7" / "model.safetensors"
+    state.parent.mkdir()
+    shutil.copy(folder / "unet" / WEIGHTS, state)
+    with editing_weights(folder / "unet") as weights:
+        weights["conv_out.bias"] += 1
+    denoiser, last = load_denoiser(str(state.parent)), load_denoiser(str(folder))
+    assert torch.equal(weight_of(last), weight_of(denoiser) + 1)
+    assert f"raw weights of {state}" in denoiser.description
+    shutil.rmtree(folder / "unet")
+    with pytest.raises(InputError, match=r"not what network they are of; save the configuration"):
+        load_denoiser(str(state.parent))
+
+
+def test_a_lora_alone_is_refused_with_how_to_give_it(tmp_path):
+    (tmp_path / "pytorch_lora_weights.safetensors").touch()
+    with pytest.raises(InputError, match=rf"and this one as --lora {tmp_path}"):
+        load_denoiser(str(tmp_path))

@@ -64,20 +64,41 @@ def test_folder_without_an_index_is_refused(tmp_path):
     refused(tmp_path, InputError, f"{tmp_path}: no model_index.json; give a diffusers pipeline")
 
 
-def test_model_without_safetensors_is_refused(copied):
+def test_model_without_known_weights_is_refused(copied):
     weights = copied / "unet" / "diffusion_pytorch_model.safetensors"
-    weights.rename(weights.with_name("diffusion_pytorch_model.bin"))
+    weights.rename(weights.with_name("diffusion_pytorch_model.ckpt"))
     what = f"{copied / 'unet'}: no weights in safetensors format, only files that run as programs "
-    refused(copied, ModelError, what + "when opened; where you trust them, convert them once: ")
+    refused(copied, ModelError, what + "when opened; where you trust them, load them once and ")
 
 
-def test_weights_of_another_format_are_not_read_in_their_stead(copied):
-    """Pickles can run any code: they are not looked at, whatever else lies beside them."""
+def pickled(copied, **more):
+    """Replace the weights by a pickle of them, and of more."""
     weights = copied / "unet" / "diffusion_pytorch_model.safetensors"
     state = safetensors.torch.load_file(weights)
-    torch.save(state, weights.with_suffix(".bin"))
-    weights.rename(weights.with_name("other.safetensors"))
-    refused(copied, ModelError, f"{copied / 'unet'}: no weights in safetensors format, only files ")
+    torch.save(state | more, weights.with_suffix(".bin"))
+    weights.unlink()
+
+
+def test_pickled_tensors_are_read_by_the_loader_of_weights_alone(copied, model_folder):
+    plain = load_denoiser(model_folder)
+    pickled(copied)
+    denoiser = load_denoiser(str(copied))
+    assert denoiser.description.endswith(", from .bin files by torch's loader of weights alone")
+    for name, weight in plain.network.state_dict().items():
+        assert torch.equal(denoiser.network.state_dict()[name], weight)
+
+
+class Program:
+    """What a pickle runs when it is opened."""
+
+    def __reduce__(self):
+        return print, ("a program runs",)
+
+
+def test_a_pickle_that_holds_a_program_is_refused_and_not_run(copied, capsys):
+    pickled(copied, extra=Program())
+    refused(copied, ModelError, f"{copied / 'unet' / 'diffusion_pytorch_model.bin'}: holds objects")
+    assert "program runs" not in capsys.readouterr().out
 
 
 def test_truncated_weights_are_refused(copied):

@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from dtrak_stream.errors import ConfigurationError, InputError, ModelError
-from dtrak_stream.model.lora import LoraOptions, apply_loras
+from dtrak_stream.model.lora import apply_loras
 from dtrak_stream.model.lora_files import find_lora
+from dtrak_stream.model.options import LoraOptions
 
 RANK = 2
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")

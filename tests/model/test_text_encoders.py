@@ -202,8 +202,8 @@ def test_parts_that_are_missing_or_others_are_refused(pipelines, copied):
     with pytest.raises(ModelError, match="has no text_encoder_2"):
         captions_of("sdxl", pipelines, folder)
     folder = copied("sd")
-    (folder / "text_encoder" / "model.safetensors").rename(folder / "text_encoder" / "a.bin")
-    with pytest.raises(ModelError, match=r"CLIPTextModel\.from_pretrained"):
+    (folder / "text_encoder" / "model.safetensors").rename(folder / "text_encoder" / "a.ckpt")
+    with pytest.raises(ModelError, match=r"CLIPTextModel\.save_pretrained"):
         captions_of("sd", pipelines, folder)
 
 

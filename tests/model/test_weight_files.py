@@ -109,7 +109,7 @@ def test_weights_without_a_variant_come_first(tmp_path):
     ("names", "problem"),
     [
         ((), "no weights in safetensors format; save the pipeline again"),
-        (("diffusion_pytorch_model.bin",), r"run as programs.*use_safetensors=False\)\.save_pre"),
+        (("diffusion_pytorch_model.ckpt",), r"run as programs.*UNet2DModel\.save_pretrained"),
         (
             ("model.safetensors",),
             r"no weights called diffusion_pytorch_model\.safetensors, but",
