@@ -59,8 +59,15 @@ def test_compiling_the_hooked_engine_is_refused():
 
 
 def test_no_images_in_a_batch_is_refused():
-    with pytest.raises(ConfigurationError, match="--batch-size: 0"):
+    with pytest.raises(ConfigurationError, match=r"--batch-size: 0.*; give a whole number of at"):
         ExecutionOptions(batch_size=0)
+
+
+def test_neither_the_reason_of_a_choice_nor_memory_is_said_to_change_bits():
+    chosen = Execution("hooked", 3, 30, ("a", "b"), "because")
+    again = dataclasses.replace(chosen, reason="as asked for", free=7, needed=5)
+    assert chosen.numerics() == again.numerics()
+    assert chosen.numerics() != dataclasses.replace(chosen, batch_size=4).numerics()
 
 
 def test_a_choice_survives_the_disk():
