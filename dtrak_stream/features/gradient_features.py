@@ -10,6 +10,7 @@ from dtrak_stream.features.gradient_featurizer import Featurizer
 from dtrak_stream.features.options import DEFAULT_PROJ_DIM, FeatureOptions, own_or
 from dtrak_stream.gradients.task import GradientTask, LossScale
 from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
+from dtrak_stream.model.half_precision import HALF_PRECISION, keep_in_half
 from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.model.parameters import choose_parameters, weights_hash
 from dtrak_stream.model.schedule import NoiseSchedule
@@ -21,8 +22,6 @@ from dtrak_stream.projectors.projector import Projector, SideBySideProjector
 from dtrak_stream.projectors.table import make_projector
 from dtrak_stream.support.device import choose_device
 from dtrak_stream.support.timing import StageTimer, clock_of
-
-_HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def make_featurizer(model: str, options: FeatureOptions) -> Featurizer:
@@ -44,6 +43,9 @@ def make_task(model: str, options: FeatureOptions) -> GradientTask:
     _refuse_precision(options.precision, device)
     denoiser = load_denoiser(model, options.loading(), device=device)
     parameters = choose_parameters(denoiser.network, options.parameters)
+    half = HALF_PRECISION.get(options.precision)
+    if half is not None:
+        keep_in_half(denoiser.network, half)
     first, *others = _output_functions(options, denoiser.schedule)
     timesteps = choose_timesteps(
         options.timesteps or DEFAULT_TIMESTEPS, denoiser.schedule.num_timesteps
@@ -58,7 +60,7 @@ def make_task(model: str, options: FeatureOptions) -> GradientTask:
         options.noise_draws,
         tuple(others),
         unit_gradients=options.timestep_weights == "unit-gradient",
-        autocast=_HALF.get(options.precision),
+        autocast=half,
         # the numbers of half-precision types pass through TF32 unchanged
         tf32=options.precision != "float32",
         scale=LossScale.for_precision(options.precision, denoiser.sample_shape),

@@ -25,6 +25,7 @@ from dtrak_stream.support.arithmetic import repeating_if_it_can
 from dtrak_stream.support.timing import StageTimer
 
 _SCALE_STEP = 16.0
+_SCALE_OF_ZEROS = 2.0**20  # brings 1e-6 of the usual gradient to where that is
 
 
 @dataclass
@@ -159,19 +160,35 @@ class Featurizer:
         return repeating_if_it_can(lambda: residuals(self.task, samples, pairs))
 
     def _batch(self, samples: SampleBatch) -> Tensor:
-        """Compute one batch; rows that overflow in half precision again with a smaller scale."""
+        """Compute one batch; some rows again, where float16 has no such numbers."""
         scale = self.task.scale
         first_scale = scale.value
         samples = self._encoded(samples)
         try:
             features = repeating_if_it_can(lambda: self._projected(samples))
-            while scale.value > 1 and not bool(features.isfinite().all()):
-                scale.value = max(1.0, scale.value / _SCALE_STEP)
-                bad = ~features.isfinite().all(dim=1)
-                features[bad] = self._projected(samples)[bad]
+            self._mend_overflow(features, samples)
+            scale.value = first_scale
+            self._mend_underflow(features, samples)
             return features
         finally:
             scale.value = first_scale
+
+    def _mend_overflow(self, features: Tensor, samples: SampleBatch) -> None:
+        """Compute rows that are not finite again, with smaller and smaller loss scales."""
+        scale = self.task.scale
+        while scale.value > 1 and not bool(features.isfinite().all()):
+            scale.value = max(1.0, scale.value / _SCALE_STEP)
+            bad = ~features.isfinite().all(dim=1)
+            features[bad] = self._projected(samples)[bad]
+
+    def _mend_underflow(self, features: Tensor, samples: SampleBatch) -> None:
+        """Compute rows that float16 made zero again, with a larger loss scale."""
+        zero = (features == 0).all(dim=1)
+        if self.task.autocast == torch.float16 and bool(zero.any()):
+            self.task.scale.value *= _SCALE_OF_ZEROS
+            again = self._projected(samples)
+            mended = zero & again.isfinite().all(dim=1)
+            features[mended] = again[mended]
 
     def _encoded(self, samples: SampleBatch) -> SampleBatch:
         """Return samples on the device, as the network takes them."""

@@ -8,7 +8,13 @@ from typing import Annotated, Literal
 import tyro
 
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.model.options import LatentsName, LoadingOptions, LoraOptions, WeightsName
+from dtrak_stream.model.options import (
+    HalfName,
+    LatentsName,
+    LoadingOptions,
+    LoraOptions,
+    WeightsName,
+)
 from dtrak_stream.objective.function_names import formulas_in_words
 from dtrak_stream.objective.noise_keying import NoiseKeying
 from dtrak_stream.projectors.table import ProjectorName, projectors_in_words
@@ -80,8 +86,9 @@ own (4,096 for most)."""
     """How features are stored; float16 has a scale for each row."""
     precision: Literal["float32", "tf32", "bfloat16", "float16"] = "float32"
     """What the model computes in: float32; tf32, on a GPU: float32 with factors cut to 11 bits, \
-faster; bfloat16 or float16 (autocast, and tf32 for the rest on a GPU). Gradients and features \
-are float32 in any case."""
+faster; bfloat16 or float16 (autocast, and tf32 for the rest on a GPU), in which what is not \
+differentiated, such as all below a LoRA, is kept, too. Gradients and features are float32 in any \
+case."""
     rows_per_shard: int = 1024
     """Images in one file of the store; a crash costs at most two shards of work, one being \
 computed and one being written."""
@@ -115,7 +122,12 @@ taken of (default: the size of the first image)."""
         scales = self.lora_scale or (1.0,) * len(self.lora)
         pairs = zip(self.lora, scales, strict=True)
         loras = (LoraOptions(*each, self.lora_some_layers) for each in pairs)
-        return LoadingOptions(self.latents, self.seed, self.size, tuple(loras), self.weights)
+        half = self._half() if self.lora and self.parameters in ("auto", "lora") else None
+        return LoadingOptions(self.latents, self.seed, self.size, tuple(loras), self.weights, half)
+
+    def _half(self) -> HalfName | None:
+        halves: dict[str, HalfName] = {"bfloat16": "bfloat16", "float16": "float16"}
+        return halves.get(self.precision)
 
 
 def own_or(given: int | None, usual: int) -> int:

@@ -12,6 +12,7 @@ from dtrak_stream.featurizing.execution import Execution
 from dtrak_stream.featurizing.options import ExecutionOptions, FeaturizeConfig, FeaturizeResult
 from dtrak_stream.featurizing.preparation import Identities, Prepared, prepare
 from dtrak_stream.featurizing.shard_run import ShardRun
+from dtrak_stream.featurizing.zero_rows import record_zero_rows, say_zero_rows
 from dtrak_stream.store.layout import CLASS_NAMES, IMAGES_ALONE
 from dtrak_stream.store.store_set import StoreSet
 from dtrak_stream.store.writer import StoreWriter
@@ -86,10 +87,12 @@ def _compute(maker: FeatureMaker, samples: Samples, prepared: Prepared) -> int:
         _record_samples(record, maker, samples, prepared)
     execution.apply(maker)
     before = maker.timer.seconds()
+    run = ShardRun(maker, samples, writer, execution)
     try:
-        return ShardRun(maker, samples, writer, execution).run(prepared.missing)
+        return run.run(prepared.missing)
     finally:
         prepared.close()
+        record_zero_rows(writer, run.zero_rows)
         after = maker.timer.seconds()
         _record_times(writer, {name: after[name] - before.get(name, 0.0) for name in after})
         for remark in (*samples.remarks(), *maker.remarks()):
@@ -134,5 +137,6 @@ def _say_outcome(stores: StoreSet, computed: int, quarantined: int) -> None:
     done = f"{computed:,} images featurized" if computed else "already complete"
     layout = stores.layouts[0]
     say(f"{stores.root}: {done}, {layout.fingerprint.samples:,} rows in {layout.num_shards} shards")
+    say_zero_rows(stores)
     if quarantined:
         say(f"{quarantined:,} samples quarantined, see {layout.quarantine_path}")

@@ -35,12 +35,15 @@ class ShardRun:
         What computes, on what, into where.
     execution
         The engine and batch size the maker was set to.
+    zero_rows
+        How many features of each finished shard are zero throughout.
     """
 
     maker: FeatureMaker
     samples: Samples
     writer: StoreWriter
     execution: Execution
+    zero_rows: dict[int, int] = field(default_factory=dict)
     _begun: dict[int, ComputedRows] = field(default_factory=dict)
     _computed: int = 0
     _finished_before: int = 0
@@ -123,7 +126,7 @@ class ShardRun:
                 done = rows.done
                 bar.update(done)
                 if rows.is_whole:
-                    writes.submit(self._begun.pop(shard))
+                    self._finish(shard, writes)
             yield places[done:]
 
     def _batches(self, claimed: Iterable[range]) -> Iterator[range]:
@@ -159,7 +162,12 @@ class ShardRun:
         rows = self._begun.get(shard) or self._begun.setdefault(shard, self._begin(shard))
         self._fill(rows, batch)
         if rows.is_whole:
-            writes.submit(self._begun.pop(shard))
+            self._finish(shard, writes)
+
+    def _finish(self, shard: int, writes: BackgroundWrites) -> None:
+        rows = self._begun.pop(shard)
+        self.zero_rows[shard] = int((rows.features == 0).all(axis=1).sum())
+        writes.submit(rows)
 
     def _fill(self, rows: ComputedRows, batch: DecodedBatch) -> None:
         first = self.stores.shard_rows(rows.shard).start

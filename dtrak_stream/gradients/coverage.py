@@ -27,6 +27,7 @@ from dtrak_stream.support.random_bits import StreamKey, random_words
 _SAMPLES = 2
 _PAIRS = 2
 _TOLERANCE = 1e-2  # a wrong rule is off by far more, rounding in half precision by less
+_TOLERANCE_IN_HALF = 0.1  # of unit gradients, which are rounded twice
 _NEGLIGIBLE = 1e-4  # of the whole gradient: below it, differences are rounding
 
 
@@ -44,9 +45,21 @@ def served_parameters(task: GradientTask) -> frozenset[str]:
     if not task.unit_gradients:
         return served
     every = frozenset(task.parameters)
-    # both engines round half-precision gradients, each divided by its length, in their own way
-    few = replace(_few_pairs_of(task, unit_gradients=True), autocast=None, scale=LossScale())
-    return every if served == every and _agreeing(few, every) == every else frozenset()
+    return every if served == every and _unit_gradients_agree(task) else frozenset()
+
+
+def _unit_gradients_agree(task: GradientTask) -> bool:
+    """Return whether both engines give the same unit gradients.
+
+    They round those of half precision, each divided by its length, in their own way; they are
+    compared in float32 unless weights are kept in half precision.
+    """
+    few, every = _few_pairs_of(task, unit_gradients=True), frozenset(task.parameters)
+    weights = task.denoiser.network.parameters()
+    if any(weight.dtype == task.autocast for weight in weights):
+        return _agreeing(few, every, _TOLERANCE_IN_HALF) == every
+    few = replace(few, autocast=None, scale=LossScale())
+    return _agreeing(few, every) == every
 
 
 def _few_pairs_of(task: GradientTask, *, unit_gradients: bool) -> GradientTask:
@@ -62,7 +75,9 @@ def _few_pairs_of(task: GradientTask, *, unit_gradients: bool) -> GradientTask:
     )
 
 
-def _agreeing(few: GradientTask, names: frozenset[str]) -> frozenset[str]:
+def _agreeing(
+    few: GradientTask, names: frozenset[str], tolerance: float = _TOLERANCE
+) -> frozenset[str]:
     """Return those of the parameters whose gradients are the same from both engines."""
     hooked = HookedEngine(few, names, pairs_per_pass=_SAMPLES * _PAIRS)
     try:
@@ -70,7 +85,7 @@ def _agreeing(few: GradientTask, names: frozenset[str]) -> frozenset[str]:
     except RuntimeError:  # a shape that a rule did not expect
         return frozenset()
     exact = _gradients(TimestepBatchedEngine(few, pairs_per_pass=_PAIRS), few)
-    return frozenset(name for name in hooked.names if _agree(name, fast, exact, few))
+    return frozenset(name for name in hooked.names if _agree(name, fast, exact, few, tolerance))
 
 
 def _with_a_rule(task: GradientTask) -> frozenset[str]:
@@ -130,10 +145,10 @@ def _made_up_samples(task: GradientTask) -> SampleBatch:
     return replace(samples, tensors=numbers.to(task.denoiser.device))
 
 
-def _agree(name: str, fast: Tensor, exact: Tensor, task: GradientTask) -> bool:
+def _agree(name: str, fast: Tensor, exact: Tensor, task: GradientTask, tolerance: float) -> bool:
     start = task.offsets()[name]
     place = slice(start, start + task.parameters[name].numel())
     error = (fast[:, place] - exact[:, place]).norm(dim=1)
     length = exact[:, place].norm(dim=1)
-    allowed = _TOLERANCE * length + _NEGLIGIBLE * _TOLERANCE * exact.norm(dim=1)
+    allowed = tolerance * (length + _NEGLIGIBLE * exact.norm(dim=1))
     return bool((error <= allowed).all())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from itertools import product
 
@@ -16,6 +16,7 @@ from dtrak_stream.data.samples import SampleBatch
 from dtrak_stream.gradients.stream import GradientSlice, Receiver
 from dtrak_stream.model.conditioning import NetworkInputs
 from dtrak_stream.model.denoiser import Denoiser
+from dtrak_stream.model.half_precision import autocast_to
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
 from dtrak_stream.support.arithmetic import repeatable
@@ -170,7 +171,8 @@ class GradientTask:
 
     def output(self, batch: NoisedBatch) -> Tensor:
         """Return what the network answers, (samples * pairs, C, H, W), with its graph."""
-        with self.timer.stage("forward"), self._precision():
+        half, device = self.autocast, self.denoiser.device
+        with self.timer.stage("forward"), autocast_to(half, device):
             output = self.denoiser.predict(batch.noisy, batch.timesteps, batch.inputs)
         return output.to(batch.target.dtype)
 
@@ -198,11 +200,6 @@ class GradientTask:
     def arithmetic(self) -> AbstractContextManager[None]:
         """Return within what all of it is computed, so that a GPU gives the same bits each time."""
         return repeatable(self.denoiser.device, tf32=self.tf32, backward=True)
-
-    def _precision(self) -> AbstractContextManager[object]:
-        if self.autocast is None:
-            return nullcontext()
-        return torch.autocast(self.denoiser.device.type, dtype=self.autocast)
 
     def _noise(self, images: Tensor, sample_ids: Sequence[str], pairs: Pairs) -> Tensor:
         """Return the noise for images (B * pairs, C, H, W), as many numbers in float32."""

@@ -14,6 +14,7 @@ from dtrak_stream.errors import DtrakStreamError, ModelError
 from dtrak_stream.model.conditioning import Conditioner
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.families import family_of
+from dtrak_stream.model.half_precision import HALF_PRECISION, keep_in_half
 from dtrak_stream.model.hub import fetch
 from dtrak_stream.model.layout import ModelFolder, find_model
 from dtrak_stream.model.lora import apply_loras
@@ -68,6 +69,9 @@ def load_denoiser(
         network = family.load(family.class_name, found.network, weights, dtype)
     shape = family.sample_shape(network, found, side)
     saved = family.read_schedule(found.scheduler, network, shape)
+    half = None if options.half is None else HALF_PRECISION[options.half]
+    if half is not None:
+        keep_in_half(network.requires_grad_(requires_grad=False), half)
     learns_variance = saved.learns_variance or family.learns_variance(network)
     network = network.to(device).eval()
     with _failures_explained(found.named_by.parent):
@@ -87,7 +91,7 @@ def load_denoiser(
         first_stage=first_stage,
         conditioner=conditioner,
     )
-    refuse_unlike_model(denoiser)
+    refuse_unlike_model(denoiser, half)
     predicts = saved.predicts + (" and a variance" if learns_variance else "")
     facts = ", ".join([f"predicts {predicts}", saved.description, *adapted])
     return replace(denoiser, description=_described(denoiser, found, weights, facts))

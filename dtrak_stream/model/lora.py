@@ -286,12 +286,14 @@ def _inject(
     modules = dict(part.named_modules())
     for each, factors in layers.items():
         layer: Any = modules[each]
+        own_type = layer.get_base_layer().weight.dtype
+        kept = torch.promote_types(own_type, torch.float32)  # also where the base is in half
         with torch.no_grad():
             for weight, factor in (
                 (layer.lora_A[name].weight, factors.down),
                 (layer.lora_B[name].weight, factors.up),
             ):
-                weight.copy_(factor.reshape(weight.shape))
+                weight.data = factor.reshape(weight.shape).to(weight.device, kept)
         layer.set_scale(name, scale)
     part.eval()
     for module in modules.values():  # the last one put in has turned off all before it

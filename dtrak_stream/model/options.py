@@ -12,6 +12,8 @@ LatentsName: TypeAlias = Literal["mode", "sample"]
 """Which latent of an image's posterior is taken: the most likely one, or one that is drawn."""
 WeightsName: TypeAlias = Literal["as-given", "raw", "ema"]
 """Which of the weights that training left: those that were named, the last, or averaged ones."""
+HalfName: TypeAlias = Literal["bfloat16", "float16"]
+"""A half-precision type that a network runs in."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,9 @@ class LoadingOptions:
         LoRAs that are put on the network and its text encoders.
     weights
         Which weights of the network are read.
+    half
+        The half-precision type that the network runs in and keeps its weights in, where LoRAs
+        are all that is differentiated; None if it is another, or computes in float32.
     """
 
     latents: LatentsName = "mode"
@@ -49,3 +54,4 @@ class LoadingOptions:
     size: int | None = None
     loras: tuple[LoraOptions, ...] = ()
     weights: WeightsName = "as-given"
+    half: HalfName | None = None

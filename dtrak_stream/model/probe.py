@@ -7,13 +7,21 @@ from torch import Tensor
 
 from dtrak_stream.errors import MemoryLimitError, ModelError
 from dtrak_stream.model.denoiser import Denoiser
+from dtrak_stream.model.half_precision import autocast_to
 from dtrak_stream.model.parameters import refuse_weights_not_finite
 from dtrak_stream.support.arithmetic import repeatable
 from dtrak_stream.support.memory import is_out_of_memory
 
 
-def refuse_unlike_model(denoiser: Denoiser) -> None:
+def refuse_unlike_model(denoiser: Denoiser, half: torch.dtype | None = None) -> None:
     """Ask a model about one image at its first and its last timestep.
+
+    Parameters
+    ----------
+    denoiser
+        The model.
+    half
+        The half-precision type that its network runs in; None for its own type.
 
     Raises
     ------
@@ -25,23 +33,24 @@ def refuse_unlike_model(denoiser: Denoiser) -> None:
     """
     refuse_weights_not_finite(denoiser.network, denoiser.folder)
     for timestep in (0, denoiser.schedule.num_timesteps - 1):
-        answer = _ask(denoiser, timestep)  # one at a time: there may be room for no more
+        answer = _ask(denoiser, timestep, half)  # one at a time: there may be room for no more
         _refuse_other_channels(denoiser, answer)
         if not bool(answer.isfinite().all()):
             raise _not_finite(denoiser, timestep)
 
 
 @torch.inference_mode()
-def _ask(denoiser: Denoiser, timestep: int) -> Tensor:
+def _ask(denoiser: Denoiser, timestep: int, half: torch.dtype | None) -> Tensor:
     """Return what the network answers for one sample that has all values from -1 to 1."""
     shape = denoiser.sample_shape
-    device, reference = denoiser.device, next(denoiser.network.parameters())
+    device, own = denoiser.device, next(denoiser.network.parameters()).dtype
+    dtype = own if half is None else torch.float32
     numbers = shape.channels * shape.height * shape.width
-    ramp = torch.linspace(-1, 1, numbers, device=device, dtype=reference.dtype)
+    ramp = torch.linspace(-1, 1, numbers, device=device, dtype=dtype)
     image = ramp.reshape(1, shape.channels, shape.height, shape.width)
     times = torch.tensor([timestep], device=device)
     try:
-        with repeatable(device):
+        with repeatable(device), autocast_to(half, device):
             return denoiser.answer(image, times, denoiser.made_up(1).inputs)
     except Exception as error:  # whatever a network says of what it lacks
         if is_out_of_memory(error):
