@@ -78,7 +78,7 @@ WRONG: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "verify": {"run": FOLDER, "trajectory": FOLDER},
     "import-features": {
-        **{"array": FILE, "row-order": FILE, "ids": FILE, "images": SOURCE},
+        **{"array": FILE, "row-order": FILE, "ids": FILE, "images": SOURCE, "rows": FILE},
         "store": NEW_FOLDER,
     },
     "export": {"store": FOLDER, "scores": FILE, "out": ("text/x.npy", "pipe.npy", "folder.npy")},
@@ -100,6 +100,7 @@ BESIDES = {
     ("attribute", "group-source"): "--group-column target",
     ("featurize", "trajectory"): '--output-function "trajectory(averaged)"',
     ("score", "group-source"): "--group-column target",
+    ("import-features", "rows"): f"--images {DIGITS}",
 }
 INSTEAD = {
     ("score", "truth"): "--out new --method empirical-influence",
