@@ -50,6 +50,7 @@ class Images:
         *,
         told: Sequence[str],
         identity: str | None,
+        images_identity: str | None = None,
         visible: bool,
         conditions: Conditions | None = None,
     ) -> None:
@@ -63,7 +64,7 @@ class Images:
         self._visible = visible
         self._told = frozenset(told)
         self._identity = identity
-        self._images_identity = identity if conditions is None else None
+        self._images_identity = identity if conditions is None else images_identity
         self._equal: EqualImages | None = None
 
     def __len__(self) -> int:
@@ -127,6 +128,10 @@ class Images:
             self._images_identity = self._hash()
         return self._images_identity
 
+    def images_if_hashed(self) -> str | None:
+        """Return that hash of the images alone if it is known; reads nothing."""
+        return self._images_identity
+
     def reaches_outside(self) -> bool:
         """Return whether something read so far lies in other files than the source names."""
         return self._source.reaches_outside()
@@ -177,6 +182,7 @@ def open_images(
     conditioned_on: ConditionKind = "nothing",
     conditions: ConditionOptions = ConditionOptions(),  # noqa: B008 (frozen)
     identity: str | None = None,
+    images_identity: str | None = None,
     visible: bool = True,
 ) -> Images:
     """Open the images that `spec` names; see `dtrak_stream.data` for the sources there are.
@@ -200,6 +206,9 @@ def open_images(
         Where they are.
     identity
         What `Images.identity` gave before, where nothing has changed since.
+    images_identity
+        What `Images.images_identity` gave before; without it, a hash of images whose conditions
+        are wanted is not known of the images alone.
     visible
         Whether to show progress bars.
 
@@ -248,6 +257,7 @@ def open_images(
         options,
         told=told,
         identity=identity,
+        images_identity=images_identity,
         visible=visible,
         conditions=of,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from dtrak_stream.data.condition_options import ConditionOptions
 from dtrak_stream.data.conditions import used_conditions
@@ -43,7 +43,23 @@ Wanted: TypeAlias = tuple[ImageShape | None, ConditionKind]
 Asked: TypeAlias = tuple[str, int | None, ImageOptions, ConditionOptions, Wanted, Stamp | None]
 """Source, limit and options of images, what is wanted, and what their files look like."""
 
-Identities: TypeAlias = dict[Asked, str]
+
+class KnownImages(NamedTuple):
+    """What is known of images whose files did not change since they were hashed.
+
+    Attributes
+    ----------
+    samples
+        Hash of the images and what they are of.
+    images
+        Hash of the images alone; None where it is not known.
+    """
+
+    samples: str | None
+    images: str | None
+
+
+Identities: TypeAlias = dict[Asked, KnownImages]
 """What images are, for jobs of one process that read the same ones: they are hashed once."""
 
 
@@ -209,7 +225,8 @@ class _Opening:
         if images.reaches_outside() or inputs_of(self.config) != self.inputs:
             return None
         if self.inputs is not None:
-            self.identities[self._key(wanted)] = images.identity()
+            known = KnownImages(images.identity(), images.images_if_hashed())
+            self.identities[self._key(wanted)] = known
         return self.inputs
 
     def _key(self, wanted: Wanted) -> Asked:
@@ -219,7 +236,7 @@ class _Opening:
 
     def _open_images(self, shape: ImageShape | None, kind: ConditionKind) -> Images:
         config, wanted = self.config, (shape or self.like, kind)
-        known = self.identities.get(self._key(wanted)) or self._kept_identity()
+        known = self.identities.get(self._key(wanted)) or self._kept_identities()
         images = open_images(
             config.images,
             wanted[0],
@@ -227,23 +244,25 @@ class _Opening:
             limit=config.limit,
             conditioned_on=kind,
             conditions=used_conditions(config.condition_options, kind),
-            identity=known,
+            identity=known.samples,
+            images_identity=known.images,
             visible=not config.quiet,
         )
         self.images.append((wanted, images))
         return images
 
-    def _kept_identity(self) -> str | None:
+    def _kept_identities(self) -> KnownImages:
         """Return what a store that was begun from the same inputs tells of the images."""
-        config, inputs = self.config, self.inputs
+        config, inputs, nothing = self.config, self.inputs, KnownImages(None, None)
         if config.rehash or inputs is None or is_trajectory(config.features.output_function):
-            return None  # along a path, the samples are not the images
+            return nothing  # along a path, the samples are not the images
         root = store_folders(config.store, number_of_stores(config.features))[0]
         if not (root / "store.json").is_file():
-            return None
+            return nothing
         layout, checked = read_layout(root), read_checked(root)
-        is_known = checked is not None and checked.is_of(inputs, layout)
-        return layout.fingerprint.images if is_known else None
+        if checked is None or not checked.is_of(inputs, layout):
+            return nothing
+        return KnownImages(layout.fingerprint.images, layout.images_alone() or None)
 
 
 def _maker_of(

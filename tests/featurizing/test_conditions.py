@@ -72,6 +72,19 @@ def test_a_store_tells_the_images_alone_from_what_they_are_of(job):
     assert prepare(job).images_identity() == alone
 
 
+def test_a_run_that_goes_on_reads_no_image_to_know_images_and_labels_apart(job, monkeypatch):
+    featurize(job)
+    layout = read_layout(job.store)
+    alone = layout.images_alone()
+    layout.shard_path(1).unlink()
+    monkeypatch.setattr("dtrak_stream.data.folder.file_hash", None)
+    prepared = prepare(job)
+    assert prepared.missing == [1]
+    assert prepared.images is not None
+    assert prepared.images.images_identity() == alone
+    prepared.close()
+
+
 def test_classes_that_labels_stand_for_are_kept_with_the_store(labelled, tmp_path):
     for name in CLASSES:
         save_images(tmp_path / "images" / name, random_pixels(1))
