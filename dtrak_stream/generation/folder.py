@@ -28,6 +28,7 @@ from torch import Tensor
 from dtrak_stream.data.numbered_files import NumberedFiles, remove_numbered_partials
 from dtrak_stream.data.trajectories import Trajectory, TrajectoryFolder
 from dtrak_stream.errors import FingerprintMismatchError
+from dtrak_stream.support.claims import alone_with
 from dtrak_stream.support.destinations import refuse_foreign_folder
 from dtrak_stream.support.durable import durable_path, write_json, write_npy
 from dtrak_stream.training.fingerprint import (
@@ -80,13 +81,14 @@ class ImageFolder:
         Raises
         ------
         FingerprintMismatchError
-            If another run began here, or one with more images.
+            If another run began here, or begins just now, or one with more images.
         """
-        stored = read_fingerprint(self._out)
-        if stored is not None:
-            refuse_other({**stored, "count": 0}, {**fingerprint, "count": 0}, where=self._out)
-            self._refuse_fewer(cast(int, stored["count"]), count)
-        write_fingerprint(self._out, {**fingerprint, "count": count})
+        with alone_with(self._out / FINGERPRINT_FILE):
+            stored = read_fingerprint(self._out)
+            if stored is not None:
+                refuse_other({**stored, "count": 0}, {**fingerprint, "count": 0}, where=self._out)
+                self._refuse_fewer(cast(int, stored["count"]), count)
+            write_fingerprint(self._out, {**fingerprint, "count": count})
 
     def tell_labels(self, labels: Sequence[int], count: int) -> None:
         """Write which classes the images are of, if any: they take turns."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from dtrak_stream.errors import CorruptFileError, refuse_differences
+from dtrak_stream.support.claims import alone_with
 from dtrak_stream.support.durable import write_json
 
 FINGERPRINT_FILE = "fingerprint.json"
@@ -38,8 +39,23 @@ def _unreadable(path: Path, what: str) -> CorruptFileError:
     return CorruptFileError(what, where=path, remedy=remedy)
 
 
+def begin_folder(folder: Path, fingerprint: Fingerprint) -> None:
+    """Record what `folder` is begun with; of several at once, the first one's record stays.
+
+    Raises
+    ------
+    FingerprintMismatchError
+        If it was begun with something else, by an earlier command or just now by another process.
+    """
+    if read_fingerprint(folder) is None:
+        with alone_with(folder / FINGERPRINT_FILE):
+            if read_fingerprint(folder) is None:
+                write_fingerprint(folder, fingerprint)
+    refuse_other(read_fingerprint(folder) or {}, fingerprint, where=folder)
+
+
 def write_fingerprint(folder: Path, fingerprint: Fingerprint) -> None:
-    """Record what `folder` is begun with."""
+    """Record what `folder` is begun with, for whoever holds the claim on that record."""
     write_json(folder / FINGERPRINT_FILE, fingerprint)
 
 

@@ -29,9 +29,7 @@ from dtrak_stream.support.durable import remove_partials, write_bytes
 from dtrak_stream.training.fingerprint import (
     FINGERPRINT_FILE,
     Fingerprint,
-    read_fingerprint,
-    refuse_other,
-    write_fingerprint,
+    begin_folder,
 )
 
 _DIGEST_BYTES = 16
@@ -66,13 +64,9 @@ class TrainingFolder:
         Raises
         ------
         FingerprintMismatchError
-            If another run began here: other options, or other images.
+            If another run began here, or begins just now: other options, or other images.
         """
-        stored = read_fingerprint(self.path)
-        if stored is not None:
-            refuse_other(stored, fingerprint, where=self.path)
-        else:
-            write_fingerprint(self.path, fingerprint)
+        begin_folder(self.path, fingerprint)
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint by `state`, after a checksum."""

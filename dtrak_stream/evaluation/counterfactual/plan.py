@@ -29,9 +29,9 @@ from dtrak_stream.support.device import choose_device
 from dtrak_stream.support.durable import remove_partials, write_npy
 from dtrak_stream.training.fingerprint import (
     FINGERPRINT_FILE,
+    begin_folder,
     read_fingerprint,
     refuse_other,
-    write_fingerprint,
 )
 
 
@@ -80,8 +80,7 @@ class CounterfactualPlan:
         if stored is not None:
             refuse_other(stored, wanted, where=out)
         remove_partials(out)
-        if stored is None:
-            write_fingerprint(out, wanted)
+        begin_folder(out, wanted)
         (out / "outcomes").mkdir(exist_ok=True)
         remove_partials(out / "outcomes")
 

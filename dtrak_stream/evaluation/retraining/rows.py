@@ -22,9 +22,9 @@ from dtrak_stream.support.durable import remove_partials, write_npy
 from dtrak_stream.training.fingerprint import (
     FINGERPRINT_FILE,
     Fingerprint,
+    begin_folder,
     read_fingerprint,
     refuse_other,
-    write_fingerprint,
 )
 
 
@@ -103,8 +103,7 @@ class WorkFolder:
         for folder, wanted in parts.items():
             folder.mkdir(parents=True, exist_ok=True)
             remove_partials(folder)
-            if read_fingerprint(folder) is None:
-                write_fingerprint(folder, wanted)
+            begin_folder(folder, wanted)
         for key in queries:
             self._rows(key).folder.mkdir(exist_ok=True)
             remove_partials(self._rows(key).folder)
