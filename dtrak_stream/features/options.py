@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -27,6 +28,7 @@ IMAGE_FEATURES = ("pixels", "clip")
 _OF_GRADIENTS = (
     *("timesteps", "noise", "noise_draws", "parameters", "latents"),
     *("lora", "lora_scale", "lora_some_layers", "weights"),
+    *("guidance", "t5_tokens"),
 )
 DEFAULT_CLIP = "openai/clip-vit-base-patch32"
 _OUTPUT_FUNCTION = (
@@ -75,6 +77,12 @@ as-given, those of the folder that is named, raw where it holds both."""
     latents: LatentsName = "mode"
     """What images become before a model of latents: the mode of the autoencoder's posterior, or a \
 sample of it, keyed by seed and id."""
+    guidance: float | None = None
+    """What a network that was distilled with guidance is told of it (default: 3.5, of Flux.1 \
+dev)."""
+    t5_tokens: int | None = None
+    """Tokens of a caption that T5 reads, the max_sequence_length of training (default: that of \
+the model's pipeline)."""
     projector: Annotated[ProjectorName | None, tyro.conf.arg(help=_PROJECTOR)] = None
     """Random projection: a row of the table of projectors."""
     proj_dim: int | None = None
@@ -107,6 +115,8 @@ taken of (default: the size of the first image)."""
         require_seed(self.seed)
         require_number("--rows-per-shard", self.rows_per_shard, 1, 2**31)
         require_number("--size", self.size, 1, 2**16)
+        require_number("--t5-tokens", self.t5_tokens, 1, 4096)
+        require_guidance(self.guidance)
         self._refuse_other_scales()
 
     def _refuse_other_scales(self) -> None:
@@ -123,11 +133,28 @@ taken of (default: the size of the first image)."""
         pairs = zip(self.lora, scales, strict=True)
         loras = (LoraOptions(*each, self.lora_some_layers) for each in pairs)
         half = self._half() if self.lora and self.parameters in ("auto", "lora") else None
-        return LoadingOptions(self.latents, self.seed, self.size, tuple(loras), self.weights, half)
+        return LoadingOptions(
+            self.latents,
+            self.seed,
+            self.size,
+            tuple(loras),
+            self.weights,
+            half,
+            self.guidance,
+            self.t5_tokens,
+        )
 
     def _half(self) -> HalfName | None:
         halves: dict[str, HalfName] = {"bfloat16": "bfloat16", "float16": "float16"}
         return halves.get(self.precision)
+
+
+def require_guidance(value: float | None) -> None:
+    """Refuse what is no strength of guidance; None is an option that was not given."""
+    if value is not None and not (math.isfinite(value) and value >= 0):
+        raise ConfigurationError(
+            "must be a number, 0 or above", where=f"--guidance {value}", remedy="change it"
+        )
 
 
 def own_or(given: int | None, usual: int) -> int:

@@ -15,6 +15,7 @@ from dtrak_stream.errors import ConfigurationError, ModelError
 from dtrak_stream.generation.configuration import SamplerKind
 from dtrak_stream.model.conditioning import NetworkInputs
 from dtrak_stream.model.denoiser import Denoiser
+from dtrak_stream.model.schedule import DDPMSchedule
 from dtrak_stream.support.arithmetic import repeatable
 from dtrak_stream.support.random_bits import StreamKey
 
@@ -51,8 +52,8 @@ class Sampler:
     Raises
     ------
     ConfigurationError
-        If there are more steps than the model has timesteps, it is told something else than class
-        labels, or has none of these classes.
+        If the model has no noise of DDPM, there are more steps than it has timesteps, it is told
+        something else than class labels, or has none of these classes.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Sampler:
         seed: int,
         labels: Sequence[int] = (),
     ) -> None:
+        _refuse_other_schedule(denoiser)
         _refuse_other_conditions(denoiser, labels)
         if steps > denoiser.schedule.num_timesteps:
             raise ConfigurationError(
@@ -166,6 +168,16 @@ class Sampler:
                 where=self._denoiser.folder,
                 remedy="train it again with a lower learning rate, or check its weights",
             )
+
+
+def _refuse_other_schedule(denoiser: Denoiser) -> None:
+    if not isinstance(denoiser.schedule, DDPMSchedule):
+        raise ConfigurationError(
+            f"{denoiser.schedule.identity.partition(',')[0]} is not sampled here: the samplers "
+            "are those of DDPM",
+            where=denoiser.class_name,
+            remedy="generate with the pipeline of diffusers",
+        )
 
 
 def _refuse_other_conditions(denoiser: Denoiser, labels: Sequence[int]) -> None:

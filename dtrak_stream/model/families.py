@@ -11,6 +11,9 @@ family                     samples                          told            sche
 ``UNet2DConditionModel``   the same                         a caption       DDPM
 ``PixArtTransformer2D      the same                         a caption       DDPM
 Model``
+``SD3Transformer2DModel``  the same                         a caption       flow matching
+``FluxTransformer2D        the same; --size says their      a caption, and  flow matching
+Model``                    side                             guidance
 =========================  ===============================  ==============  =================
 """
 
@@ -36,10 +39,13 @@ from dtrak_stream.model.conditioning import ClassLabels, Conditioner
 from dtrak_stream.model.denoiser import Predict
 from dtrak_stream.model.dit import answers_variance, dit_labels
 from dtrak_stream.model.first_stage import FirstStage
+from dtrak_stream.model.flux import captions_of_flux, flux_schedule, flux_shape
 from dtrak_stream.model.forward_passes import (
     predict_by_conditional_unet,
     predict_by_dit,
+    predict_by_flux,
     predict_by_pixart,
+    predict_by_sd3,
     predict_by_unet,
 )
 from dtrak_stream.model.layout import NETWORK_FILE, ModelFolder
@@ -47,6 +53,7 @@ from dtrak_stream.model.network_files import load_network
 from dtrak_stream.model.options import LoadingOptions
 from dtrak_stream.model.sample_shapes import square_shape, unet_shape
 from dtrak_stream.model.saved_schedule import SavedSchedule, read_ddpm_schedule
+from dtrak_stream.model.sd3 import THIRD_TEXT_PARTS, captions_of_sd3, sd3_schedule, sd3_shape
 from dtrak_stream.model.text_to_image import (
     SECOND_TEXT_PARTS,
     TEXT_PARTS,
@@ -66,6 +73,10 @@ MakeConditioner: TypeAlias = Callable[
 MakeFirstStage: TypeAlias = Callable[
     [ImageShape, ModelFolder, LoadingOptions, Device], FirstStage | None
 ]
+
+
+OF_SOME = frozenset({"guidance", "t5_tokens"})
+"""Fields of `LoadingOptions` that mean something for some families only."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +102,8 @@ class ModelFamily:
         it; None where images are noised themselves.
     parts
         Names of the further parts that a pipeline may have: those that the two above read.
+    options
+        Those of `OF_SOME` that it understands.
     learns_variance
         Whether a network answers a variance too, where its scheduler does not say so.
     load
@@ -105,6 +118,7 @@ class ModelFamily:
     make_conditioner: MakeConditioner
     make_first_stage: MakeFirstStage
     parts: frozenset[str] = frozenset()
+    options: frozenset[str] = frozenset()
     learns_variance: Callable[[nn.Module], bool] = lambda _: False
     load: Load = load_network
 
@@ -205,6 +219,27 @@ FAMILIES = (
         make_conditioner=captions_of_pixart,
         make_first_stage=require_autoencoder,
         parts=AUTOENCODER_PARTS | TEXT_PARTS,
+        options=frozenset({"t5_tokens"}),
         learns_variance=answers_variance,
+    ),
+    ModelFamily(
+        class_name="SD3Transformer2DModel",
+        sample_shape=sd3_shape,
+        predict=predict_by_sd3,
+        read_schedule=sd3_schedule,
+        make_conditioner=captions_of_sd3,
+        make_first_stage=require_autoencoder,
+        parts=AUTOENCODER_PARTS | TEXT_PARTS | SECOND_TEXT_PARTS | THIRD_TEXT_PARTS,
+        options=frozenset({"t5_tokens"}),
+    ),
+    ModelFamily(
+        class_name="FluxTransformer2DModel",
+        sample_shape=flux_shape,
+        predict=predict_by_flux,
+        read_schedule=flux_schedule,
+        make_conditioner=captions_of_flux,
+        make_first_stage=require_autoencoder,
+        parts=AUTOENCODER_PARTS | TEXT_PARTS | SECOND_TEXT_PARTS,
+        options=frozenset({"guidance", "t5_tokens"}),
     ),
 )

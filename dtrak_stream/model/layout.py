@@ -108,6 +108,13 @@ class ModelFolder:
                 )
 
     @property
+    def pipeline_class(self) -> str | None:
+        """Return the class of the pipeline that its other parts are of, if there are any."""
+        for part in self.further.values():
+            return saved_class(read_config(part.folder.parent / INDEX_FILE, what="index of parts"))
+        return None
+
+    @property
     def kind_of_weights(self) -> str:
         """Return whether the weights are averaged ones, as far as the folder tells."""
         if self.weights_file is not None:

@@ -13,7 +13,7 @@ from torch import nn
 from dtrak_stream.errors import DtrakStreamError, ModelError
 from dtrak_stream.model.conditioning import Conditioner
 from dtrak_stream.model.denoiser import Denoiser
-from dtrak_stream.model.families import family_of
+from dtrak_stream.model.families import OF_SOME, family_of
 from dtrak_stream.model.half_precision import HALF_PRECISION, keep_in_half
 from dtrak_stream.model.hub import fetch
 from dtrak_stream.model.layout import ModelFolder, find_model
@@ -23,6 +23,7 @@ from dtrak_stream.model.places import hub_name, model_root
 from dtrak_stream.model.probe import refuse_unlike_model
 from dtrak_stream.model.sample_shapes import sample_side
 from dtrak_stream.model.weight_files import WeightFiles, find_weights
+from dtrak_stream.support.unused_options import refuse_unused
 
 
 def load_denoiser(
@@ -63,6 +64,8 @@ def load_denoiser(
     found = find_model(root, options.weights)
     family = family_of(found)
     found.refuse_parts_but(family.parts)
+    told_nothing = OF_SOME - family.options
+    refuse_unused(options, told_nothing, f"a {family.class_name} is told no such thing")
     side = sample_side(found, options.size)
     weights = _weights_of(found)
     with _failures_explained(found.network):

@@ -47,6 +47,10 @@ class LoadingOptions:
     half
         The half-precision type that the network runs in and keeps its weights in, where LoRAs
         are all that is differentiated; None if it is another, or computes in float32.
+    guidance
+        What a network that was distilled with guidance is told of it; None for the usual.
+    t5_tokens
+        How many tokens of a caption T5 reads; None for as many as the family's pipeline takes.
     """
 
     latents: LatentsName = "mode"
@@ -55,3 +59,5 @@ class LoadingOptions:
     loras: tuple[LoraOptions, ...] = ()
     weights: WeightsName = "as-given"
     half: HalfName | None = None
+    guidance: float | None = None
+    t5_tokens: int | None = None

@@ -26,6 +26,8 @@ _DECIDES = (
     "relative_attention_max_distance",
 )
 _MOST_TOKENS = 4096
+CLIP_TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast")
+T5_TOKENIZERS = ("T5Tokenizer", "T5TokenizerFast")
 _OF_TOKENIZER = frozenset({".json", ".txt", ".model"})
 # a buffer that older versions saved: 0, 1, 2, ...
 _WITHOUT_MEANING = "position_ids"

@@ -12,17 +12,14 @@ from dtrak_stream.data.options import ImageShape
 from dtrak_stream.errors import ModelError
 from dtrak_stream.model.captions import Captions
 from dtrak_stream.model.conditioning import ASPECT_RATIO, RESOLUTION, TIME_IDS, NetworkInputs
-from dtrak_stream.model.config_files import read_config, saved_class
-from dtrak_stream.model.layout import INDEX_FILE, NETWORK_FILE, ModelFolder
+from dtrak_stream.model.layout import NETWORK_FILE, ModelFolder
 from dtrak_stream.model.options import LoadingOptions
 from dtrak_stream.model.sample_shapes import refuse_told_an_image, sides_of
 from dtrak_stream.model.text_encoders import LastLayer, LowercaseMasked, TwoPenultimateLayers
-from dtrak_stream.model.text_parts import TextPart, load_text_part
+from dtrak_stream.model.text_parts import CLIP_TOKENIZERS, T5_TOKENIZERS, TextPart, load_text_part
 
 TEXT_PARTS = frozenset({"tokenizer", "text_encoder"})
 SECOND_TEXT_PARTS = frozenset({"tokenizer_2", "text_encoder_2"})
-_CLIP_TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast")
-_T5_TOKENIZERS = ("T5Tokenizer", "T5TokenizerFast")
 _TIME_IDS = 6
 # of the pipelines, which say it nowhere in their folders
 _TOKENS_OF_PIXART = {"PixArtAlphaPipeline": 120, "PixArtSigmaPipeline": 300}
@@ -100,12 +97,12 @@ def captions_of_unet(
         If it is told other numbers, or a part is missing or not understood.
     """
     config = cast(Any, network).config
-    first = load_text_part(found, "CLIPTextModel", _CLIP_TOKENIZERS, device=device)
+    first = load_text_part(found, "CLIPTextModel", CLIP_TOKENIZERS, device=device)
     if config.addition_embed_type is None:
         _refuse_second_text(found)
         return Captions(LastLayer(first))
     second = load_text_part(
-        found, "CLIPTextModelWithProjection", _CLIP_TOKENIZERS, device=device, suffix="_2"
+        found, "CLIPTextModelWithProjection", CLIP_TOKENIZERS, device=device, suffix="_2"
     )
     _refuse_other_time_ids(config, second, found)
     sizes = [image.height, image.width, 0, 0, image.height, image.width]
@@ -116,7 +113,7 @@ def captions_of_pixart(
     network: nn.Module,
     found: ModelFolder,
     image: ImageShape,
-    _options: LoadingOptions,
+    options: LoadingOptions,
     device: torch.device | str,
 ) -> Captions:
     """Return how a PixArtTransformer2DModel is told captions: by T5.
@@ -132,9 +129,9 @@ def captions_of_pixart(
     part = load_text_part(
         found,
         "T5EncoderModel",
-        _T5_TOKENIZERS,
+        T5_TOKENIZERS,
         device=device,
-        max_tokens=_tokens_of_pixart(found),
+        max_tokens=options.t5_tokens or _TOKENS_OF_PIXART.get(found.pipeline_class or ""),
     )
     shape: NetworkInputs = {
         RESOLUTION: torch.tensor([[float(image.height), float(image.width)]]),
@@ -142,13 +139,6 @@ def captions_of_pixart(
     }
     told = shape if cast(Any, network).use_additional_conditions else {}
     return Captions(LowercaseMasked(part), told)
-
-
-def _tokens_of_pixart(found: ModelFolder) -> int | None:
-    for part in found.further.values():
-        index = part.folder.parent / INDEX_FILE
-        return _TOKENS_OF_PIXART.get(str(saved_class(read_config(index, what="index of parts"))))
-    return None
 
 
 def _refuse_second_text(found: ModelFolder) -> None:

@@ -12,10 +12,11 @@ import dtrak_stream
 from dtrak_stream.data.options import ImageShape
 from dtrak_stream.model.loading import load_denoiser
 from tests.attribution.jobs import datasets, job
+from tests.model.flow_pipelines import FLOW_PIPELINES
 from tests.model.pipelines import PIPELINES
 from tests.model.text_pipelines import TEXT_PIPELINES
 
-FAMILIES = PIPELINES | TEXT_PIPELINES
+FAMILIES = PIPELINES | TEXT_PIPELINES | FLOW_PIPELINES
 TRAIN, QUERIES = 6, 2
 COPIED = 3
 """This training image is the first query as well."""
@@ -44,11 +45,13 @@ def sources_for(shape: ImageShape, folder: Path, *, captioned: bool) -> tuple[Pa
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_is_attributed_from_images_to_the_report(tmp_path, family):
     model = FAMILIES[family].save(tmp_path / "model")
-    denoiser = load_denoiser(model)
+    options = FAMILIES[family].options
+    denoiser = load_denoiser(model, options)
     captioned = denoiser.conditioned_on == "caption"
     sources = sources_for(denoiser.image_shape, tmp_path, captioned=captioned)
     little = {"damping": "0.001"}  # with more, images of long gradients may come first
-    result = dtrak_stream.attribute(job(model, sources, tmp_path / "run", scores=little))
+    told = {"size": options.size, "t5_tokens": options.t5_tokens}
+    result = dtrak_stream.attribute(job(model, sources, tmp_path / "run", scores=little, **told))
     assert result.quarantined == 0
     assert result.path == tmp_path / "run" / "report" / "index.html"
     found = datasets(result.scores)

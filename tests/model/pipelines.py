@@ -7,7 +7,7 @@ tested for.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from diffusers import (
 )
 
 from dtrak_stream.data.samples import Condition
+from dtrak_stream.model.options import LoadingOptions
 from tests.conftest import build_unet, save_model
 
 
@@ -37,10 +38,13 @@ class TinyPipeline:
         Writes it to a folder.
     conditions
         Of a few samples; None of a model that is told nothing.
+    options
+        With which it is loaded.
     """
 
     save: Callable[[Path], str]
     conditions: tuple[Condition, ...] | None = None
+    options: LoadingOptions = field(default_factory=LoadingOptions)
 
 
 def autoencoder_kl(channels: int = 3, latents: int = 4, **options: Any) -> AutoencoderKL:

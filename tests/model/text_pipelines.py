@@ -20,6 +20,7 @@ from diffusers import (
 )
 from tokenizers import Tokenizer, models, processors
 
+from dtrak_stream.model.options import LoadingOptions
 from dtrak_stream.support.transformers_package import silenced
 from tests.model.pipelines import TinyPipeline, autoencoder_kl
 
@@ -59,7 +60,7 @@ def clip_text(width: int, seed: int, *, projected: bool = False, **options: Any)
         **options,
     )
     made = transformers.CLIPTextModelWithProjection if projected else transformers.CLIPTextModel
-    return _spread(made(config))
+    return spread(made(config))
 
 
 def t5_tokenizer(folder: Path) -> Any:
@@ -90,7 +91,7 @@ def t5_text(width: int) -> Any:
         relative_attention_num_buckets=8,
         feed_forward_proj="gated-gelu",
     )
-    return _spread(transformers.T5EncoderModel(config))
+    return spread(transformers.T5EncoderModel(config))
 
 
 def unet(width: int, **options: Any) -> UNet2DConditionModel:
@@ -106,7 +107,7 @@ def unet(width: int, **options: Any) -> UNet2DConditionModel:
         "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
         "cross_attention_dim": width,
     }
-    return _spread(UNet2DConditionModel(**{**usual, **options}))
+    return spread(UNet2DConditionModel(**{**usual, **options}))
 
 
 def _scheduler(prediction_type: str = "epsilon") -> DDPMScheduler:
@@ -132,7 +133,7 @@ def stable_diffusion(
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    return _saved(pipeline, folder)
+    return saved(pipeline, folder)
 
 
 def stable_diffusion_xl(folder: Path, projection: int = 10 + 6 * 4) -> StableDiffusionXLPipeline:
@@ -153,7 +154,7 @@ def stable_diffusion_xl(folder: Path, projection: int = 10 + 6 * 4) -> StableDif
         scheduler=_scheduler(),
         add_watermarker=False,
     )
-    return _saved(pipeline, folder)
+    return saved(pipeline, folder)
 
 
 def pixart(folder: Path, *, told_shape: bool = False) -> PixArtAlphaPipeline:
@@ -175,13 +176,13 @@ def pixart(folder: Path, *, told_shape: bool = False) -> PixArtAlphaPipeline:
         tokenizer=t5_tokenizer(folder / "made"),
         text_encoder=t5_text(8),
         vae=autoencoder_kl(scaling_factor=0.2),
-        transformer=_spread(network),
+        transformer=spread(network),
         scheduler=DDPMScheduler(),
     )
-    return _saved(pipeline, folder)
+    return saved(pipeline, folder)
 
 
-def _spread(network: Any) -> Any:
+def spread(network: Any) -> Any:
     """Return a network whose weights are larger than at first: so every input shows."""
     with torch.no_grad():
         for parameter in network.parameters():
@@ -189,19 +190,22 @@ def _spread(network: Any) -> Any:
     return network.eval()
 
 
-def _saved(pipeline: Any, folder: Path) -> Any:
+def saved(pipeline: Any, folder: Path) -> Any:
+    """Return a pipeline that is saved in `folder`/pipeline."""
     with silenced(transformers):
         pipeline.set_progress_bar_config(disable=True)
         pipeline.save_pretrained(folder / "pipeline")
     return pipeline
 
 
-def _row(make: Callable[[Path], Any]) -> TinyPipeline:
+def row(make: Callable[[Path], Any], options: LoadingOptions | None = None) -> TinyPipeline:
+    """Return a row of the table of tiny pipelines."""
+
     def save(folder: Path) -> str:
         make(folder)
         return str(folder / "pipeline")
 
-    return TinyPipeline(save, TEXTS)
+    return TinyPipeline(save, TEXTS, options or LoadingOptions())
 
 
 MAKERS: dict[str, Callable[[Path], Any]] = {
@@ -212,5 +216,5 @@ MAKERS: dict[str, Callable[[Path], Any]] = {
     "pixart-shape": lambda folder: pixart(folder, told_shape=True),
 }
 """Name of a family to what returns its pipeline and saves it in a folder called `pipeline`."""
-TEXT_PIPELINES = {name: _row(make) for name, make in MAKERS.items()}
+TEXT_PIPELINES = {name: row(make) for name, make in MAKERS.items()}
 """The same as rows of the table of tiny pipelines. Images are 16 pixels wide."""
