@@ -39,7 +39,7 @@ def test_a_loaded_model_knows_what_it_is_and_where_it_came_from(model_folder, dt
 
 def test_a_model_is_put_where_it_is_wanted(model_folder, monkeypatch):
     # nothing can be asked on this device: it holds no numbers
-    monkeypatch.setattr(loading, "refuse_unlike_model", lambda _: None)
+    monkeypatch.setattr(loading, "refuse_unlike_model", lambda *_: None)
     assert load_denoiser(model_folder, device="meta").device.type == "meta"
 
 
