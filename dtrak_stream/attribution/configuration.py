@@ -40,7 +40,8 @@ class AttributeConfig:
     model: str | tuple[str, ...] = EMBEDDED_MODEL
     """Diffusers pipeline folder with safetensors, checkpoint-N of training, or hf:OWNER/NAME (or \
 the small model that comes along); several are an ensemble, or checkpoints for tracincp and gas, \
-whose scores are averaged."""
+whose scores are averaged. BASE+LORA is a model with a LoRA of its own, besides those of --lora: \
+sd15+run/checkpoint-100 sd15+run/checkpoint-200."""
     train: Annotated[str, tyro.conf.arg(help=f"Images the model was trained on: {SOURCE_HELP}")] = (
         "sklearn:digits[:1000]"
     )

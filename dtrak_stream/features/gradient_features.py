@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import xxhash
 
@@ -10,8 +12,10 @@ from dtrak_stream.features.gradient_featurizer import Featurizer
 from dtrak_stream.features.options import DEFAULT_PROJ_DIM, FeatureOptions, own_or
 from dtrak_stream.gradients.task import GradientTask, LossScale
 from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
+from dtrak_stream.model.base_and_lora import base_and_lora
 from dtrak_stream.model.half_precision import HALF_PRECISION, keep_in_half
 from dtrak_stream.model.loading import load_denoiser
+from dtrak_stream.model.options import LoadingOptions, LoraOptions
 from dtrak_stream.model.parameters import choose_parameters, weights_hash
 from dtrak_stream.model.schedule import NoiseSchedule
 from dtrak_stream.objective.noise import ImageNoise
@@ -25,12 +29,12 @@ from dtrak_stream.support.timing import StageTimer, clock_of
 
 
 def make_featurizer(model: str, options: FeatureOptions) -> Featurizer:
-    """Load the model and set up gradients and projection as `options` says.
+    """Load the model, or BASE+LORA, and set up gradients and projection as `options` says.
 
     Raises
     ------
     InputError, ModelError
-        If the model cannot be loaded; see `load_denoiser`.
+        If the model cannot be loaded; see `load_denoiser` and `base_and_lora`.
     ConfigurationError
         If an option has no such value.
     """
@@ -41,7 +45,8 @@ def make_task(model: str, options: FeatureOptions) -> GradientTask:
     """Load the model and say what of it is differentiated; raises as `make_featurizer`."""
     device = choose_device(options.device)
     _refuse_precision(options.precision, device)
-    denoiser = load_denoiser(model, options.loading(), device=device)
+    base, own_lora = base_and_lora(model)
+    denoiser = load_denoiser(base, _loading(options, own_lora), device=device)
     parameters = choose_parameters(denoiser.network, options.parameters)
     half = HALF_PRECISION.get(options.precision)
     if half is not None:
@@ -66,6 +71,15 @@ def make_task(model: str, options: FeatureOptions) -> GradientTask:
         scale=LossScale.for_precision(options.precision, denoiser.sample_shape),
         timer=StageTimer(clock_of(device)),
     )
+
+
+def _loading(options: FeatureOptions, own_lora: str | None) -> LoadingOptions:
+    """Return how a model is read that may have a LoRA of its own, before those that are given."""
+    loading = options.loading()
+    if own_lora is None:
+        return loading
+    own = LoraOptions(own_lora, some_layers=options.lora_some_layers)
+    return replace(loading, loras=(own, *loading.loras))
 
 
 def _refuse_precision(precision: str, device: torch.device) -> None:

@@ -25,6 +25,7 @@ from dtrak_stream.features.path_features import (
     require_trajectory,
 )
 from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
+from dtrak_stream.model.base_and_lora import base_and_lora
 from dtrak_stream.model.layout import deciding_files
 from dtrak_stream.model.lora_files import configuration_of, find_lora
 from dtrak_stream.model.places import model_root
@@ -164,12 +165,13 @@ def stamp_features(
         return _stamp_folder(Path(options.clip), stamping)
     if is_trajectory(options.output_function) and trajectory is not None:
         stamping.tree(TrajectoryFolder(trajectory).folder, _is_visible, "trajectory/")
-    for lora in options.lora:
+    base, own_lora = base_and_lora(model)
+    for lora in (*([] if own_lora is None else [own_lora]), *options.lora):
         path = find_lora(lora)
         stamping.file(path)
         if configuration_of(path).is_file():
             stamping.file(configuration_of(path))
-    return _stamp_model(model_root(model), stamping)
+    return _stamp_model(model_root(base), stamping)
 
 
 def _stamp_model(root: Path, stamping: Stamping) -> bool:

@@ -60,7 +60,9 @@ class FeaturizeConfig:
 folder of the J stores probe-000, probe-001 ..."""
     model: str = EMBEDDED_MODEL
     """Diffusers pipeline folder with safetensors, checkpoint-N of training, or hf:OWNER/NAME (or \
-the small model that comes along). Image features (--output-function pixels, clip) need none."""
+the small model that comes along). BASE+LORA is a model with a LoRA of its own, its file or the \
+folder of its training, besides those of --lora. Image features (--output-function pixels, clip) \
+need none."""
     limit: int | None = None
     """Use only the first so many images."""
     trajectory: Path | None = None

@@ -30,7 +30,8 @@ class PlanConfig:
     model: str | tuple[str, ...] = EMBEDDED_MODEL
     """Diffusers pipeline folder with safetensors, checkpoint-N of training, or hf:OWNER/NAME (or \
 the small model that comes along); several are an ensemble, or checkpoints for tracincp and gas. \
-Not looked at for pixels and CLIP."""
+BASE+LORA is a model with a LoRA of its own, besides those of --lora. Not looked at for \
+pixels and CLIP."""
     image_shape: str | None = None
     """Shape of the images, channels x height x width such as 3x32x32: needed for pixels and CLIP, \
 held against the model's otherwise (default: the model's)."""

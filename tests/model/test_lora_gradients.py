@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,8 +12,9 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.utils import get_peft_model_state_dict
 
 from dtrak_stream.data.samples import SampleBatch
-from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.errors import ConfigurationError, InputError
 from dtrak_stream.features.gradient_features import make_featurizer
+from dtrak_stream.features.kinds import stamp_features
 from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.gradients.coverage import served_parameters
 from dtrak_stream.gradients.hooked import HookedEngine
@@ -23,6 +25,7 @@ from dtrak_stream.model.options import LoadingOptions, LoraOptions
 from dtrak_stream.model.parameters import choose_parameters
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
+from dtrak_stream.support.stamps import Stamping
 from tests.gradients.networks import assert_rows_close, gathered
 from tests.model.text_pipelines import SIZE, stable_diffusion
 
@@ -146,20 +149,43 @@ def test_scales_are_one_for_each_lora():
             FeatureOptions(lora=("a", "b"), lora_scale=scales)
 
 
-def test_a_lora_is_part_of_the_stamp(saved, tmp_path):
-    from dtrak_stream.features.kinds import stamp_features
-    from dtrak_stream.support.stamps import Stamping
+def stamp_of(model, options):
+    stamping = Stamping()
+    assert stamp_features(model, options, None, stamping)
+    return stamping.stamp()
 
+
+def test_a_lora_is_part_of_the_stamp(saved):
     _, folder, lora = saved
     options = FeatureOptions(lora=(lora,))
-
-    def stamp():
-        stamping = Stamping()
-        assert stamp_features(folder, options, None, stamping)
-        return stamping.stamp()
-
-    before = stamp()
-    assert stamp() == before
+    before = stamp_of(folder, options)
+    assert stamp_of(folder, options) == before
     file = Path(lora) / "pytorch_lora_weights.safetensors"
     file.write_bytes(file.read_bytes())
-    assert stamp() != before
+    assert stamp_of(folder, options) != before
+
+
+def test_a_model_with_a_lora_of_its_own_has_the_features_of_one_given_with_it(saved):
+    _, folder, lora = saved
+    few: dict[str, Any] = {"proj_dim": 64, "timesteps": "2"}
+    own = make_featurizer(f"{folder}+{lora}", FeatureOptions(**few))
+    given = make_featurizer(folder, FeatureOptions(lora=(lora,), **few))
+    assert own.identity == given.identity
+    samples = SampleBatch(tuple(IDS), images(), CAPTIONS)
+    assert torch.equal(own.features(samples), given.features(samples))
+    both = make_featurizer(f"{folder}+{lora}", FeatureOptions(lora=(lora,), **few))
+    assert len(both.parameter_names) == 2 * len(own.parameter_names)
+
+
+def test_a_lora_of_its_own_is_part_of_the_stamp_and_has_to_be_there(saved, tmp_path):
+    _, folder, lora = saved
+    mine = tmp_path / "mine.safetensors"
+    mine.write_bytes((Path(lora) / "pytorch_lora_weights.safetensors").read_bytes())
+    before = stamp_of(f"{folder}+{mine}", FeatureOptions())
+    assert stamp_of(f"{folder}+{mine}", FeatureOptions()) == before
+    mine.write_bytes(mine.read_bytes())
+    assert stamp_of(f"{folder}+{mine}", FeatureOptions()) != before
+    with pytest.raises(InputError, match=r"absent: no such file or folder"):
+        stamp_of(f"{folder}+{tmp_path}/absent", FeatureOptions())
+    with pytest.raises(InputError, match=r"absent: no such file or folder"):
+        make_featurizer(f"{folder}+{tmp_path}/absent", FeatureOptions())
