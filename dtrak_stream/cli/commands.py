@@ -84,6 +84,11 @@ BENCHMARKS = {
         "benchmark.rerun.options:RerunConfig",
         "benchmark.rerun.run:measure_rerun",
     ),
+    "size": Command(
+        "Measure networks of the size that people fine-tune: seconds an image and memory.",
+        "benchmark.size.options:SizeBenchConfig",
+        "benchmark.size.run:measure_size",
+    ),
     "writers": Command(
         "Measure how much sooner a store is full when several processes fill it.",
         "benchmark.writers.options:WritersConfig",

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dtrak_stream.model.half_precision import as_rounded
+
 Handler = Callable[[nn.Module, Tensor, Tensor], None]
 """(layer, input (rows, ...), gradient of its output (rows, ...))."""
 
@@ -94,4 +96,5 @@ class Taps:
             if self._handler is not None:
                 self._handler(layer, activation, gradient)
 
-        return _Tap.apply(output, activation.detach(), self._anchor, handle)  # type: ignore[no-untyped-call]
+        kept = as_rounded(layer, activation.detach())
+        return _Tap.apply(output, kept, self._anchor, handle)  # type: ignore[no-untyped-call]

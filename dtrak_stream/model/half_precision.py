@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 HALF_PRECISION: Mapping[str, torch.dtype] = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 """Name of a precision to the type that a network runs in under autocast."""
@@ -45,3 +45,13 @@ def keep_in_half(network: nn.Module, half: torch.dtype) -> None:
     for layer in network.modules():
         if isinstance(layer, _ROUNDED_BY_AUTOCAST) and not layer.weight.requires_grad:
             layer.weight.data = layer.weight.data.to(half)
+
+
+def as_rounded(layer: nn.Module, given: Tensor) -> Tensor:
+    """Return what a layer computes with where it is given `given`: rounded, if autocast does so."""
+    kind = given.device.type
+    rounds = isinstance(layer, _ROUNDED_BY_AUTOCAST) and given.is_floating_point()
+    # asking about a kind of device that knows no autocast fails
+    if rounds and torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        return given.to(torch.get_autocast_dtype(kind))
+    return given

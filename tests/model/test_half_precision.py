@@ -18,7 +18,7 @@ from dtrak_stream.gradients.hooked import HookedEngine
 from dtrak_stream.gradients.task import LossScale
 from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
 from dtrak_stream.model import loading
-from dtrak_stream.model.half_precision import HALF_PRECISION, autocast_to, keep_in_half
+from dtrak_stream.model.half_precision import HALF_PRECISION, as_rounded, autocast_to, keep_in_half
 from tests.gradients.networks import assert_rows_close, gathered
 from tests.model.test_lora_gradients import (
     CAPTIONS,
@@ -197,3 +197,15 @@ def test_without_a_type_nothing_is_rounded():
         assert layer(numbers).dtype == torch.float32
     with autocast_to(torch.bfloat16, "cpu"):
         assert layer(numbers).dtype == torch.bfloat16
+
+
+def test_what_a_layer_computes_with_is_rounded_where_autocast_does_so():
+    numbers = torch.rand(2, 3)
+    assert as_rounded(nn.Linear(3, 3), numbers) is numbers
+    with autocast_to(torch.bfloat16, "cpu"):
+        rounded = as_rounded(nn.Linear(3, 3), numbers)
+        assert torch.equal(rounded, numbers.bfloat16())
+        assert rounded.dtype == torch.bfloat16
+        assert as_rounded(nn.LayerNorm(3), numbers) is numbers
+        labels = torch.tensor([1, 2])
+        assert as_rounded(nn.Linear(3, 3), labels) is labels
