@@ -1,8 +1,6 @@
 """LoRA on a model: every key finds its layer, and every layer of a kind its key, or it is refused.
 
-Layers are found by the names that the network itself gives them. Names of other programs' networks
-(Stability's blocks in kohya's files for SDXL, Black Forest Labs' in those for Flux) are put into
-those of diffusers by diffusers, and are then held to the same.
+Layers are found by the names that the network itself gives them.
 """
 
 from __future__ import annotations
@@ -12,17 +10,15 @@ import re
 import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dtrak_stream.errors import ConfigurationError, ModelError
-from dtrak_stream.model.lora_files import Factors, LoraFile, read_lora, sorted_out
+from dtrak_stream.model.foreign_lora import Parts, renamed_by_diffusers
+from dtrak_stream.model.lora_files import Factors, LoraFile, read_lora
 from dtrak_stream.model.options import LoraOptions
-
-Parts: TypeAlias = Mapping[str, nn.Module]
-"""Parts of a pipeline that a LoRA may change, by name: `unet` or `transformer`, `text_encoder`."""
 
 _NETWORKS = ("unet", "transformer")
 _KOHYA_PARTS = {
@@ -95,7 +91,7 @@ def _in_parts(file: LoraFile, parts: Parts) -> dict[str, dict[str, Factors]]:
     placed = {name: _place(name, parts) for name in file.layers}
     strange = sorted(name for name, place in placed.items() if place is None)
     if strange:
-        file = _renamed_by_diffusers(file, parts)
+        file = renamed_by_diffusers(file, parts)
         placed = {name: _place(name, parts) for name in file.layers}
         strange = sorted(name for name, place in placed.items() if place is None)
     if strange:
@@ -139,53 +135,6 @@ def _layers(part: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
 
 def _underscored(part: nn.Module) -> dict[str, str]:
     return {name.replace(".", "_"): name for name in _layers(part)}
-
-
-def _renamed_by_diffusers(file: LoraFile, parts: Parts) -> LoraFile:
-    """Return the LoRA in the names that diffusers gives to those of other programs' networks."""
-    renamed = _converted(file, parts)
-    kept = sum(each.up.shape[0] * each.down[0].numel() for each in file.layers.values())
-    got = sum(each.up.shape[0] * each.down[0].numel() for each in renamed.values())
-    # where two layers of the file are one of the network's, or the other way round, sizes add up
-    return LoraFile(file.path, renamed, file.root_of_rank) if got == kept else file
-
-
-def _converted(file: LoraFile, parts: Parts) -> dict[str, Factors]:
-    from diffusers import loaders  # takes longer than all else together
-
-    network = next(iter(parts.values()))
-    mixins = {
-        "FluxTransformer2DModel": loaders.FluxLoraLoaderMixin,
-        "SD3Transformer2DModel": loaders.SD3LoraLoaderMixin,
-        "UNet2DConditionModel": loaders.StableDiffusionXLLoraLoaderMixin
-        if "text_encoder_2" in parts
-        else loaders.StableDiffusionLoraLoaderMixin,
-    }
-    mixin: Any = mixins.get(type(network).__name__)
-    if mixin is None:
-        return {}
-    state = {f"{name}.lora_down.weight": each.down for name, each in file.layers.items()}
-    state |= {f"{name}.lora_up.weight": each.up for name, each in file.layers.items()}
-    state |= {f"{name}.alpha": torch.tensor(each.alpha) for name, each in file.layers.items()}
-    config = (
-        {} if mixin is mixins.get("FluxTransformer2DModel") else {"unet_config": network.config}
-    )
-    try:
-        answer = mixin.lora_state_dict(state, **config)
-    except (ValueError, KeyError, IndexError, AttributeError, TypeError):
-        return {}
-    tensors, alphas = answer if isinstance(answer, tuple) else (answer, {})
-    return _paired(tensors, alphas or {})
-
-
-def _paired(tensors: Mapping[str, Tensor], alphas: Mapping[str, float]) -> dict[str, Factors]:
-    pairs, own, _ = sorted_out(tensors)
-    said = {name.removesuffix(".alpha"): value for name, value in alphas.items()} | own
-    return {
-        layer: Factors(pair["down"], pair["up"], float(said.get(layer, len(pair["down"]))))
-        for layer, pair in pairs.items()
-        if len(pair) == 2
-    }
 
 
 def _no_place(file: LoraFile, strange: list[str], parts: Parts) -> ModelError:

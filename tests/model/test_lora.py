@@ -7,7 +7,7 @@ import json
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import FluxTransformer2DModel, UNet2DConditionModel
 from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
 from safetensors.torch import save_file
 from torch import nn
@@ -45,15 +45,19 @@ def unet():
 
 @pytest.fixture(scope="module")
 def factors(unet):
-    """Layer to (down, up) of all its attention projections."""
+    return factors_of(unet, ATTENTION)
+
+
+def factors_of(network, endings):
+    """Return (down, up) of all layers whose names end so."""
     torch.manual_seed(1)
     return {
         name: (
             torch.randn(RANK, module.in_features).double(),
             torch.randn(module.out_features, RANK).double(),
         )
-        for name, module in unet.named_modules()
-        if name.endswith(ATTENTION)
+        for name, module in network.named_modules()
+        if name.endswith(endings)
     }
 
 
@@ -295,3 +299,99 @@ def test_a_folder_without_a_lora_says_what_is_looked_for(tmp_path):
     (tmp_path / "a.safetensors").write_bytes(b"no weights")
     with pytest.raises(InputError, match="cannot be read"):
         apply_loras({"unet": small_unet()}, [LoraOptions(str(tmp_path / "a.safetensors"))])
+
+
+STABILITY_BLOCKS = {
+    "down_blocks.1.attentions.0": "input_blocks_3_1",
+    "mid_block.attentions.0": "middle_block_1",
+    "up_blocks.0.attentions.0": "output_blocks_0_1",
+    "up_blocks.0.attentions.1": "output_blocks_1_1",
+}
+"""Blocks of the network below, as Stability and kohya's files for SDXL call them."""
+
+
+def in_blocks_of_stability(name):
+    block = next(each for each in STABILITY_BLOCKS if name.startswith(f"{each}."))
+    inside = name.removeprefix(f"{block}.").replace(".", "_")
+    return f"lora_unet_{STABILITY_BLOCKS[block]}_{inside}"
+
+
+def test_blocks_of_stability_are_those_of_diffusers(tmp_path):
+    unet = small_unet(
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+    )
+    own = factors_of(unet, ATTENTION)
+    tensors = {
+        f"{in_blocks_of_stability(name)}.{key}": value
+        for name, (down, up) in own.items()
+        for key, value in (
+            ("lora_down.weight", down),
+            ("lora_up.weight", up),
+            ("alpha", torch.tensor(1.0)),
+        )
+    }
+    save_file(tensors, tmp_path / "lora.safetensors")
+    network = copy.deepcopy(unet)
+    parts = {"unet": network, "text_encoder": nn.Identity(), "text_encoder_2": nn.Identity()}
+    (said,) = apply_loras(parts, [LoraOptions(str(tmp_path / "lora.safetensors"))])
+    assert f"{len(own)} layers of unet" in said
+    torch.testing.assert_close(answer(network), answer(merged(unet, own, 1 / RANK)))
+
+
+def small_flux() -> FluxTransformer2DModel:
+    torch.manual_seed(0)
+    return (
+        FluxTransformer2DModel(
+            in_channels=16,
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=12,
+            pooled_projection_dim=6,
+            guidance_embeds=False,
+            axes_dims_rope=(4, 4, 8),
+        )
+        .double()
+        .eval()
+    )
+
+
+def answer_of_flux(network):
+    generator = torch.Generator().manual_seed(2)
+
+    def drawn(*size):
+        return torch.randn(size, generator=generator).double()
+
+    with torch.no_grad():
+        return network(
+            drawn(1, 6, 16),
+            encoder_hidden_states=drawn(1, 5, 12),
+            pooled_projections=drawn(1, 6),
+            timestep=torch.tensor([0.3]).double(),
+            img_ids=torch.zeros(6, 3),
+            txt_ids=torch.zeros(5, 3),
+        ).sample
+
+
+def test_joined_projections_of_kohyas_flux_are_three_of_diffusers(tmp_path):
+    flux = small_flux()
+    width = 32
+    torch.manual_seed(4)
+    down = torch.randn(RANK, width).double()
+    ups = torch.randn(3, width, RANK).double()
+    joined = "lora_unet_double_blocks_0_img_attn_qkv"
+    tensors = {
+        f"{joined}.lora_down.weight": down,
+        f"{joined}.lora_up.weight": ups.flatten(0, 1).contiguous(),
+        f"{joined}.alpha": torch.tensor(1.0).double(),
+    }
+    save_file(tensors, tmp_path / "lora.safetensors")
+    network = copy.deepcopy(flux)
+    options = LoraOptions(str(tmp_path / "lora.safetensors"), some_layers=True)
+    apply_loras({"transformer": network}, [options])
+    block = "transformer_blocks.0.attn.to_"
+    own = {f"{block}{each}": (down, up) for each, up in zip("qkv", ups, strict=True)}
+    expected = answer_of_flux(merged(flux, own, 1 / RANK))
+    torch.testing.assert_close(answer_of_flux(network), expected)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from peft import LoraConfig, inject_adapter_in_model
 from peft.utils import get_peft_model_state_dict
+from safetensors.torch import save_file
 
 from dtrak_stream.data.samples import SampleBatch
 from dtrak_stream.errors import ConfigurationError, InputError
@@ -27,7 +30,8 @@ from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
 from dtrak_stream.support.stamps import Stamping
 from tests.gradients.networks import assert_rows_close, gathered
-from tests.model.text_pipelines import SIZE, stable_diffusion
+from tests.model.flow_pipelines import FLOW_PIPELINES
+from tests.model.text_pipelines import SIZE, TEXT_PIPELINES, stable_diffusion
 
 CAPTIONS, IDS, TIMESTEPS = ("a cat", "red dog"), ["a", "b"], (20, 700)
 TARGETS = ["to_q", "to_out.0", "conv1", "ff.net.2"]
@@ -189,3 +193,33 @@ def test_a_lora_of_its_own_is_part_of_the_stamp_and_has_to_be_there(saved, tmp_p
         stamp_of(f"{folder}+{tmp_path}/absent", FeatureOptions())
     with pytest.raises(InputError, match=r"absent: no such file or folder"):
         make_featurizer(f"{folder}+{tmp_path}/absent", FeatureOptions())
+
+
+@pytest.mark.parametrize("family", ["sdxl", "sd3", "flux-dev"])
+def test_both_engines_serve_a_lora_on_every_family(tmp_path, family):
+    """The hooked engine against autograd through the network that PEFT itself has loaded."""
+    table = TEXT_PIPELINES | FLOW_PIPELINES
+    folder = table[family].save(tmp_path)
+    plain = load_denoiser(folder, table[family].options)
+    torch.manual_seed(7)
+    tensors = adapted(plain.network, 0, targets=["to_q", "to_out.0"], alpha=3)
+    name = "unet" if family == "sdxl" else "transformer"
+    metadata = {"lora_adapter_metadata": json.dumps({f"{name}.lora_alpha": 3, f"{name}.r": 2})}
+    file = tmp_path / "pytorch_lora_weights.safetensors"
+    save_file({f"{name}.{key}": each for key, each in tensors.items()}, file, metadata=metadata)
+    options = dataclasses.replace(table[family].options, loras=(LoraOptions(str(file)),))
+    tuned = load_denoiser(folder, options)
+    chosen = choose_parameters(tuned.network, "auto")
+    simple = OutputFunction("simple", tuned.schedule)
+    task = GradientTask(tuned, chosen, simple, TIMESTEPS, ImageNoise(0))
+    assert served_parameters(task) == frozenset(chosen)
+    found = gathered(HookedEngine(task, frozenset(chosen), 8), images(), IDS, CAPTIONS)
+    named = dict(plain.network.named_parameters())
+    theirs = {each: named[each.replace(".lora_0.", ".default.")] for each in chosen}
+    expected = gathered(
+        TimestepBatchedEngine(dataclasses.replace(task, denoiser=plain, parameters=theirs)),
+        images(),
+        IDS,
+        CAPTIONS,
+    )
+    assert_rows_close(found, expected, 2e-5)
