@@ -55,8 +55,8 @@ them in RUN/queries/NAME, beside other queries of the same training features."""
     """Sampling paths of the queries, for journey-trak: the folder that dtrak-stream generate \
 --save-trajectory wrote."""
     cache_latents: Path | None = None
-    """Folder that keeps what a model of latents makes of images, for other runs on them: train \
-and query in it, or queries/NAME/query."""
+    """Folder that keeps what a model of latents makes of images and captions, for other runs on \
+them: train and query in it, or queries/NAME/query. What it takes: see featurize --help."""
     limit: int | None = None
     """Use only the first so many training images."""
     query_limit: int | None = None

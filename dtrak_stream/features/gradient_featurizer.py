@@ -17,6 +17,7 @@ from dtrak_stream.gradients.residuals import residuals
 from dtrak_stream.gradients.stream import GradientEngine, GradientSlice
 from dtrak_stream.gradients.task import GradientTask
 from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
+from dtrak_stream.model.conditioning import Conditioner
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.first_stage import FirstStage
 from dtrak_stream.projectors.projector import Projector
@@ -51,6 +52,8 @@ class Featurizer:
         Images given to the engine at a time. Halved whenever the device runs out of memory.
     first_stage
         What encodes images in place of the model's own first stage, to the same latents.
+    conditioner
+        What reads conditions in place of the model's own, to the same inputs.
     """
 
     task: GradientTask
@@ -61,6 +64,7 @@ class Featurizer:
     engine: GradientEngine
     batch_size: int = 64
     first_stage: FirstStage | None = None
+    conditioner: Conditioner | None = None
     smallest_batch: ClassVar[str] = "one image at one timestep"
 
     @property
@@ -199,9 +203,13 @@ class Featurizer:
 
     @property
     def _encoder(self) -> Denoiser:
-        """Return the model with the first stage that images go through here."""
-        denoiser = self.task.denoiser
-        return replace(denoiser, first_stage=self.first_stage or denoiser.first_stage)
+        """Return the model with what images and conditions go through here."""
+        own = self.task.denoiser
+        return replace(
+            own,
+            first_stage=self.first_stage or own.first_stage,
+            conditioner=self.conditioner or own.conditioner,
+        )
 
     def _projected(self, samples: SampleBatch) -> Tensor:
         timer = self.task.timer

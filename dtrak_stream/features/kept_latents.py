@@ -1,103 +1,42 @@
 """Latents on disk, for several featurizations of the same images: encoded once, read afterwards.
 
 FOLDER/latents.json  first stage, images, their number and the shape of latents; written first
-FOLDER/latents.bin   a row for each image, in the order of the source: (c, h, w) float32, then the
-                     xxh3-64 of those bytes, seeded with the number of the row
+FOLDER/latents.bin   a row of `checked_rows` for each image, in the order of the source: (c, h, w)
+                     float32
+FOLDER/prompts/      embeddings of captions; see `kept_prompts`
 
-A row is there if its checksum holds: one that was never written, or that a crash or two writers
-left in pieces, is encoded again. So nothing has to be on disk before anything else is, and any
-number of processes may read and write at once.
+A row that is not there is encoded alone: the last bits of a latent depend on how many are encoded
+with it, and which others are missing differs between a run and its continuation.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-import xxhash
-from numpy.typing import NDArray
 from torch import Tensor
 
 from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.samples import Samples
-from dtrak_stream.errors import CorruptFileError, refuse_differences
+from dtrak_stream.errors import BadImageError, InputError, refuse_differences
+from dtrak_stream.features.checked_rows import CheckedRows
+from dtrak_stream.features.kept_record import FLAG, read_record
 from dtrak_stream.model.first_stage import FirstStage
-from dtrak_stream.support.destinations import refuse_foreign_folder, refuse_without_room
-from dtrak_stream.support.durable import disk_full_explained, write_json
+from dtrak_stream.support.destinations import refuse_foreign_folder
+from dtrak_stream.support.device import moved
+from dtrak_stream.support.durable import write_json
 from dtrak_stream.support.name_index import NameIndex
-from dtrak_stream.support.names import ListedNames, Places
+from dtrak_stream.support.names import ListedNames
 
-FLAG = "--cache-latents"
+NOT_DECODED = math.nan
+"""Every pixel of an image that was not decoded, for its latent is there."""
+
 _RECORD, _ROWS = "latents.json", "latents.bin"
-_CHECKSUM_BYTES = 8
-
-
-class LatentRows:
-    """The rows of a file of latents; see the top of this module.
-
-    Parameters
-    ----------
-    path
-        The file, there or not.
-    count
-        Number of rows.
-    shape
-        Of one of them.
-    """
-
-    def __init__(self, path: Path, count: int, shape: ImageShape) -> None:
-        self._path = path
-        self._count = count
-        self._shape = (shape.channels, shape.height, shape.width)
-        self._row_bytes = 4 * math.prod(self._shape) + _CHECKSUM_BYTES
-
-    @property
-    def missing_bytes(self) -> int:
-        """Return how much of the disk the rows that are not there yet will take."""
-        taken = self._path.stat().st_blocks * 512 if self._path.is_file() else 0
-        return max(0, self._count * self._row_bytes - taken)
-
-    def read(self, place: int) -> NDArray[np.float32] | None:
-        """Return a row, (c, h, w); None if it is not there."""
-        content = os.pread(self._file, self._row_bytes, place * self._row_bytes)
-        row, checksum = content[:-_CHECKSUM_BYTES], content[-_CHECKSUM_BYTES:]
-        if len(content) < self._row_bytes or _checksum(row, place) != checksum:
-            return None
-        return np.frombuffer(row, "<f4").reshape(self._shape)
-
-    def write(self, place: int, latent: NDArray[np.float32]) -> None:
-        """Write a row (c, h, w).
-
-        Raises
-        ------
-        DiskFullError
-            If there is no room for it.
-        """
-        row = np.ascontiguousarray(latent, "<f4").tobytes()
-        content = memoryview(row + _checksum(row, place))
-        start = place * self._row_bytes
-        with disk_full_explained(self._path):
-            while content:
-                written = os.pwrite(self._file, content, start)
-                content, start = content[written:], start + written
-
-    @cached_property
-    def _file(self) -> int:
-        """Return the open file."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
-
-    def __del__(self) -> None:
-        if "_file" in self.__dict__:
-            os.close(self._file)
 
 
 @dataclass
@@ -123,7 +62,9 @@ class KeptLatents:
     encoded: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        self._rows = LatentRows(self.folder / _ROWS, len(self.samples), self.sample_shape)
+        shape = self.sample_shape
+        self._shape = (shape.channels, shape.height, shape.width)
+        self._rows = CheckedRows(self.folder / _ROWS, 4 * math.prod(self._shape))
 
     @property
     def image_shape(self) -> ImageShape:
@@ -158,6 +99,8 @@ class KeptLatents:
     def refuse_other(self) -> None:
         """Refuse a folder that is none of latents, or is one of other latents; writes nothing.
 
+        Whether there is room for those that are missing is another matter: see `missing_bytes`.
+
         Raises
         ------
         InputError
@@ -166,12 +109,18 @@ class KeptLatents:
             If its record is not what was written.
         FingerprintMismatchError
             If its latents are by another first stage, or of other images.
-        DiskFullError
-            If there is no room for the latents that are missing.
         """
         refuse_foreign_folder(self.folder, _RECORD, flag=FLAG)
         self._refuse_other_record()
-        refuse_without_room(self.folder, self._rows.missing_bytes)
+
+    @property
+    def missing_bytes(self) -> int:
+        """Return how much of the disk the latents that are not there yet will take."""
+        return max(0, len(self.samples) * self._rows.row_bytes - self._rows.taken_bytes)
+
+    def has(self, place: int) -> bool:
+        """Return whether the latent of an image is there. Several threads call it at once."""
+        return self._rows.read(place) is not None
 
     def latents(self, images: Tensor, sample_ids: Sequence[str]) -> Tensor:
         """Return the latents of images; see `FirstStage.latents`.
@@ -185,21 +134,16 @@ class KeptLatents:
         """
         self._begin()
         places = self._index.places((each.encode() for each in sample_ids), len(sample_ids))
-        found = [self._rows.read(place) if place >= 0 else None for place in places.tolist()]
-        missing = [number for number, row in enumerate(found) if row is None]
-        self.read += len(found) - len(missing)
-        self.encoded += len(missing)
-        shape = self.sample_shape
-        latents = torch.empty(len(found), shape.channels, shape.height, shape.width)
-        for number, row in enumerate(found):
-            if row is not None:
-                latents[number] = torch.from_numpy(row.copy())
-        latents = latents.to(images.device)
-        if missing:
-            ids = [sample_ids[number] for number in missing]
-            latents[missing] = made = self.encoder.latents(images[missing], ids)
-            self._keep(places[missing], made)
-        return latents
+        latents = torch.empty(len(images), *self._shape)
+        for number, place in enumerate(places.tolist()):
+            row = self._rows.read(place) if place >= 0 else None
+            if row is None:
+                found = self._encoded(images[number], sample_ids[number], place)
+            else:
+                found = torch.frombuffer(bytearray(row), dtype=torch.float32).reshape(self._shape)
+                self.read += 1
+            latents[number] = found
+        return moved(latents, images.device)
 
     def images(self, latents: Tensor) -> Tensor:
         """Return the images that latents stand for; see `FirstStage.images`."""
@@ -210,10 +154,25 @@ class KeptLatents:
         told = f"{self.folder}: {self.read:,} latents read, {self.encoded:,} encoded"
         return [*self.encoder.remarks(), *([told] if self.read or self.encoded else [])]
 
-    def _keep(self, places: Places, latents: Tensor) -> None:
-        for place, row in zip(places.tolist(), latents.cpu().numpy(), strict=True):
-            if place >= 0 and np.isfinite(row).all():
-                self._rows.write(place, row)
+    def _encoded(self, image: Tensor, sample_id: str, place: int) -> Tensor:
+        """Return the latent (c, h, w) of an image, and keep it if it is one of `samples`."""
+        if place >= 0 and bool(image.isnan().all()):  # its row was there a moment ago
+            image = self._decoded(place).to(image.device)
+        latent = self.encoder.latents(image[None], [sample_id])[0].cpu()
+        self.encoded += 1
+        if place >= 0 and bool(latent.isfinite().all()):
+            self._rows.write(place, latent.numpy().astype("<f4").tobytes())
+        return latent
+
+    def _decoded(self, place: int) -> Tensor:
+        try:
+            return self.samples.image(place)
+        except BadImageError as error:
+            raise InputError(
+                f"could be read before, and now cannot ({error.reason})",
+                where=self.samples.sample_id(place),
+                remedy="put the image back as it was",
+            ) from error
 
     def _begin(self) -> None:
         """Write the record of a folder that has none, before its first row."""
@@ -225,9 +184,9 @@ class KeptLatents:
 
     def _refuse_other_record(self) -> None:
         path = self.folder / _RECORD
-        if not path.is_file():
+        stored = read_record(path)
+        if stored is None:
             return
-        stored = _read_record(path)
         refuse_differences(
             ((name, stored.get(name), value) for name, value in self._record.items()),
             where=path,
@@ -247,21 +206,3 @@ class KeptLatents:
     @cached_property
     def _index(self) -> NameIndex:
         return NameIndex(ListedNames(self.samples.sample_ids, range(len(self.samples))))
-
-
-def _read_record(path: Path) -> dict[str, Any]:
-    try:
-        stored = json.loads(path.read_text())
-    except ValueError as error:
-        raise _unreadable(path, f"not readable as JSON ({error})") from error
-    if not isinstance(stored, dict):
-        raise _unreadable(path, "is no record of latents")
-    return stored
-
-
-def _unreadable(path: Path, what: str) -> CorruptFileError:
-    return CorruptFileError(what, where=path, remedy=f"give another folder as {FLAG}")
-
-
-def _checksum(row: bytes, place: int) -> bytes:
-    return xxhash.xxh3_64_digest(row, seed=place)

@@ -10,12 +10,14 @@ from pathlib import Path
 from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.samples import ConditionKind, Samples
 from dtrak_stream.data.trajectories import TrajectoryFolder, TrajectorySamples
-from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.errors import ConfigurationError, DiskFullError
 from dtrak_stream.features.gradient_features import make_featurizer
 from dtrak_stream.features.gradient_featurizer import Featurizer
 from dtrak_stream.features.image_features import make_image_featurizer
 from dtrak_stream.features.image_featurizer import ImageFeaturizer
-from dtrak_stream.features.kept_latents import FLAG, KeptLatents
+from dtrak_stream.features.kept_latents import KeptLatents
+from dtrak_stream.features.kept_prompts import KeptPrompts, with_kept_prompts
+from dtrak_stream.features.kept_record import FLAG
 from dtrak_stream.features.maker import FeatureMaker
 from dtrak_stream.features.options import IMAGE_FEATURES, FeatureOptions
 from dtrak_stream.features.path_features import (
@@ -24,12 +26,17 @@ from dtrak_stream.features.path_features import (
     make_trajectory_featurizer,
     require_trajectory,
 )
+from dtrak_stream.features.undecoded import UndecodedSamples
 from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
 from dtrak_stream.model.base_and_lora import base_and_lora
+from dtrak_stream.model.captions import Captions
+from dtrak_stream.model.conditioning import Conditioner
+from dtrak_stream.model.first_stage import FirstStage
 from dtrak_stream.model.layout import deciding_files
 from dtrak_stream.model.lora_files import configuration_of, find_lora
 from dtrak_stream.model.places import model_root
 from dtrak_stream.objective.probes import probe_names
+from dtrak_stream.support.destinations import refuse_without_room
 from dtrak_stream.support.progress import say
 from dtrak_stream.support.stamps import Stamping
 
@@ -67,13 +74,14 @@ def open_features(
         What computes features of the same model and options for other images, where that was
         opened before: it is taken again if it can be, and nothing is loaded.
     cache_latents
-        Where latents of these images are kept, for a model of latents.
+        Where latents of these images and embeddings of their captions are kept, for a model of
+        latents.
 
     Raises
     ------
     DtrakStreamError
         If the model, the images or an option are refused; see `make_featurizer`,
-        `make_trajectory_featurizer`, `make_image_featurizer` and `KeptLatents.refuse_other`.
+        `make_trajectory_featurizer`, `make_image_featurizer` and `kept_on_disk`.
     """
     if is_trajectory(options.output_function):
         _refuse_cache(cache_latents, "features along sampling paths have no latents")
@@ -93,24 +101,71 @@ def open_features(
     else:
         featurizer = _told(make_featurizer(model, options), visible)
     images = open_images(featurizer.image_shape, featurizer.conditioned_on)
-    return _with_kept_latents(featurizer, cache_latents, images), images
+    return _with_cache(featurizer, cache_latents, images)
 
 
-def _with_kept_latents(featurizer: Featurizer, folder: Path | None, images: Samples) -> Featurizer:
-    """Return what computes the same features, and reads the latents of `images` from a folder.
+def _with_cache(
+    featurizer: Featurizer, folder: Path | None, images: Samples
+) -> tuple[Featurizer, Samples]:
+    """Return what computes the same features, and reads latents and embeddings from a folder.
 
     Jobs of other images may share the featurizer, so it is left as it is.
     """
     if folder is None and featurizer.first_stage is None:
-        return featurizer
-    kept, own = None, featurizer.task.denoiser.first_stage
-    if own is None:
-        _refuse_cache(folder, "the model has no latents: it is trained on the images themselves")
-    elif folder is not None:
-        kept = KeptLatents(own, folder, images)
-        kept.refuse_other()
+        return featurizer, images
+    own = featurizer.task.denoiser
     engine = TimestepBatchedEngine(featurizer.task)
-    return replace(featurizer, first_stage=kept, engine=engine)
+    if folder is None:
+        plain = replace(featurizer, first_stage=None, conditioner=None, engine=engine)
+        return plain, images
+    if own.first_stage is None:
+        _refuse_cache(folder, "the model has no latents: it is trained on the images themselves")
+        return featurizer, images
+    kept, conditioner = kept_on_disk(own.first_stage, own.conditioner, folder, images)
+    cached = replace(featurizer, first_stage=kept, conditioner=conditioner, engine=engine)
+    return cached, UndecodedSamples(images, kept)
+
+
+def kept_on_disk(
+    first_stage: FirstStage, conditioner: Conditioner | None, folder: Path, images: Samples
+) -> tuple[KeptLatents, Conditioner | None]:
+    """Return what makes latents and inputs of a model, each once for all featurizations.
+
+    Parameters
+    ----------
+    first_stage, conditioner
+        Those of the model.
+    folder
+        Where latents, and embeddings of captions, are kept.
+    images
+        The images.
+
+    Raises
+    ------
+    InputError, CorruptFileError, FingerprintMismatchError
+        If the folder is one of something else; see `KeptLatents.refuse_other`.
+    DiskFullError
+        If there is no room for all that is not there yet.
+    """
+    kept = KeptLatents(first_stage, folder, images)
+    kept.refuse_other()
+    if not isinstance(conditioner, Captions):
+        refuse_without_room(folder, kept.missing_bytes)
+        return kept, conditioner
+    captions = with_kept_prompts(conditioner, folder, images)
+    captions.kept.refuse_other()
+    _refuse_without_room(kept, captions.kept)
+    return kept, captions
+
+
+def _refuse_without_room(latents: KeptLatents, prompts: KeptPrompts) -> None:
+    """Refuse a disk that is too small; captions are counted only if it were for all different."""
+    missing = latents.missing_bytes
+    try:
+        refuse_without_room(latents.folder, missing + prompts.missing_bytes(len(latents.samples)))
+    except DiskFullError:
+        texts = prompts.distinct_texts()
+        refuse_without_room(latents.folder, missing + prompts.missing_bytes(texts))
 
 
 def _refuse_cache(folder: Path | None, why: str) -> None:

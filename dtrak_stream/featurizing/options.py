@@ -69,8 +69,10 @@ need none."""
     """Sampling paths of the images, for --output-function trajectory(...): the folder that \
 dtrak-stream generate --save-trajectory wrote."""
     cache_latents: Path | None = None
-    """Folder that keeps what a model of latents makes of the images, for other featurizations of \
-them; goes on where it was stopped."""
+    """Folder that keeps what a model of latents makes of images and captions, for other \
+featurizations of them: no image is decoded or encoded twice. Goes on where it was stopped. Takes \
+66 KB an image of 512 pixels (SD 1.x, 4 x 64 x 64 numbers of 4 bytes), and for each different \
+caption 237 KB (SD 1.x), 636 KB (SDXL) or 2 to 5 MB (T5, 120 or 300 x 4096)."""
     redo_corrupt: bool = False
     """Compute shards again that are truncated or fail their checksum, instead of refusing."""
     rehash: bool = False

@@ -20,8 +20,9 @@ from dtrak_stream.errors import (
     FingerprintMismatchError,
     InputError,
 )
-from dtrak_stream.features import kept_latents
+from dtrak_stream.features import kinds
 from dtrak_stream.features.kept_latents import KeptLatents
+from dtrak_stream.features.kinds import kept_on_disk
 from dtrak_stream.model.first_stage import FirstStage
 from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.model.options import LoadingOptions
@@ -66,7 +67,8 @@ def test_latents_are_made_once_and_read_afterwards(stage, images, tmp_path):
     made = asked(first, images, range(2, 5))
     assert (first.read, first.encoded) == (0, 3)
     batch, _ = read_batch(images, range(2, 5))
-    assert torch.equal(made, stage.latents(batch.tensors, batch.ids))
+    pairs = zip(batch.tensors, batch.ids, strict=True)
+    assert torch.equal(made, torch.cat([stage.latents(one[None], [name]) for one, name in pairs]))
     again = KeptLatents(stage, tmp_path / "kept", images)
     again.refuse_other()
     found = asked(again, images, range(1, 6))
@@ -86,7 +88,7 @@ def test_a_row_in_pieces_is_made_again(stage, images, tmp_path):
     content[3 * row + 5] ^= 1
     path.write_bytes(content[: 6 * row + 9])  # and the last one was cut short
     again = KeptLatents(stage, tmp_path / "kept", images)
-    torch.testing.assert_close(asked(again, images, range(COUNT)), made)
+    assert torch.equal(asked(again, images, range(COUNT)), made)
     assert (again.read, again.encoded) == (5, 2)
 
 
@@ -145,8 +147,8 @@ def test_a_folder_of_something_else_or_without_room_is_refused(
     (folder / "latents.json").unlink()
     (folder / "mine.txt").unlink()
     wanted = []
-    monkeypatch.setattr(kept_latents, "refuse_without_room", lambda _, size: wanted.append(size))
-    KeptLatents(stage, folder, images).refuse_other()
+    monkeypatch.setattr(kinds, "refuse_without_room", lambda _, size: wanted.append(size))
+    kept_on_disk(stage, None, folder, images)
     assert wanted == [COUNT * (4 * 4 * 8 * 8 + 8)]
     assert not list(folder.iterdir())
 
