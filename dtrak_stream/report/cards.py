@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 from markupsafe import Markup
@@ -40,6 +41,8 @@ class Entry:
     """Size of its score, in percent of the largest shown for this query."""
     kind: str
     """`high` for a positive score, `low` for a negative one, `least` for one without a sign."""
+    equal: int = 1
+    """How many training images are equal to it, itself among them."""
 
 
 @dataclass(frozen=True)
@@ -90,13 +93,24 @@ class CardMaker:
         The images.
     count
         Images in a row.
+    equal
+        How many equal images there are of a training image, by its id; left out if it is the
+        only one.
     """
 
-    def __init__(self, scores: ScoresFile, train: Gallery, query: Gallery, count: int) -> None:
+    def __init__(
+        self,
+        scores: ScoresFile,
+        train: Gallery,
+        query: Gallery,
+        count: int,
+        equal: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         self._scores = scores
         self._train = train
         self._query = query
         self._count = count
+        self._equal = equal
         self._squared = not scores.has_sign
         self._kind = scores.transform.word
 
@@ -133,14 +147,16 @@ class CardMaker:
         return [first, second]
 
     def _entry(self, ranked: Ranked, largest: float, end: str) -> Entry:
+        tile = self._train.tile(ranked.index)
         return Entry(
             rank=ranked.rank,
-            tile=self._train.tile(ranked.index),
+            tile=tile,
             score=ranked.score,
             score_text=unsigned(ranked.score) if self._squared else signed(ranked.score),
             error_text="" if ranked.error is None else unsigned(ranked.error),
             share=100 * abs(ranked.score) / largest if largest else 0.0,
             kind=end if self._squared else _sign(ranked.score),
+            equal=self._equal.get(tile.sample_id, 1),
         )
 
     def _histogram(self, number: int, scores: NDArray[np.float32], rows: Sequence[Row]) -> Markup:

@@ -18,6 +18,7 @@ import xxhash
 
 from dtrak_stream.data.source_stamp import SourceStamps
 from dtrak_stream.errors import DiskFullError
+from dtrak_stream.report.equal_images import equal_lists_beside
 from dtrak_stream.report.options import ReportConfig
 from dtrak_stream.report.places import GRID_FOLDER, GRIDS, MADE_FROM_NAME, PAGE_NAME
 from dtrak_stream.support.durable import write_json
@@ -64,8 +65,8 @@ def made_from(config: ReportConfig, stamps: SourceStamps | None = None) -> MadeF
     try:
         stamp_package(stamping, ".py", ".j2")
         stamping.file(config.scores)
-        for record in records_beside(config.scores):
-            stamping.file(record)
+        for beside in (*records_beside(config.scores), *equal_lists_beside(config.scores)):
+            stamping.file(beside)
         sources = ((config.train, config.images), (config.query, config.query_images))
         found = [stamps.of(source, options) for source, options in sources]
     except OSError:

@@ -11,6 +11,7 @@ from dtrak_stream.data.options import ImageOptions, ImageShape
 from dtrak_stream.data.spec import require_limit
 from dtrak_stream.groups.lists import GroupLists
 from dtrak_stream.report.cards import Card, CardMaker
+from dtrak_stream.report.equal_images import equal_images_shown
 from dtrak_stream.report.grids import draw_grid
 from dtrak_stream.report.made_from import (
     keep_made_from,
@@ -76,8 +77,9 @@ def write_report(config: ReportConfig, known: KnownImages = nothing_known) -> Re
         refuse_other_report(config.out, flag="--out (or --run)", subject=scores.subject)
         shape = parse_shape(str(scores.attributes["image_shape"]))
         train, query = _galleries(config, scores, shape, known)
-        cards = CardMaker(scores, train, query, config.report.proponents)
         page = replace(_page(config, scores, shape, train), groups=groups)
+        equal = equal_images_shown(scores, page.shown, config.report.proponents)
+        cards = CardMaker(scores, train, query, config.report.proponents, equal)
         _write(page, cards, config)
     if made is not None and not (train.reaches_outside() or query.reaches_outside()):
         keep_made_from(config, made)
