@@ -255,11 +255,19 @@ def renamed_samples(run: Attribution) -> Attribution:
     return dataclasses.replace(run, train=train).make_gram()
 
 
-@pytest.mark.parametrize("name", ["query", "gram"])
-def test_a_store_or_a_gram_too_few_is_refused(models, name):
-    config = models.config(method="trak")
+@pytest.mark.parametrize(
+    ("method", "name", "found"),
+    [
+        ("trak", "query", "2 query stores and 3 Gram matrices; give one of each"),
+        ("trak", "gram", "3 query stores and 2 Gram matrices; give one of each"),
+        ("tracincp", "query", "2 query stores; give one of each"),
+    ],
+)
+def test_a_store_or_a_gram_too_few_is_refused_with_how_many_there_are(models, method, name, found):
+    config = models.config(method=method)
     config = dataclasses.replace(config, **{name: getattr(config, name)[:2]})
-    with pytest.raises(ConfigurationError, match="3 training stores need as many of the others"):
+    told = f"3 training stores need as many of the others, but there are {found}"
+    with pytest.raises(ConfigurationError, match=told):
         score(config)
 
 

@@ -36,6 +36,16 @@ def test_rankings_are_read_with_ranks_rows_and_scores(scored):
             assert file.bottom(query, 5) == lowest[:5]
 
 
+def test_rankings_are_read_with_the_errors_of_their_scores(tmp_path):
+    run = attribution_of(tmp_path, whole_numbers(12, 64), whole_numbers(3, 64, 1))
+    with ScoresFile(run.score(damping="0.1", error_bars=True, top_k=6).path) as file:
+        for query in range(3):
+            errors = file.errors(query)
+            for ranked in (file.top(query, 4), file.bottom(query, 4)):
+                assert [one.error for one in ranked] == [errors[one.index] for one in ranked]
+                assert len({one.error for one in ranked}) > 1
+
+
 def test_slots_without_a_sample_are_left_out(scored):
     with ScoresFile(scored) as file:
         assert len(file.top(0, 100)) == 11
