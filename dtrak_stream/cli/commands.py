@@ -150,6 +150,11 @@ COMMANDS: Mapping[str, Command | CommandGroup] = {
         "training.configuration:TrainingConfig",
         "training.run:train",
     ),
+    "train-lora": Command(
+        "Train a LoRA of a diffusion model on images and their captions.",
+        "training.lora_configuration:LoraTrainingConfig",
+        "training.lora_run:train_lora",
+    ),
     "generate": Command(
         "Generate images from a trained diffusion model.",
         "generation.configuration:GenerationConfig",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -13,10 +14,15 @@ from torch import Tensor
 
 from dtrak_stream.data.images import Images
 from dtrak_stream.data.npy_files import read_npy
-from dtrak_stream.errors import BadImageError, InputError
+from dtrak_stream.data.samples import Condition, SampleBatch, joined, read_batch
+from dtrak_stream.errors import InputError
 from dtrak_stream.support.random_bits import StreamKey
 
 _SEEDS = 2**32  # torch's CPU generator keeps 32 bits of its seed
+_UNTOLD = ""
+
+Encode: TypeAlias = Callable[[Tensor, Sequence[str]], Tensor]
+"""(images (1, C, H, W), ids) -> what is noised of them, (1, c, h, w) on the CPU."""
 
 
 def seed_of(purpose: str, seed: int, number: int = 0) -> int:
@@ -39,6 +45,10 @@ class ImageBatches:
         Images of one step; seed of the order.
     cache_bytes
         Memory for decoded images. Those that do not fit are decoded whenever they are needed.
+    encode
+        What is made of each image, alone: its bits do not depend on what is in memory already.
+    caption_dropout
+        Share of the captions that are replaced by the empty one, drawn anew in every step.
     bad
         Reason for each image that cannot be used, by position.
     """
@@ -48,8 +58,11 @@ class ImageBatches:
     batch_size: int
     seed: int
     cache_bytes: int
+    encode: Encode = lambda images, _ids: images
+    caption_dropout: float = 0.0
     bad: dict[int, str] = field(default_factory=dict)
-    _cache: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False)
+    _cache: dict[int, SampleBatch] = field(default_factory=dict, init=False, repr=False)
+    _cached_bytes: int = field(default=0, init=False, repr=False)
     _order: tuple[int, list[int]] = field(default=(-1, []), init=False, repr=False)
 
     @property
@@ -57,8 +70,10 @@ class ImageBatches:
         """Return the number of batches in one pass over the images."""
         return -(-len(self.positions) // self.batch_size)
 
-    def batch(self, step: int) -> Tensor | None:
+    def batch(self, step: int) -> SampleBatch | None:
         """Return the images of one step, (B, C, H, W) float32; None if all of them are bad.
+
+        They have their captions or labels, if `images` was opened with them.
 
         Raises
         ------
@@ -68,9 +83,9 @@ class ImageBatches:
         epoch, place = divmod(step, self.steps_per_epoch)
         first = place * self.batch_size
         wanted = self._order_of(epoch)[first : first + self.batch_size]
-        decoded = [image for image in map(self._decoded, wanted) if image is not None]
+        samples = [sample for sample in map(self._sample, wanted) if sample is not None]
         self._check_some_good()
-        return torch.stack(decoded) if decoded else None
+        return self._with_drops(joined(samples), step) if samples else None
 
     def _order_of(self, epoch: int) -> list[int]:
         if self._order[0] != epoch:
@@ -79,19 +94,32 @@ class ImageBatches:
             self._order = (epoch, self.positions[shuffled.numpy()].tolist())
         return self._order[1]
 
-    def _decoded(self, position: int) -> Tensor | None:
+    def _sample(self, position: int) -> SampleBatch | None:
         if position in self.bad:
             return None
         if position in self._cache:
             return self._cache[position]
-        try:
-            image = torch.as_tensor(self.images.image(position))
-        except BadImageError as error:
-            self.bad[position] = error.reason
+        samples, reasons = read_batch(self.images, range(position, position + 1))
+        self.bad |= reasons
+        if reasons:
             return None
-        if (len(self._cache) + 1) * image.nbytes <= self.cache_bytes:
-            self._cache[position] = image
-        return image
+        sample = replace(samples, tensors=self.encode(samples.tensors, samples.ids))
+        size = sample.tensors.nbytes + sum(map(_size_of, sample.conditions or ()))
+        if self._cached_bytes + size <= self.cache_bytes:
+            self._cache[position] = sample
+            self._cached_bytes += size
+        return sample
+
+    def _with_drops(self, samples: SampleBatch, step: int) -> SampleBatch:
+        if not self.caption_dropout or samples.conditions is None:
+            return samples
+        generator = torch.Generator().manual_seed(seed_of("dropped captions", self.seed, step))
+        dropped = torch.rand(len(samples), generator=generator) < self.caption_dropout
+        told: tuple[Condition, ...] = tuple(
+            _UNTOLD if is_dropped else caption
+            for caption, is_dropped in zip(samples.conditions, dropped.tolist(), strict=True)
+        )
+        return replace(samples, conditions=told)
 
     def _check_some_good(self) -> None:
         if len(self.bad) == len(self.positions):
@@ -101,6 +129,10 @@ class ImageBatches:
                 where="--images",
                 remedy="check the files, or give another source",
             )
+
+
+def _size_of(condition: Condition) -> int:
+    return len(condition) if isinstance(condition, str) else 0
 
 
 def positions_to_train_on(count: int, subset: Path | None) -> NDArray[np.int64]:

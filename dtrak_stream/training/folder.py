@@ -6,6 +6,7 @@ OUT/checkpoint/state.pt                  where to continue; removed at the end
 OUT/quarantine.jsonl                     images that could not be used, with the reason
 OUT/loss.csv                             the loss of every step
 OUT/unet/, scheduler/, model_index.json  the diffusers pipeline; the last file is written last
+OUT/pytorch_lora_weights.safetensors     of a LoRA, in place of a pipeline
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import xxhash
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
 from dtrak_stream.errors import CorruptFileError
+from dtrak_stream.model.layout import INDEX_FILE
 from dtrak_stream.support.destinations import refuse_foreign_folder
 from dtrak_stream.support.durable import remove_partials, write_bytes
 from dtrak_stream.training.fingerprint import (
@@ -38,17 +40,24 @@ _DIGEST_BYTES = 16
 class TrainingFolder:
     """Reads and writes the files of one training run.
 
+    Parameters
+    ----------
+    out
+        The folder.
+    model_file
+        What is written last.
+
     Raises
     ------
     InputError
         If the folder cannot be made, or holds what no command of this package began.
     """
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, model_file: str = INDEX_FILE) -> None:
         self.path = out
         self._checkpoint = out / "checkpoint" / "state.pt"
         self.quarantine = out / "quarantine.jsonl"
-        self._index = out / "model_index.json"
+        self._last = out / model_file
         refuse_foreign_folder(out, FINGERPRINT_FILE, flag="--out")
         for folder in (out, self._checkpoint.parent):
             remove_partials(folder)
@@ -56,7 +65,7 @@ class TrainingFolder:
     @property
     def finished(self) -> bool:
         """Return whether the model is there."""
-        return self._index.is_file()
+        return self._last.is_file()
 
     def claim(self, fingerprint: Fingerprint) -> None:
         """Take the folder for the run with this fingerprint.
@@ -114,7 +123,11 @@ class TrainingFolder:
         _write_text(self.path / "unet" / "config.json", network.to_json_string())
         _write_text(self.path / "scheduler" / "scheduler_config.json", scheduler.to_json_string())
         pipeline = DDPMPipeline(unet=network, scheduler=scheduler)
-        _write_text(self._index, pipeline.to_json_string())
+        _write_text(self._last, pipeline.to_json_string())
+
+    def save_lora(self, content: bytes) -> None:
+        """Write the file of a LoRA, durably."""
+        write_bytes(self._last, content)
 
     def remove_checkpoint(self) -> None:
         """Remove what a finished run no longer needs."""

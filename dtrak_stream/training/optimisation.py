@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import torch
 from diffusers import DDPMScheduler, UNet2DModel
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 
 from dtrak_stream.data.options import ImageShape
 from dtrak_stream.errors import ConfigurationError, ModelError
+from dtrak_stream.model.conditioning import NetworkInputs
 from dtrak_stream.model.schedule import NoiseSchedule
 from dtrak_stream.support.arithmetic import repeatable, repeating_if_it_can
 from dtrak_stream.training.configuration import (
@@ -22,6 +24,9 @@ from dtrak_stream.training.configuration import (
     OptimisationOptions,
 )
 
+Ask: TypeAlias = Callable[[Tensor, Tensor, NetworkInputs], Tensor]
+"""(x_t (B, C, H, W), timesteps (B,), inputs) -> what the network predicts, (B, C, H, W)."""
+
 
 class Optimisation:
     """Weights, AdamW, learning-rate schedule and (if asked for) averaged weights.
@@ -29,7 +34,9 @@ class Optimisation:
     Parameters
     ----------
     network
-        A UNet2DModel on its device, in training mode.
+        On its device, in training mode. Those of its parameters move that require gradients.
+    ask
+        How it is asked.
     schedule
         The noise schedule it learns.
     options
@@ -40,17 +47,22 @@ class Optimisation:
 
     def __init__(
         self,
-        network: UNet2DModel,
+        network: nn.Module,
+        ask: Ask,
         schedule: NoiseSchedule,
         options: OptimisationOptions,
         total_steps: int,
     ) -> None:
-        self.network = network
+        self.moving = {
+            name: each for name, each in network.named_parameters() if each.requires_grad
+        }
+        self.device = next(iter(self.moving.values())).device
+        self.ask = ask
         self.schedule = schedule
         self.gradient_clip = options.gradient_clip
         self.losses: list[float] = []
         self.optimiser = torch.optim.AdamW(
-            network.parameters(),
+            self.moving.values(),
             lr=options.learning_rate,
             betas=options.adam_betas,
             weight_decay=options.weight_decay,
@@ -60,7 +72,7 @@ class Optimisation:
             self.optimiser, round(options.warmup_fraction * total_steps), total_steps
         )
         self.average = (
-            EMAModel(network.parameters(), decay=options.ema_decay) if options.ema else None
+            EMAModel(self.moving.values(), decay=options.ema_decay) if options.ema else None
         )
 
     @property
@@ -68,18 +80,21 @@ class Optimisation:
         """Return the number of steps taken."""
         return len(self.losses)
 
-    def step(self, images: Tensor, *, flip: bool, seed: int) -> float:
+    def step(
+        self, images: Tensor, *, flip: bool, seed: int, inputs: NetworkInputs | None = None
+    ) -> float:
         """Take one step on `images` (B, C, H, W) and return its loss, a mean over all elements.
 
-        Flips, timesteps, noise and dropout come from torch's default generators, which this call
-        seeds. All but dropout are drawn on the CPU, so that they do not depend on the device.
+        What the network is told of them are `inputs`, on its device. Flips, timesteps, noise and
+        dropout come from torch's default generators, which this call seeds. All but dropout are
+        drawn on the CPU, so that they do not depend on the device.
 
         Raises
         ------
         ModelError
             If the loss or its gradient is not finite; the weights are then as they were.
         """
-        return repeating_if_it_can(lambda: self._seeded_step(images, flip, seed))
+        return repeating_if_it_can(lambda: self._seeded_step(images, flip, seed, inputs or {}))
 
     def skip(self) -> None:
         """Count a step that has no usable image; nothing moves."""
@@ -88,12 +103,12 @@ class Optimisation:
     def use_averaged_weights(self) -> None:
         """Put the averaged weights, if there are any, into the network."""
         if self.average is not None:
-            self.average.copy_to(self.network.parameters())
+            self.average.copy_to(self.moving.values())
 
     def state(self) -> dict[str, Any]:
         """Return everything that the next step depends on."""
         return {
-            "network": self.network.state_dict(),
+            "network": {name: each.detach() for name, each in self.moving.items()},
             "optimiser": self.optimiser.state_dict(),
             "learning_rate": self.learning_rate.state_dict(),
             "average": self.average.state_dict() if self.average is not None else None,
@@ -102,31 +117,32 @@ class Optimisation:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to where `state` was taken."""
-        self.network.load_state_dict(state["network"])
+        with torch.no_grad():
+            for name, weights in self.moving.items():
+                weights.copy_(state["network"][name])
         self.optimiser.load_state_dict(state["optimiser"])
         self.learning_rate.load_state_dict(state["learning_rate"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
-            self.average.to(self.network.device)
+            self.average.to(self.device)
         self.losses = state["losses"].tolist()
 
-    def _seeded_step(self, images: Tensor, flip: bool, seed: int) -> float:
+    def _seeded_step(self, images: Tensor, flip: bool, seed: int, inputs: NetworkInputs) -> float:
         torch.manual_seed(seed)
         # TF32 is accurate enough to learn with, and what torch trains with unless told otherwise
-        with repeatable(self.network.device, tf32=True, backward=True):
-            return self._step(images, flip)
+        with repeatable(self.device, tf32=True, backward=True):
+            return self._step(images, flip, inputs)
 
-    def _step(self, images: Tensor, flip: bool) -> float:
+    def _step(self, images: Tensor, flip: bool, inputs: NetworkInputs) -> float:
         noisy, target, timesteps = self._draw(images, flip)
-        answer = self.network(noisy, timesteps, return_dict=False)[0]
-        loss = F.mse_loss(answer, target)
+        loss = F.mse_loss(self.ask(noisy, timesteps, inputs), target)
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
+        norm = nn.utils.clip_grad_norm_(self.moving.values(), self.gradient_clip)
         self._check_finite(loss.item(), norm.item())
         self.optimiser.step()
         if self.average is not None:
-            self.average.step(self.network.parameters())
+            self.average.step(self.moving.values())
         self.learning_rate.step()
         self.losses.append(loss.item())
         return self.losses[-1]
@@ -138,7 +154,7 @@ class Optimisation:
         timesteps = torch.randint(self.schedule.num_timesteps, (len(images),))
         noise = torch.randn(images.shape)
         noisy, target = self.schedule.noisy_and_target(images, noise, timesteps)
-        device = self.network.device
+        device = self.device
         return noisy.to(device), target.to(device), timesteps.to(device)
 
     def _check_finite(self, loss: float, gradient_norm: float) -> None:

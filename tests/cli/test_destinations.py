@@ -27,6 +27,7 @@ READ = {
     "import-features": {"--array", "--row-order", "--ids", "--rows"},
     "export": {"--store", "--scores"},
     "train": {"--subset"},
+    "train-lora": {"--subset"},
     "retrain-subsets": {"--stratify"},
     "import-truth": {"--index", "--subset-index", "--models", "--ids", "--rows"},
     "lds": {"--scores", "--truth"},
@@ -114,6 +115,13 @@ PLACES = [
         for beside in besides
     ),
     Place("train --images sklearn:digits[:8] --quiet", "--out", "new", "new", is_folder=True),
+    Place(
+        "train-lora --images sklearn:digits[:8] --model gone --quiet",
+        "--out",
+        "new",
+        "new",
+        is_folder=True,
+    ),
     Place("generate --count 1 --steps 1 --quiet", "--out", "new", "new", is_folder=True),
     Place("retrain-subsets --query sklearn:digits[:2] --quiet", "--out", "new.npz", "new.npz"),
     Place(

@@ -115,7 +115,7 @@ def test_each_epoch_has_every_image_once(count, batch_size, epoch):
     batches = ImageBatches(images, np.arange(count), batch_size, seed=3, cache_bytes=2**20)
     first = epoch * batches.steps_per_epoch
     parts = [batches.batch(first + step) for step in range(batches.steps_per_epoch)]
-    seen = torch.cat([part for part in parts if part is not None])
+    seen = torch.cat([part.tensors for part in parts if part is not None])
     expected = torch.stack([images.image(number) for number in range(count)])
     assert sorted(map(str, seen.tolist())) == sorted(map(str, expected.tolist()))
 
@@ -126,7 +126,7 @@ def test_order_is_another_in_each_epoch():
     first, second = batches.batch(0), batches.batch(1)
     assert first is not None
     assert second is not None
-    assert not torch.equal(first, second)
+    assert not torch.equal(first.tensors, second.tensors)
 
 
 def test_flip_mirrors_about_half_of_the_images(tmp_path, monkeypatch):
