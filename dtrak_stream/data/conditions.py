@@ -81,6 +81,11 @@ class Conditions:
             self._identity = self._hash(visible)
         return self._identity
 
+    @property
+    def kind(self) -> ConditionKind:
+        """Return what they are."""
+        return self._reader.kind
+
     def told(self) -> str:
         """Return a line that says what they are taken from, and of how many images.
 

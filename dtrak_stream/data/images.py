@@ -70,6 +70,11 @@ class Images:
     def __len__(self) -> int:
         return len(self._rows)
 
+    @property
+    def conditioned_on(self) -> ConditionKind:
+        """Return what they were opened with besides."""
+        return "nothing" if self._conditions is None else self._conditions.kind
+
     def sample_id(self, index: int) -> str:
         """Return the name of image `index`."""
         row = self._row(index)

@@ -6,20 +6,29 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+from dtrak_stream.data.condition_options import ConditionOptions
 from dtrak_stream.data.images import Images, open_images
 from dtrak_stream.data.options import with_effect
+from dtrak_stream.data.samples import ConditionKind
 from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError, InputError
+from dtrak_stream.model.layout import LORA_FILE
+from dtrak_stream.model.loading import load_denoiser
+from dtrak_stream.model.parameters import weights_hash
 from dtrak_stream.model.places import model_root
 from dtrak_stream.support.configuration import parse
 from dtrak_stream.support.provenance import flat_options
 from dtrak_stream.training.configuration import TrainingConfig
 from dtrak_stream.training.fingerprint import read_fingerprint
+from dtrak_stream.training.loop import AnyTraining
+from dtrak_stream.training.lora_configuration import LoraTrainingConfig
+from dtrak_stream.training.lora_run import open_training_images
 
 _RECORD = "training.yaml"
 # what differs between the full model and one trained on a part of its images, or never matters
 _NOT_RECIPE = {
     "quiet",
     "images",
+    "model",
     "limit",
     "subset",
     "out",
@@ -40,12 +49,29 @@ class Recipe:
         The options, with the images as they are found now.
     images
         The training images, in order.
+    num_timesteps
+        T, of the noise that the model learns.
+    base
+        What a LoRA was trained on, by its weights; empty for a model from scratch.
     """
 
-    config: TrainingConfig
+    config: AnyTraining
     images: Images
+    num_timesteps: int
+    base: str = ""
 
-    def on_subset(self, subset: Path, out: Path, seed: int) -> TrainingConfig:
+    @property
+    def conditioned_on(self) -> ConditionKind:
+        """Return what the model is told of images."""
+        return self.images.conditioned_on
+
+    @property
+    def conditions(self) -> ConditionOptions:
+        """Return where that is."""
+        config = self.config
+        return config.conditions if isinstance(config, LoraTrainingConfig) else ConditionOptions()
+
+    def on_subset(self, subset: Path, out: Path, seed: int) -> AnyTraining:
         """Return the same training on the images whose numbers stand in the file `subset`."""
         return dataclasses.replace(self.config, subset=subset, out=out, seed=seed)
 
@@ -55,6 +81,7 @@ class Recipe:
         return {name: value for name, value in options.items() if name not in _NOT_RECIPE} | {
             "image-identity": self.images.identity(),
             "image-shape": str(self.images.shape),
+            **({"base": self.base} if self.base else {}),
         }
 
 
@@ -66,7 +93,7 @@ def read_recipe(
     Parameters
     ----------
     model
-        A folder that dtrak-stream train wrote, or the model that comes along.
+        A folder that dtrak-stream train or train-lora wrote, or the model that comes along.
     images
         Where the training images are now, if not where they were; they must be the same ones.
     device
@@ -77,11 +104,11 @@ def read_recipe(
     Raises
     ------
     InputError
-        If the folder records no training, or the images cannot be opened.
+        If the folder records no training, or the images or the base of a LoRA cannot be opened.
     ConfigurationError
         If the model itself was trained on a subset.
     FingerprintMismatchError
-        If the images are not those the model was trained on.
+        If the images, or the base of a LoRA, are not those the model was trained on.
     """
     root = model_root(model)
     config = _recorded(root)
@@ -93,29 +120,53 @@ def read_recipe(
         )
     limit = config.limit if images is None else None
     config = dataclasses.replace(config, images=images or config.images, limit=limit, device=device)
-    opened = open_images(config.images, None, config.image_options, limit=limit, visible=visible)
-    _refuse_other_images(root, opened)
-    return Recipe(config, opened)
+    if isinstance(config, LoraTrainingConfig):
+        recipe = _of_lora(root, config, visible)
+    else:
+        recipe = _from_scratch(config, visible)
+    _refuse_other(root, "image-identity", recipe.images.identity(), where=recipe.images.spec)
+    return recipe
 
 
-def _recorded(root: Path) -> TrainingConfig:
+def _from_scratch(config: TrainingConfig, visible: bool) -> Recipe:
+    images = open_images(
+        config.images, None, config.image_options, limit=config.limit, visible=visible
+    )
+    return Recipe(config, images, config.noise_schedule.num_train_timesteps)
+
+
+def _of_lora(root: Path, config: LoraTrainingConfig, visible: bool) -> Recipe:
+    base = load_denoiser(config.model)
+    weights = weights_hash(base.network)
+    _refuse_other(root, "model", base.identity, where=config.model)
+    _refuse_other(root, "weights", weights, where=config.model)
+    images = open_training_images(config, base, visible=visible)
+    return Recipe(config, images, base.schedule.num_timesteps, f"{base.identity} {weights}")
+
+
+def _recorded(root: Path) -> AnyTraining:
     record = root / _RECORD
     if not record.is_file():
         raise InputError(
             f"holds no {_RECORD}: how the model was trained is not known",
             where=root,
-            remedy="give a model folder that dtrak-stream train wrote",
+            remedy="give a model folder that dtrak-stream train or train-lora wrote",
         )
-    return parse(TrainingConfig, ["--config", str(record)])
+    arguments = ["--config", str(record)]
+    if (root / LORA_FILE).is_file():
+        return parse(LoraTrainingConfig, arguments)
+    return parse(TrainingConfig, arguments)
 
 
-def _refuse_other_images(root: Path, images: Images) -> None:
-    stored = (read_fingerprint(root) or {}).get("image-identity")
-    if stored is not None and stored != images.identity():
+def _refuse_other(root: Path, name: str, found: str, *, where: str) -> None:
+    """Refuse what is not as the model in `root` was trained with it."""
+    stored = (read_fingerprint(root) or {}).get(name)
+    what = "images" if name == "image-identity" else "model"
+    if stored is not None and stored != found:
         raise FingerprintMismatchError(
-            "image-identity",
+            name,
             stored,
-            images.identity(),
-            where=images.spec,
-            remedy=f"give the images that {root} was trained on",
+            found,
+            where=where,
+            remedy=f"give the {what} that {root} was trained on",
         )

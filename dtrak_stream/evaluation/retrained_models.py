@@ -23,13 +23,16 @@ from dtrak_stream.errors import InterruptedRunError
 from dtrak_stream.evaluation.retraining.configuration import WorkerOptions
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.loading import load_denoiser
+from dtrak_stream.model.options import LoadingOptions, LoraOptions
 from dtrak_stream.store.quarantine import read_quarantine
 from dtrak_stream.support.claims import Claims
 from dtrak_stream.support.cluster import connect
 from dtrak_stream.support.device import choose_device
 from dtrak_stream.support.progress import progress
 from dtrak_stream.support.workers import interruptible, run_jobs
-from dtrak_stream.training.configuration import TrainingConfig
+from dtrak_stream.training.loop import AnyTraining, TrainingResult
+from dtrak_stream.training.lora_configuration import LoraTrainingConfig
+from dtrak_stream.training.lora_run import train_lora
 from dtrak_stream.training.run import train
 
 _POLL_SECONDS = 1.0
@@ -71,22 +74,36 @@ def require_place(where: WorkerOptions) -> None:
             pass
 
 
-def train_model(config: TrainingConfig) -> TrainedModel:
+def train_model(config: AnyTraining) -> TrainedModel:
     """Train a model, or finish what an interrupted call began, and load it.
 
     Raises
     ------
     DtrakStreamError
-        See `train`.
+        See `train` and `train_lora`.
     InterruptedRunError
         On Ctrl-C, with a checkpoint saved.
     """
     begin = time.perf_counter()
-    trained = train(config, visible=False)
+    trained = _trained(config)
     seconds = time.perf_counter() - begin
     bad = [sample.row for sample in read_quarantine(trained.path / "quarantine.jsonl")]
-    denoiser = load_denoiser(str(trained.path), device=choose_device(config.device))
-    return TrainedModel(denoiser, np.array(bad, np.int64), seconds)
+    return TrainedModel(_loaded(config), np.array(bad, np.int64), seconds)
+
+
+def _trained(config: AnyTraining) -> TrainingResult:
+    if isinstance(config, LoraTrainingConfig):
+        return train_lora(config, visible=False)
+    return train(config, visible=False)
+
+
+def _loaded(config: AnyTraining) -> Denoiser:
+    device = choose_device(config.device)
+    if isinstance(config, LoraTrainingConfig):
+        # what --target-modules chose may well be some blocks
+        lora = LoraOptions(str(config.out), some_layers=True)
+        return load_denoiser(config.model, LoadingOptions(loras=(lora,)), device=device)
+    return load_denoiser(str(config.out), device=device)
 
 
 @dataclass(frozen=True)
@@ -115,7 +132,7 @@ class ModelJob(ABC):
         Whether the model stays.
     """
 
-    training: TrainingConfig
+    training: AnyTraining
     claim: Path
     threads: int
     keep_model: bool

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.evaluation.counterfactual.configuration import (
     RANDOM,
     CounterfactualConfig,
@@ -151,7 +152,8 @@ def plan_counterfactual(config: CounterfactualConfig) -> CounterfactualPlan:
         device=config.where.device,
         visible=not config.quiet,
     )
-    choose_timesteps(config.loss.loss_timesteps, recipe.config.noise_schedule.num_train_timesteps)
+    _refuse_lora(config.model, recipe)
+    choose_timesteps(config.loss.loss_timesteps, recipe.num_timesteps)
     full = load_denoiser(config.model, device=choose_device(config.where.device))
     queries = read_generated(config.generated, config.queries, full.image_shape)
     queries.refuse_other_model(full)
@@ -167,3 +169,12 @@ def plan_counterfactual(config: CounterfactualConfig) -> CounterfactualPlan:
         by_number = zip(queries.numbers, found.values(), strict=True)
         removals[name] = {number: [removal] for number, removal in by_number}
     return CounterfactualPlan(config, recipe, full, queries, removals)
+
+
+def _refuse_lora(model: str, recipe: Recipe) -> None:
+    if recipe.base:
+        raise ConfigurationError(
+            "holds a LoRA: its images are generated from prompts, which is not done again here",
+            where=f"--model {model}",
+            remedy="give a model that dtrak-stream train wrote",
+        )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import tyro
 
+from dtrak_stream.data.query_options import QueryConditionFlags, QueryConditionOptions
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.evaluation.options import LossOptions
 from dtrak_stream.model.places import EMBEDDED_MODEL
@@ -53,7 +54,8 @@ class RetrainConfig:
     query_split: str | None = None
     """Split to read them from where there are several."""
     model: str = EMBEDDED_MODEL
-    """Folder of the full model, from dtrak-stream train (or the small model that comes along)."""
+    """Folder of the full model, from dtrak-stream train (or the small model that comes along), or
+    of a LoRA, from dtrak-stream train-lora: then LoRAs of the same base are trained."""
     images: str | None = None
     """Where the training images are now, if not where the model's folder says."""
     subsets: int = 32
@@ -70,6 +72,8 @@ class RetrainConfig:
     """A .npy file with the class of each training image: each subset has its share of each."""
     keep_models: bool = False
     """Keep the models, in OUT.work/models, and not their losses alone."""
+    query_conditions: QueryConditionFlags = field(default_factory=QueryConditionOptions)
+    """Where captions or labels of queries are."""
     loss: tyro.conf.OmitArgPrefixes[LossOptions] = field(default_factory=LossOptions)
     """What the loss is."""
     where: tyro.conf.OmitArgPrefixes[WorkerOptions] = field(default_factory=WorkerOptions)

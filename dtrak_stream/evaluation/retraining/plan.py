@@ -132,8 +132,14 @@ def plan_retraining(config: RetrainConfig) -> RetrainPlan:
         visible=not config.quiet,
     )
     options = recipe.config.image_options.elsewhere(config.query_split)
-    queries = parse_queries(config.query, recipe.images.shape, options)
-    choose_timesteps(config.loss.loss_timesteps, recipe.config.noise_schedule.num_train_timesteps)
+    queries = parse_queries(
+        config.query,
+        recipe.images.shape,
+        options,
+        recipe.conditioned_on,
+        config.query_conditions.over(recipe.conditions),
+    )
+    choose_timesteps(config.loss.loss_timesteps, recipe.num_timesteps)
     strata = read_strata(config.stratify, len(recipe.images))
     plan = RetrainPlan(config, recipe, queries, strata, work)
     plan.mask(0)

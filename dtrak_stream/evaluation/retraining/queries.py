@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dtrak_stream.data.condition_options import ConditionOptions
 from dtrak_stream.data.images import Images, open_images
 from dtrak_stream.data.named_source import split_name
 from dtrak_stream.data.options import ImageOptions, ImageShape
+from dtrak_stream.data.samples import ConditionKind
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.evaluation.truth import loss_key
 
@@ -28,6 +30,8 @@ class QuerySet:
         Image source.
     shape, options
         How they are read: as the training images are.
+    conditioned_on, conditions
+        What the model is told of them, and where that is.
     """
 
     key: str
@@ -35,14 +39,27 @@ class QuerySet:
     source: str
     shape: ImageShape
     options: ImageOptions
+    conditioned_on: ConditionKind = "nothing"
+    conditions: ConditionOptions = ConditionOptions()  # noqa: RUF009
 
     def open(self, *, visible: bool = False) -> Images:
         """Open the images."""
-        return open_images(self.source, self.shape, self.options, visible=visible)
+        return open_images(
+            self.source,
+            self.shape,
+            self.options,
+            conditioned_on=self.conditioned_on,
+            conditions=self.conditions,
+            visible=visible,
+        )
 
 
 def parse_queries(
-    given: Sequence[str], shape: ImageShape, options: ImageOptions
+    given: Sequence[str],
+    shape: ImageShape,
+    options: ImageOptions,
+    conditioned_on: ConditionKind = "nothing",
+    conditions: ConditionOptions = ConditionOptions(),  # noqa: B008 (frozen)
 ) -> tuple[QuerySet, ...]:
     """Turn `SRC` and `NAME=SRC` into sets of queries; the first has the key `loss`.
 
@@ -60,5 +77,6 @@ def parse_queries(
                 where=f"--query {text}",
                 remedy="write --query SRC NAME=SRC OTHER=SRC, with names all different",
             )
-        sets.append(QuerySet(loss_key(name if place else None), name, source, shape, options))
+        key = loss_key(name if place else None)
+        sets.append(QuerySet(key, name, source, shape, options, conditioned_on, conditions))
     return tuple(sets)

@@ -159,14 +159,13 @@ def _query_arrays(
 
 def _attributes(plan: RetrainPlan, left_out: list[int]) -> dict[str, Any]:
     config, recipe = plan.config, plan.recipe
-    timesteps = recipe.config.noise_schedule.num_train_timesteps
     return {
         "format": _FORMAT,
         **plan.subset_facts,
         "image-shape": str(recipe.images.shape),
         "stratified": plan.strata is not None,
         "train-seeds": list(range(config.first_seed, config.first_seed + config.seeds)),
-        "timesteps": choose_timesteps(config.loss.loss_timesteps, timesteps),
+        "timesteps": choose_timesteps(config.loss.loss_timesteps, recipe.num_timesteps),
         "queries": {
             query.key: {"name": query.name, **plan.query_facts(query)} for query in plan.queries
         },
