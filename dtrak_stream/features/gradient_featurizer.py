@@ -13,6 +13,7 @@ from dtrak_stream.data.samples import ConditionKind, SampleBatch, Samples
 from dtrak_stream.features.maker import EngineName, fingerprint, in_fitting_batches
 from dtrak_stream.gradients.coverage import served_parameters
 from dtrak_stream.gradients.hooked import HookedEngine
+from dtrak_stream.gradients.pass_memory import pairs_that_fit
 from dtrak_stream.gradients.residuals import residuals
 from dtrak_stream.gradients.stream import GradientEngine, GradientSlice
 from dtrak_stream.gradients.task import GradientTask
@@ -100,6 +101,10 @@ class Featurizer:
     def served_parameters(self) -> frozenset[str]:
         """Return those of them that layer rules serve, found by trying."""
         return served_parameters(self.task)
+
+    def pairs_that_fit(self) -> int:
+        """Return how many (sample, timestep, draw) triples one pass has memory for."""
+        return pairs_that_fit(self.task)
 
     def use_engine(
         self, name: EngineName, *, pairs_per_pass: int, served: frozenset[str], compiled: bool

@@ -83,6 +83,9 @@ class ImageFeaturizer:
         """Return none; see `FeatureMaker.served_parameters`."""
         return frozenset()
 
+    def pairs_that_fit(self) -> None:
+        """Return None; see `FeatureMaker.pairs_that_fit`."""
+
     def use_engine(
         self, name: EngineName, *, pairs_per_pass: int, served: frozenset[str], compiled: bool
     ) -> None:

@@ -65,6 +65,11 @@ class FeatureMaker(Protocol):
     def served_parameters(self) -> frozenset[str]:
         """Return those of them that the layer rules of the hooked engine serve, found by trying."""
 
+    def pairs_that_fit(self) -> int | None:
+        """Return how many (sample, timestep, draw) triples one pass has memory for; None without
+        gradients.
+        """
+
     def use_engine(
         self, name: EngineName, *, pairs_per_pass: int, served: frozenset[str], compiled: bool
     ) -> None:

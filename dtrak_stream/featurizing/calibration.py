@@ -69,6 +69,7 @@ class _Calibration:
         self._options = options
         self._free = free
         self._served = self._served_parameters()
+        self._fitting = maker.pairs_that_fit() or 1
 
     def choose(self) -> Execution:
         """Return the fastest execution, or the only one the options allow."""
@@ -108,23 +109,30 @@ class _Calibration:
 
     def _candidates(self, engine: EngineName) -> list[Execution]:
         """Return what to try of an engine, smallest batch first."""
-        pairs = self._maker.pairs
+        pairs, fitting = self._maker.pairs, self._fitting
         size = self._options.batch_size
         served = self._served if engine == "hooked" else ()
         if size is not None:
-            compiled = self._options.compile and engine == "timestep-batched"
-            return [Execution(engine, size, size * pairs, served, "as asked for", compiled)]
+            passes, compiled = min(size * pairs, fitting), self._options.compile
+            compiled = compiled and engine == "timestep-batched"
+            return [Execution(engine, size, passes, served, "as asked for", compiled)]
         if engine == "timestep-batched":  # it takes one image at a time in any case
-            passes, compiled = min(pairs, PAIRS_PER_PASS), self._options.compile
+            passes, compiled = min(pairs, PAIRS_PER_PASS, fitting), self._options.compile
             return [Execution(engine, _GATHERED, passes, served, "no other engine", compiled)]
-        largest = int(_SHARE_OF_IMAGES * len(self._images) * pairs)
-        tried = [number for number in _PAIRS if number <= largest]
-        if len(tried) < 2:
-            tried = [_UNTRIED_PAIRS]
         return [
-            Execution(engine, max(1, number // pairs), number, served, "too few images to measure")
-            for number in tried
+            Execution(engine, max(1, number // pairs), number, served, why)
+            for number, why in self._sizes()
         ]
+
+    def _sizes(self) -> list[tuple[int, str]]:
+        """Return the numbers of pairs in one pass to try, smallest first, and why each."""
+        if self._fitting < _PAIRS[1]:
+            few = min(self._fitting, _UNTRIED_PAIRS)
+            return [(few, "there is memory for no more in one pass")]
+        largest = int(_SHARE_OF_IMAGES * len(self._images) * self._maker.pairs)
+        tried = [number for number in _PAIRS if number <= min(largest, self._fitting)]
+        why = "too few images to measure"
+        return [(number, why) for number in (tried if len(tried) > 1 else [_UNTRIED_PAIRS])]
 
     def _trials(self, candidates: list[Execution]) -> Iterator[_Trial]:
         best = 0.0

@@ -16,6 +16,7 @@ from dtrak_stream.data.samples import SampleBatch
 from dtrak_stream.errors import MemoryLimitError
 from dtrak_stream.gradients.hooked import HookedEngine
 from dtrak_stream.gradients.layer_rules import rule_for
+from dtrak_stream.gradients.pass_memory import pairs_that_fit
 from dtrak_stream.gradients.stream import GradientEngine, GradientSlice
 from dtrak_stream.gradients.task import GradientTask, LossScale
 from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
@@ -63,11 +64,12 @@ def _unit_gradients_agree(task: GradientTask) -> bool:
 
 
 def _few_pairs_of(task: GradientTask, *, unit_gradients: bool) -> GradientTask:
+    pairs = _PAIRS if pairs_that_fit(task) >= _SAMPLES * _PAIRS else 1
     return GradientTask(
         task.denoiser,
         task.parameters,
         task.output_function,
-        task.timesteps[:: max(1, len(task.timesteps) - 1)][:_PAIRS],
+        task.timesteps[:: max(1, len(task.timesteps) - 1)][:pairs],
         task.noise,
         unit_gradients=unit_gradients,
         autocast=task.autocast,
@@ -79,12 +81,12 @@ def _agreeing(
     few: GradientTask, names: frozenset[str], tolerance: float = _TOLERANCE
 ) -> frozenset[str]:
     """Return those of the parameters whose gradients are the same from both engines."""
-    hooked = HookedEngine(few, names, pairs_per_pass=_SAMPLES * _PAIRS)
+    hooked = HookedEngine(few, names, pairs_per_pass=_SAMPLES * len(few.pairs))
     try:
         fast = _gradients(hooked, few)
     except RuntimeError:  # a shape that a rule did not expect
         return frozenset()
-    exact = _gradients(TimestepBatchedEngine(few, pairs_per_pass=_PAIRS), few)
+    exact = _gradients(TimestepBatchedEngine(few, pairs_per_pass=len(few.pairs)), few)
     return frozenset(name for name in hooked.names if _agree(name, fast, exact, few, tolerance))
 
 

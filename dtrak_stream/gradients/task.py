@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import product
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.samples import SampleBatch
+from dtrak_stream.gradients.saved_bytes import bytes_saved
 from dtrak_stream.gradients.stream import GradientSlice, Receiver
 from dtrak_stream.model.conditioning import NetworkInputs
 from dtrak_stream.model.denoiser import Denoiser
@@ -138,6 +140,24 @@ class GradientTask:
     def share(self) -> float:
         """Return what f at one pair counts: the loss scale over the number of pairs."""
         return self.scale.value / len(self.pairs)
+
+    @cached_property
+    def bytes_of_a_pair(self) -> int:
+        """Return how many bytes a pass keeps of each (sample, timestep, draw), found by trying."""
+        one = GradientTask(
+            self.denoiser,
+            self.parameters,
+            self.output_function,
+            self.timesteps[:1],
+            self.noise,
+            autocast=self.autocast,
+        )
+
+        def forward() -> Tensor:
+            batch = one.noised(one.denoiser.made_up(1), one.pairs)
+            return one.values(one.output(batch), batch)
+
+        return bytes_saved(forward, self.denoiser.network)
 
     def offsets(self) -> dict[str, int]:
         """Return the place of each parameter in the flat gradient."""

@@ -53,6 +53,19 @@ def test_a_batch_that_would_not_fit_is_not_tried(model_folder, images, monkeypat
     assert "hooked x 1" in execution.reason
 
 
+@pytest.mark.parametrize(("fitting", "batch"), [(1, 1), (7, 3)])
+def test_a_pass_is_no_larger_than_there_is_memory_for(
+    model_folder, images, monkeypatch, fitting, batch
+):
+    monkeypatch.setattr(Featurizer, "pairs_that_fit", lambda _: fitting)
+    _, execution = choose(model_folder, images)
+    assert (execution.batch_size, execution.pairs_per_pass) == (batch, fitting)
+    assert "no more in one pass" in execution.reason
+    for engine in ("hooked", "timestep-batched"):
+        _, execution = choose(model_folder, images, ExecutionOptions(engine, 5))
+        assert (execution.batch_size, execution.pairs_per_pass) == (5, fitting)
+
+
 def test_a_model_without_rules_takes_the_exact_engine(model_folder, images, monkeypatch):
     monkeypatch.setattr(
         "dtrak_stream.features.gradient_featurizer.served_parameters", lambda _: frozenset()

@@ -62,8 +62,9 @@ class WayCost:
     ----------
     parameters, differentiated
         How many the network has, and how many the LoRA.
-    seconds
-        Of each image but the first.
+    seconds, cpu_seconds
+        Of each image but the first: by the clock, and of the processor, which others that are at
+        work on the machine do not add to.
     ready_bytes
         Peak memory of the process when all was loaded and nothing computed.
     peak_bytes
@@ -73,6 +74,7 @@ class WayCost:
     parameters: int
     differentiated: int
     seconds: list[float]
+    cpu_seconds: list[float]
     ready_bytes: int
     peak_bytes: int
 
@@ -120,14 +122,16 @@ def measure(options: WayOptions) -> WayCost:
         latent_side=options.latent_side,
     )
     ready, go = peak_memory(), make_way(options.way, subject)
-    seconds = []
+    seconds, cpu_seconds = [], []
     for row in range(len(subject.samples)):
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         go(subject.samples[row : row + 1])
         seconds.append(time.perf_counter() - start)
+        cpu_seconds.append(time.process_time() - cpu_start)
     weights = subject.task.denoiser.network.parameters()
     count, own = sum(weight.numel() for weight in weights), subject.task.num_parameters
-    return WayCost(count - own, own, seconds[1:], ready, peak_memory())
+    times = seconds[1:], cpu_seconds[1:]
+    return WayCost(count - own, own, *times, ready, peak_memory())
 
 
 def make_way(name: str, subject: SizeSubject) -> Callable[[SampleBatch], object]:
