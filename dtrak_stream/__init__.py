@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from dtrak_stream.attribution.run import attribute
     from dtrak_stream.data.condition_options import ConditionOptions
     from dtrak_stream.data.images import open_images
-    from dtrak_stream.data.options import ImageOptions
+    from dtrak_stream.data.options import ImageOptions, ImageShape
     from dtrak_stream.data.query_options import QueryConditionOptions, QueryImageOptions
+    from dtrak_stream.data.samples import SampleBatch
     from dtrak_stream.errors import DtrakStreamError
     from dtrak_stream.exchange.exporting import export
     from dtrak_stream.exchange.importing import import_features
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from dtrak_stream.gram.options import GramConfig, GramOptions
     from dtrak_stream.gram.run import compute_gram
     from dtrak_stream.groups.options import GroupOptions
+    from dtrak_stream.model.conditioning import ClassLabels, Conditioner
+    from dtrak_stream.model.denoiser import Denoiser
+    from dtrak_stream.model.flow_schedule import FlowMatchingSchedule
+    from dtrak_stream.model.schedule import DDPMSchedule, NoiseSchedule
     from dtrak_stream.planning.options import PlanConfig
     from dtrak_stream.planning.run import plan
     from dtrak_stream.report.options import ReportConfig, ReportOptions
@@ -45,23 +50,31 @@ __version__ = "0.1.0"
 __all__ = [
     "AttributeConfig",
     "AttributeResult",
+    "ClassLabels",
     "ConditionOptions",
+    "Conditioner",
+    "DDPMSchedule",
+    "Denoiser",
     "DtrakStreamError",
     "ExecutionOptions",
     "ExportConfig",
     "FeatureOptions",
     "FeatureStore",
     "FeaturizeConfig",
+    "FlowMatchingSchedule",
     "GramConfig",
     "GramOptions",
     "GroupOptions",
     "ImageOptions",
+    "ImageShape",
     "ImportConfig",
+    "NoiseSchedule",
     "PlanConfig",
     "QueryConditionOptions",
     "QueryImageOptions",
     "ReportConfig",
     "ReportOptions",
+    "SampleBatch",
     "ScoreConfig",
     "ScoreOptions",
     "ScoresFile",
@@ -81,23 +94,31 @@ __all__ = [
 _HOMES = {
     "AttributeConfig": "attribution.configuration",
     "AttributeResult": "attribution.configuration",
+    "ClassLabels": "model.conditioning",
     "ConditionOptions": "data.condition_options",
+    "Conditioner": "model.conditioning",
+    "DDPMSchedule": "model.schedule",
+    "Denoiser": "model.denoiser",
     "DtrakStreamError": "errors",
     "ExecutionOptions": "featurizing.options",
     "ExportConfig": "exchange.options",
     "FeatureOptions": "features.options",
     "FeatureStore": "store.reader",
     "FeaturizeConfig": "featurizing.options",
+    "FlowMatchingSchedule": "model.flow_schedule",
     "GramConfig": "gram.options",
     "GramOptions": "gram.options",
     "GroupOptions": "groups.options",
     "ImageOptions": "data.options",
+    "ImageShape": "data.options",
     "ImportConfig": "exchange.options",
+    "NoiseSchedule": "model.schedule",
     "PlanConfig": "planning.options",
     "QueryConditionOptions": "data.query_options",
     "QueryImageOptions": "data.query_options",
     "ReportConfig": "report.options",
     "ReportOptions": "report.options",
+    "SampleBatch": "data.samples",
     "ScoreConfig": "scoring.options",
     "ScoreOptions": "scoring.options",
     "ScoresFile": "scoring.scores_file",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from dtrak_stream.attribution.plan import AttributionPlan, ModelPlan
@@ -21,6 +22,7 @@ from dtrak_stream.gram.options import GramConfig
 from dtrak_stream.gram.plan import GramPlan, chosen_form, plan_gram
 from dtrak_stream.groups.read import read_groups
 from dtrak_stream.methods import Needs
+from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.report.made_from import is_unchanged
 from dtrak_stream.report.places import refuse_other_report
 from dtrak_stream.scoring.ensemble import checkpoint_weights, refuse_other_queries
@@ -72,7 +74,10 @@ class CheckedModel:
 
 
 def check(
-    plan: AttributionPlan, identities: Identities, stamps: SourceStamps
+    plan: AttributionPlan,
+    identities: Identities,
+    stamps: SourceStamps,
+    denoiser: Denoiser | None = None,
 ) -> tuple[CheckedModel, ...]:
     """Open every source, model and folder once, and compute nothing.
 
@@ -84,6 +89,8 @@ def check(
         Filled with what is found out about the images.
     stamps
         Filled with what their sources look like.
+    denoiser
+        The model, where it is given instead of named.
 
     Raises
     ------
@@ -96,7 +103,7 @@ def check(
     _refuse_bad_groups(plan)
     models = []
     for model in plan.models:
-        models.append(check_model(model, identities, stamps))
+        models.append(check_model(model, identities, stamps, denoiser))
         if len(plan.models) > 1:  # there may be room for one of them only
             models[-1].close()
     _refuse_later_stages(plan, models)
@@ -171,12 +178,18 @@ def _refuse_scheduler(plan: AttributionPlan) -> None:
             pass
 
 
-def check_model(model: ModelPlan, identities: Identities, stamps: SourceStamps) -> CheckedModel:
+def check_model(
+    model: ModelPlan,
+    identities: Identities,
+    stamps: SourceStamps,
+    denoiser: Denoiser | None = None,
+) -> CheckedModel:
     """Open what the features of one model are computed of and by; raises as `check`."""
-    train = prepare(model.train, identities=identities, stamps=stamps)
+    known = partial(prepare, identities=identities, stamps=stamps, denoiser=denoiser)
+    train = known(model.train)
     shape = _shape_of(train)
     try:
-        query = prepare(model.query, like=shape, identities=identities, stamps=stamps, beside=train)
+        query = known(model.query, like=shape, beside=train)
     except FingerprintMismatchError as refusal:
         train.close()
         refuse_other_images(refusal)

@@ -17,6 +17,8 @@ from dtrak_stream.data.source_stamp import SourceStamps
 from dtrak_stream.featurizing.preparation import Identities
 from dtrak_stream.featurizing.run import finish
 from dtrak_stream.gram.run import compute_gram
+from dtrak_stream.model.denoiser import Denoiser
+from dtrak_stream.model.given import name_of_given
 from dtrak_stream.report.tiles import can_be_shown
 from dtrak_stream.report.update import update_report
 from dtrak_stream.scoring.run import score
@@ -26,8 +28,16 @@ from dtrak_stream.support.provenance import record_first, record_run
 Result = TypeVar("Result")
 
 
-def attribute(config: AttributeConfig) -> AttributeResult:
+def attribute(config: AttributeConfig, *, denoiser: Denoiser | None = None) -> AttributeResult:
     """Run every stage of the main job; see `AttributeConfig`.
+
+    Parameters
+    ----------
+    config
+        The job.
+    denoiser
+        The model, instead of one that `config` names. What is done is not done again with it
+        either, but images and features are read again to find out.
 
     Raises
     ------
@@ -38,11 +48,11 @@ def attribute(config: AttributeConfig) -> AttributeResult:
         On Ctrl-C. The same call goes on where it stopped.
     """
     identities, stamps, times = Identities(), SourceStamps(), StageTimes()
-    plan, models, begun = times.run("checks", _checked, config, identities, stamps)
+    plan, models, begun = times.run("checks", _checked, config, identities, stamps, denoiser)
     if not begun:
         record_first(plan.record, plan.config)
     for model, stores in zip(plan.models, models, strict=True):
-        _run_model(times, model, stores, identities)
+        _run_model(times, model, stores, identities, denoiser)
     scored = times.run("scores", score, plan.score, plan.config.image_options)
     record_run(plan.record, plan.config)  # only now: a refused call must not rewrite what it was
     page = _show(times, plan, models[0], stamps)
@@ -51,30 +61,39 @@ def attribute(config: AttributeConfig) -> AttributeResult:
 
 
 def _checked(
-    config: AttributeConfig, identities: Identities, stamps: SourceStamps
+    config: AttributeConfig,
+    identities: Identities,
+    stamps: SourceStamps,
+    denoiser: Denoiser | None,
 ) -> tuple[AttributionPlan, tuple[CheckedModel, ...], bool]:
     """Plan and check, with the queries as a set of their own if the run has others.
 
     Tells last whether the run was begun before it was looked at.
     """
+    if denoiser is not None:
+        config = dataclasses.replace(config, model=name_of_given(denoiser, config.model))
     plan = make_plan(config)
     begun = plan.record.exists()
     try:
-        return plan, check(plan, identities, stamps), begun
+        return plan, check(plan, identities, stamps, denoiser), begun
     except OtherQueriesError as refusal:
         plan = make_plan(as_a_set_of_their_own(config, refusal))
         begun = plan.record.exists()
-        return plan, check(plan, identities, stamps), begun
+        return plan, check(plan, identities, stamps, denoiser), begun
 
 
 def _run_model(
-    times: StageTimes, model: ModelPlan, checked: CheckedModel, identities: Identities
+    times: StageTimes,
+    model: ModelPlan,
+    checked: CheckedModel,
+    identities: Identities,
+    denoiser: Denoiser | None,
 ) -> None:
     """Bring the features and the Gram matrices of one model to completion."""
     for side in ("train", "query"):
         if not getattr(checked, side).holds():  # the other side may have taken days
             checked.close()
-            anew = (_once_read(model), identities, SourceStamps())
+            anew = (_once_read(model), identities, SourceStamps(), denoiser)
             checked = times.run("checks", check_model, *anew)
         times.run(f"{side} features", finish, getattr(checked, side))
     for gram in model.grams:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import xxhash
@@ -10,9 +11,9 @@ import xxhash
 from dtrak_stream.data.captions import CaptionReader, caption_reader
 from dtrak_stream.data.class_labels import LabelReader, label_reader
 from dtrak_stream.data.condition_options import ConditionOptions
-from dtrak_stream.data.samples import Condition, ConditionKind
+from dtrak_stream.data.samples import CheckLabels, Condition, ConditionKind
 from dtrak_stream.data.source import Source
-from dtrak_stream.errors import InputError
+from dtrak_stream.errors import ConfigurationError, InputError
 from dtrak_stream.support.progress import progress
 from dtrak_stream.support.unused_options import without_unused
 
@@ -37,6 +38,8 @@ class Conditions:
         Reads what each of them is of.
     where
         The source, for messages.
+    check
+        Refuses labels that the model does not know; None where any will do.
 
     Attributes
     ----------
@@ -44,12 +47,20 @@ class Conditions:
         Of labels that stand for names, the names in the order of the labels.
     """
 
-    def __init__(self, source: Source, rows: range, reader: Reader, where: str) -> None:
+    def __init__(
+        self,
+        source: Source,
+        rows: range,
+        reader: Reader,
+        where: str,
+        check: CheckLabels | None = None,
+    ) -> None:
         self.class_names = reader.class_names
         self._source = source
         self._rows = rows
         self._reader = reader
         self._where = where
+        self._check = check
         self._identity: str | None = None
         self._replaced = 0
 
@@ -75,7 +86,8 @@ class Conditions:
         Raises
         ------
         InputError
-            Saying how many images have none, with the names of the first.
+            Saying how many images have none, or one that the model does not know, with the names
+            of the first.
         """
         if self._identity is None:
             self._identity = self._hash(visible)
@@ -97,38 +109,94 @@ class Conditions:
 
     def _hash(self, visible: bool) -> str:
         digest = xxhash.xxh3_128(self._reader.kind.encode())
-        missing, count = list[int](), 0
+        missing, unknown = _Rows(), _Rows()
         what = f"reading {self._reader.kind}s"
         with progress(len(self._rows), description=what, unit="image", visible=visible) as bar:
             for first in range(0, len(self._rows), _ROWS_AT_A_TIME):
                 rows = self._rows[first : first + _ROWS_AT_A_TIME]
-                for row, value in zip(rows, self._found(rows), strict=True):
+                found = self._found(rows)
+                self._look_for_unknown(rows, found, unknown)
+                for row, value in zip(rows, found, strict=True):
                     if value is None:
-                        count += 1
-                        missing += [row] if len(missing) < _NAMED_AT_MOST else []
+                        missing.add(row)
                     content = str(value).encode()
                     digest.update(len(content).to_bytes(8, "little") + content)
                 bar.update(len(rows))
-        if count and self._reader.missing is None:
-            raise self._refused(missing, count)
-        self._replaced = count
-        digest.update(repr(self._reader.missing if count else None).encode())
+        if missing.count and self._reader.missing is None:
+            raise self._refused(missing.first, missing.count)
+        if unknown.count:
+            raise self._refused_as_unknown(unknown)
+        self._replaced = missing.count
+        digest.update(repr(self._reader.missing if missing.count else None).encode())
         return digest.hexdigest()
+
+    def _look_for_unknown(
+        self, rows: range, found: Sequence[Condition | None], unknown: _Rows
+    ) -> None:
+        """Note rows whose labels the model does not know."""
+        if self._check is None:
+            return
+        there = [(row, value) for row, value in zip(rows, found, strict=True) if value is not None]
+        if _problem(self._check, [value for _, value in there]) is None:
+            return
+        for row, value in there:
+            problem = _problem(self._check, [value])
+            if problem is not None:
+                unknown.add(row, problem)
 
     def _found(self, rows: range) -> Sequence[Condition | None]:
         return self._reader.read(rows.start, rows.stop) if rows else []
 
     def _refused(self, missing: Sequence[int], count: int) -> InputError:
-        first = missing[:_NAMED_AT_MOST]
-        names = ", ".join(self._source.sample_ids(row, row + 1)[0] for row in first)
-        images = "1 image has" if count == 1 else f"{count:,} images have"
-        kind = self._reader.kind
         return InputError(
-            f"{images} no {kind} in {self._reader.taken} "
-            f"({names}{', ...' if count > _NAMED_AT_MOST else ''})",
+            f"{_images(count)} no {self._reader.kind} in {self._reader.taken} "
+            f"({self._named(missing, count)})",
             where=self._where,
             remedy=self._reader.remedy,
         )
+
+    def _refused_as_unknown(self, unknown: _Rows) -> InputError:
+        assert unknown.problem is not None
+        named = self._named(unknown.first, unknown.count)
+        return InputError(
+            f"{_images(unknown.count)} a {self._reader.kind} in {self._reader.taken} that the "
+            f"model does not know ({named}): {unknown.problem.what}",
+            where=self._where,
+            remedy=unknown.problem.remedy,
+        )
+
+    def _named(self, rows: Sequence[int], count: int) -> str:
+        first = rows[:_NAMED_AT_MOST]
+        names = ", ".join(self._source.sample_ids(row, row + 1)[0] for row in first)
+        return f"{names}{', ...' if count > _NAMED_AT_MOST else ''}"
+
+
+@dataclass
+class _Rows:
+    """How many rows there is something to be said against, and which are the first."""
+
+    count: int = 0
+    first: list[int] = field(default_factory=list)
+    problem: ConfigurationError | None = None
+
+    def add(self, row: int, problem: ConfigurationError | None = None) -> None:
+        """Count one more; what is said of the first is kept."""
+        self.count += 1
+        self.problem = self.problem or problem
+        if len(self.first) < _NAMED_AT_MOST:
+            self.first.append(row)
+
+
+def _problem(check: CheckLabels, labels: Sequence[Condition]) -> ConfigurationError | None:
+    try:
+        check(labels)
+    except ConfigurationError as problem:
+        return problem
+    return None
+
+
+def _images(count: int) -> str:
+    return "1 image has" if count == 1 else f"{count:,} images have"
 
 
 def open_conditions(
@@ -139,6 +207,7 @@ def open_conditions(
     *,
     where: str,
     visible: bool,
+    check: CheckLabels | None = None,
 ) -> Conditions | None:
     """Find out where captions or labels are; None if nothing is wanted.
 
@@ -153,7 +222,7 @@ def open_conditions(
         reader: Reader = caption_reader(source, options, where=where, visible=visible)
     else:
         reader = label_reader(source, options, where=where, visible=visible)
-    return Conditions(source, rows, reader, where)
+    return Conditions(source, rows, reader, where, check)
 
 
 def used_conditions(options: ConditionOptions, kind: ConditionKind) -> ConditionOptions:

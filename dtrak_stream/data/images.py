@@ -16,7 +16,7 @@ from dtrak_stream.data.fitting import cures, fit, native_shape, shape_of
 from dtrak_stream.data.opening import open_source
 from dtrak_stream.data.options import ImageOptions, ImageShape, with_effect
 from dtrak_stream.data.remarks import say_once
-from dtrak_stream.data.samples import Condition, ConditionKind
+from dtrak_stream.data.samples import CheckLabels, Condition, ConditionKind
 from dtrak_stream.data.source import Pixels, Source
 from dtrak_stream.data.spec import parse_spec, require_limit
 from dtrak_stream.errors import BadImageError, InputError, ModelError
@@ -188,6 +188,7 @@ def open_images(
     conditions: ConditionOptions = ConditionOptions(),  # noqa: B008 (frozen)
     identity: str | None = None,
     images_identity: str | None = None,
+    check_labels: CheckLabels | None = None,
     visible: bool = True,
 ) -> Images:
     """Open the images that `spec` names; see `dtrak_stream.data` for the sources there are.
@@ -214,6 +215,9 @@ def open_images(
     images_identity
         What `Images.images_identity` gave before; without it, a hash of images whose conditions
         are wanted is not known of the images alone.
+    check_labels
+        Raises `ConfigurationError` of labels that the model does not know: they are read here in
+        any case.
     visible
         Whether to show progress bars.
 
@@ -222,7 +226,8 @@ def open_images(
     InputError
         If the source is missing, unreadable, empty, of no known kind, has no readable image, or
         holds floats that are out of range, or of an unknown range; or if captions or labels are
-        wanted and missing, could be in several columns, or cannot be what is wanted.
+        wanted and missing, could be in several columns, or cannot be what is wanted, or labels
+        are none that the model knows.
     ModelError
         If its first readable image cannot be brought to `shape` under `options`.
     ConfigurationError
@@ -248,9 +253,11 @@ def open_images(
             remedy=" and ".join(needed),
         )
     rows = range(start, stop)
-    of = open_conditions(source, rows, conditioned_on, conditions, where=spec, visible=visible)
+    of = open_conditions(
+        source, rows, conditioned_on, conditions, where=spec, visible=visible, check=check_labels
+    )
     if of is not None:
-        if identity is None:
+        if identity is None or check_labels is not None:
             of.identity(visible=visible)
         if visible:
             say_once(f"{spec}: {of.told()}")

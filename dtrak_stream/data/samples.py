@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, TypeAlias
 
@@ -18,6 +18,9 @@ Condition: TypeAlias = int | str
 
 ConditionKind: TypeAlias = Literal["nothing", "class label", "caption"]
 """What a model wants to be told of a sample: nothing, an int, or a str."""
+
+CheckLabels: TypeAlias = Callable[[Sequence[Condition]], None]
+"""Raises `ConfigurationError` if one of them is no label that a model knows."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from dtrak_stream.features.options import DEFAULT_PROJ_DIM, FeatureOptions, own_
 from dtrak_stream.gradients.task import GradientTask, LossScale
 from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
 from dtrak_stream.model.base_and_lora import base_and_lora
+from dtrak_stream.model.denoiser import Denoiser
+from dtrak_stream.model.given import checked_given
 from dtrak_stream.model.half_precision import HALF_PRECISION, keep_in_half
 from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.model.options import LoadingOptions, LoraOptions
@@ -28,28 +30,27 @@ from dtrak_stream.support.device import choose_device
 from dtrak_stream.support.timing import StageTimer, clock_of
 
 
-def make_featurizer(model: str, options: FeatureOptions) -> Featurizer:
+def make_featurizer(model: str | Denoiser, options: FeatureOptions) -> Featurizer:
     """Load the model, or BASE+LORA, and set up gradients and projection as `options` says.
 
     Raises
     ------
     InputError, ModelError
-        If the model cannot be loaded; see `load_denoiser` and `base_and_lora`.
+        If the model cannot be loaded, or is none; see `load_denoiser`, `base_and_lora` and
+        `checked_given`.
     ConfigurationError
-        If an option has no such value.
+        If an option has no such value, or means nothing for such a model.
     """
     return featurizer_of(make_task(model, options), options)
 
 
-def make_task(model: str, options: FeatureOptions) -> GradientTask:
+def make_task(model: str | Denoiser, options: FeatureOptions) -> GradientTask:
     """Load the model and say what of it is differentiated; raises as `make_featurizer`."""
-    device = choose_device(options.device)
-    _refuse_precision(options.precision, device)
-    base, own_lora = base_and_lora(model)
-    denoiser = load_denoiser(base, _loading(options, own_lora), device=device)
-    parameters = choose_parameters(denoiser.network, options.parameters)
     half = HALF_PRECISION.get(options.precision)
-    if half is not None:
+    denoiser = _opened(model, options, half)
+    device = denoiser.device
+    parameters = choose_parameters(denoiser.network, options.parameters)
+    if half is not None and isinstance(model, str):  # what was given is left as it is
         keep_in_half(denoiser.network, half)
     first, *others = _output_functions(options, denoiser.schedule)
     timesteps = choose_timesteps(
@@ -82,6 +83,17 @@ def _loading(options: FeatureOptions, own_lora: str | None) -> LoadingOptions:
     return replace(loading, loras=(own, *loading.loras))
 
 
+def _opened(model: str | Denoiser, options: FeatureOptions, half: torch.dtype | None) -> Denoiser:
+    """Return the model that has this name, or that was given."""
+    device = choose_device(options.device)
+    if isinstance(model, Denoiser):
+        _refuse_precision(options.precision, model.device)
+        return checked_given(model, options.loading(), options.device, half)
+    _refuse_precision(options.precision, device)
+    base, own_lora = base_and_lora(model)
+    return load_denoiser(base, _loading(options, own_lora), device=device)
+
+
 def _refuse_precision(precision: str, device: torch.device) -> None:
     if precision == "tf32" and device.type != "cuda":
         raise ConfigurationError(
@@ -105,7 +117,7 @@ def featurizer_of(task: GradientTask, options: FeatureOptions) -> Featurizer:
         seed=options.seed,
         num_parameters=task.num_parameters,
     )
-    count, device = len(task.output_functions), choose_device(options.device)
+    count, device = len(task.output_functions), task.denoiser.device
     projector = each if count == 1 else SideBySideProjector(each, count, task.num_parameters)
     identity = _identity(task, each, options)
     engine = TimestepBatchedEngine(task)

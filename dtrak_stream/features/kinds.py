@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dtrak_stream.data.options import ImageShape
-from dtrak_stream.data.samples import ConditionKind, Samples
+from dtrak_stream.data.samples import CheckLabels, ConditionKind, Samples
 from dtrak_stream.data.trajectories import TrajectoryFolder, TrajectorySamples
 from dtrak_stream.errors import ConfigurationError, DiskFullError
 from dtrak_stream.features.gradient_features import make_featurizer
@@ -31,21 +31,23 @@ from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
 from dtrak_stream.model.base_and_lora import base_and_lora
 from dtrak_stream.model.captions import Captions
 from dtrak_stream.model.conditioning import Conditioner
+from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.first_stage import FirstStage
 from dtrak_stream.model.layout import deciding_files
 from dtrak_stream.model.lora_files import configuration_of, find_lora
-from dtrak_stream.model.places import model_root
+from dtrak_stream.model.places import HUB, model_root
 from dtrak_stream.objective.probes import probe_names
 from dtrak_stream.support.destinations import refuse_without_room
 from dtrak_stream.support.progress import say
 from dtrak_stream.support.stamps import Stamping
 
-OpenImages = Callable[[ImageShape | None, ConditionKind], Samples]
-"""Opens the images in a shape (None for the shape of the first one), with what they are of."""
+OpenImages = Callable[[ImageShape | None, ConditionKind, CheckLabels | None], Samples]
+"""Opens the images in a shape (None for the shape of the first one), with what they are of, which
+is refused where the third says so."""
 
 
 def open_features(
-    model: str,
+    model: str | Denoiser,
     options: FeatureOptions,
     trajectory: Path | None,
     open_images: OpenImages,
@@ -61,7 +63,7 @@ def open_features(
     Parameters
     ----------
     model
-        The diffusion model, for gradients; image features do without one.
+        The diffusion model, for gradients: its name, or itself. Image features do without one.
     options
         What a feature is.
     trajectory
@@ -85,9 +87,9 @@ def open_features(
     """
     if is_trajectory(options.output_function):
         _refuse_cache(cache_latents, "features along sampling paths have no latents")
-        folder = TrajectoryFolder(require_trajectory(trajectory, options, model))
+        folder = TrajectoryFolder(require_trajectory(trajectory, options, _name(model)))
         along = _told(make_trajectory_featurizer(model, options, folder), visible)
-        images = open_images(along.image_shape, along.conditioned_on)
+        images = open_images(*_wanted(along))
         return along, TrajectorySamples(images, folder, along.task.timesteps, visible=visible)
     _refuse_trajectory(trajectory)
     if options.output_function in IMAGE_FEATURES:
@@ -100,8 +102,12 @@ def open_features(
         featurizer = opened
     else:
         featurizer = _told(make_featurizer(model, options), visible)
-    images = open_images(featurizer.image_shape, featurizer.conditioned_on)
+    images = open_images(*_wanted(featurizer))
     return _with_cache(featurizer, cache_latents, images)
+
+
+def _name(model: str | Denoiser) -> str:
+    return model if isinstance(model, str) else model.class_name
 
 
 def _with_cache(
@@ -173,6 +179,13 @@ def _refuse_cache(folder: Path | None, why: str) -> None:
         raise ConfigurationError(why, where=f"{FLAG} {folder}", remedy="leave it out")
 
 
+def _wanted(featurizer: Featurizer) -> tuple[ImageShape, ConditionKind, CheckLabels | None]:
+    """Return the images that a model takes, and which of their labels it knows."""
+    kind, conditioner = featurizer.conditioned_on, featurizer.task.denoiser.conditioner
+    check = conditioner.check if conditioner is not None and kind == "class label" else None
+    return featurizer.image_shape, kind, check
+
+
 def _told(featurizer: Featurizer, visible: bool) -> Featurizer:
     if visible:
         say(featurizer.task.denoiser.description)
@@ -221,7 +234,10 @@ def stamp_features(
     if is_trajectory(options.output_function) and trajectory is not None:
         stamping.tree(TrajectoryFolder(trajectory).folder, _is_visible, "trajectory/")
     base, own_lora = base_and_lora(model)
-    for lora in (*([] if own_lora is None else [own_lora]), *options.lora):
+    loras = (*([] if own_lora is None else [own_lora]), *options.lora)
+    if any(lora.startswith(HUB) for lora in loras):
+        return False
+    for lora in loras:
         path = find_lora(lora)
         stamping.file(path)
         if configuration_of(path).is_file():
@@ -256,7 +272,7 @@ def _refuse_trajectory(trajectory: Path | None) -> None:
 
 
 def _images_of_their_own_shape(size: int | None, open_images: OpenImages) -> Samples:
-    images = open_images(None, "nothing")
+    images = open_images(None, "nothing", None)
     if size is None:
         return images
-    return open_images(ImageShape(images.shape.channels, size, size), "nothing")
+    return open_images(ImageShape(images.shape.channels, size, size), "nothing", None)

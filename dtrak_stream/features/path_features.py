@@ -24,6 +24,7 @@ from dtrak_stream.features.gradient_features import featurizer_of, make_task
 from dtrak_stream.features.gradient_featurizer import Featurizer
 from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.gradients.task import GradientTask, TrajectoryTask
+from dtrak_stream.model.denoiser import Denoiser
 
 ONE_STEP, AVERAGED = "trajectory(one-step)", "trajectory(averaged)"
 
@@ -66,7 +67,7 @@ def require_trajectory(trajectory: Path | None, options: FeatureOptions, model: 
 
 
 def make_trajectory_featurizer(
-    model: str, options: FeatureOptions, folder: TrajectoryFolder
+    model: str | Denoiser, options: FeatureOptions, folder: TrajectoryFolder
 ) -> Featurizer:
     """Load the model and set up gradients along the paths in `folder`.
 

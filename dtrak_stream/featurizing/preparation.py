@@ -10,7 +10,7 @@ from dtrak_stream.data.conditions import used_conditions
 from dtrak_stream.data.equal_images import EQUAL_IMAGES_NAME
 from dtrak_stream.data.images import Images, open_images
 from dtrak_stream.data.options import ImageOptions, ImageShape
-from dtrak_stream.data.samples import ConditionKind, Samples
+from dtrak_stream.data.samples import CheckLabels, ConditionKind, Samples
 from dtrak_stream.data.source_stamp import SourceStamps
 from dtrak_stream.errors import FingerprintMismatchError
 from dtrak_stream.features.kinds import number_of_stores, open_features
@@ -27,6 +27,8 @@ from dtrak_stream.featurizing.checked import (
 from dtrak_stream.featurizing.execution import refuse_useless_engine
 from dtrak_stream.featurizing.options import FeaturizeConfig
 from dtrak_stream.featurizing.other_images import with_what_differs
+from dtrak_stream.model.denoiser import Denoiser
+from dtrak_stream.model.given import name_of_given
 from dtrak_stream.store.layout import StoreLayout, read_layout
 from dtrak_stream.store.room import refuse_what_cannot_fit, shard_memory
 from dtrak_stream.store.store_set import StoreSet, store_folders
@@ -145,6 +147,7 @@ def prepare(
     identities: Identities | None = None,
     stamps: SourceStamps | None = None,
     beside: Prepared | None = None,
+    denoiser: Denoiser | None = None,
 ) -> Prepared:
     """Open and check everything, and write nothing but what is kept with stores that are there.
 
@@ -163,6 +166,9 @@ def prepare(
         What sources look like now, if others ask for it as well.
     beside
         Another job that is open still: its model is taken if it is the one that is wanted.
+    denoiser
+        The model, where it is given instead of named. No file tells whether it has changed, so
+        that everything is checked anew.
 
     Raises
     ------
@@ -170,7 +176,10 @@ def prepare(
         Whatever `featurize` is refused with before it computes anything.
     """
     config = replace(config, features=used_options(config.features))
-    inputs = inputs_of(config, stamps)
+    if denoiser is None:
+        inputs = inputs_of(config, stamps)
+    else:
+        config, inputs = replace(config, model=name_of_given(denoiser, config.model)), None
     finished = None if config.rehash else _finished(config, inputs)
     if finished is not None:
         names = finished.layouts[0].class_names()
@@ -179,7 +188,7 @@ def prepare(
         require_folder(config.store, flag="--store")
     if inputs is not None and not inputs.settle():
         inputs = None
-    opening = _Opening(config, like, {} if identities is None else identities, inputs)
+    opening = _Opening(config, like, {} if identities is None else identities, inputs, denoiser)
     maker, samples = opening.features(_maker_of(beside, config, inputs))
     refuse_useless_engine(config.execution, maker)
     features = config.features
@@ -205,12 +214,13 @@ class _Opening:
     like: ImageShape | None
     identities: Identities
     inputs: Inputs | None
+    denoiser: Denoiser | None = None
     images: list[tuple[Wanted, Images]] = field(default_factory=list)
 
     def features(self, opened: FeatureMaker | None) -> tuple[FeatureMaker, Samples]:
         config = self.config
         return open_features(
-            config.model,
+            config.model if self.denoiser is None else self.denoiser,
             config.features,
             config.trajectory,
             self._open_images,
@@ -222,6 +232,8 @@ class _Opening:
     def inputs_found(self) -> Inputs | None:
         """Return the inputs if all that was hashed is in them and nothing changed meanwhile."""
         wanted, images = self.images[-1]
+        if self.denoiser is not None:
+            return None
         if images.reaches_outside() or inputs_of(self.config) != self.inputs:
             return None
         if self.inputs is not None:
@@ -234,7 +246,9 @@ class _Opening:
         options = config.image_options, config.condition_options
         return config.images, config.limit, *options, wanted, source
 
-    def _open_images(self, shape: ImageShape | None, kind: ConditionKind) -> Images:
+    def _open_images(
+        self, shape: ImageShape | None, kind: ConditionKind, check: CheckLabels | None
+    ) -> Images:
         config, wanted = self.config, (shape or self.like, kind)
         known = self.identities.get(self._key(wanted)) or self._kept_identities()
         images = open_images(
@@ -246,6 +260,7 @@ class _Opening:
             conditions=used_conditions(config.condition_options, kind),
             identity=known.samples,
             images_identity=known.images,
+            check_labels=check,
             visible=not config.quiet,
         )
         self.images.append((wanted, images))

@@ -13,6 +13,7 @@ from dtrak_stream.featurizing.options import ExecutionOptions, FeaturizeConfig, 
 from dtrak_stream.featurizing.preparation import Identities, Prepared, prepare
 from dtrak_stream.featurizing.shard_run import ShardRun
 from dtrak_stream.featurizing.zero_rows import record_zero_rows, say_zero_rows
+from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.store.layout import CLASS_NAMES, IMAGES_ALONE
 from dtrak_stream.store.store_set import StoreSet
 from dtrak_stream.store.writer import StoreWriter
@@ -24,6 +25,7 @@ from dtrak_stream.support.timing import bottleneck, describe
 def featurize(
     config: FeaturizeConfig,
     *,
+    denoiser: Denoiser | None = None,
     like: ImageShape | None = None,
     identities: Identities | None = None,
 ) -> FeaturizeResult:
@@ -35,6 +37,9 @@ def featurize(
     ----------
     config
         The job.
+    denoiser
+        The model, instead of one that `config` names. Several processes that give the same one
+        share the work as well.
     like, identities
         What other jobs of this process know; see `prepare`.
 
@@ -49,7 +54,7 @@ def featurize(
     InterruptedRunError
         On Ctrl-C. What is finished is kept.
     """
-    return finish(prepare(config, like=like, identities=identities))
+    return finish(prepare(config, like=like, identities=identities, denoiser=denoiser))
 
 
 def finish(prepared: Prepared) -> FeaturizeResult:

@@ -24,21 +24,27 @@ Predict: TypeAlias = Callable[[nn.Module, Tensor, Tensor, NetworkInputs], Tensor
 class Denoiser:
     """A network and everything that has to be known to differentiate it.
 
-    `load_denoiser` makes one from a folder; any other network can be given from Python, with its
-    schedule, the shape of its images and how it is asked.
+    `load_denoiser` makes one from a folder. Any other network can be given from Python, with its
+    schedule, the shape of its images and how it is asked: as `featurize(config, denoiser=...)` and
+    `attribute(config, denoiser=...)`. It stays on the device it is on, and which of its parameters
+    require gradients is set by the options. What it computes is known by `identity` and a hash of
+    the network's weights: whoever changes the code of `predict_by` or of the network gives it
+    another `class_name`.
 
     Attributes
     ----------
     network
-        Any module, in evaluation mode.
+        Any module, in evaluation mode. A buffer or parameter that decides an answer is in its
+        state.
     schedule
-        How noise enters, and what the network is trained to answer.
+        How noise enters, and what the network is trained to answer. Any object that does what
+        `NoiseSchedule` says; its `identity` covers all of its numbers.
     image_shape
         Shape of the images it is trained on.
     predict_by
         How the network is asked. The network is an argument because it may be a compiled one.
     class_name
-        What kind of network it is, for fingerprints.
+        What kind of network it is, for fingerprints: it stands for the code.
     folder
         Where it came from, for messages.
     scheduler_config
@@ -60,7 +66,7 @@ class Denoiser:
     image_shape: ImageShape
     predict_by: Predict
     class_name: str
-    folder: str
+    folder: str = "given from Python"
     scheduler_config: dict[str, Any] = field(default_factory=dict)
     learns_variance: bool = False
     description: str = ""

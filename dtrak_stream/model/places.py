@@ -10,11 +10,24 @@ from dtrak_stream.errors import InputError
 EMBEDDED_MODEL = "embedded:digits_ddpm"
 EMBEDDED_FOLDER = Path(__file__).parents[1] / "embedded"
 HUB = "hf:"
+GIVEN = "python:"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def model_root(folder: str) -> Path:
-    """Return the pipeline folder that `folder` names: a path, or the model that comes along."""
+    """Return the pipeline folder that `folder` names: a path, or the model that comes along.
+
+    Raises
+    ------
+    InputError
+        If it is what records call a model that was given from Python.
+    """
+    if folder.startswith(GIVEN) and not Path(folder).exists():
+        raise InputError(
+            "is no folder: this model was given from Python",
+            where=folder,
+            remedy="give it there again (denoiser=...)",
+        )
     return EMBEDDED_FOLDER / folder.partition(":")[2] if folder == EMBEDDED_MODEL else Path(folder)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dtrak_stream.attribution.plan import AttributionPlan, ModelPlan
 from dtrak_stream.data.options import ImageShape
-from dtrak_stream.data.samples import ConditionKind, Samples
+from dtrak_stream.data.samples import CheckLabels, ConditionKind, Samples
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.kinds import open_features
 from dtrak_stream.features.maker import FeatureMaker
@@ -71,7 +71,9 @@ def plan_model(config: PlanConfig, job: AttributionPlan, model: ModelPlan) -> Pl
         If an option has no such value, or images of this shape are not what the model takes.
     """
 
-    def images(shape: ImageShape | None, kind: ConditionKind) -> RandomImages:
+    def images(
+        shape: ImageShape | None, kind: ConditionKind, _: CheckLabels | None
+    ) -> RandomImages:
         return RandomImages(config.train_samples, shape or _shape_of_images(config, job), kind)
 
     maker, train = open_features(

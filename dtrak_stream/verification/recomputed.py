@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dtrak_stream.data.images import open_images
 from dtrak_stream.data.options import ImageShape
-from dtrak_stream.data.samples import ConditionKind, Samples, read_batch
+from dtrak_stream.data.samples import CheckLabels, ConditionKind, Samples, read_batch
 from dtrak_stream.errors import CorruptFileError, InputError
 from dtrak_stream.features.kinds import open_features
 from dtrak_stream.features.maker import FeatureMaker
@@ -164,7 +164,9 @@ def _opened(
 ) -> tuple[FeatureMaker, Samples]:
     like = ImageShape(*map(int, store.fingerprint.image_shape.split("x")))
 
-    def images_in(shape: ImageShape | None, kind: ConditionKind) -> Samples:
+    def images_in(
+        shape: ImageShape | None, kind: ConditionKind, check: CheckLabels | None
+    ) -> Samples:
         return open_images(
             job.images,
             shape or like,
@@ -172,6 +174,7 @@ def _opened(
             limit=job.limit,
             conditioned_on=kind,
             conditions=job.condition_options,
+            check_labels=check,
             visible=visible,
         )
 

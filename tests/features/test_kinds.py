@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any, cast
 
 from dtrak_stream.data.options import ImageShape
-from dtrak_stream.data.samples import ConditionKind
+from dtrak_stream.data.samples import CheckLabels, ConditionKind
 from dtrak_stream.features.kinds import open_features
 from dtrak_stream.planning.calibration import RandomImages
 from tests.small_jobs import small_features
 
 
-def images(shape: ImageShape | None, kind: ConditionKind) -> Any:
+def images(shape: ImageShape | None, kind: ConditionKind, _: CheckLabels | None) -> Any:
     return RandomImages(2, shape or ImageShape(1, 8, 8), kind)
 
 
