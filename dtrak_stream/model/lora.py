@@ -33,6 +33,8 @@ _KOHYA_PARTS = {
 _INNER = {"to_out": ("to_out.0", "out_proj"), "to_q": ("q_proj",), "to_k": ("k_proj",)} | {
     "to_v": ("v_proj",)
 }
+_QUERIES = frozenset({"to_q", "q_proj", "query", "to_qkv"})
+"""What the layers of queries are called, one of which every attention has."""
 _SHOWN = 3
 
 
@@ -140,8 +142,11 @@ def _underscored(part: nn.Module) -> dict[str, str]:
 def _no_place(file: LoraFile, strange: list[str], parts: Parts) -> ModelError:
     some = ", ".join(strange[:_SHOWN]) + (", ..." if strange[_SHOWN:] else "")
     network = next(iter(parts.values()))
+    named = {name.rpartition(".")[2] for name, _ in network.named_modules()}
+    bare = "" if _QUERIES & named else f" (this {type(network).__name__} has no attention at all)"
     return ModelError(
-        f"{len(strange)} of its {len(file.layers)} layers are none of {', '.join(parts)}: {some}",
+        f"{len(strange)} of its {len(file.layers)} layers are none of {', '.join(parts)}: "
+        f"{some}{bare}",
         where=file.path,
         remedy=f"give a LoRA that was trained on this model, a {type(network).__name__}",
     )

@@ -208,6 +208,11 @@ def _failures_explained(name: str, options: dict[str, Any], path: Path) -> Itera
 
 def _refuse_impossible(schedule: DDPMSchedule, options: dict[str, Any], path: Path) -> None:
     timesteps = options.get("num_train_timesteps", schedule.num_timesteps)
+    if not schedule.num_timesteps:
+        empty = "num_train_timesteps: 0" if timesteps == 0 else "trained_betas: []"
+        raise ModelError(
+            f"a scheduler without noise levels ({empty})", where=path, remedy=_AS_IN_TRAINING
+        )
     if timesteps != schedule.num_timesteps:
         raise ModelError(
             f"{schedule.num_timesteps} trained_betas for {timesteps} timesteps",
