@@ -64,8 +64,8 @@ keep a residual for each image (das)."""
     """Parameters whose gradients are taken: all, lora, or a regular expression over names. auto: \
 lora where a LoRA is given, else all."""
     lora: tuple[str, ...] = field(default=(), metadata=REPEATABLE)
-    """A LoRA on the model, its file or the folder of its training, in the names of diffusers, \
-PEFT or kohya. May be given again: their parts add up."""
+    """A LoRA on the model, its file or the folder of its training, or hf:OWNER/NAME, \
+in the names of diffusers, PEFT or kohya. May be given again: their parts add up."""
     lora_scale: tuple[float, ...] = field(default=(), metadata=REPEATABLE)
     """What a LoRA is multiplied by, once for each --lora (default: 1)."""
     lora_some_layers: bool = False

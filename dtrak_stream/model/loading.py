@@ -15,11 +15,11 @@ from dtrak_stream.model.conditioning import Conditioner
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.families import OF_SOME, family_of
 from dtrak_stream.model.half_precision import HALF_PRECISION, keep_in_half
-from dtrak_stream.model.hub import fetch
+from dtrak_stream.model.hub import fetch, fetch_lora
 from dtrak_stream.model.layout import ModelFolder, find_model
 from dtrak_stream.model.lora import apply_loras
-from dtrak_stream.model.options import LoadingOptions
-from dtrak_stream.model.places import hub_name, model_root
+from dtrak_stream.model.options import LoadingOptions, LoraOptions
+from dtrak_stream.model.places import HUB, hub_name, model_root
 from dtrak_stream.model.probe import refuse_unlike_model
 from dtrak_stream.model.sample_shapes import sample_side
 from dtrak_stream.model.weight_files import WeightFiles, find_weights
@@ -113,7 +113,16 @@ def _with_loras(
     if not options.loras:
         return []
     encoders = {} if conditioner is None else conditioner.networks
-    return apply_loras({found.network_name: network, **encoders}, options.loras)
+    return apply_loras(
+        {found.network_name: network, **encoders}, [_fetched(each) for each in options.loras]
+    )
+
+
+def _fetched(lora: LoraOptions) -> LoraOptions:
+    """Return a LoRA with the folder of the cache where it is named as one of the hub."""
+    if not lora.source.startswith(HUB):
+        return lora
+    return replace(lora, source=str(fetch_lora(hub_name(lora.source) or lora.source)))
 
 
 def _described(denoiser: Denoiser, found: ModelFolder, weights: WeightFiles, facts: str) -> str:

@@ -29,7 +29,7 @@ from dtrak_stream.errors import InputError, ModelError
 from dtrak_stream.model.weight_files import refuse_programs
 
 # what is looked for in a folder, the surest first
-_NAMES = (
+LORA_NAMES = (
     *("pytorch_lora_weights.safetensors", "adapter_model.safetensors"),
     *("pytorch_lora_weights.bin", "adapter_model.bin"),
     *("model.safetensors", "pytorch_model.bin"),
@@ -101,11 +101,11 @@ def find_lora(given: str | Path) -> Path:
     path = Path(given)
     if path.is_file():
         return path
-    found = [path / name for name in _NAMES if (path / name).is_file()]
+    found = [path / name for name in LORA_NAMES if (path / name).is_file()]
     if found:
         return found[0]
     raise InputError(
-        f"holds none of {', '.join(_NAMES)}" if path.is_dir() else "no such file or folder",
+        f"holds none of {', '.join(LORA_NAMES)}" if path.is_dir() else "no such file or folder",
         where=path,
         remedy="give a file of LoRA weights, or the folder or checkpoint-N that training wrote",
     )

@@ -16,7 +16,12 @@ from dtrak_stream.errors import ModelError
 from dtrak_stream.model.config_files import read_config
 from dtrak_stream.model.layout import NETWORK_FILE, ModelFolder, ModelPart
 from dtrak_stream.model.parameters import refuse_weights_not_finite, weights_hash
-from dtrak_stream.model.weight_files import OF_TRANSFORMERS, find_weights, refuse_other_weights
+from dtrak_stream.model.weight_files import (
+    OF_TRANSFORMERS,
+    WeightFiles,
+    find_weights,
+    refuse_other_weights,
+)
 from dtrak_stream.support.transformers_package import silenced, transformers_package
 
 # what decides numbers besides the weights and their shapes, of CLIP and of T5
@@ -50,6 +55,8 @@ class TextPart:
         Of the tokenizer's files.
     saved_dtype
         In which precision the weights lie in their files.
+    files
+        What is unusual about those files, as a clause.
     """
 
     class_name: str
@@ -58,6 +65,7 @@ class TextPart:
     max_tokens: int
     tokenizer_hash: str
     saved_dtype: str
+    files: str = ""
 
     @cached_property
     def identity(self) -> str:
@@ -72,7 +80,7 @@ class TextPart:
         """Return its class, how much it reads and in which precision, in a few words."""
         half = self.saved_dtype in ("float16", "bfloat16")
         precision = f" of {self.saved_dtype}, computed in float32" if half else ""
-        return f"{self.class_name} ({self.max_tokens} tokens{precision})"
+        return f"{self.class_name} ({self.max_tokens} tokens{precision}{self.files})"
 
     @property
     def device(self) -> torch.device:
@@ -139,7 +147,8 @@ def load_text_part(
         tokenizer = getattr(transformers, tokens.class_name).from_pretrained(
             tokens.folder, local_files_only=True
         )
-        encoder = _load_encoder(getattr(transformers, class_name), part.folder)
+        weights = find_weights(part.folder, stem=OF_TRANSFORMERS, class_name=class_name)
+        encoder = _load_encoder(getattr(transformers, class_name), part.folder, weights)
     encoder = encoder.to(device).eval().requires_grad_(False)
     saved = read_config(part.folder / NETWORK_FILE, what="configuration of a text encoder")
     return TextPart(
@@ -149,6 +158,7 @@ def load_text_part(
         max_tokens or _length(tokenizer, encoder, tokens.folder),
         _hash_of_files(tokens.folder),
         str(saved.get("dtype") or saved.get("torch_dtype")),
+        weights.description,
     )
 
 
@@ -169,13 +179,12 @@ def _part(found: ModelFolder, name: str, classes: tuple[str, ...]) -> ModelPart:
     )
 
 
-def _load_encoder(encoder_class: Any, folder: Path) -> Any:
-    weights = find_weights(folder, stem=OF_TRANSFORMERS, class_name=encoder_class.__name__)
+def _load_encoder(encoder_class: Any, folder: Path, weights: WeightFiles) -> Any:
     encoder, report = encoder_class.from_pretrained(
         folder,
         variant=weights.variant,
         dtype=torch.float32,
-        use_safetensors=True,
+        use_safetensors=weights.ending == "safetensors",
         local_files_only=True,
         output_loading_info=True,
     )

@@ -71,12 +71,9 @@ def find_weights(
         missing, or a file of pickled tensors holds something else.
     """
     names = sorted(path.name for path in folder.iterdir())
-    endings = {"safetensors": stem, "bin": _PICKLED.get(stem, stem)}
-    found = {ending: _variants(names, stem, ending) for ending, stem in endings.items()}
-    ending = next((each for each, variants in found.items() if variants), None)
-    if ending is None:
+    ending, own_stem, variants = _choice(names, stem)
+    if not variants:
         raise _no_weights(folder, names, stem, class_name)
-    variants = found[ending]
     if None not in variants and len(variants) > 1:
         raise ModelError(
             f"holds {', '.join(sorted(map(str, variants)))} variants of the weights and no others",
@@ -84,11 +81,35 @@ def find_weights(
             remedy="leave one of them in the folder",
         )
     chosen = WeightFiles(None if None in variants else variants.pop(), ending)
-    files = _files(folder, endings[ending], chosen)
+    files = _files(folder, own_stem, chosen)
     if ending == "bin":
         for file in files:
             refuse_programs(file)
     return chosen
+
+
+def patterns_of_weights(names: list[str], stem: str) -> list[str]:
+    """Return patterns of the files that `find_weights` would choose in a folder of these names.
+
+    Where it would choose none, they are those of everything that could be meant.
+    """
+    ending, stem, variants = _choice(names, stem)
+    if not variants:
+        return ["*.safetensors"]
+    named = "" if None in variants else f".{sorted(map(str, variants))[0]}"
+    return [f"{stem}{named}.{ending}", f"{stem}{named}-*.{ending}"]
+
+
+def _choice(names: list[str], stem: str) -> tuple[str, str, set[str | None]]:
+    """Return ending, stem and variants of the weights to read: pickled ones if there are no others.
+
+    There are no variants where there are no weights.
+    """
+    for ending, own in (("safetensors", stem), ("bin", _PICKLED.get(stem, stem))):
+        variants = _variants(names, own, ending)
+        if variants:
+            return ending, own, variants
+    return "safetensors", stem, set()
 
 
 def _variants(names: list[str], stem: str, ending: str) -> set[str | None]:

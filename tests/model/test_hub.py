@@ -9,9 +9,11 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from dtrak_stream.errors import InputError, ModelError
 from dtrak_stream.model.loading import load_denoiser
+from dtrak_stream.model.options import LoadingOptions, LoraOptions
 from dtrak_stream.model.places import hub_name
 from tests.model.folders import editing, pipeline
 
@@ -70,7 +72,11 @@ def downloads(saved, elsewhere, monkeypatch) -> list[str]:
                 shutil.copy(path, place)
         return str(elsewhere / name)
 
+    def listed(name):
+        return [path.relative_to(saved).as_posix() for path in saved.rglob("*") if path.is_file()]
+
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    monkeypatch.setattr(huggingface_hub, "list_repo_files", listed)
     return asked
 
 
@@ -78,6 +84,56 @@ def test_a_model_of_the_hub_is_downloaded_with_the_weights_of_its_network_only(d
     assert load_denoiser("someone/tiny").image_shape == load_denoiser(str(saved)).image_shape
     weights = "unet/diffusion_pytorch_model.safetensors"
     assert [name for name in downloads if name.endswith(".safetensors")] == [weights]
+
+
+def test_of_several_kinds_of_weights_those_that_are_read_are_downloaded(downloads, saved):
+    weights = "unet/diffusion_pytorch_model.safetensors"
+    further = [
+        saved / "unet" / f"diffusion_pytorch_model.{kind}"
+        for kind in ("fp16.safetensors", "bin", "fp16-00001-of-00002.safetensors")
+    ]
+    for path in further:
+        path.write_bytes(b"other weights")
+    try:
+        load_denoiser("someone/several")
+    finally:
+        for path in further:
+            path.unlink()
+    assert [name for name in downloads if not name.endswith(".json")] == [weights]
+
+
+def test_pickled_weights_are_downloaded_where_there_are_no_others(downloads, saved):
+    path = saved / "unet" / "diffusion_pytorch_model.safetensors"
+    pickled, aside = path.with_suffix(".bin"), path.rename(saved.parent / "aside")
+    torch.save(load_file(aside), pickled)
+    try:
+        assert ", from .bin files" in load_denoiser("someone/older").description
+    finally:
+        pickled.unlink()
+        aside.rename(path)
+    assert "unet/diffusion_pytorch_model.bin" in downloads
+
+
+def test_a_lora_of_the_hub_is_downloaded_and_of_its_weights_those_that_are_read(
+    downloads, saved, elsewhere, model_folder
+):
+    factors = {"lora_A": torch.ones(2, 16), "lora_B": torch.ones(16, 2)}
+    layer = "unet.down_blocks.1.attentions.0.to_q"
+    weights = {f"{layer}.{name}.weight": each for name, each in factors.items()}
+    path = saved / "pytorch_lora_weights.safetensors"
+    save_file(weights, path)
+    (saved / "pytorch_lora_weights.bin").write_bytes(b"older")
+    options = LoadingOptions(loras=(LoraOptions("hf:someone/lora", some_layers=True),))
+    try:
+        denoiser = load_denoiser(model_folder, options)
+    finally:
+        path.unlink()
+        (saved / "pytorch_lora_weights.bin").unlink()
+    names = [name for name, _ in denoiser.network.named_parameters() if "lora_A" in name]
+    assert [name.partition(".lora_A")[0] for name in names] == [layer.removeprefix("unet.")]
+    assert [name for name in downloads if "lora" in name] == [path.name]
+    with pytest.raises(InputError, match="hf:lora: is no name of a model on the hub"):
+        load_denoiser(model_folder, LoadingOptions(loras=(LoraOptions("hf:lora"),)))
 
 
 def test_weights_of_what_is_refused_are_not_downloaded(downloads, saved, tmp_path, monkeypatch):

@@ -151,6 +151,17 @@ def test_layers_that_weights_do_not_tell_are_in_the_identity(pipelines, copied):
     )
 
 
+def test_pickled_weights_are_those_of_safetensors_and_that_is_said(pipelines, copied):
+    folder = copied("sd")
+    identity = captions_of("sd", pipelines, folder).identity
+    path = folder / "text_encoder" / "model.safetensors"
+    torch.save(load_file(path), path.with_name("pytorch_model.bin"))
+    path.unlink()
+    pickled = captions_of("sd", pipelines, folder)
+    assert pickled.description.endswith(", from .bin files by torch's loader of weights alone)")
+    assert pickled.identity == identity
+
+
 def test_weights_of_half_precision_are_computed_with_in_float32(pipelines, copied):
     folder = copied("sd")
     path = folder / "text_encoder" / "model.safetensors"
@@ -160,7 +171,9 @@ def test_weights_of_half_precision_are_computed_with_in_float32(pipelines, copie
     with editing(folder / "text_encoder" / "config.json") as config:
         config["dtype"] = "float16"
     captions = captions_of("sd", pipelines, folder)
-    assert captions.description.endswith("(12 tokens of float16, computed in float32)")
+    assert captions.description.endswith(
+        "(12 tokens of float16, computed in float32, variant fp16)"
+    )
     assert captions.inputs(("cat",), CPU)["encoder_hidden_states"].dtype == torch.float32
 
 
