@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -116,3 +117,17 @@ def test_a_run_killed_at_any_row_goes_on_to_the_same_bytes(job, tmp_path):
         assert os.WIFSIGNALED(status), step
         featurize(killed)
         assert bytes_of(killed) == expected, step
+
+
+def test_several_processes_share_what_is_kept(job, tmp_path, done):
+    featurize(job)
+    expected = contents(tmp_path / "kept")
+    together = dataclasses.replace(job, cache_latents=tmp_path / "together")
+    jobs = [dataclasses.replace(together, store=tmp_path / f"store-{number}") for number in (1, 2)]
+    children = [start_beside(partial(featurize, each)) for each in jobs]
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
+    assert contents(tmp_path / "together") == expected
+    assert len({frozenset(contents(each.store, "**/*.h5").items()) for each in [job, *jobs]}) == 1
+    before = dict(done)
+    featurize(dataclasses.replace(together, store=tmp_path / "last"))
+    assert done == before
