@@ -11,6 +11,8 @@ ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 RESULTS = sorted((ROOT / "dtrak_stream/benchmark/results").glob("*.md"))
 GUIDES = [
+    ROOT / "dtrak_stream/data/which_images.md",
+    ROOT / "dtrak_stream/model/which_models.md",
     ROOT / "dtrak_stream/exchange/d_trak_folders.md",
     ROOT / "dtrak_stream/verification/what_is_checked.md",
 ]
@@ -42,7 +44,10 @@ def test_every_link_leads_to_a_file_or_out_of_the_repository(page):
         assert target.startswith("https://") or (folder / target).is_file(), target
 
 
-@pytest.mark.parametrize("flag", sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", README))))
+SHOWN = README + "".join(path.read_text() for path in GUIDES)
+
+
+@pytest.mark.parametrize("flag", sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", SHOWN))))
 def test_every_option_it_names_exists(flag):
     """Options are fields of configuration dataclasses."""
     name = flag.removeprefix("--").removeprefix("no-").replace("-", "_")
