@@ -31,6 +31,16 @@ def test_few_images_are_not_measured_and_take_a_batch_of_some_size(model_folder,
     assert execution.batch_size == 64 // timesteps
 
 
+def test_a_batch_is_of_one_image_at_least_however_many_timesteps_it_has(
+    model_folder, images, monkeypatch
+):
+    monkeypatch.setattr("dtrak_stream.featurizing.calibration._SHARE_OF_IMAGES", 0.0)
+    for timesteps, size in (("32", 2), ("64", 1), ("100", 1)):
+        options = dataclasses.replace(OPTIONS, timesteps=timesteps)
+        _, execution = choose(model_folder, images, feature_options=options)
+        assert (execution.batch_size, execution.pairs_per_pass) == (size, 64)
+
+
 def test_the_fastest_of_several_is_taken_and_the_reason_says_so(model_folder, images, monkeypatch):
     monkeypatch.setattr("dtrak_stream.featurizing.calibration._PAIRS", (2, 8, 16))
     monkeypatch.setattr("dtrak_stream.featurizing.calibration._SHARE_OF_IMAGES", 1.0)
@@ -74,6 +84,22 @@ def test_a_model_without_rules_takes_the_exact_engine(model_folder, images, monk
     assert execution.engine == "timestep-batched"
     with pytest.raises(ConfigurationError, match=r"--engine hooked.*timestep-batched"):
         choose(model_folder, images, ExecutionOptions("hooked"))
+
+
+def test_parameters_without_a_layer_rule_are_counted_and_the_first_of_them_named(
+    model_folder, images, monkeypatch, capsys
+):
+    names = choose(model_folder, images, ExecutionOptions("hooked", 5))[0].parameter_names
+    assert "layer rule" not in capsys.readouterr().err
+    for others, told in ((names[:2], ", ".join(names[:2])), (names[:7], ", ".join(names[:5]))):
+        served = frozenset(names) - set(others)
+        monkeypatch.setattr(
+            "dtrak_stream.features.gradient_featurizer.served_parameters", lambda _, s=served: s
+        )
+        choose(model_folder, images, ExecutionOptions("hooked", 5))
+        more = ", ..." if len(others) > 5 else ""
+        line = f"{len(others)} of {len(names)} parameters have no layer rule and take a pass of"
+        assert f"{line} their own: {told}{more}\n" in capsys.readouterr().err
 
 
 @pytest.fixture

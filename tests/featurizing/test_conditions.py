@@ -14,7 +14,7 @@ from dtrak_stream.data.condition_options import ConditionOptions
 from dtrak_stream.data.images import open_images
 from dtrak_stream.errors import FingerprintMismatchError, InputError
 from dtrak_stream.featurizing.options import FeaturizeConfig
-from dtrak_stream.featurizing.preparation import prepare
+from dtrak_stream.featurizing.preparation import Identities, prepare
 from dtrak_stream.featurizing.run import featurize
 from dtrak_stream.scoring.scored_images import images_of
 from dtrak_stream.store.layout import read_layout
@@ -83,6 +83,19 @@ def test_a_run_that_goes_on_reads_no_image_to_know_images_and_labels_apart(job, 
     assert prepared.images is not None
     assert prepared.images.images_identity() == alone
     prepared.close()
+
+
+def test_another_job_of_the_same_images_and_labels_hashes_no_image(job, tmp_path, monkeypatch):
+    known: Identities = {}
+    featurize(job, identities=known)
+    monkeypatch.setattr("dtrak_stream.data.folder.file_hash", None)
+    other = dataclasses.replace(
+        job, store=tmp_path / "other", features=dataclasses.replace(job.features, seed=1)
+    )
+    assert featurize(other, identities=known).computed == 4
+    first, second = read_layout(job.store), read_layout(other.store)
+    assert first.fingerprint.images == second.fingerprint.images
+    assert first.images_alone() == second.images_alone() != ""
 
 
 def test_classes_that_labels_stand_for_are_kept_with_the_store(labelled, tmp_path):

@@ -163,6 +163,19 @@ def test_another_version_of_this_package_reads_everything_again(job, tmp_path, m
     assert opened
 
 
+def test_what_a_cpu_found_is_not_trusted_where_auto_is_a_gpu(job, monkeypatch):
+    features = dataclasses.replace(job.features, device="auto")
+    config = dataclasses.replace(job, features=features)
+    found = []
+    for has_gpu in (False, True):
+        monkeypatch.setattr("torch.cuda.is_available", lambda has=has_gpu: has)
+        inputs = checked_module.inputs_of(config)
+        assert inputs is not None
+        found.append(inputs)
+    assert found[0].options != found[1].options
+    assert found[0].source == found[1].source
+
+
 def test_a_run_that_goes_on_does_not_hash_the_images_again(job, monkeypatch):
     whole = stored(job.store)
     (job.store / "shards" / "00000001.h5").unlink()
