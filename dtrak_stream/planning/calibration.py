@@ -18,11 +18,6 @@ from dtrak_stream.featurizing.options import ExecutionOptions
 from dtrak_stream.support.device import peak_memory_on
 
 _MATRIX = 1024
-_USUAL: dict[ConditionKind, Condition | None] = {
-    "nothing": None,
-    "class label": 0,
-    "caption": "a picture",
-}
 _SHARE_TRIED = 4  # the choice of a batch tries at most a quarter of the images
 
 
@@ -92,9 +87,14 @@ class RandomImages:
         return self.identity()
 
     def conditions(self, start: int, stop: int) -> Sequence[Condition] | None:
-        """Return the first class, or a short caption, for each image, if any is wanted."""
-        shown = _USUAL[self.kind]
-        return None if shown is None else [shown] * (min(stop, self.count) - start)
+        """Return the first class, or a caption of its own, for each image, if any is wanted.
+
+        Equal captions would be encoded once only.
+        """
+        if self.kind == "nothing":
+            return None
+        numbers = range(start, min(stop, self.count))
+        return [f"picture {number}" if self.kind == "caption" else 0 for number in numbers]
 
     def remarks(self) -> list[str]:
         """Return nothing: there is nothing to be said of images that nobody has read."""

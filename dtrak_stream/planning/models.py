@@ -21,6 +21,7 @@ from dtrak_stream.planning.calibration import (
 from dtrak_stream.planning.options import PlanConfig
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.store_set import StoreSet
+from dtrak_stream.support.device import choose_device, peak_memory_on
 
 _SHAPE = re.compile(r"([1-9]\d*)x([1-9]\d*)x([1-9]\d*)")
 
@@ -35,8 +36,9 @@ class PlannedModel:
         Added to the names of its stages; nothing where there is one model only.
     train, query
         Stores of the training images and of the queries: several of each for probes.
-    weight_bytes
-        Memory of the weights.
+    memory
+        Bytes of memory that loading the model and featurizing with it took, besides what the
+        process (on a GPU, the device) held before; at least those of the weights.
     speed
         What featurizing a few images took; None if that was not measured.
     """
@@ -44,7 +46,7 @@ class PlannedModel:
     of_model: str
     train: tuple[FeatureStore, ...]
     query: tuple[FeatureStore, ...]
-    weight_bytes: int
+    memory: int
     speed: FeaturizingSpeed | None
 
 
@@ -71,6 +73,8 @@ def plan_model(config: PlanConfig, job: AttributionPlan, model: ModelPlan) -> Pl
         If an option has no such value, or images of this shape are not what the model takes.
     """
 
+    before = peak_memory_on(choose_device(model.train.features.device))
+
     def images(
         shape: ImageShape | None, kind: ConditionKind, _: CheckLabels | None
     ) -> RandomImages:
@@ -80,13 +84,15 @@ def plan_model(config: PlanConfig, job: AttributionPlan, model: ModelPlan) -> Pl
         model.train.model, model.train.features, None, images, visible=True
     )
     _refuse_other_shape(config, maker.wanted_shape)
+    speed = _speed(config, model.train, maker, train.shape)
+    grown = peak_memory_on(maker.device) - before  # nothing where a model before took more
     query = RandomImages(config.query_samples, train.shape, maker.conditioned_on)
     return PlannedModel(
         f" of {model.name}" if model.name else "",
         _stores(model.train, maker, train),
         _stores(dataclasses.replace(model.train, store=model.query.store), maker, query),
-        maker.weight_bytes,
-        _speed(config, model.train, maker, train.shape),
+        max(grown, maker.weight_bytes + (speed.memory if speed else 0)),
+        speed,
     )
 
 

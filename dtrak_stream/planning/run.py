@@ -28,7 +28,7 @@ from dtrak_stream.planning.stages import (
 )
 from dtrak_stream.support.destinations import require_no_file_above
 from dtrak_stream.support.device import choose_device
-from dtrak_stream.support.memory import format_size, usable_memory
+from dtrak_stream.support.memory import format_size, peak_memory, usable_memory
 from dtrak_stream.support.option_values import require_number
 from dtrak_stream.support.progress import say
 
@@ -63,13 +63,13 @@ def plan(config: PlanConfig) -> PlanResult:
         What the run itself would be refused with; if that is more than one thing, the first one,
         after all of them have been said.
     """
-    job = _job(config)
+    job, itself = _job(config), peak_memory()
     models = [plan_model(config, job, each) for each in job.models]
     stages, refusals = _stages(config, job, models)
     refusals += _refused_by_disk(config, stages)
     for stage in stages:
         say(str(stage))
-    _say_total(stages)
+    _say_total(stages, itself)
     for refusal in refusals:
         say(f"refused: {refusal}")
     if refusals:
@@ -117,7 +117,7 @@ def _stages(
 def _feature_stages(model: PlannedModel) -> list[StagePlan]:
     sides = (("train", model.train), ("query", model.query))
     return [
-        plan_features(f"{side} features{model.of_model}", stores, model.weight_bytes, model.speed)
+        plan_features(f"{side} features{model.of_model}", stores, model.memory, model.speed)
         for side, stores in sides
     ]
 
@@ -175,9 +175,10 @@ def _refused_by_disk(config: PlanConfig, stages: list[StagePlan]) -> list[DtrakS
     ]
 
 
-def _say_total(stages: list[StagePlan]) -> None:
+def _say_total(stages: list[StagePlan], itself: int) -> None:
     disk = sum(stage.disk for stage in stages)
     memory = max(stage.memory for stage in stages)
+    room = f"{format_size(memory)} of memory and {format_size(itself)} for the process itself"
     times = [stage.seconds for stage in stages if stage.seconds is not None]
     time = f", about {duration(sum(times))}" if times else ""
-    say(f"in all: {format_size(disk)} on disk, at most {format_size(memory)} of memory{time}")
+    say(f"in all: {format_size(disk)} on disk, at most {room}{time}")

@@ -28,7 +28,7 @@ class StagePlan:
     scratch
         Bytes on disk besides, until the stage is over.
     memory
-        Bytes of memory for arrays.
+        Bytes of memory besides those of the process itself, its interpreter and packages.
     seconds
         About how long it takes; None if nothing was measured.
     note
@@ -64,13 +64,23 @@ def duration(seconds: float) -> str:
 def plan_features(
     name: str,
     stores: Sequence[FeatureStore],
-    weight_bytes: int,
+    model_memory: int,
     speed: FeaturizingSpeed | None,
 ) -> StagePlan:
-    """Plan the features of one side, in one store or in one for each probe."""
+    """Plan the features of one side, in one store or in one for each probe.
+
+    Parameters
+    ----------
+    name, stores
+        The stage, and what it fills.
+    model_memory
+        Bytes of memory that the model takes, its weights and what is computed with them.
+    speed
+        How fast it was; None if that was not measured.
+    """
     fingerprint, shards = stores[0].fingerprint, stores[0].layout.num_shards
     count = len(stores)
-    memory = weight_bytes + shard_memory(fingerprint, count) + (speed.memory if speed else 0)
+    memory = model_memory + shard_memory(fingerprint, count)
     note = f"{count:,} stores of " if count > 1 else ""
     note += (
         f"{fingerprint.samples:,} x {fingerprint.proj_dim:,} {fingerprint.dtype}, {shards:,} shards"

@@ -20,6 +20,8 @@ from dtrak_stream.errors import (
 )
 from dtrak_stream.gram.file import Gram
 from dtrak_stream.gram.options import GramOptions
+from dtrak_stream.model.loading import load_denoiser
+from dtrak_stream.planning import models
 from dtrak_stream.planning.calibration import RandomImages, measure_arithmetic
 from dtrak_stream.planning.run import plan
 from dtrak_stream.planning.stages import StagePlan, duration
@@ -69,7 +71,10 @@ def test_times_are_told_only_if_something_was_measured(model_folder, tmp_path, c
     ratio = stages["train features"].seconds / stages["query features"].seconds  # type: ignore[operator]
     assert ratio == pytest.approx(TRAIN / QUERIES)
     assert "images/s" in stages["train features"].note
-    assert re.search(r"in all: .* on disk, at most .* of memory, about", capsys.readouterr().err)
+    assert re.search(
+        r"in all: .* on disk, at most .* of memory and .* for the process itself, about",
+        capsys.readouterr().err,
+    )
 
 
 def test_the_memory_of_scoring_is_the_least_that_cuts_it_alike(model_folder, tmp_path):
@@ -91,6 +96,35 @@ def test_random_images_are_those_of_their_numbers():
     assert not np.array_equal(images.image(2), images.image(3))
     assert images.image(0).abs().max() <= 1
     assert (len(images), images.sample_id(4)) == (5, "4")
+
+
+def test_random_images_have_captions_of_their_own():
+    images = RandomImages(5, ImageShape(3, 4, 6), "caption")
+    captions = images.conditions(1, 9)
+    assert captions is not None
+    assert len(set(captions)) == len(captions) == 4
+    assert RandomImages(5, ImageShape(3, 4, 6), "class label").conditions(3, 9) == [0, 0]
+    assert RandomImages(5, ImageShape(3, 4, 6)).conditions(0, 5) is None
+
+
+def test_memory_is_what_the_process_grew_by_and_at_least_the_weights(
+    model_folder, tmp_path, monkeypatch
+):
+    def memory_of_features(grown):
+        peaks = iter([2**30, 2**30 + grown])
+        monkeypatch.setattr(models, "peak_memory_on", lambda _: next(peaks))
+        return stages_of(plan(config(model_folder, tmp_path)))["train features"].memory
+
+    least = memory_of_features(0)
+    weights = sum(each.nbytes for each in load_denoiser(model_folder).network.parameters())
+    assert least > weights
+    assert memory_of_features(weights + 2**20) == least + 2**20
+
+
+def test_the_total_tells_of_the_process_itself(model_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("dtrak_stream.planning.run.peak_memory", lambda: 3 * 2**30)
+    plan(config(model_folder, tmp_path))
+    assert " of memory and 3.0 GiB for the process itself" in capsys.readouterr().err
 
 
 def test_arithmetic_is_timed():
