@@ -27,6 +27,7 @@ from dtrak_stream.support.random_bits import StreamKey, random_words
 
 _SAMPLES = 2
 _PAIRS = 2
+_PLENTY = 16  # pairs that fit: with fewer, trying must not need more than a run with small batches
 _TOLERANCE = 1e-2  # a wrong rule is off by far more, rounding in half precision by less
 _TOLERANCE_IN_HALF = 0.1  # of unit gradients, which are rounded twice
 _NEGLIGIBLE = 1e-4  # of the whole gradient: below it, differences are rounding
@@ -64,7 +65,7 @@ def _unit_gradients_agree(task: GradientTask) -> bool:
 
 
 def _few_pairs_of(task: GradientTask, *, unit_gradients: bool) -> GradientTask:
-    pairs = _PAIRS if pairs_that_fit(task) >= _SAMPLES * _PAIRS else 1
+    pairs = _PAIRS if pairs_that_fit(task) >= _PLENTY else 1
     return GradientTask(
         task.denoiser,
         task.parameters,

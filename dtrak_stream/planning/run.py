@@ -154,7 +154,7 @@ def _refused_by_memory(config: PlanConfig, stages: list[StagePlan]) -> list[Dtra
         MemoryLimitError(
             f"featurizing needs {format_size(needed)} of memory, {format_size(there)} are there",
             where=f"--rows-per-shard {config.features.rows_per_shard}",
-            remedy="lower --rows-per-shard or --proj-dim",
+            remedy="free some, or lower --batch-size, --rows-per-shard or --proj-dim",
         )
     ]
 
