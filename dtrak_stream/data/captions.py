@@ -100,7 +100,7 @@ def _filled(source: Source, options: ConditionOptions, *, where: str, visible: b
     parts: dict[str, Texts] = {}
     for name in template.names:
         if name == _LABEL:
-            labels = label_reader(source, options, where=where, visible=visible)
+            labels = label_reader(source, options, where=where, visible=visible, names_alone=True)
             parts[name] = labels.names
         else:
             parts[name] = _column(source, name, _TEMPLATE_FLAG)

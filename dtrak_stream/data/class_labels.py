@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ _ROWS_AT_A_TIME = 2**14
 _MOST_CLASSES = 2**16
 _LARGEST = 2**63 - 1
 _LISTED_FILE = ".txt"
+_NUMBER = re.compile(r"-?\d{1,18}")
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,12 @@ class LabelReader:
 
 
 def label_reader(
-    source: Source, options: ConditionOptions, *, where: str, visible: bool
+    source: Source,
+    options: ConditionOptions,
+    *,
+    where: str,
+    visible: bool,
+    names_alone: bool = False,
 ) -> LabelReader:
     """Find out where the labels of a source are.
 
@@ -126,6 +133,8 @@ def label_reader(
         The source, for messages.
     visible
         Whether to show progress bars.
+    names_alone
+        Whether the numbers of classes do not matter, as in captions.
 
     Raises
     ------
@@ -150,6 +159,8 @@ def label_reader(
         is_named, taken = True, "class folders"
     else:
         is_named, taken = not all(map(str.isdecimal, found)), told_of(source, name)
+    if is_named and given is None and not names_alone:
+        _refuse_other_numbers(found, where, asked_for=options.label_column == FOLDER_COLUMN)
     names = given or (tuple(sorted(found)) if is_named else None)
     return LabelReader(texts, taken, names, is_named, where)
 
@@ -188,8 +199,6 @@ def _class_folders(
             raise _no_labels(where, f"its folders lie in several others ({_some(parents)})")
         return _without_root(texts), folders
     names = {posixpath.basename(folder) for folder in folders}
-    if options.label_column is None and options.class_names is None:
-        _refuse_other_numbers(names, where)
 
     def classes(start: int, stop: int) -> list[str | None]:
         found = _without_root(texts)(start, stop)
@@ -202,18 +211,16 @@ def _without_root(texts: Texts) -> Texts:
     return lambda start, stop: [None if each == "." else each for each in texts(start, stop)]
 
 
-def _refuse_other_numbers(names: set[str], where: str) -> None:
-    """Refuse to call folder 10 label 2, as sorting names does, unless it is asked for."""
-    if all(map(str.isdecimal, names)):
-        for number, name in enumerate(sorted(names)):
-            if int(name) != number:
-                raise InputError(
-                    f"its folders are called by numbers, and sorted by name {name} is label "
-                    f"{number}",
-                    where=where,
-                    remedy=f"use {_FLAG} {FOLDER_COLUMN} if the model was trained on these, as "
-                    "ImageFolder has them, or --class-names in their order, such as 0,1,2",
-                )
+def _refuse_other_numbers(names: set[str], where: str, *, asked_for: bool) -> None:
+    """Refuse to call class 10 label 2, as sorting names does, unless it is asked for."""
+    for label, name in enumerate(sorted(names)):
+        if _NUMBER.fullmatch(name) and int(name) != label and not asked_for:
+            raise InputError(
+                f"classes are called by numbers, and sorted by name {name} is label {label}",
+                where=where,
+                remedy="give --class-names in the order of the model's labels, such as 0,1,2, or "
+                f"{_FLAG} {FOLDER_COLUMN} if it was trained on the folders as ImageFolder has them",
+            )
 
 
 def _distinct(texts: Texts, count: int, where: str, *, visible: bool) -> set[str]:

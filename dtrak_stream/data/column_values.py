@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
@@ -14,6 +15,8 @@ Values: TypeAlias = Callable[[int, int], Sequence[Any]]
 Texts: TypeAlias = Callable[[int, int], list[str | None]]
 """Returns the texts of rows [start, stop) of a source, None where there is none."""
 
+_OF_COLUMN = re.compile(r"(?:.*, )?(?:column|entry) .*")
+
 
 def values_of(source: Source, column: str, flag: str) -> Values:
     """Return what reads a column that an option names.
@@ -21,18 +24,27 @@ def values_of(source: Source, column: str, flag: str) -> Values:
     Raises
     ------
     InputError
-        As the source does, about the option.
+        As the source does; see `about_option`.
     """
 
     def values(start: int, stop: int) -> Sequence[Any]:
         try:
             return source.column(column, start, stop)
         except InputError as error:
-            where = f"{flag} {column}"
-            raise InputError(error.what, where=where, remedy=error.remedy) from error
+            raise about_option(error, f"{flag} {column}") from error
 
     values(0, 1)
     return values
+
+
+def about_option(error: InputError, option: str) -> InputError:
+    """Return what a source refuses of a column as a refusal of the option that names the column.
+
+    What it refuses of a file, such as a text beside an image, stays about that file.
+    """
+    of_column = _OF_COLUMN.fullmatch(error.where) is not None
+    where = option if of_column else error.where
+    return InputError(error.what, where=where, remedy=error.remedy)
 
 
 def texts_of(values: Values, *, what: str, where: str) -> Texts:

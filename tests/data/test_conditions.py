@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from dtrak_stream.data.condition_options import ConditionOptions
 from dtrak_stream.data.conditions import used_conditions
 from dtrak_stream.data.images import Images, open_images
+from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.samples import Condition, ConditionKind, read_batch
 from dtrak_stream.errors import ConfigurationError, InputError
 from tests.data.test_hugging_face import cells, made, png, write_tar
@@ -157,9 +159,24 @@ def test_folders_called_by_numbers_are_not_quietly_called_by_others(tmp_path):
         labels(tmp_path / "set")
     assert labels(tmp_path / "set", label_column="folder") == [0, 2, 1]
     assert labels(tmp_path / "set", class_names="0,1,2,3,4,5,6,7,8,9,10") == [1, 2, 10]
+    assert captions(tmp_path / "set", caption_template="{label}") == ["1", "2", "10"]
     for name in ("00", "01"):
         save_images(tmp_path / "padded" / name, random_pixels(1))
     assert labels(tmp_path / "padded") == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [(["2", "none", "10"], "10 is label 0"), (["0", "-1", "1"], "-1 is label 0")],
+)
+def test_numbers_among_names_are_not_quietly_called_by_others(tmp_path, encoded, values, found):
+    made(cells(encoded), label=values).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=f"called by numbers, and sorted by name {found}"):
+        labels(tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=f"{found}"):
+        labels(tmp_path / "a.parquet", label_column="label")
+    assert labels(tmp_path / "a.parquet", class_names=",".join(values)) == [0, 1, 2]
+    assert captions(tmp_path / "a.parquet", caption_template="{label}") == values
 
 
 def test_labels_of_a_data_set_are_numbers_classes_or_sorted_texts(tmp_path, encoded):
@@ -236,6 +253,18 @@ def test_missing_captions_are_counted_and_the_first_are_named(folder, capsys):
     assert captions(folder, missing_captions="?") == ["?", "?", "a fish", "?", "?", "?"]
     line = "captions: sidecar .txt files (1), '?' for 5 without"
     assert told(folder, "caption", capsys, missing_captions="?") == [line]
+
+
+def test_a_text_that_cannot_be_read_is_refused_by_its_name(folder):
+    (folder / "000.txt").write_text("a")
+    (folder / "002.txt").write_bytes(b"\xff")
+    name = re.escape(str(folder / "002.txt"))
+    with pytest.raises(InputError, match=f"^{name}: is not UTF-8"):
+        captions(folder)
+    with pytest.raises(InputError, match=f"^{name}: is not UTF-8"):
+        open_images(str(folder), options=ImageOptions(where=(".txt=a",)), visible=False)
+    with pytest.raises(InputError, match=r"^--caption-column style: there is no such column"):
+        captions(folder, caption_column="style")
 
 
 def test_dropped_captions_are_empty_and_need_not_be_there(folder, capsys):
