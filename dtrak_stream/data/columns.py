@@ -14,7 +14,7 @@ import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeGuard
 
 import numpy as np
 
@@ -163,7 +163,24 @@ def as_label(value: Any) -> str | None:
         value = int(value)
     if not isinstance(value, str | int):
         raise ValueError(f"{value!r}" if isinstance(value, float) else f"a {type(value).__name__}")
-    return str(value).strip() or None
+    text = str(value)
+    if not _has_utf8(text):
+        raise ValueError(repr(text))
+    return text.strip() or None
+
+
+def is_path(value: object) -> TypeGuard[str]:
+    """Return whether a value can be the path of a file."""
+    return isinstance(value, str) and bool(value) and "\0" not in value and _has_utf8(value)
+
+
+def _has_utf8(text: str) -> bool:
+    """Return whether UTF-8 can spell a text: JSON may hold halves of characters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def as_text(value: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dtrak_stream.data.columns import Column, ColumnKind
+from dtrak_stream.data.columns import Column, ColumnKind, is_path
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.pixels import decode
 from dtrak_stream.data.places import Place, SourceRequest
@@ -75,13 +75,14 @@ class ManifestSource:
     def sample_ids(self, start: int, stop: int) -> list[str]:
         """Return the paths in rows `[start, stop)` as they are written."""
         found = self._paths.of_rows(self._table, start, stop)
-        names = [name for name in found if isinstance(name, str) and name]
+        names = [name for name in found if is_path(name)]
         if len(names) == len(found):
             return names
         row, cell = next(
             (row, cell) for row, cell in enumerate(found, start=start) if cell not in names
         )
         held = "nothing" if cell in (None, "") else f"a {type(cell).__name__}"
+        held = repr(cell) if isinstance(cell, str) and cell else held
         raise InputError(
             f"row {row} (the first is 0) holds {held} where a path should be",
             where=f"{self._path}, column {self._paths.name}",

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from dtrak_stream.data.columns import Column, ColumnKind
+from dtrak_stream.data.columns import Column, ColumnKind, is_path
 from dtrak_stream.data.source import open_regular, unreadable
 from dtrak_stream.errors import InputError
 from dtrak_stream.support.name_index import NameIndex
@@ -110,7 +110,7 @@ class MetadataFiles:
 
     def _target(self, file: str, line: int, row: Row) -> str:
         name = row.get(_FILE_NAME)
-        if not isinstance(name, str) or not name:
+        if not is_path(name):
             raise InputError(
                 f"line {line} has no {_FILE_NAME}",
                 where=self._folder / file,
@@ -219,7 +219,7 @@ class _JsonLines(_Reader):
     def _parsed(self, line: str, number: int) -> Row:
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._refused(number, "is not JSON") from error
         if not isinstance(row, dict):
             raise self._refused(number, "is not a JSON object")
@@ -237,6 +237,8 @@ class _Csv(_Reader):
         return "number" if str(value).strip().isdecimal() else "text"
 
     def rows(self) -> Iterator[Placed]:
+        if twice := [name for name in self._header if self._header.count(name) > 1]:
+            raise self._refused(1, f"has two columns called {twice[0]!r}")
         self._file.seek(self._begin)
         offset = self._begin
         for number, fields in self._records():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def _from_lines(path: Path) -> NDArray[np.int64]:
 def _numbers(path: Path) -> Iterator[int]:
     with open_regular(path) as file:
         for number, line in enumerate(file, start=1):
-            text = line.strip()
+            text = line.removeprefix(BOM_UTF8 if number == 1 else b"").strip()
             if text:
                 yield _number(text, f"line {number}", path)
 
@@ -103,7 +104,7 @@ def _from_json(path: Path) -> NDArray[np.int64]:
     with open_regular(path) as file:
         try:
             found = json.load(file)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise unreadable(path, error) from error
     if not isinstance(found, list):
         raise InputError("holds no list", where=path, remedy="write a list of row numbers")

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dtrak_stream.data.column_values import about_option
 from dtrak_stream.data.columns import Column, as_text
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.row_files import read_rows
 from dtrak_stream.data.source import Content, Pixels, RowNumbers, Source, stretches
-from dtrak_stream.data.splits import chosen_split
+from dtrak_stream.data.splits import ALL, chosen_split
 from dtrak_stream.errors import InputError
 
 SPLIT_COLUMN = "split"
@@ -138,17 +139,24 @@ def of_split(source: Source, options: ImageOptions, where: str) -> Source:
     source
         All of its rows.
     options
-        Which split is meant; where a condition is about that column, it alone decides.
+        Which split is meant, unless a condition is about that column.
     where
         What the user calls the source, for messages.
 
     Raises
     ------
     InputError
-        If there is no such split, or there are several and none was asked for.
+        If there is no such split, or it is said twice, or there are several and none was asked for.
     """
     has_splits = SPLIT_COLUMN in source.columns()
-    if any(each.partition("=")[0] == SPLIT_COLUMN for each in options.where):
+    conditions = [each for each in options.where if each.partition("=")[0] == SPLIT_COLUMN]
+    if conditions and options.split not in (None, ALL):
+        raise InputError(
+            f"both --split {options.split} and --where {conditions[0]} say which split",
+            where=where,
+            remedy="give one of them",
+        )
+    if conditions:
         return source
     there = values_of(source, SPLIT_COLUMN, _MOST_SPLITS) if has_splits else []
     chosen = chosen_split(there if len(there) <= _MOST_SPLITS else [], options.split, where)
@@ -192,7 +200,7 @@ def _with_value(source: Source, condition: str, where: str) -> Source:
     try:
         rows = with_value(source, column, value.strip())
     except InputError as error:
-        raise InputError(error.what, where=flag, remedy=error.remedy) from error
+        raise about_option(error, flag) from error
     if not len(rows):
         found = values_of(source, column, _VALUES_TOLD)
         there = ", ".join(found[:_VALUES_TOLD]) + ", ..." * (len(found) > _VALUES_TOLD)

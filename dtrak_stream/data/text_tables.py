@@ -134,7 +134,7 @@ class _JsonLinesTable(TextTable):
     def _row(self, line: str, number: int) -> dict[str, Any]:
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             row = None
         if not isinstance(row, dict):
             raise InputError(

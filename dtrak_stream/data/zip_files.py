@@ -147,12 +147,15 @@ class _Found:
         The metadata files.
     passed_over
         Whatever else is there.
+    twice
+        Names of texts that are there already.
     """
 
     images: list[zipfile.ZipInfo] = field(default_factory=list)
     texts: dict[str, zipfile.ZipInfo] = field(default_factory=dict)
     metadata: list[zipfile.ZipInfo] = field(default_factory=list)
     passed_over: PassedOver = field(default_factory=PassedOver)
+    twice: list[str] = field(default_factory=list)
 
     def add(self, member: zipfile.ZipInfo) -> None:
         """Take note of a member; folders, and what is hidden or left by macOS, are nothing."""
@@ -164,7 +167,9 @@ class _Found:
         elif path.name in METADATA_FILES:
             self.metadata.append(member)
         elif path.suffix == TEXT_SUFFIX:
-            self.texts[member.orig_filename.removesuffix(TEXT_SUFFIX)] = member
+            stem = member.orig_filename.removesuffix(TEXT_SUFFIX)
+            self.twice += [member.orig_filename] if stem in self.texts else []
+            self.texts[stem] = member
         else:
             self.passed_over.note(path.name)
 
@@ -180,13 +185,12 @@ def _refuse(found: _Found, path: Path) -> None:
     for member in (*found.images, *found.texts.values(), *found.metadata):
         refuse_unpackable(member, path)
     found.images.sort(key=_in_natural_order)
-    for before, member in itertools.pairwise(found.images):
-        if member.orig_filename == before.orig_filename:
-            raise InputError(
-                f"holds two files called {member.orig_filename}",
-                where=path,
-                remedy="rename or remove one of them",
-            )
+    pairs = itertools.pairwise(member.orig_filename for member in found.images)
+    twice = [name for before, name in pairs if name == before] + found.twice
+    if twice:
+        raise InputError(
+            f"holds two files called {twice[0]}", where=path, remedy="rename or remove one of them"
+        )
 
 
 def _in_natural_order(member: zipfile.ZipInfo) -> list[bytes]:

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
+from dtrak_stream.data.columns import as_label
 from dtrak_stream.data.opening import open_source
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.source import Source
@@ -99,3 +100,9 @@ def test_a_source_without_anything_beside_says_so(tmp_path):
     assert not source.columns()
     with pytest.raises(InputError, match="no array 'labels'"):
         source.column("labels", 0, 1)
+
+
+def test_half_a_character_is_no_label():
+    with pytest.raises(ValueError, match=r"ud800"):
+        as_label("\ud800")
+    assert as_label(b"\xf0\x9f\x98\xba ") == "\U0001f63a"

@@ -144,7 +144,7 @@ def test_two_rows_that_name_one_file_are_refused(tmp_path, folder):
     assert ids(open_images(f"list:{path}[:3]", visible=False)) == [row["path"] for row in rows[:3]]
 
 
-@pytest.mark.parametrize("value", ["", None, 7, ["a"]])
+@pytest.mark.parametrize("value", ["", None, 7, ["a"], "a\0.png", "\ud800.png"])
 def test_a_row_without_a_path_is_refused(tmp_path, value):
     path = write(tmp_path, ".jsonl", [{"path": "a.png"}, {"path": value}])
     with pytest.raises(InputError, match=r"row 1 .* where a path should be"):
@@ -190,6 +190,9 @@ def test_a_column_of_splits_tells_splits(tmp_path, folder):
     assert ids(opened(path, ImageOptions(split="train"))) == NAMES[:3:2]
     assert ids(opened(path, ImageOptions(split="all"))) == NAMES
     assert ids(opened(path, ImageOptions(where=("split=test",)))) == NAMES[1:2]
+    assert ids(opened(path, ImageOptions(where=("split=test",), split="all"))) == NAMES[1:2]
+    with pytest.raises(InputError, match="both --split train and --where split=test say which"):
+        opened(path, ImageOptions(where=("split=test",), split="train"))
 
 
 def test_captions_are_not_taken_from_the_column_of_splits(tmp_path, folder):

@@ -94,11 +94,14 @@ def test_files_that_are_there_and_not_among_the_images_are_left_alone(folder):
             r"line 1 is about a/2\.png, which has a row",
         ),
         ({"jsonl": lines({"text": "x"})}, "line 1 has no file_name"),
+        ({"jsonl": lines({"file_name": "\ud800.png"})}, "line 1 has no file_name"),
         ({"csv": "text\nx\n"}, "line 2 has no file_name"),
         ({"jsonl": "[1]\n"}, "line 1 is not a JSON object"),
+        ({"jsonl": "[" * 99_999}, "line 1 is not JSON"),
         ({"jsonl": lines({"file_name": "0.png"}) + "{\n"}, "line 2 is not JSON"),
         ({"csv": "file_name,text\n0.png,a,b\n"}, "line 2 has 3 fields, and the header 2"),
         ({"csv": 'file_name,text\n0.png,"a\n'}, "is not CSV"),
+        ({"csv": "file_name,text,text\n0.png,a,b\n"}, "line 1 has two columns called 'text'"),
     ],
 )
 def test_what_cannot_be_read_is_refused(folder, contents, why):

@@ -35,6 +35,12 @@ def test_rows_come_in_the_order_of_the_file(tmp_path, suffix):
     assert found.dtype == np.int64
 
 
+def test_lines_may_end_and_begin_as_windows_writes_them(tmp_path):
+    path = tmp_path / "rows.txt"
+    path.write_bytes(b"\xef\xbb\xbf5\r\n0\r\n\r\n3\r\n")
+    assert read_rows(path, 6).tolist() == ROWS
+
+
 @pytest.mark.parametrize("suffix", [".txt", ".json", ".npy"])
 @pytest.mark.parametrize(
     ("rows", "problem"),
@@ -80,6 +86,9 @@ def test_numbers_too_large_for_any_row_are_refused_as_such(tmp_path):
 
 
 def test_files_that_cannot_be_read_are_refused(tmp_path):
+    (tmp_path / "deep.json").write_text("[" * 99_999)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_rows(tmp_path / "deep.json", 6)
     for name in ("a.txt", "a.json", "a.npy"):
         with pytest.raises(InputError, match="does not exist"):
             read_rows(tmp_path / name, 6)

@@ -68,7 +68,12 @@ def test_what_is_no_csv_is_refused(tmp_path, text, problem):
 
 @pytest.mark.parametrize(
     ("text", "problem"),
-    [("", "is empty"), ('{"path": "a"}\n[1]\n', "line 2"), ('{"path": "a"}\n{"p\n', "line 2")],
+    [
+        ("", "is empty"),
+        ('{"path": "a"}\n[1]\n', "line 2"),
+        ('{"path": "a"}\n{"p\n', "line 2"),
+        ("[" * 99_999, "line 1"),
+    ],
 )
 def test_what_is_no_json_lines_is_refused(tmp_path, text, problem):
     with pytest.raises(InputError, match=problem):

@@ -84,6 +84,17 @@ def test_a_text_that_is_no_caption_is_refused_by_name(folder, text, problem):
         ZipSource(path).column(".txt", 0, 1)
 
 
+def test_two_texts_of_one_name_are_refused(folder):
+    path = folder.parent / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(folder / "7.png", "7.png")
+        archive.writestr("7.txt", "a cat")
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("7.txt", "a dog")
+    with pytest.raises(InputError, match=r"holds two files called 7\.txt"):
+        ZipSource(path)
+
+
 def test_metadata_that_would_lie_outside_are_refused(folder):
     path = folder.parent / "a.zip"
     with zipfile.ZipFile(path, "w") as archive:
