@@ -76,8 +76,20 @@ def needs_input_gradient(network: nn.Module, chosen: dict[str, nn.Parameter]) ->
 
 
 def weights_hash(network: nn.Module) -> str:
-    """Return the xxh3-128 of every parameter's and buffer's name, dtype, shape and bytes."""
-    return hash_of_weights(network.state_dict())
+    """Return the xxh3-128 of every parameter's and buffer's name, dtype, shape and bytes.
+
+    What the parts of a LoRA are multiplied by counts as a weight: it is nowhere else.
+    """
+    return hash_of_weights({**network.state_dict(), **_scales_of_loras(network)})
+
+
+def _scales_of_loras(network: nn.Module) -> dict[str, torch.Tensor]:
+    return {
+        f"{name}.scaling.{lora}": torch.tensor(scale, dtype=torch.float64)
+        for name, module in network.named_modules()
+        if hasattr(module, "lora_A") and isinstance(module.scaling, dict)
+        for lora, scale in module.scaling.items()
+    }
 
 
 def hash_of_weights(weights: Mapping[str, Any]) -> str:

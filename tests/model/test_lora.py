@@ -16,6 +16,7 @@ from dtrak_stream.errors import ConfigurationError, InputError, ModelError
 from dtrak_stream.model.lora import apply_loras
 from dtrak_stream.model.lora_files import find_lora
 from dtrak_stream.model.options import LoraOptions
+from dtrak_stream.model.parameters import weights_hash
 
 RANK = 2
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
@@ -283,6 +284,19 @@ def test_a_file_that_holds_a_program_is_refused_and_not_run(tmp_path, unet, caps
     with pytest.raises(ModelError, match="objects besides tensors"):
         apply_loras({"unet": unet}, [LoraOptions(str(tmp_path))])
     assert capsys.readouterr().out == ""
+
+
+def test_weights_differ_where_a_scale_or_an_alpha_does(tmp_path, unet, factors):
+    tensors = tensors_named(NAMINGS["kohya"], factors)
+    hashes = []
+    for alpha, scale in ((2.0, 1.0), (1.0, 1.0), (2.0, 0.5), (2.0, 2.0)):
+        said = {f"{name.split('.')[0]}.alpha": torch.tensor(alpha) for name in tensors}
+        save_file({**tensors, **said}, tmp_path / "a.safetensors")
+        network = copy.deepcopy(unet)
+        apply_loras({"unet": network}, [LoraOptions(str(tmp_path / "a.safetensors"), scale)])
+        hashes.append(weights_hash(network))
+    assert hashes[1] == hashes[2]
+    assert len(set(hashes)) == 3
 
 
 @pytest.mark.parametrize("scale", [0.0, float("nan"), float("inf")])
