@@ -132,6 +132,9 @@ def read_lora(given: str | Path) -> LoraFile:
     _refuse_other_kinds(tensors, path)
     config = _peft_config(path)
     pairs, alphas, strange = sorted_out(tensors)
+    if not pairs and not strange:
+        raise ModelError("holds no tensors", where=path, remedy="give the whole file")
+    _refuse_odd_factors(pairs, path)
     if strange:
         raise ModelError(
             f"{len(strange)} of its {len(tensors)} keys are none of a LoRA: {_some(strange)}",
@@ -148,10 +151,17 @@ def read_lora(given: str | Path) -> LoraFile:
             where=path,
             remedy="give the whole file",
         )
-    layers = {
-        layer: Factors(pair["down"], pair["up"], _alpha(layer, pair, alphas, metadata, config))
-        for layer, pair in pairs.items()
-    }
+    try:
+        layers = {
+            layer: Factors(pair["down"], pair["up"], _alpha(layer, pair, alphas, metadata, config))
+            for layer, pair in pairs.items()
+        }
+    except (TypeError, ValueError, AttributeError, re.error) as error:
+        raise ModelError(
+            f"its configuration says no alpha ({error})",
+            where=path,
+            remedy="restore what was saved with it by the training run",
+        ) from error
     return LoraFile(path, layers, bool(config.get("use_rslora") or _said(metadata, "use_rslora")))
 
 
@@ -161,7 +171,7 @@ def _tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if path.suffix == ".safetensors":
             with safe_open(path, "pt") as file:
                 said = (file.metadata() or {}).get("lora_adapter_metadata", "{}")
-                return {name: file.get_tensor(name) for name in file.keys()}, json.loads(said)  # noqa: SIM118
+                return {name: file.get_tensor(name) for name in file.keys()}, _table(said)  # noqa: SIM118
     except (OSError, SafetensorError, ValueError) as error:
         raise InputError(
             f"cannot be read ({' '.join(str(error).split())[:200]})",
@@ -175,6 +185,30 @@ def _tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     raise ModelError(
         "is no table of tensors", where=path, remedy="give the LoRA's weights, not a training state"
     )
+
+
+def _table(text: str) -> dict[str, Any]:
+    """Return a JSON object; raise `ValueError` of anything else."""
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError(f"a configuration is a {type(found).__name__}")
+    return found
+
+
+def _refuse_odd_factors(pairs: Mapping[str, Mapping[str, Tensor]], path: Path) -> None:
+    """Refuse factors that are no matrices of numbers with a point."""
+    odd = [
+        f"{layer} ({name}: {tuple(factor.shape)} {str(factor.dtype).removeprefix('torch.')})"
+        for layer, pair in pairs.items()
+        for name, factor in pair.items()
+        if factor.ndim < 2 or not factor.is_floating_point()
+    ]
+    if odd:
+        raise ModelError(
+            f"{len(odd)} of its factors are no matrices of floats: {_some(odd)}",
+            where=path,
+            remedy="give a LoRA that is neither damaged nor quantised",
+        )
 
 
 def _refuse_other_kinds(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -233,7 +267,7 @@ def _peft_config(path: Path) -> dict[str, Any]:
     if not beside.is_file():
         return {}
     try:
-        config = json.loads(beside.read_text())
+        config = _table(beside.read_text())
     except (OSError, ValueError) as error:
         raise InputError(
             f"cannot be read ({error})", where=beside, remedy="restore it from the training run"

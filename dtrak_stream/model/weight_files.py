@@ -133,7 +133,7 @@ def refuse_programs(file: Path) -> None:
         problem = "holds objects besides tensors, which run as programs when they are unpickled"
         remedy = "where you trust it, load it once and save its tensors as safetensors"
         raise ModelError(problem, where=file, remedy=remedy) from error
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
+    except (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         remedy = "check that the file is whole"
         raise ModelError(f"cannot be read ({reason})", where=file, remedy=remedy) from error

@@ -14,7 +14,7 @@ from torch import nn
 
 from dtrak_stream.errors import ConfigurationError, InputError, ModelError
 from dtrak_stream.model.lora import apply_loras
-from dtrak_stream.model.lora_files import find_lora
+from dtrak_stream.model.lora_files import find_lora, read_lora
 from dtrak_stream.model.options import LoraOptions
 from dtrak_stream.model.parameters import weights_hash
 
@@ -277,6 +277,49 @@ def test_a_lora_for_another_base_is_refused_with_both_shapes(tmp_path, factors):
 class Bomb:
     def __reduce__(self):
         return print, ("a program",)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (dict.clear, "holds no tensors"),
+        (lambda all_: all_.update({min(all_): torch.tensor(1.0)}), r"1 of its factors .*\(\)"),
+        (lambda all_: all_.update({k: v.char() for k, v in all_.items()}), "no matrices of floats"),
+    ],
+)
+def test_factors_that_are_no_matrices_are_refused(tmp_path, factors, change, problem):
+    with pytest.raises(ModelError, match=problem):
+        read_lora(broken(tmp_path, factors, change))
+
+
+@pytest.mark.parametrize(
+    ("config", "problem"),
+    [
+        ("[]", "a configuration is a list"),
+        ('{"lora_alpha": "x"}', "says no alpha"),
+        ('{"lora_alpha": null}', "says no alpha"),
+        ('{"alpha_pattern": ["a"]}', "says no alpha"),
+        ('{"alpha_pattern": {"(": 2}}', "says no alpha"),
+    ],
+)
+def test_a_configuration_that_makes_no_sense_is_refused(tmp_path, factors, config, problem):
+    save_file(tensors_named(NAMINGS["PEFT"], factors), tmp_path / "adapter_model.safetensors")
+    (tmp_path / "adapter_config.json").write_text(config)
+    with pytest.raises((InputError, ModelError), match=problem):
+        read_lora(tmp_path)
+
+
+def test_metadata_that_make_no_sense_are_refused(tmp_path, factors):
+    tensors = tensors_named(NAMINGS["diffusers"], factors)
+    save_file(tensors, tmp_path / "a.safetensors", {"lora_adapter_metadata": "5"})
+    with pytest.raises(InputError, match="a configuration is a int"):
+        read_lora(tmp_path / "a.safetensors")
+
+
+def test_a_file_that_is_no_pickle_is_refused(tmp_path):
+    (tmp_path / "a.pt").write_bytes(b"hello")
+    with pytest.raises(ModelError, match="cannot be read"):
+        read_lora(tmp_path / "a.pt")
 
 
 def test_a_file_that_holds_a_program_is_refused_and_not_run(tmp_path, unet, capsys):
