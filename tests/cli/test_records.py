@@ -60,7 +60,7 @@ def another(name: str, kind: Any, default: Any) -> Any:
     if int in kinds:
         return 17 if default is dataclasses.MISSING or default is None else default + 17
     if float in kinds:
-        return 0.5 if default is dataclasses.MISSING or default is None else default * 3
+        return default * 3 if isinstance(default, float) and default else 0.5
     return kinds[0](f"yes: it's #1, '{name}' [a:b]/x.h5")
 
 

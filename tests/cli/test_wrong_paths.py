@@ -48,6 +48,7 @@ COMMAND_LINES = {
     " --timesteps 10 --projector other --scale 1 --image-shape 1x8x8",
     "export": "--store run/train --out new.npy",
     "train": f"--images {DIGITS} --out new --steps 1 --device cpu {SMALL}",
+    "train-lora": f"--model model --images {DIGITS} --out new --device cpu",
     "generate": "--model model --out new --count 1 --steps 1 --device cpu",
     "retrain-subsets": "--model model --query sklearn:digits[8:11] --out new --subsets 1"
     " --loss-timesteps 1 --device cpu",
@@ -83,6 +84,7 @@ WRONG: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "export": {"store": FOLDER, "scores": FILE, "out": ("text/x.npy", "pipe.npy", "folder.npy")},
     "train": {"images": SOURCE, "rows": FILE, "subset": FILE, "out": NEW_FOLDER},
+    "train-lora": {"model": FOLDER, "out": NEW_FOLDER},
     "generate": {"model": FOLDER, "out": NEW_FOLDER},
     "retrain-subsets": {
         **{"model": FOLDER, "images": SOURCE, "query": SOURCE, "stratify": FILE},
@@ -107,8 +109,8 @@ INSTEAD = {
     ("export", "scores"): "--out new.npy",
     ("verify", "trajectory"): "--run along --deep 1",
 }
-PARTLY = {"import-truth"}
-"""Commands whose other inputs lie in many files, which are read first."""
+PARTLY = {"import-truth", "train-lora"}
+"""Commands whose other inputs lie in many files, or are of a model that reads captions."""
 OF_LATENTS = {"cache-latents"}
 """Options that only models of latents take, which the one here is not."""
 PREFIX = {("counterfactual", "scores"): "a="}
