@@ -18,7 +18,7 @@ from dtrak_stream.model.given import checked_given
 from dtrak_stream.model.half_precision import HALF_PRECISION, keep_in_half
 from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.model.options import LoadingOptions, LoraOptions
-from dtrak_stream.model.parameters import choose_parameters, weights_hash
+from dtrak_stream.model.parameters import choose_parameters, has_lora, weights_hash
 from dtrak_stream.model.schedule import NoiseSchedule
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
@@ -49,6 +49,7 @@ def make_task(model: str | Denoiser, options: FeatureOptions) -> GradientTask:
     half = HALF_PRECISION.get(options.precision)
     denoiser = _opened(model, options, half)
     device = denoiser.device
+    _refuse_lora_elsewhere(denoiser, options.parameters)
     parameters = choose_parameters(denoiser.network, options.parameters)
     if half is not None and isinstance(model, str):  # what was given is left as it is
         keep_in_half(denoiser.network, half)
@@ -92,6 +93,19 @@ def _opened(model: str | Denoiser, options: FeatureOptions, half: torch.dtype | 
     _refuse_precision(options.precision, device)
     base, own_lora = base_and_lora(model)
     return load_denoiser(base, _loading(options, own_lora), device=device)
+
+
+def _refuse_lora_elsewhere(denoiser: Denoiser, choice: str) -> None:
+    """Refuse to take all parameters quietly for those of a LoRA that the network has no part of."""
+    told = {} if denoiser.conditioner is None else denoiser.conditioner.networks
+    adapted = [name for name, network in told.items() if has_lora(network)]
+    if choice == "auto" and adapted and not has_lora(denoiser.network):
+        raise ConfigurationError(
+            f"is on {' and '.join(adapted)} alone, of which no gradients are taken",
+            where="--lora",
+            remedy="say which parameters of the network are meant: --parameters all, or a regular "
+            "expression",
+        )
 
 
 def _refuse_precision(precision: str, device: torch.device) -> None:

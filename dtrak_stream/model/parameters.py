@@ -38,8 +38,7 @@ def choose_parameters(network: nn.Module, choice: str) -> dict[str, nn.Parameter
     ConfigurationError
         If nothing matches, or the regular expression is malformed.
     """
-    adapted = any(_OF_LORA in name for name, _ in network.named_parameters())
-    known = {"auto": _OF_LORA if adapted else "", "all": "", "lora": _OF_LORA}
+    known = {"auto": _OF_LORA if has_lora(network) else "", "all": "", "lora": _OF_LORA}
     pattern = known.get(choice, choice)
     try:
         wanted = re.compile(pattern)
@@ -60,6 +59,11 @@ def choose_parameters(network: nn.Module, choice: str) -> dict[str, nn.Parameter
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name in chosen)
     return chosen
+
+
+def has_lora(network: nn.Module) -> bool:
+    """Return whether parameters of a network are those of a LoRA."""
+    return any(_OF_LORA in name for name, _ in network.named_parameters())
 
 
 def needs_input_gradient(network: nn.Module, chosen: dict[str, nn.Parameter]) -> bool:

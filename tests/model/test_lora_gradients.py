@@ -12,7 +12,7 @@ import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from peft import LoraConfig, inject_adapter_in_model
 from peft.utils import get_peft_model_state_dict
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from dtrak_stream.data.samples import SampleBatch
 from dtrak_stream.errors import ConfigurationError, InputError
@@ -145,6 +145,18 @@ def test_features_are_of_the_lora_where_one_is_given(saved):
     every = make_featurizer(folder, FeatureOptions(proj_dim=64, timesteps="2"))
     assert len(every.parameter_names) > len(featurizer.parameter_names)
     assert every.identity["weights"] != featurizer.identity["weights"]
+
+
+def test_a_lora_of_the_text_encoder_alone_leaves_open_what_is_differentiated(saved, tmp_path):
+    _, folder, lora = saved
+    tensors = load_file(Path(lora) / "pytorch_lora_weights.safetensors")
+    alone = {name: each for name, each in tensors.items() if name.startswith("text_encoder.")}
+    save_file(alone, tmp_path / "lora.safetensors")
+    options = FeatureOptions(lora=(str(tmp_path / "lora.safetensors"),), timesteps="2")
+    with pytest.raises(ConfigurationError, match="is on text_encoder alone"):
+        make_featurizer(folder, options)
+    every = make_featurizer(folder, dataclasses.replace(options, parameters="all"))
+    assert len(every.parameter_names) > 28
 
 
 def test_scales_are_one_for_each_lora():
