@@ -69,6 +69,11 @@ BENCHMARKS = {
         "benchmark.lds.options:LdsBenchConfig",
         "benchmark.lds.run:measure_lds",
     ),
+    "lora-base": Command(
+        "Train the small text-to-image model that LoRAs of the benchmark are put on.",
+        "benchmark.lora.options:LoraBaseConfig",
+        "benchmark.lora.base_model:make_base_model",
+    ),
     "main-job": Command(
         "Measure time and memory of the main job, stage by stage.",
         "benchmark.main_job.options:MainJobConfig",

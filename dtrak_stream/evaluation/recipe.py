@@ -11,6 +11,7 @@ from dtrak_stream.data.images import Images, open_images
 from dtrak_stream.data.options import with_effect
 from dtrak_stream.data.samples import ConditionKind
 from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError, InputError
+from dtrak_stream.evaluation.truth import IMAGES_ALONE
 from dtrak_stream.model.layout import LORA_FILE
 from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.model.parameters import weights_hash
@@ -81,8 +82,19 @@ class Recipe:
         return {name: value for name, value in options.items() if name not in _NOT_RECIPE} | {
             "image-identity": self.images.identity(),
             "image-shape": str(self.images.shape),
+            **images_alone(self.images),
             **({"base": self.base} if self.base else {}),
         }
+
+
+def images_alone(images: Images) -> dict[str, str]:
+    """Return the hash of images that are told with something, without what they are of.
+
+    Scores are of images, whatever these are of: this is what theirs is compared with. Nothing for
+    images that are told with nothing: their hash is of them alone.
+    """
+    alone = images.images_identity()
+    return {} if alone == images.identity() else {IMAGES_ALONE: alone}
 
 
 def read_recipe(

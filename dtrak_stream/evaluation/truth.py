@@ -24,6 +24,8 @@ from dtrak_stream.evaluation.options import LOSS_KEY
 from dtrak_stream.support.destinations import FileKind
 from dtrak_stream.support.durable import durable_path
 
+IMAGES_ALONE = "images-alone"
+"""Under this name: the hash of images without the captions or labels they are told with."""
 _REMEDY = "give a truth file that dtrak-stream retrain-subsets wrote"
 
 
@@ -109,12 +111,15 @@ class TruthFile:
     @property
     def train_images(self) -> str | None:
         """Return the hash of the training images; None if the file does not tell."""
-        return _text(self._facts("recipe").get("image-identity"))
+        recipe = self._facts("recipe")
+        return _text(recipe.get(IMAGES_ALONE, recipe.get("image-identity")))
 
     def query_images(self, key: str) -> str | None:
         """Return the hash of the queries whose losses are under `key`; None if it does not tell."""
         facts = self._facts("queries").get(key)
-        return _text(facts.get("queries")) if isinstance(facts, dict) else None
+        if not isinstance(facts, dict):
+            return None
+        return _text(facts.get(IMAGES_ALONE, facts.get("queries")))
 
     @property
     def image_shape(self) -> str | None:

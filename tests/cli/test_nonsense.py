@@ -26,6 +26,7 @@ REQUIRED = {
     " --projector other --scale 1 --image-shape 1x8x8",
     "export": "--store gone --out new.npy",
     "train": "--images gone --out new --attention-levels 0",
+    "train-lora": "--images gone --out new --model gone",
     "generate": "--out new --model gone",
     "retrain-subsets": "--out new --query gone",
     "import-truth": "--out new --index gone --subset-index gone --models gone",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dtrak_stream.data.images import Images
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.evaluation.recipe import Recipe, read_recipe
+from dtrak_stream.evaluation.recipe import Recipe, images_alone, read_recipe
 from dtrak_stream.evaluation.retraining.configuration import RetrainConfig
 from dtrak_stream.evaluation.retraining.job import RetrainJob
 from dtrak_stream.evaluation.retraining.queries import QuerySet, parse_queries
@@ -85,7 +85,9 @@ class RetrainPlan:
 
     def query_facts(self, query: QuerySet) -> dict[str, Any]:
         """Return what decides the losses of a set of queries."""
-        return {"queries": self.opened(query).identity(), **self.config.loss.described()}
+        images = self.opened(query)
+        described = self.config.loss.described()
+        return {"queries": images.identity(), **images_alone(images), **described}
 
     def remove_what_is_not_kept(self) -> None:
         """Remove files that only unfinished models need."""
