@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -38,7 +37,7 @@ from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.support.destinations import refuse_foreign_folder
 from dtrak_stream.support.progress import progress
 from dtrak_stream.support.provenance import flat_options
-from dtrak_stream.support.transformers_package import silenced
+from dtrak_stream.support.transformers_package import silenced, transformers_package
 from dtrak_stream.training.fingerprint import FINGERPRINT_FILE, begin_folder
 from dtrak_stream.training.loop import own_random_state
 
@@ -47,6 +46,7 @@ _KL_WEIGHT = 1e-4
 _AUTOENCODER_RATE, _NETWORK_RATE, _WEIGHT_DECAY = 2e-3, 1e-3, 1e-4
 _DROPPED_CAPTIONS, _AVERAGING = 0.1, 0.005
 _RECENT = 500
+_INSTALL = "pip install transformers (the extra `text` of dtrak-stream)"
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ def make_base_model(config: LoraBaseConfig) -> BenchmarkResult:
     refuse_other_results(config.out, config)
     work = config.out.with_name(config.out.name + ".work")
     refuse_foreign_folder(work, FINGERPRINT_FILE, flag="--out, whose work lies in")
+    transformers = transformers_package(where="lora-base", remedy=_INSTALL)
     measured_on, images = machine(), _open(config.fashion_mnist)
     options = {k: v for k, v in flat_options(config).items() if k not in ("out", "fashion-mnist")}
     begin_folder(work, options | {"images": images.identity()})

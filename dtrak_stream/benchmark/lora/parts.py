@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 GARMENTS = (
     *("t-shirt", "trouser", "pullover", "dress", "coat"),
@@ -27,6 +26,7 @@ def caption_of(garment: str) -> str:
 
 def make_tokenizer(folder: Path) -> Any:
     """Return a CLIPTokenizer of the words of both data sets; its files go to `folder`."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers  # of the extra text
     from transformers import CLIPTokenizer
 
     texts = [*map(caption_of, GARMENTS), *(f"a handwritten {digit}" for digit in DIGITS)]
