@@ -6,7 +6,7 @@ line prints it as it stands and exits with code 2.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 
@@ -111,6 +111,23 @@ def refuse_differences(
     for name, stored, requested in fields:
         if stored != requested:
             raise FingerprintMismatchError(name, stored, requested, where=where, remedy=remedy)
+
+
+def first_few(names: Sequence[object], *, shown: int = 3, count: int | None = None) -> str:
+    """Return the first of some names, for a message: `a, b, c, ...`.
+
+    Parameters
+    ----------
+    names
+        All of them, or those that are first.
+    shown
+        How many are named at most.
+    count
+        How many there are, where `names` may be the first ones only.
+    """
+    first = names[:shown]
+    more = ", ..." if (len(names) if count is None else count) > len(first) else ""
+    return ", ".join(map(str, first)) + more
 
 
 class CorruptFileError(DtrakStreamError):

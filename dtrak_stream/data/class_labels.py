@@ -14,7 +14,7 @@ from dtrak_stream.data.columns import FOLDER_COLUMN, Column
 from dtrak_stream.data.condition_options import ConditionOptions
 from dtrak_stream.data.selected import whole_of
 from dtrak_stream.data.source import Source, unreadable
-from dtrak_stream.errors import ConfigurationError, InputError
+from dtrak_stream.errors import ConfigurationError, InputError, first_few
 from dtrak_stream.support.progress import progress
 
 _FLAG = "--label-column"
@@ -275,5 +275,4 @@ def _no_labels(where: str, why: str) -> InputError:
 
 
 def _some(names: set[str]) -> str:
-    some = sorted(name or "." for name in names)
-    return ", ".join(some[:3]) + ", ..." * (len(some) > 3)
+    return first_few(sorted(name or "." for name in names))

@@ -13,7 +13,7 @@ from dtrak_stream.data.class_labels import LabelReader, label_reader
 from dtrak_stream.data.condition_options import ConditionOptions
 from dtrak_stream.data.samples import CheckLabels, Condition, ConditionKind
 from dtrak_stream.data.source import Source
-from dtrak_stream.errors import ConfigurationError, InputError
+from dtrak_stream.errors import ConfigurationError, InputError, first_few
 from dtrak_stream.support.progress import progress
 from dtrak_stream.support.unused_options import without_unused
 
@@ -166,9 +166,8 @@ class Conditions:
         )
 
     def _named(self, rows: Sequence[int], count: int) -> str:
-        first = rows[:_NAMED_AT_MOST]
-        names = ", ".join(self._source.sample_ids(row, row + 1)[0] for row in first)
-        return f"{names}{', ...' if count > _NAMED_AT_MOST else ''}"
+        names = [self._source.sample_ids(row, row + 1)[0] for row in rows[:_NAMED_AT_MOST]]
+        return first_few(names, count=count)
 
 
 @dataclass

@@ -26,7 +26,7 @@ from dtrak_stream.data.source import (
     unusable,
 )
 from dtrak_stream.data.text_tables import Table, open_csv, open_json_lines, open_partition
-from dtrak_stream.errors import BadImageError, InputError
+from dtrak_stream.errors import BadImageError, InputError, first_few
 from dtrak_stream.support.name_index import hashes_of
 from dtrak_stream.support.progress import progress
 
@@ -230,5 +230,4 @@ def _open_table(path: Path) -> Table:
 
 def _missing_line(count: int, first: Sequence[str]) -> str:
     files = "1 file that it lists is" if count == 1 else f"{count:,} files that it lists are"
-    more = ", ..." if count > len(first) else ""
-    return f"{files} missing ({', '.join(first)}{more}) and will be left out as bad samples"
+    return f"{files} missing ({first_few(first, count=count)}) and will be left out as bad samples"

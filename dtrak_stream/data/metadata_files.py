@@ -19,7 +19,7 @@ import numpy as np
 
 from dtrak_stream.data.columns import Column, ColumnKind, is_path
 from dtrak_stream.data.source import open_regular, unreadable
-from dtrak_stream.errors import InputError
+from dtrak_stream.errors import InputError, first_few
 from dtrak_stream.support.name_index import NameIndex
 from dtrak_stream.support.names import Names, name_at
 
@@ -149,10 +149,9 @@ class _Missing:
 
     def refuse(self, folder: Path, files: Sequence[str]) -> None:
         if self.count:
-            more = ", ..." if self.count > len(self.names) else ""
             raise InputError(
                 f"{self.count:,} of the files it names are not there "
-                f"({', '.join(self.names)}{more})",
+                f"({first_few(self.names, count=self.count)})",
                 where=", ".join(str(folder / file) for file in files[:2]),
                 remedy="put them there, or remove their rows",
             )

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Literal, TypeAlias
 
+from dtrak_stream.errors import first_few
 from dtrak_stream.support.progress import say
 
 Remark: TypeAlias = Literal["frames", "orientation"]
@@ -62,6 +63,5 @@ class Remarks:
             row = noticed.index(1, row + 1)
             names.append(self._name(row))
         one, several, what = _WORDS[remark]
-        more = ", ..." if count > len(names) else ""
         images = f"1 image {one}" if count == 1 else f"{count:,} images {several}"
-        return f"{images} {what} ({', '.join(names)}{more})"
+        return f"{images} {what} ({first_few(names, count=count)})"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dtrak_stream.errors import ConfigurationError, InputError
+from dtrak_stream.errors import ConfigurationError, InputError, first_few
 
 _NAME = re.compile(r"(.+)-keys-(\d{1,9})-(\d{1,9})-(\d{1,9})-(.+)-(uniform|cumulative)\.npy")
 _FUNCTIONS = {
@@ -133,10 +133,9 @@ def _refuse_other_parts(first: Path, splits: Sequence[int]) -> None:
     missing = sorted(wanted - set(splits))
     for parts, what in ((twice, "given twice"), (missing, "missing")):
         if parts:
-            listed = ", ".join(map(str, parts[:_NAMED_AT_MOST]))
-            more = ", ..." if len(parts) > _NAMED_AT_MOST else ""
+            listed = first_few(parts, shown=_NAMED_AT_MOST)
             raise InputError(
-                f"of the parts 0 to {max(splits)}, {len(parts)} are {what} ({listed}{more})",
+                f"of the parts 0 to {max(splits)}, {len(parts)} are {what} ({listed})",
                 where=first,
                 remedy="give every part once: rows are numbered through all of them",
             )

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from dtrak_stream.data.samples import Condition, ConditionKind
-from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.errors import ConfigurationError, first_few
 from dtrak_stream.model.conditioning import NetworkInputs
 from dtrak_stream.support.arithmetic import repeatable
 from dtrak_stream.support.device import moved
@@ -104,10 +104,9 @@ class _CutTexts:
             return []
         number = f"at least {count:,}" if count == _COUNTED else f"{count:,}"
         captions = "different caption is" if count == 1 else "different captions are"
-        more = ", ..." if count > len(self._first) else ""
         return [
             f"{number} {captions} longer than the {max_tokens} tokens that the model reads, the "
-            f"rest has no influence ({', '.join(map(repr, self._first))}{more})"
+            f"rest has no influence ({first_few([*map(repr, self._first)], count=count)})"
         ]
 
 

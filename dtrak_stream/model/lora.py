@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dtrak_stream.errors import ConfigurationError, ModelError
+from dtrak_stream.errors import ConfigurationError, ModelError, first_few
 from dtrak_stream.model.foreign_lora import Parts, renamed_by_diffusers
 from dtrak_stream.model.lora_files import Factors, LoraFile, read_lora
 from dtrak_stream.model.options import LoraOptions
@@ -35,7 +35,6 @@ _INNER = {"to_out": ("to_out.0", "out_proj"), "to_q": ("q_proj",), "to_k": ("k_p
 }
 _QUERIES = frozenset({"to_q", "q_proj", "query", "to_qkv"})
 """What the layers of queries are called, one of which every attention has."""
-_SHOWN = 3
 
 
 def apply_loras(parts: Parts, loras: Sequence[LoraOptions]) -> list[str]:
@@ -140,13 +139,12 @@ def _underscored(part: nn.Module) -> dict[str, str]:
 
 
 def _no_place(file: LoraFile, strange: list[str], parts: Parts) -> ModelError:
-    some = ", ".join(strange[:_SHOWN]) + (", ..." if strange[_SHOWN:] else "")
     network = next(iter(parts.values()))
     named = {name.rpartition(".")[2] for name, _ in network.named_modules()}
     bare = "" if _QUERIES & named else f" (this {type(network).__name__} has no attention at all)"
     return ModelError(
         f"{len(strange)} of its {len(file.layers)} layers are none of {', '.join(parts)}: "
-        f"{some}{bare}",
+        f"{first_few(strange)}{bare}",
         where=file.path,
         remedy=f"give a LoRA that was trained on this model, a {type(network).__name__}",
     )
@@ -193,9 +191,9 @@ def _refuse_left_out(part: nn.Module, layers: Mapping[str, Factors], file: LoraF
     kinds = {_kind(name) for name in layers}
     left_out = [name for name in _layers(part) if _kind(name) in kinds and name not in layers]
     if left_out:
-        some = ", ".join(left_out[:_SHOWN]) + (", ..." if left_out[_SHOWN:] else "")
         raise ModelError(
-            f"leaves out {len(left_out)} layers of the kinds it has elsewhere: {some}",
+            f"leaves out {len(left_out)} layers of the kinds it has elsewhere: "
+            f"{first_few(left_out)}",
             where=file.path,
             remedy="give the whole file, or --lora-some-layers if it was trained on some blocks",
         )

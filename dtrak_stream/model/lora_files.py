@@ -25,7 +25,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from dtrak_stream.errors import InputError, ModelError
+from dtrak_stream.errors import InputError, ModelError, first_few
 from dtrak_stream.model.weight_files import refuse_programs
 
 # what is looked for in a folder, the surest first
@@ -52,7 +52,6 @@ _OTHER_KINDS = {
     "lora_mid": "a Tucker-decomposed LoRA",
     "lora_B.bias": "a LoRA with biases",
 }
-_SHOWN = 3
 
 
 class Factors(NamedTuple):
@@ -137,7 +136,7 @@ def read_lora(given: str | Path) -> LoraFile:
     _refuse_odd_factors(pairs, path)
     if strange:
         raise ModelError(
-            f"{len(strange)} of its {len(tensors)} keys are none of a LoRA: {_some(strange)}",
+            f"{len(strange)} of its {len(tensors)} keys are none of a LoRA: {first_few(strange)}",
             where=path,
             remedy="give a LoRA in the names of diffusers, PEFT or kohya's scripts",
         )
@@ -147,7 +146,7 @@ def read_lora(given: str | Path) -> LoraFile:
     if lacking:
         raise ModelError(
             f"{len(lacking)} of its {len(pairs)} layers lack one of their two factors: "
-            f"{_some(lacking)}",
+            f"{first_few(lacking)}",
             where=path,
             remedy="give the whole file",
         )
@@ -205,7 +204,7 @@ def _refuse_odd_factors(pairs: Mapping[str, Mapping[str, Tensor]], path: Path) -
     ]
     if odd:
         raise ModelError(
-            f"{len(odd)} of its factors are no matrices of floats: {_some(odd)}",
+            f"{len(odd)} of its factors are no matrices of floats: {first_few(odd)}",
             where=path,
             remedy="give a LoRA that is neither damaged nor quantised",
         )
@@ -312,7 +311,3 @@ def _parts(metadata: Mapping[str, Any]) -> set[str]:
 
 def _said(metadata: Mapping[str, Any], option: str) -> Any:
     return next((value for name, value in metadata.items() if name.endswith(f".{option}")), None)
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if names[_SHOWN:] else "")

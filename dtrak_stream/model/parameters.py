@@ -10,9 +10,7 @@ import torch
 import xxhash
 from torch import nn
 
-from dtrak_stream.errors import ConfigurationError, ModelError
-
-_SHOWN = 3
+from dtrak_stream.errors import ConfigurationError, ModelError, first_few
 
 _OF_LORA = "lora_"
 
@@ -122,10 +120,8 @@ def refuse_weights_not_finite(network: nn.Module, where: object) -> None:
         if values.is_floating_point() and not bool(values.isfinite().all())
     ]
     if bad:
-        more = ", ..." if bad[_SHOWN:] else ""
         raise ModelError(
-            f"{len(bad)} of its weights hold numbers that are not finite: "
-            f"{', '.join(bad[:_SHOWN])}{more}",
+            f"{len(bad)} of its weights hold numbers that are not finite: {first_few(bad)}",
             where=where,
             remedy="take a checkpoint from before its training diverged",
         )

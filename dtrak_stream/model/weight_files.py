@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from dtrak_stream.errors import ModelError
+from dtrak_stream.errors import ModelError, first_few
 from dtrak_stream.model.config_files import read_config
 
 OF_DIFFUSERS, OF_TRANSFORMERS = "diffusion_pytorch_model", "model"
@@ -169,7 +169,7 @@ def _files(folder: Path, stem: str, chosen: WeightFiles) -> list[Path]:
     missing = sorted({name for name in places.values() if not (folder / name).is_file()})
     if missing:
         raise ModelError(
-            f"names {len(missing)} files that are not there: {_some(missing)}",
+            f"names {len(missing)} files that are not there: {first_few(missing)}",
             where=path,
             remedy="copy or download the rest of the weights",
         )
@@ -193,7 +193,7 @@ def refuse_other_weights(report: dict[str, Any], folder: Path) -> None:
     """
     missing, unknown = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
     found = [
-        f"{problem} {len(names)} of {whose} weights: {_some(names)}"
+        f"{problem} {len(names)} of {whose} weights: {first_few(names)}"
         for names, problem, whose in (
             (missing, "the files lack", "the network's"),
             (unknown, "the network has no place for", "the files'"),
@@ -216,7 +216,3 @@ def _remedy(missing: list[str], unknown: list[str]) -> str:
                     "that it wraps (unwrap_model), or rename the weights"
                 )
     return "save the network again with save_pretrained, its configuration with its weights"
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from dtrak_stream.errors import DiskFullError, InputError
+from dtrak_stream.errors import DiskFullError, InputError, first_few
 from dtrak_stream.support.claims import claim_of
 from dtrak_stream.support.durable import is_partial_of, target_of
 from dtrak_stream.support.memory import format_size
@@ -270,8 +270,7 @@ def described(path: Path) -> str:
     found = _hdf5_names(path)
     if found is not None:
         members = sorted(found[0])
-        more = ", ..." if len(members) > _NAMED_AT_MOST else ""
-        return f"an HDF5 file of {', '.join(members[:_NAMED_AT_MOST]) or 'nothing'}{more}"
+        return f"an HDF5 file of {first_few(members, shown=_NAMED_AT_MOST) or 'nothing'}"
     start = _start_of(path)
     for beginning, name in _BEGINNINGS.items():
         if start.startswith(beginning):

@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.errors import ConfigurationError, first_few
 from dtrak_stream.training.lora_configuration import LoraLayerOptions
 
 _ADAPTER = "default"
@@ -83,7 +83,7 @@ def _targets(network: nn.Module, wanted: tuple[str, ...]) -> list[str]:
         raise ConfigurationError(
             f"{', '.join(strange)} in the name of none of its {len(layers)} layers",
             where="--target-modules",
-            remedy=f"give some of {', '.join(kinds[:_SHOWN])}{', ...' if kinds[_SHOWN:] else ''}",
+            remedy=f"give some of {first_few(kinds, shown=_SHOWN)}",
         )
     return [layer for layer in layers if any(_names(each, layer) for each in wanted)]
 

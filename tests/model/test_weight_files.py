@@ -10,7 +10,7 @@ import torch
 
 from dtrak_stream.errors import ModelError
 from dtrak_stream.model.loading import load_denoiser
-from dtrak_stream.model.weight_files import WeightFiles, _some, find_weights
+from dtrak_stream.model.weight_files import WeightFiles, find_weights
 from tests.conftest import build_unet
 from tests.model.folders import WEIGHTS, editing_weights, pipeline
 
@@ -127,10 +127,3 @@ def test_weights_without_a_variant_come_first(tmp_path):
 def test_a_folder_without_such_weights_is_refused_with_what_would_do(tmp_path, names, problem):
     with pytest.raises(ModelError, match=problem):
         find_weights(holding(tmp_path, *names))
-
-
-@pytest.mark.parametrize(
-    ("names", "told"), [("a", "a"), ("abc", "a, b, c"), ("abcd", "a, b, c, ...")]
-)
-def test_of_many_names_three_are_told(names, told):
-    assert _some(list(names)) == told

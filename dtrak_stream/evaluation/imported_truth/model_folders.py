@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dtrak_stream.data.source import unreadable
-from dtrak_stream.errors import InputError
+from dtrak_stream.errors import InputError, first_few
 from dtrak_stream.evaluation.imported_truth.configuration import ImportTruthConfig
 
 _MODEL = re.compile(r"(.+)-sub-(\d{1,9})-(\d{1,9})")
 _LOSSES = re.compile(r"e-(\d{1,9})-(.+)\.pkl")
-_NAMED_AT_MOST = 3
 
 
 class LossFile(NamedTuple):
@@ -159,11 +158,10 @@ def choose_losses(
 def _missing(
     folders: ModelFolders, missing: Sequence[LossFile], subsets: int, of: int
 ) -> InputError:
-    paths = [folders.file(file).relative_to(folders.path) for file in missing[:_NAMED_AT_MOST]]
-    more = ", ..." if len(missing) > _NAMED_AT_MOST else ""
+    paths = [folders.file(file).relative_to(folders.path) for file in missing]
     return InputError(
         f"{len(missing):,} files of losses are missing, of {subsets:,} of {of:,} subsets "
-        f"({', '.join(map(str, paths))}{more})",
+        f"({first_few(paths)})",
         where=folders.path,
         remedy="measure them, name fewer by --subsets, --model-seeds, --noise-seeds or --query, or "
         "import the subsets that have all of them with --missing leave-out",

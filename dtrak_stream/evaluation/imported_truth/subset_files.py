@@ -10,10 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrak_stream.data.index_pickle import read_index_pickle
-from dtrak_stream.errors import InputError
+from dtrak_stream.errors import InputError, first_few
 from dtrak_stream.evaluation.subsets import Mask
-
-_NAMED_AT_MOST = 3
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,8 @@ class TrainingIndex:
         others = np.setdiff1d(chosen, self.rows)
         if len(others):
             raise InputError(
-                f"{len(others):,} of its rows are not in {self.path} ({_listed(others)})",
+                f"{len(others):,} of its rows are not in {self.path} "
+                f"({first_few(others.tolist())})",
                 where=subset,
                 remedy="give the index of all training images that the subsets are of",
             )
@@ -69,10 +68,8 @@ def subset_masks(index: TrainingIndex, folder: Path, numbers: Sequence[int]) -> 
     paths = [folder / f"sub-idx-{number}.pkl" for number in numbers]
     missing = [path.name for path in paths if not path.exists()]
     if missing:
-        more = ", ..." if len(missing) > _NAMED_AT_MOST else ""
         raise InputError(
-            f"{len(missing):,} of {len(paths):,} subsets are missing "
-            f"({', '.join(missing[:_NAMED_AT_MOST])}{more})",
+            f"{len(missing):,} of {len(paths):,} subsets are missing ({first_few(missing)})",
             where=folder,
             remedy="give the folder of the subsets that the models were trained on, or name fewer "
             "by --subsets",
@@ -85,12 +82,7 @@ def _refuse_twins(rows: NDArray[np.int64], path: Path) -> None:
     twins = values[counts > 1]
     if len(twins):
         raise InputError(
-            f"{len(twins):,} rows are there more than once ({_listed(twins)})",
+            f"{len(twins):,} rows are there more than once ({first_few(twins.tolist())})",
             where=path,
             remedy="give an index that has each row once",
         )
-
-
-def _listed(rows: NDArray[np.int64]) -> str:
-    more = ", ..." if len(rows) > _NAMED_AT_MOST else ""
-    return ", ".join(map(str, rows[:_NAMED_AT_MOST].tolist())) + more
