@@ -23,13 +23,12 @@ from torch import Tensor
 
 from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.samples import Samples
-from dtrak_stream.errors import BadImageError, InputError, refuse_differences
+from dtrak_stream.errors import BadImageError, InputError
 from dtrak_stream.features.checked_rows import CheckedRows
-from dtrak_stream.features.kept_record import FLAG, read_record
+from dtrak_stream.features.kept_record import FLAG, LATENTS
 from dtrak_stream.model.first_stage import FirstStage
 from dtrak_stream.support.destinations import refuse_foreign_folder
 from dtrak_stream.support.device import moved
-from dtrak_stream.support.durable import write_json
 from dtrak_stream.support.name_index import NameIndex
 from dtrak_stream.support.names import ListedNames
 
@@ -111,7 +110,10 @@ class KeptLatents:
             If its latents are by another first stage, or of other images.
         """
         refuse_foreign_folder(self.folder, _RECORD, flag=FLAG)
-        self._refuse_other_record()
+        path = self.folder / _RECORD
+        stored = LATENTS.read(path)
+        if stored is not None:
+            LATENTS.refuse_other(stored, self._record, where=path)
 
     @property
     def missing_bytes(self) -> int:
@@ -178,20 +180,7 @@ class KeptLatents:
         """Write the record of a folder that has none, before its first row."""
         if self.read or self.encoded:
             return
-        if not (self.folder / _RECORD).is_file():
-            write_json(self.folder / _RECORD, self._record)
-        self._refuse_other_record()
-
-    def _refuse_other_record(self) -> None:
-        path = self.folder / _RECORD
-        stored = read_record(path)
-        if stored is None:
-            return
-        refuse_differences(
-            ((name, stored.get(name), value) for name, value in self._record.items()),
-            where=path,
-            remedy=f"give another folder as {FLAG}, or what this one was begun with",
-        )
+        LATENTS.begin(self.folder / _RECORD, self._record)
 
     @cached_property
     def _record(self) -> dict[str, Any]:

@@ -25,12 +25,10 @@ import xxhash
 from torch import Tensor, nn
 
 from dtrak_stream.data.samples import Samples
-from dtrak_stream.errors import refuse_differences
 from dtrak_stream.features.checked_rows import CheckedRows
-from dtrak_stream.features.kept_record import read_record
+from dtrak_stream.features.kept_record import PROMPTS
 from dtrak_stream.model.captions import Captions, TextEncoder
 from dtrak_stream.model.conditioning import NetworkInputs
-from dtrak_stream.support.durable import write_json
 
 _RECORD, _FOLDER = "prompts.json", "prompts"
 _KEY_BYTES = 16
@@ -133,13 +131,10 @@ class KeptPrompts:
         FingerprintMismatchError
             If it is of another encoder.
         """
-        stored = read_record(self._folder / _RECORD)
+        path = self._folder / _RECORD
+        stored = PROMPTS.read(path)
         if stored is not None:
-            refuse_differences(
-                ((name, stored.get(name), value) for name, value in self._record.items()),
-                where=self._folder / _RECORD,
-                remedy="remove this folder",
-            )
+            PROMPTS.refuse_other(stored, self._record, where=path)
 
     def missing_bytes(self, texts: int) -> int:
         """Return how much of the disk embeddings of so many texts will take at most."""
@@ -194,7 +189,7 @@ class KeptPrompts:
     def _begin(self) -> None:
         """Write the record of a folder that has none, before its first row."""
         if not (self._folder / _RECORD).is_file():
-            write_json(self._folder / _RECORD, self._record)
+            PROMPTS.begin(self._folder / _RECORD, self._record)
 
     @property
     def _slots(self) -> int:
@@ -219,7 +214,7 @@ class KeptPrompts:
     @cached_property
     def _layout(self) -> Layout:
         """Return what the encoder makes of a text: known from before, or found by trying."""
-        stored = read_record(self._folder / _RECORD)
+        stored = PROMPTS.read(self._folder / _RECORD)
         if stored is not None and isinstance(stored.get("tensors"), dict):
             return dict(stored["tensors"])
         with torch.no_grad():
