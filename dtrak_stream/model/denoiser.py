@@ -124,13 +124,14 @@ class Denoiser:
         tensors = samples.tensors
         if self.first_stage is not None and samples.path is None:
             tensors = self.first_stage.latents(tensors, samples.ids)
-        return replace(samples, tensors=tensors, inputs=self._inputs(samples))
+        return replace(samples, tensors=tensors, inputs=self.inputs_of(samples))
 
-    def _inputs(self, samples: SampleBatch) -> NetworkInputs:
+    def inputs_of(self, samples: SampleBatch) -> NetworkInputs:
+        """Return what the network is told of samples, on its device; raises as `encoded`."""
         if (samples.conditions is None) == (self.conditioner is None):
             if self.conditioner is None or samples.conditions is None:
                 return {}
-            return self.conditioner.inputs(samples.conditions, samples.tensors.device)
+            return self.conditioner.inputs(samples.conditions, self.device)
         if self.conditioner is None:
             problem = f"the samples are of something ({(samples.conditions or ('',))[0]!r}), and "
             raise ConfigurationError(

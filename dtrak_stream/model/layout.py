@@ -89,7 +89,7 @@ class ModelFolder:
     @property
     def network_name(self) -> str:
         """Return what pipelines call the network: `unet` or `transformer`."""
-        return "unet" if "UNet" in (self.class_name or "") else "transformer"
+        return network_name(self.class_name or "")
 
     def refuse_parts_but(self, understood: frozenset[str]) -> None:
         """Refuse a pipeline in which something else comes before or after the network.
@@ -127,6 +127,11 @@ class ModelFolder:
         if averaged.is_dir():
             return f"raw weights of {self.network.name}/ (for the averaged ones name {averaged})"
         return f"weights as saved in {self.network.name}/"
+
+
+def network_name(class_name: str) -> str:
+    """Return what pipelines call a network of a class: `unet` or `transformer`."""
+    return "unet" if "UNet" in class_name else "transformer"
 
 
 def find_model(root: Path, weights: WeightsName = "as-given") -> ModelFolder:

@@ -10,15 +10,19 @@ from pathlib import Path
 from typing import TypeAlias
 
 import torch
+import xxhash
 from tqdm import tqdm
 
+from dtrak_stream.data.options import with_effect
 from dtrak_stream.data.samples import SampleBatch
 from dtrak_stream.errors import InterruptedRunError
 from dtrak_stream.model.conditioning import NetworkInputs
 from dtrak_stream.store.quarantine import QuarantinedSample, keep_quarantine
 from dtrak_stream.support.progress import progress, say
+from dtrak_stream.support.provenance import flat_options
 from dtrak_stream.training.batches import ImageBatches, seed_of
 from dtrak_stream.training.configuration import TrainingConfig
+from dtrak_stream.training.fingerprint import Fingerprint
 from dtrak_stream.training.folder import TrainingFolder
 from dtrak_stream.training.interruption import DeferredInterrupt
 from dtrak_stream.training.lora_configuration import LoraTrainingConfig
@@ -26,6 +30,32 @@ from dtrak_stream.training.optimisation import Optimisation
 
 AnyTraining: TypeAlias = TrainingConfig | LoraTrainingConfig
 _RECENT_STEPS = 100
+
+
+# What may change between a run and its continuation without changing its result. Images, what they
+# are told with, and the subset are in the fingerprint by their contents.
+FREE_OPTIONS = frozenset(
+    {
+        *("images", "limit", "subset", "out", "device", "checkpoint-every"),
+        *("image-cache-mib", "quiet"),
+    }
+)
+
+
+def decisive_facts(
+    config: AnyTraining, batches: ImageBatches, free_options: frozenset[str]
+) -> Fingerprint:
+    """Return what decides the result of a training: its options, but for some, and its images."""
+    options = {
+        name: value for name, value in flat_options(config).items() if name not in free_options
+    }
+    return {
+        **with_effect(options),
+        "total-steps": config.optimisation.total_steps(batches.steps_per_epoch),
+        "image-identity": batches.images.identity(),
+        "image-shape": str(batches.images.shape),
+        "positions": xxhash.xxh3_128_hexdigest(batches.positions.astype("<i8").tobytes()),
+    }
 
 
 @dataclass(frozen=True)

@@ -4,38 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import xxhash
 from torch import Tensor
 
 from dtrak_stream.data.images import Images, open_images
-from dtrak_stream.data.options import with_effect
-from dtrak_stream.data.samples import SampleBatch
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.model.conditioning import NetworkInputs
 from dtrak_stream.model.denoiser import Denoiser
-from dtrak_stream.model.layout import LORA_FILE
+from dtrak_stream.model.layout import LORA_FILE, network_name
 from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.model.parameters import weights_hash
 from dtrak_stream.store.quarantine import read_quarantine
 from dtrak_stream.support.destinations import refuse_foreign_folder
 from dtrak_stream.support.device import choose_device
 from dtrak_stream.support.progress import say
-from dtrak_stream.support.provenance import flat_options, record_run
+from dtrak_stream.support.provenance import record_run
 from dtrak_stream.training.batches import ImageBatches, positions_to_train_on, seed_of
 from dtrak_stream.training.configuration import MIB
 from dtrak_stream.training.fingerprint import FINGERPRINT_FILE, Fingerprint
 from dtrak_stream.training.folder import TrainingFolder
-from dtrak_stream.training.loop import TrainingLoop, TrainingResult, own_random_state
+from dtrak_stream.training.loop import (
+    FREE_OPTIONS,
+    TrainingLoop,
+    TrainingResult,
+    decisive_facts,
+    own_random_state,
+)
 from dtrak_stream.training.lora_configuration import LoraTrainingConfig
 from dtrak_stream.training.lora_layers import LoraLayers
 from dtrak_stream.training.optimisation import Optimisation
 
-# What may change between a run and its continuation without changing its result. Images and their
-# captions, the subset and the model are in the fingerprint by their contents.
-_FREE_OPTIONS = {
-    *("images", "model", "limit", "subset", "out", "device", "checkpoint-every"),
-    *("image-cache-mib", "quiet"),
-}
+# the model is in the fingerprint by its contents
+_FREE_OPTIONS = FREE_OPTIONS | {"model"}
 
 
 def train_lora(config: LoraTrainingConfig, *, visible: bool = True) -> TrainingResult:
@@ -73,7 +71,7 @@ def train_lora(config: LoraTrainingConfig, *, visible: bool = True) -> TrainingR
             if bars:
                 say(denoiser.description)
             _loop(config, folder, batches, denoiser, visible).finish(
-                lambda: folder.save_lora(layers.file_content(_network_name(denoiser)))
+                lambda: folder.save_lora(layers.file_content(network_name(denoiser.class_name)))
             )
             for line in denoiser.remarks() if bars else ():
                 say(line)
@@ -126,11 +124,6 @@ def _loop(
     denoiser: Denoiser,
     visible: bool,
 ) -> TrainingLoop:
-    def told(samples: SampleBatch) -> NetworkInputs:
-        if denoiser.conditioner is None or samples.conditions is None:
-            return {}
-        return denoiser.conditioner.inputs(samples.conditions, denoiser.device)
-
     denoiser.network.train()
     optimisation = Optimisation(
         denoiser.network,
@@ -139,28 +132,14 @@ def _loop(
         config.optimisation,
         config.optimisation.total_steps(batches.steps_per_epoch),
     )
-    return TrainingLoop(config, folder, batches, optimisation, visible, told=told)
+    return TrainingLoop(config, folder, batches, optimisation, visible, told=denoiser.inputs_of)
 
 
 def _fingerprint(
     config: LoraTrainingConfig, batches: ImageBatches, denoiser: Denoiser, weights: str
 ) -> Fingerprint:
-    options = {
-        name: value for name, value in flat_options(config).items() if name not in _FREE_OPTIONS
-    }
-    return {
-        **with_effect(options),
-        "model": denoiser.identity,
-        "weights": weights,
-        "total-steps": config.optimisation.total_steps(batches.steps_per_epoch),
-        "image-identity": batches.images.identity(),
-        "image-shape": str(batches.images.shape),
-        "positions": xxhash.xxh3_128_hexdigest(batches.positions.astype("<i8").tobytes()),
-    }
-
-
-def _network_name(denoiser: Denoiser) -> str:
-    return "unet" if "UNet" in denoiser.class_name else "transformer"
+    facts = decisive_facts(config, batches, _FREE_OPTIONS)
+    return {**facts, "model": denoiser.identity, "weights": weights}
 
 
 def _refuse_dropout_without_captions(config: LoraTrainingConfig, denoiser: Denoiser) -> None:

@@ -5,36 +5,27 @@ from __future__ import annotations
 from typing import cast
 
 import torch
-import xxhash
 from torch import Tensor, nn
 
 from dtrak_stream.data.images import open_images
-from dtrak_stream.data.options import with_effect
 from dtrak_stream.model.conditioning import NetworkInputs
 from dtrak_stream.model.schedule import DDPMSchedule
 from dtrak_stream.store.quarantine import read_quarantine
 from dtrak_stream.support.destinations import refuse_foreign_folder
 from dtrak_stream.support.device import choose_device
-from dtrak_stream.support.provenance import flat_options, record_run
+from dtrak_stream.support.provenance import record_run
 from dtrak_stream.training.batches import ImageBatches, positions_to_train_on, seed_of
 from dtrak_stream.training.configuration import MIB, TrainingConfig
-from dtrak_stream.training.fingerprint import FINGERPRINT_FILE, Fingerprint
+from dtrak_stream.training.fingerprint import FINGERPRINT_FILE
 from dtrak_stream.training.folder import TrainingFolder
-from dtrak_stream.training.loop import TrainingLoop, TrainingResult, own_random_state
+from dtrak_stream.training.loop import (
+    FREE_OPTIONS,
+    TrainingLoop,
+    TrainingResult,
+    decisive_facts,
+    own_random_state,
+)
 from dtrak_stream.training.optimisation import Optimisation, build_network, build_scheduler
-
-# What may change between a run and its continuation without changing its result. The images and
-# the subset are in the fingerprint by their contents.
-_FREE_OPTIONS = {
-    "images",
-    "limit",
-    "subset",
-    "out",
-    "device",
-    "checkpoint-every",
-    "image-cache-mib",
-    "quiet",
-}
 
 
 def train(config: TrainingConfig, *, visible: bool = True) -> TrainingResult:
@@ -77,7 +68,7 @@ def train(config: TrainingConfig, *, visible: bool = True) -> TrainingResult:
         torch.manual_seed(seed_of("weights", config.seed))
         network = build_network(config.architecture, images.shape)
         folder = TrainingFolder(config.out)
-        folder.claim(_fingerprint(config, batches))
+        folder.claim(decisive_facts(config, batches, FREE_OPTIONS))
         if not folder.finished:
             record_run(config.out / "training.yaml", config)
             scheduler = build_scheduler(config.noise_schedule)
@@ -92,19 +83,6 @@ def train(config: TrainingConfig, *, visible: bool = True) -> TrainingResult:
             loop.finish(lambda: folder.save_model(network, scheduler))
     folder.remove_checkpoint()
     return TrainingResult(config.out, len(read_quarantine(folder.quarantine)))
-
-
-def _fingerprint(config: TrainingConfig, batches: ImageBatches) -> Fingerprint:
-    options = {
-        name: value for name, value in flat_options(config).items() if name not in _FREE_OPTIONS
-    }
-    return {
-        **with_effect(options),
-        "total-steps": config.optimisation.total_steps(batches.steps_per_epoch),
-        "image-identity": batches.images.identity(),
-        "image-shape": str(batches.images.shape),
-        "positions": xxhash.xxh3_128_hexdigest(batches.positions.astype("<i8").tobytes()),
-    }
 
 
 def _answer(network: nn.Module, noisy: Tensor, timesteps: Tensor, _told: NetworkInputs) -> Tensor:
