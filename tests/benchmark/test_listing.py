@@ -17,9 +17,9 @@ def test_each_layout_is_listed_and_removed(tmp_path, monkeypatch):
     work.mkdir()
     made: dict[str, list[str]] = {}
     monkeypatch.setattr(
-        "dtrak_stream.benchmark.listing.run._listed",
-        lambda command, layout: (
-            made.setdefault(layout, FolderSource(type(work)(command[-1])).sample_ids(0, 12))
+        "dtrak_stream.benchmark.listing.run.answer_of",
+        lambda _, folder, where, remedy: (  # noqa: ARG005
+            made.setdefault(where.split()[-1], FolderSource(type(work)(folder)).sample_ids(0, 12))
             and {"seconds": 2.0, "grown_bytes": 2**20}
         ),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 
 import torch
@@ -11,12 +10,8 @@ import torch
 from dtrak_stream.benchmark.featurizing.options import ModelName
 from dtrak_stream.benchmark.featurizing.subject import make_subject
 from dtrak_stream.benchmark.featurizing.ways import make_way
-from dtrak_stream.errors import DtrakStreamError
+from dtrak_stream.benchmark.own_process import answer_of
 from dtrak_stream.support.memory import peak_memory
-
-
-class MeasuringFailedError(DtrakStreamError):
-    """A process that was to be measured failed."""
 
 
 def peak_of(
@@ -37,19 +32,14 @@ def peak_of(
         With the end of what the process printed.
     """
     arguments = [way, size, model, timesteps, pairs, proj_dim, device]
-    done = subprocess.run(
-        [sys.executable, "-m", __name__, json.dumps(arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise MeasuringFailedError(
-            f"exit code {done.returncode}: {done.stderr.strip()[-300:]}",
+    return int(
+        answer_of(
+            __name__,
+            arguments,
             where=f"memory of {way} on {model}",
             remedy="free memory, or leave it out with --no-memory",
         )
-    return int(done.stdout)
+    )
 
 
 def main(

@@ -6,7 +6,6 @@ import json
 import os
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dtrak_stream.benchmark.listing.options import Layout, ListingConfig
+from dtrak_stream.benchmark.own_process import answer_of
 from dtrak_stream.benchmark.results import (
     BenchmarkResult,
     machine,
@@ -23,13 +23,8 @@ from dtrak_stream.benchmark.results import (
     write_results,
 )
 from dtrak_stream.data.folder import FolderSource
-from dtrak_stream.errors import DtrakStreamError
 from dtrak_stream.support.memory import format_size, peak_memory
 from dtrak_stream.support.progress import progress
-
-
-class ListingFailedError(DtrakStreamError):
-    """A process that was to list a folder failed."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +51,7 @@ def measure_listing(config: ListingConfig) -> BenchmarkResult:
 
     Raises
     ------
-    ListingFailedError
+    MeasuringFailedError
         If a process that lists fails, with the end of what it printed.
     """
     refuse_other_results(config.out, config)
@@ -73,8 +68,10 @@ def measure_listing(config: ListingConfig) -> BenchmarkResult:
 def _measure(config: ListingConfig, layout: Layout) -> Listed:
     with tempfile.TemporaryDirectory(prefix="listing-", dir=config.work) as folder:
         _make_files(Path(folder), config, layout)
-        command = [sys.executable, "-m", __name__, folder]
-        runs = [_listed(command, layout) for _ in range(config.repeats)]
+        where, remedy = f"listing, {layout}", "free memory, or take fewer --names"
+        runs = [
+            answer_of(__name__, folder, where=where, remedy=remedy) for _ in range(config.repeats)
+        ]
     return Listed(
         layout,
         statistics.median(run["seconds"] for run in runs),
@@ -96,18 +93,6 @@ def _make_files(folder: Path, config: ListingConfig, layout: Layout) -> None:
                 inside.mkdir(exist_ok=True)
             os.close(os.open(inside / f"image_{number}.png", os.O_CREAT | os.O_WRONLY))
             bar.update()
-
-
-def _listed(command: list[str], layout: Layout) -> dict[str, Any]:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise ListingFailedError(
-            f"exit code {done.returncode}: {done.stderr.strip()[-300:]}",
-            where=f"listing, {layout}",
-            remedy="free memory, or take fewer --names",
-        )
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
 
 
 def _as_markdown(config: ListingConfig, found: list[Listed]) -> str:
@@ -134,4 +119,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(json.loads(sys.argv[1])))

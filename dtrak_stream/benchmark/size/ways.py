@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 
+from dtrak_stream.benchmark.own_process import answer_of
 from dtrak_stream.benchmark.size.options import NetworkName, PrecisionName
 from dtrak_stream.benchmark.size.subject import SizeSubject, make_size_subject
 from dtrak_stream.data.samples import SampleBatch
-from dtrak_stream.errors import DtrakStreamError
 from dtrak_stream.gradients.hooked import HookedEngine
 from dtrak_stream.gradients.stream import GradientSlice
 from dtrak_stream.projectors.table import make_projector
@@ -24,10 +22,6 @@ from dtrak_stream.support.memory import peak_memory
 TRAINING = "training step"
 HOOKED = "hooked + sketch"
 _PROJ_DIM = 4096
-
-
-class MeasuringFailedError(DtrakStreamError):
-    """A process that was to be measured failed."""
 
 
 @dataclass(frozen=True)
@@ -87,27 +81,9 @@ def cost_of(options: WayOptions) -> WayCost:
     MeasuringFailedError
         With the end of what the process printed.
     """
-    return WayCost(**answer_of(__name__, asdict(options)))
-
-
-def answer_of(module: str, told: dict[str, Any]) -> dict[str, Any]:
-    """Return what a module of this package, run as a process, answers in its last line of JSON.
-
-    Raises
-    ------
-    MeasuringFailedError
-        With the end of what the process printed.
-    """
-    command = [sys.executable, "-m", module, json.dumps(told)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise MeasuringFailedError(
-            f"exit code {done.returncode}: {done.stderr.strip()[-300:]}",
-            where=f"{module} {told}",
-            remedy="free memory, or measure a smaller network, rank or --latent-side",
-        )
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return answer
+    told = asdict(options)
+    remedy = "free memory, or measure a smaller network, rank or --latent-side"
+    return WayCost(**answer_of(__name__, told, where=f"{__name__} {told}", remedy=remedy))
 
 
 def measure(options: WayOptions) -> WayCost:
