@@ -21,16 +21,14 @@ from dtrak_stream.errors import (
     InputError,
     ModelError,
 )
-from dtrak_stream.gradients.hooked import HookedEngine
 from dtrak_stream.gradients.task import GradientTask
-from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
 from dtrak_stream.model.conditioning import CLASS_LABELS, NetworkInputs
 from dtrak_stream.model.parameters import choose_parameters
 from dtrak_stream.model.places import EMBEDDED_MODEL
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
 from tests.attribution.jobs import datasets, job, results_of
-from tests.gradients.networks import assert_rows_close, gathered
+from tests.gradients.networks import assert_rows_close, engine_called, gathered
 from tests.small_jobs import random_pixels, save_images
 
 SIGMA_DATA = 0.5
@@ -130,8 +128,7 @@ def test_gradients_are_those_of_autograd(kind, classes):
             value = value + (answer - image).square().mean() / len(timesteps)
         gradients = torch.autograd.grad(value, list(exact.parameters()))
         rows.append(torch.cat([part.flatten() for part in gradients]))
-    hooked = HookedEngine(task, frozenset(chosen), 8) if kind == "hooked" else None
-    found = gathered(hooked or TimestepBatchedEngine(task), images, ["a", "b"], labels)
+    found = gathered(engine_called(kind, task, frozenset(chosen)), images, ["a", "b"], labels)
     assert_rows_close(found, torch.stack(rows))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -12,7 +13,10 @@ from torch import nn
 
 from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.samples import SampleBatch
+from dtrak_stream.gradients.coverage import served_parameters
+from dtrak_stream.gradients.hooked import HookedEngine
 from dtrak_stream.gradients.task import GradientTask
+from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.forward_passes import predict_by_unet
 from dtrak_stream.model.schedule import DDPMSchedule, NoiseSchedule
@@ -98,6 +102,22 @@ def batch_of(images: torch.Tensor, ids: list[str]) -> SampleBatch:
     return SampleBatch(tuple(ids[: len(images)]), images)
 
 
+def flat_gradient(value: torch.Tensor, parameters: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return the gradient of a number, one parameter after the other: (p,); zero where unused."""
+    found = torch.autograd.grad(value, parameters, allow_unused=True)
+    parts = [torch.zeros_like(p) if g is None else g for g, p in zip(found, parameters)]
+    return torch.cat([part.flatten() for part in parts])
+
+
+def engine_called(
+    kind: str, task: GradientTask, served: frozenset[str] | None = None
+) -> HookedEngine | TimestepBatchedEngine:
+    """Return an engine; the hooked one serves what it is found to serve unless told otherwise."""
+    if kind == "hooked":
+        return HookedEngine(task, served_parameters(task) if served is None else served, 8)
+    return TimestepBatchedEngine(task)
+
+
 def slow_gradients(task: GradientTask, images: torch.Tensor, ids: list[str]) -> torch.Tensor:
     """One float64 pass for each (sample, timestep, draw): (samples, p)."""
     network = copy.deepcopy(task.denoiser.network).double()
@@ -117,13 +137,7 @@ def slow_gradients(task: GradientTask, images: torch.Tensor, ids: list[str]) -> 
             )
             output = network(noisy, batch.timesteps, return_dict=False)[0]
             value = task.output_function(output, target, batch.timesteps).sum()
-            gradients = torch.autograd.grad(value, parameters, allow_unused=True)
-            total += torch.cat(
-                [
-                    (torch.zeros_like(p) if g is None else g).flatten()
-                    for g, p in zip(gradients, parameters)
-                ]
-            )
+            total += flat_gradient(value, parameters)
         rows.append(total / len(task.pairs))
     return torch.stack(rows)
 

@@ -14,9 +14,7 @@ from diffusers import DDPMScheduler, UNet2DModel
 from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.samples import SampleBatch
 from dtrak_stream.errors import ConfigurationError, ModelError
-from dtrak_stream.gradients.hooked import HookedEngine
 from dtrak_stream.gradients.task import GradientTask
-from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
 from dtrak_stream.model import families
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.forward_passes import predict_by_unet
@@ -27,7 +25,7 @@ from dtrak_stream.model.schedule import DDPMSchedule
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
 from tests.conftest import build_unet, save_model
-from tests.gradients.networks import assert_rows_close, gathered
+from tests.gradients.networks import assert_rows_close, engine_called, gathered
 from tests.model.folders import pipeline, unet_with
 
 
@@ -89,8 +87,7 @@ def test_gradients_of_a_class_conditional_model_are_those_of_autograd(labelled, 
             (answer - target).square().mean(), list(exact.network.parameters())
         )
         rows.append(torch.cat([part.flatten() for part in gradients]))
-    hooked = HookedEngine(task, frozenset(chosen), 8) if kind == "hooked" else None
-    engine = hooked or TimestepBatchedEngine(task)
+    engine = engine_called(kind, task, frozenset(chosen))
     assert_rows_close(gathered(engine, images, ["a", "b"], labels), torch.stack(rows))
 
 
@@ -115,8 +112,7 @@ def test_height_and_width_of_a_model_stay_apart(tmp_path, kind):
     noisy, target = schedule.noisy_and_target(image.double(), drawn, torch.tensor([700]))
     error = (exact.network(noisy, 700).sample - target).square().mean()
     gradients = torch.autograd.grad(error, list(exact.network.parameters()))
-    hooked = HookedEngine(task, frozenset(chosen), 8) if kind == "hooked" else None
-    found = gathered(hooked or TimestepBatchedEngine(task), image, ["a"])
+    found = gathered(engine_called(kind, task, frozenset(chosen)), image, ["a"])
     assert_rows_close(found, torch.cat([part.flatten() for part in gradients])[None])
 
 
@@ -149,11 +145,7 @@ def test_any_module_with_a_schedule_is_differentiated(kind):
         denoiser, chosen, OutputFunction("square", schedule), (100, 700), ImageNoise(0)
     )
     images = torch.rand(2, 1, 5, 7) * 2 - 1
-    engine = (
-        TimestepBatchedEngine(task)
-        if kind == "timestep-batched"
-        else HookedEngine(task, frozenset(chosen), 8)
-    )
+    engine = engine_called(kind, task, frozenset(chosen))
     rows = []
     for image in images:
         value = torch.zeros(())

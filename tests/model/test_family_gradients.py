@@ -12,15 +12,12 @@ from torch import Tensor
 from dtrak_stream.data.samples import SampleBatch
 from dtrak_stream.evaluation.losses import LossMeter
 from dtrak_stream.evaluation.options import LossOptions
-from dtrak_stream.gradients.coverage import served_parameters
-from dtrak_stream.gradients.hooked import HookedEngine
 from dtrak_stream.gradients.task import GradientTask
-from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
 from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.model.parameters import choose_parameters
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
-from tests.gradients.networks import assert_rows_close, gathered
+from tests.gradients.networks import assert_rows_close, engine_called, flat_gradient, gathered
 from tests.model.pipelines import PIPELINES
 
 TIMESTEPS = (20, 700)
@@ -86,22 +83,11 @@ def test_gradients_are_those_of_the_loss_of_training(family, kind):
     for place, clean in enumerate(as_in_training(name, folder, images.double())):
         label = None if conditions is None else conditions[place]
         losses = [loss_of_script(network, clean[None], label, t) for t in TIMESTEPS]
-        gradients = torch.autograd.grad(
-            torch.stack(losses).mean(), list(network.parameters()), allow_unused=True
-        )
-        rows.append(
-            torch.cat(
-                [
-                    (torch.zeros_like(p) if g is None else g).flatten()
-                    for g, p in zip(gradients, network.parameters(), strict=True)
-                ]
-            )
-        )
+        rows.append(flat_gradient(torch.stack(losses).mean(), list(network.parameters())))
     chosen = choose_parameters(denoiser.network, "all")
     simple = OutputFunction("simple", denoiser.schedule)
     task = GradientTask(denoiser, chosen, simple, TIMESTEPS, ImageNoise(0))
-    hooked = HookedEngine(task, served_parameters(task), 8) if kind == "hooked" else None
-    engine = hooked or TimestepBatchedEngine(task)
+    engine = engine_called(kind, task)
     assert_rows_close(gathered(engine, images, ["a", "b", "c"], conditions), torch.stack(rows))
 
 

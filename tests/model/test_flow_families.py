@@ -14,16 +14,13 @@ from torch import Tensor
 from dtrak_stream.data.samples import SampleBatch
 from dtrak_stream.evaluation.losses import LossMeter
 from dtrak_stream.evaluation.options import LossOptions
-from dtrak_stream.gradients.coverage import served_parameters
-from dtrak_stream.gradients.hooked import HookedEngine
 from dtrak_stream.gradients.task import GradientTask
-from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.model.parameters import choose_parameters
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
-from tests.gradients.networks import assert_rows_close, gathered
+from tests.gradients.networks import assert_rows_close, engine_called, flat_gradient, gathered
 from tests.model.flow_pipelines import GROWING_SHIFT, MAKERS, OPTIONS, T5_TOKENS
 from tests.model.text_pipelines import SIZE, TEXTS
 
@@ -119,10 +116,7 @@ def gradients_of_script(family: Family, texts: tuple[str, ...]) -> Tensor:
     network, rows = network_of(family).requires_grad_(True), []
     parameters = list(network.parameters())
     for clean, text in zip(latents_of(family.pipeline), texts):
-        one = loss(family, network, clean, text)
-        found = torch.autograd.grad(one, parameters, allow_unused=True)
-        flat = [torch.zeros_like(p) if g is None else g for g, p in zip(found, parameters)]
-        rows.append(torch.cat([each.flatten() for each in flat]))
+        rows.append(flat_gradient(loss(family, network, clean, text), parameters))
     return torch.stack(rows)
 
 
@@ -143,8 +137,7 @@ def test_gradients_are_those_of_the_loss_of_training_under_the_own_caption(famil
     chosen = choose_parameters(denoiser.network, "all")
     function = OutputFunction("simple", denoiser.schedule)
     task = GradientTask(denoiser, chosen, function, TIMESTEPS, ImageNoise(0))
-    hooked = HookedEngine(task, served_parameters(task), 8) if kind == "hooked" else None
-    found = gathered(hooked or TimestepBatchedEngine(task), images(), IDS, TEXTS)
+    found = gathered(engine_called(kind, task), images(), IDS, TEXTS)
     assert_rows_close(found, gradients_of_script(family, TEXTS))
     others = gradients_of_script(family, ("another text", *TEXTS[1:]))[0]
     assert (found[0] - others).norm() > 1e-3 * others.norm()

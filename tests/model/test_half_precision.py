@@ -14,12 +14,10 @@ from dtrak_stream.features import gradient_features
 from dtrak_stream.features.gradient_features import make_featurizer, make_task
 from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.gradients.coverage import served_parameters
-from dtrak_stream.gradients.hooked import HookedEngine
 from dtrak_stream.gradients.task import LossScale
-from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
 from dtrak_stream.model import loading
 from dtrak_stream.model.half_precision import HALF_PRECISION, as_rounded, autocast_to, keep_in_half
-from tests.gradients.networks import assert_rows_close, gathered
+from tests.gradients.networks import assert_rows_close, engine_called, gathered
 from tests.model.test_lora_gradients import (
     CAPTIONS,
     IDS,
@@ -111,12 +109,9 @@ def test_gradients_are_near_those_of_autograd_of_the_rounded_weights(saved, prec
         gradient_of_script(reference, image, caption, theirs)
         for image, caption in zip(images(), CAPTIONS, strict=True)
     ]
-    engine: HookedEngine | TimestepBatchedEngine = TimestepBatchedEngine(task)
     if kind == "hooked":
-        served = served_parameters(task)
-        assert served == frozenset(task.parameters)
-        engine = HookedEngine(task, served, 8)
-    found = gathered(engine, images(), IDS, CAPTIONS)
+        assert served_parameters(task) == frozenset(task.parameters)
+    found = gathered(engine_called(kind, task), images(), IDS, CAPTIONS)
     assert_rows_close(found, torch.stack(rows), 0.05 if precision == "bfloat16" else 0.01)
 
 

@@ -8,15 +8,13 @@ from diffusers import DDPMScheduler
 
 from dtrak_stream.evaluation.losses import LossMeter
 from dtrak_stream.evaluation.options import LossOptions
-from dtrak_stream.gradients.hooked import HookedEngine
 from dtrak_stream.gradients.task import GradientTask
-from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
 from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.model.parameters import choose_parameters
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
 from dtrak_stream.objective.probes import probe_signs
-from tests.gradients.networks import assert_rows_close, batch_of, gathered
+from tests.gradients.networks import assert_rows_close, batch_of, engine_called, gathered
 from tests.model.folders import pipeline, unet_with
 
 TIMESTEPS = (0, 7, 19)
@@ -85,8 +83,7 @@ def test_gradients_are_those_of_the_prediction(folder, name, kind):
     function = OutputFunction(name, denoiser.schedule)
     chosen = choose_parameters(denoiser.network, "all")
     task = GradientTask(denoiser, chosen, function, TIMESTEPS, ImageNoise(0))
-    hooked = HookedEngine(task, frozenset(chosen), 8) if kind == "hooked" else None
-    found = gathered(hooked or TimestepBatchedEngine(task), images, ["a", "b"])
+    found = gathered(engine_called(kind, task, frozenset(chosen)), images, ["a", "b"])
     assert_rows_close(found, torch.stack(rows), tolerance=2e-5)
 
 

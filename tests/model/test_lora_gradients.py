@@ -29,7 +29,7 @@ from dtrak_stream.model.parameters import choose_parameters
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
 from dtrak_stream.support.stamps import Stamping
-from tests.gradients.networks import assert_rows_close, gathered
+from tests.gradients.networks import assert_rows_close, engine_called, gathered
 from tests.model.flow_pipelines import FLOW_PIPELINES
 from tests.model.text_pipelines import SIZE, TEXT_PIPELINES, stable_diffusion
 
@@ -107,12 +107,9 @@ def test_gradients_of_a_lora_are_those_of_autograd_through_diffusers(saved, kind
     ]
     simple = OutputFunction("simple", denoiser.schedule)
     task = GradientTask(denoiser, chosen, simple, TIMESTEPS, ImageNoise(0))
-    engine: HookedEngine | TimestepBatchedEngine = TimestepBatchedEngine(task)
     if kind == "hooked":
-        served = served_parameters(task)
-        assert served == frozenset(chosen)  # PEFT's layers have rules, all of them
-        engine = HookedEngine(task, served, 8)
-    found = gathered(engine, images(), IDS, CAPTIONS)
+        assert served_parameters(task) == frozenset(chosen)  # PEFT's layers have rules, all of them
+    found = gathered(engine_called(kind, task), images(), IDS, CAPTIONS)
     assert_rows_close(found, torch.stack(rows))
 
 

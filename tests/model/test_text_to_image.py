@@ -14,16 +14,13 @@ from dtrak_stream.data.samples import SampleBatch
 from dtrak_stream.errors import ConfigurationError, ModelError
 from dtrak_stream.evaluation.losses import LossMeter
 from dtrak_stream.evaluation.options import LossOptions
-from dtrak_stream.gradients.coverage import served_parameters
-from dtrak_stream.gradients.hooked import HookedEngine
 from dtrak_stream.gradients.task import GradientTask
-from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
 from dtrak_stream.model.layout import deciding_files
 from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.model.parameters import choose_parameters
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
-from tests.gradients.networks import assert_rows_close, gathered
+from tests.gradients.networks import assert_rows_close, engine_called, flat_gradient, gathered
 from tests.model.folders import editing
 from tests.model.text_pipelines import (
     MAKERS,
@@ -118,11 +115,7 @@ def gradients_of_script(family: Family, texts: tuple[str, ...]) -> Tensor:
     network, rows = network_of(family.pipeline).requires_grad_(True), []
     parameters = list(network.parameters())
     for clean, text in zip(latents_of(family.pipeline), texts):
-        found = torch.autograd.grad(
-            loss(family, network, clean, text), parameters, allow_unused=True
-        )
-        flat = [torch.zeros_like(p) if g is None else g for g, p in zip(found, parameters)]
-        rows.append(torch.cat([each.flatten() for each in flat]))
+        rows.append(flat_gradient(loss(family, network, clean, text), parameters))
     return torch.stack(rows)
 
 
@@ -132,8 +125,7 @@ def test_gradients_are_those_of_the_loss_of_training_under_the_own_caption(famil
     chosen = choose_parameters(denoiser.network, "all")
     function = OutputFunction("simple", denoiser.schedule)
     task = GradientTask(denoiser, chosen, function, TIMESTEPS, ImageNoise(0))
-    hooked = HookedEngine(task, served_parameters(task), 8) if kind == "hooked" else None
-    found = gathered(hooked or TimestepBatchedEngine(task), images(), IDS, TEXTS)
+    found = gathered(engine_called(kind, task), images(), IDS, TEXTS)
     assert_rows_close(found, gradients_of_script(family, TEXTS))
     others = gradients_of_script(family, ("another text", *TEXTS[1:]))[0]
     assert (found[0] - others).norm() > 1e-3 * others.norm()
