@@ -1,4 +1,4 @@
-"""Loading a diffusion model from a diffusers folder. Weights are read from safetensors only."""
+"""Loading a diffusion model from a diffusers folder, to the last option and the last weight."""
 
 from __future__ import annotations
 
@@ -59,9 +59,7 @@ def load_denoiser(
         If an option means nothing for such a model.
     """
     options = options or LoadingOptions()
-    on_hub = hub_name(folder)
-    root = model_root(folder) if on_hub is None else fetch(on_hub)
-    found = find_model(root, options.weights)
+    found = _found(folder, options)
     family = family_of(found)
     found.refuse_parts_but(family.parts)
     told_nothing = OF_SOME - family.options
@@ -98,6 +96,12 @@ def load_denoiser(
     predicts = saved.predicts + (" and a variance" if learns_variance else "")
     facts = ", ".join([f"predicts {predicts}", saved.description, *adapted])
     return replace(denoiser, description=_described(denoiser, found, weights, facts))
+
+
+def _found(folder: str, options: LoadingOptions) -> ModelFolder:
+    on_hub = hub_name(folder)
+    root = model_root(folder) if on_hub is None else fetch(on_hub)
+    return find_model(root, options.weights)
 
 
 def _weights_of(found: ModelFolder) -> WeightFiles:

@@ -156,6 +156,12 @@ def test_a_lora_of_the_text_encoder_alone_leaves_open_what_is_differentiated(sav
     assert len(every.parameter_names) > 28
 
 
+def test_each_lora_is_read_with_its_own_scale():
+    given = FeatureOptions(lora=("a", "b"), lora_scale=(0.5, -2.0), lora_some_layers=True)
+    assert given.loading().loras == (LoraOptions("a", 0.5, True), LoraOptions("b", -2.0, True))
+    assert FeatureOptions(lora=("a",)).loading().loras == (LoraOptions("a", 1.0, False),)
+
+
 def test_scales_are_one_for_each_lora():
     for scales in ((1.0,), (1.0, 2.0, 3.0)):
         with pytest.raises(ConfigurationError, match=r"--lora-scale: .* scales of 2 LoRAs"):
