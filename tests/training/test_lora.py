@@ -106,6 +106,13 @@ def test_latents_that_find_no_room_in_memory_give_the_same_bytes(config, done):
     assert lora_bytes(dataclasses.replace(config, image_cache_mib=0)) == lora_bytes(done)
 
 
+def test_captions_that_are_dropped_change_what_is_learnt_and_nothing_else(config, done):
+    told = dataclasses.replace(config, caption_dropout=0.0)
+    assert lora_bytes(told) != lora_bytes(done)
+    same = dataclasses.replace(config, out=config.out.with_name("same"))
+    assert lora_bytes(same) == lora_bytes(done)
+
+
 def test_a_step_is_the_gradient_of_the_loss_of_the_training_script(config, images, base):
     """The first one moves the second factors alone, by the learning rate against their signs."""
     config = dataclasses.replace(
