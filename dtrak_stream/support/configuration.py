@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_type_hints
 
@@ -46,8 +46,9 @@ def parse(
     ConfigurationError
         If there is no such option, or it cannot have such a value.
     """
-    expanded, files = _expand_config(arguments, _switches(config_type), _repeatable(config_type))
-    refuse_empty(expanded, _may_be_empty(config_type))
+    switches, repeatable = _flags(config_type, _is_switch), _flags(config_type, _is_repeatable)
+    expanded, files = _expand_config(arguments, switches, repeatable)
+    refuse_empty(expanded, _flags(config_type, _may_be_empty))
     config = _parsed(config_type, expanded, files, program)
     refuse_immense(flat_options(config))
     return config
@@ -77,41 +78,40 @@ def _refuse(complaint: str, files: Sequence[Path]) -> NoReturn:
     raise ConfigurationError(words, where=where, remedy="run with --help for all options")
 
 
-def _switches(config_type: type) -> set[str]:
-    """Return the flags that are either on or off, in groups of options too."""
-    flags: set[str] = set()
-    for name, kind in get_type_hints(config_type).items():
-        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-            flags |= _switches(kind)
-        elif kind is bool:
-            flags.add(name.replace("_", "-"))
-    return flags
+def _flags(config_type: type, is_meant: Callable[[dataclasses.Field[Any], Any], bool]) -> set[str]:
+    """Return the flags of the options that are meant, in groups of options too.
 
-
-def _may_be_empty(config_type: type) -> set[str]:
-    """Return the flags of options that are an empty text by default, or say that they may be."""
+    Parameters
+    ----------
+    config_type
+        A dataclass of options, and of groups of them.
+    is_meant
+        (option, its type) -> whether it is.
+    """
     kinds = get_type_hints(config_type)
     flags: set[str] = set()
     for field in dataclasses.fields(config_type):
         kind = kinds[field.name]
         if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-            flags |= _may_be_empty(kind)
-        elif field.default == "" or field.metadata == MAY_BE_EMPTY:
+            flags |= _flags(kind, is_meant)
+        elif is_meant(field, kind):
             flags.add("--" + field.name.replace("_", "-"))
     return flags
 
 
-def _repeatable(config_type: type) -> set[str]:
-    """Return the flags that may be given several times, in groups of options too."""
-    kinds = get_type_hints(config_type)
-    flags: set[str] = set()
-    for field in dataclasses.fields(config_type):
-        kind = kinds[field.name]
-        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-            flags |= _repeatable(kind)
-        elif field.metadata == REPEATABLE:
-            flags.add("--" + field.name.replace("_", "-"))
-    return flags
+def _is_switch(_option: dataclasses.Field[Any], kind: Any) -> bool:
+    """Return whether an option is either on or off."""
+    return kind is bool
+
+
+def _may_be_empty(option: dataclasses.Field[Any], _kind: Any) -> bool:
+    """Return whether an option is an empty text by default, or says that it may be."""
+    return option.default == "" or option.metadata == MAY_BE_EMPTY
+
+
+def _is_repeatable(option: dataclasses.Field[Any], _kind: Any) -> bool:
+    """Return whether an option may be given several times."""
+    return bool(option.metadata == REPEATABLE)
 
 
 def _expand_config(
@@ -202,7 +202,7 @@ def _options_in(path: Path) -> dict[str, Any]:
 def _tokens(flag: str, value: Any, switches: set[str]) -> list[str]:
     if flag == RECORD_KEY or value is None:
         return []
-    if flag in switches and str(value).lower() in _ON | _OFF:
+    if f"--{flag}" in switches and str(value).lower() in _ON | _OFF:
         return [f"--{flag}" if str(value).lower() in _ON else f"--no-{flag}"]
     if isinstance(value, list):
         return [f"--{flag}", *map(str, value)]
