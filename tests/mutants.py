@@ -3,8 +3,9 @@
 `bash tools/mutation.sh kernel` runs it. Faults are planted by mutmut in a copy of the project,
 one at a time, and the room's own tests are run against each. As a room has thousands of possible
 faults, a fixed sample of them is tried: a mutant's place in the order is a hash of its name, so
-the sample is the same on every machine, and a larger one contains a smaller one. A run that was
-stopped goes on where it was.
+the sample is the same on every machine, and a larger one contains a smaller one. Where tests were
+written for the survivors of a sample, only the mutants after it (`--skip`) tell how good the tests
+are. A run that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -71,18 +72,19 @@ def main() -> None:
         [str(copy / "mutants"), *filter(None, [os.environ.get("PYTHONPATH")])]
     )
     _generate()
-    sample = list(_sample(options.sample))
+    sample = list(_sample(options.sample, options.skip))
     again = SURVIVED + NO_TEST if options.again else ()
     due = [mutant for mutant in sample if mutant.exit_code in UNDECIDED + again]
     if due:
         _run(due)
-    _report(list(_sample(options.sample)), copy / "survivors.diff", options.room)
+    _report(list(_sample(options.sample, options.skip)), copy / "survivors.diff", options.room)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tools/mutation.sh", description=__doc__)
     parser.add_argument("room", help="folder of dtrak_stream, such as kernel or evaluation/lds")
     parser.add_argument("--sample", type=int, default=150, help="number of mutants tried")
+    parser.add_argument("--skip", type=int, default=0, help="leave out so many first")
     parser.add_argument("--again", action="store_true", help="try survivors again, with all tests")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "mutation")
     return parser
@@ -165,16 +167,17 @@ def _run(mutants: list[Mutant]) -> None:
     mutmut.cli.main(["run", "--max-children", "1", *names], standalone_mode=False)
 
 
-def _sample(count: int) -> Iterator[Mutant]:
-    """Yield the first `count` mutants in the order of their hashes that are in scope."""
+def _sample(count: int, skipped: int) -> Iterator[Mutant]:
+    """Yield `count` mutants in scope, in the order of their hashes, after those skipped."""
     from mutmut.mutation.diff_apply import get_diff_for_mutant
 
     found = 0
     for name, (path, exit_code) in sorted(_mutants().items(), key=lambda item: _place(item[0])):
         diff = get_diff_for_mutant(name, path=path)
-        if found < count and not _is_out_of_scope(diff):
+        if found < skipped + count and not _is_out_of_scope(diff):
             found += 1
-            yield Mutant(name, diff, exit_code)
+            if found > skipped:
+                yield Mutant(name, diff, exit_code)
 
 
 def _mutants() -> dict[str, tuple[str, int | None]]:
