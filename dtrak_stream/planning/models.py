@@ -13,6 +13,7 @@ from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.kinds import open_features
 from dtrak_stream.features.maker import FeatureMaker
 from dtrak_stream.featurizing.options import FeaturizeConfig
+from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.planning.calibration import (
     FeaturizingSpeed,
     RandomImages,
@@ -50,7 +51,9 @@ class PlannedModel:
     speed: FeaturizingSpeed | None
 
 
-def plan_model(config: PlanConfig, job: AttributionPlan, model: ModelPlan) -> PlannedModel:
+def plan_model(
+    config: PlanConfig, job: AttributionPlan, model: ModelPlan, denoiser: Denoiser | None = None
+) -> PlannedModel:
     """Load a model as a run would, look at what its features are, and let go of it.
 
     Queries along a sampling path are planned as any others: their features are as long, and cost
@@ -64,6 +67,8 @@ def plan_model(config: PlanConfig, job: AttributionPlan, model: ModelPlan) -> Pl
         The run that is planned.
     model
         One of its models.
+    denoiser
+        That model, where it is given instead of named.
 
     Raises
     ------
@@ -80,9 +85,8 @@ def plan_model(config: PlanConfig, job: AttributionPlan, model: ModelPlan) -> Pl
     ) -> RandomImages:
         return RandomImages(config.train_samples, shape or _shape_of_images(config, job), kind)
 
-    maker, train = open_features(
-        model.train.model, model.train.features, None, images, visible=True
-    )
+    named_or_given = model.train.model if denoiser is None else denoiser
+    maker, train = open_features(named_or_given, model.train.features, None, images, visible=True)
     _refuse_other_shape(config, maker.wanted_shape)
     speed = _speed(config, model.train, maker, train.shape)
     grown = peak_memory_on(maker.device) - before  # nothing where a model before took more

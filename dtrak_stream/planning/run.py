@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dtrak_stream.attribution.checks import refuse_options
@@ -15,6 +15,8 @@ from dtrak_stream.errors import (
     MemoryLimitError,
 )
 from dtrak_stream.gram.plan import GramPlan
+from dtrak_stream.model.denoiser import Denoiser
+from dtrak_stream.model.given import name_of_given
 from dtrak_stream.planning.calibration import ArithmeticSpeed, measure_arithmetic
 from dtrak_stream.planning.models import PlannedModel, plan_model
 from dtrak_stream.planning.options import PlanConfig
@@ -52,8 +54,16 @@ class PlanResult:
     quarantined: int = 0
 
 
-def plan(config: PlanConfig) -> PlanResult:
+def plan(config: PlanConfig, *, denoiser: Denoiser | None = None) -> PlanResult:
     """Print what each stage of a run would take.
+
+    Parameters
+    ----------
+    config
+        The run, and how many images.
+    denoiser
+        The model, where it is given instead of named (see `Denoiser`); its weights are left as
+        they are.
 
     Raises
     ------
@@ -63,8 +73,10 @@ def plan(config: PlanConfig) -> PlanResult:
         What the run itself would be refused with; if that is more than one thing, the first one,
         after all of them have been said.
     """
+    if denoiser is not None:
+        config = replace(config, model=name_of_given(denoiser, config.model))
     job, itself = _job(config), peak_memory()
-    models = [plan_model(config, job, each) for each in job.models]
+    models = [plan_model(config, job, each, denoiser) for each in job.models]
     stages, refusals = _stages(config, job, models)
     refusals += _refused_by_disk(config, stages)
     for stage in stages:

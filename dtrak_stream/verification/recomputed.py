@@ -19,6 +19,7 @@ from dtrak_stream.features.kinds import open_features
 from dtrak_stream.features.maker import FeatureMaker
 from dtrak_stream.featurizing.execution import Execution
 from dtrak_stream.featurizing.options import FeaturizeConfig
+from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.shard import FloatArray
 from dtrak_stream.support.configuration import parse
@@ -70,7 +71,7 @@ class RecomputedRow:
         return f"is off by a relative error of {self.error():.2g} from what it is computed again"
 
 
-def recompute(store: FeatureStore, config: VerifyConfig) -> str:
+def recompute(store: FeatureStore, config: VerifyConfig, denoiser: Denoiser | None = None) -> str:
     """Compute some rows of a whole store again and compare; return a few words about it.
 
     The images are read and hashed, all of them: what the store depends on must be what it was.
@@ -81,6 +82,8 @@ def recompute(store: FeatureStore, config: VerifyConfig) -> str:
         A whole store, not of imported features.
     config
         How many rows, and where model and images are now if not where the store's record says.
+    denoiser
+        The model, where it was given instead of named.
 
     Raises
     ------
@@ -92,7 +95,8 @@ def recompute(store: FeatureStore, config: VerifyConfig) -> str:
         If a row is another than was stored, naming row, id and relative error.
     """
     job = _recorded(store, config)
-    maker, samples = _opened(store, job, visible=not config.quiet)
+    model = job.model if denoiser is None else denoiser
+    maker, samples = _opened(store, job, model, visible=not config.quiet)
     try:
         _refuse_other_inputs(store, job, maker, samples)
         _execute_as_recorded(store, maker)
@@ -160,7 +164,7 @@ def _number_in_set(root: Path) -> int | None:
 
 
 def _opened(
-    store: FeatureStore, job: FeaturizeConfig, *, visible: bool
+    store: FeatureStore, job: FeaturizeConfig, model: str | Denoiser, *, visible: bool
 ) -> tuple[FeatureMaker, Samples]:
     like = ImageShape(*map(int, store.fingerprint.image_shape.split("x")))
 
@@ -178,7 +182,7 @@ def _opened(
             visible=visible,
         )
 
-    return open_features(job.model, job.features, job.trajectory, images_in, visible=visible)
+    return open_features(model, job.features, job.trajectory, images_in, visible=visible)
 
 
 def _refuse_other_inputs(

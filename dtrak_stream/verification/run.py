@@ -9,7 +9,16 @@ from pathlib import Path
 
 import h5py
 
-from dtrak_stream.errors import CorruptFileError, DtrakStreamError, InputError, UnavailableError
+from dtrak_stream.errors import (
+    ConfigurationError,
+    CorruptFileError,
+    DtrakStreamError,
+    InputError,
+    UnavailableError,
+)
+from dtrak_stream.model.denoiser import Denoiser
+from dtrak_stream.model.given import name_of_given
+from dtrak_stream.model.places import EMBEDDED_MODEL
 from dtrak_stream.scoring.scores_file import damping_names
 from dtrak_stream.store.layout import read_layout
 from dtrak_stream.store.reader import FeatureStore
@@ -26,17 +35,28 @@ _PLAN = "store.json"
 _PARTS = ".parts"
 
 
-def verify(config: VerifyConfig) -> VerifyResult:
+def verify(config: VerifyConfig, *, denoiser: Denoiser | None = None) -> VerifyResult:
     """Check every store, Gram matrix and scores file below a folder, to the last.
+
+    Parameters
+    ----------
+    config
+        The folder, and how much of it is computed again.
+    denoiser
+        The model that rows are computed again with, where it was given instead of named.
 
     Raises
     ------
     InputError
         If there is nothing to check.
+    ConfigurationError
+        If a model is given and nothing is computed again, or another one is named besides.
     DtrakStreamError
         If anything has a fault: that fault if there is one only, else how many there are. A line
         is said of each before.
     """
+    if denoiser is not None:
+        _refuse_idle(denoiser, config)
     if not config.run.is_dir():
         raise InputError("no such folder", where=config.run, remedy="give a run folder")
     found = _Found.below(config.run)
@@ -46,7 +66,7 @@ def verify(config: VerifyConfig) -> VerifyResult:
             where=config.run,
             remedy="give the --run folder of dtrak-stream attribute",
         )
-    verification = _Verification(config)
+    verification = _Verification(config, denoiser)
     for root in found.stores:
         verification.of_store(root)
     for path, error in found.unreadable.items():
@@ -63,11 +83,23 @@ def verify(config: VerifyConfig) -> VerifyResult:
     return VerifyResult(config.run, verification.whole, len(found.unfinished))
 
 
+def _refuse_idle(denoiser: Denoiser, config: VerifyConfig) -> None:
+    """Refuse a model that nothing is computed with, or that is given besides one that is named."""
+    if not config.deep:
+        raise ConfigurationError(
+            "only computes rows again",
+            where=f"denoiser={denoiser.class_name}",
+            remedy="set deep as well, or leave it out",
+        )
+    name_of_given(denoiser, config.model or EMBEDDED_MODEL)
+
+
 @dataclass
 class _Verification:
     """What was found out so far, each part told in a line."""
 
     config: VerifyConfig
+    denoiser: Denoiser | None = None
     stores: RunStores = field(default_factory=RunStores)
     whole: int = 0
     faults: dict[str, DtrakStreamError] = field(default_factory=dict)
@@ -124,7 +156,7 @@ class _Verification:
         # what computes features takes seconds to load
         from dtrak_stream.verification.recomputed import recompute
 
-        return f", {recompute(store, self.config)}"
+        return f", {recompute(store, self.config, self.denoiser)}"
 
     def _tell_whole(self, path: Path, line: str) -> None:
         self.whole += 1

@@ -13,7 +13,15 @@ import yaml
 from torch import Tensor, nn
 
 import dtrak_stream
-from dtrak_stream import ClassLabels, Denoiser, FeaturizeConfig, ImageShape, SampleBatch
+from dtrak_stream import (
+    ClassLabels,
+    Denoiser,
+    FeaturizeConfig,
+    ImageShape,
+    PlanConfig,
+    SampleBatch,
+    VerifyConfig,
+)
 from dtrak_stream.errors import (
     ConfigurationError,
     DtrakStreamError,
@@ -163,6 +171,36 @@ def test_it_is_attributed_from_images_to_the_report(tmp_path, classes):
         dtrak_stream.attribute(config, denoiser=own(classes, seed=1))
     with pytest.raises(InputError, match="given from Python; give it there again"):
         dtrak_stream.attribute(dataclasses.replace(config, model=record["model"]))
+
+
+@pytest.mark.parametrize("classes", [0, 3], ids=["unconditional", "labelled"])
+def test_its_run_is_planned_and_rows_are_computed_again(tmp_path, classes, capsys):
+    config = job(EMBEDDED_MODEL, sources_of_classes(tmp_path), tmp_path / "run", timesteps="list:3")
+    stages = dtrak_stream.plan(
+        PlanConfig(6, 3, run=config.run, measured_images=2, features=config.features),
+        denoiser=own(classes),
+    ).stages
+    assert not config.run.exists()
+    dtrak_stream.attribute(config, denoiser=own(classes))
+    disk = sum(each.stat().st_size for each in (config.run / "train" / "shards").iterdir())
+    assert disk <= stages[0].disk
+    assert stages[0].seconds
+    asked = VerifyConfig(config.run, deep=3, train=config.train, query=config.query, quiet=True)
+    told = dtrak_stream.verify(asked, denoiser=own(classes))
+    assert told.checked == 4
+    assert capsys.readouterr().err.count("3 rows computed again") == 2
+    with pytest.raises(DtrakStreamError, match="2 of its parts have a fault: query, train"):
+        dtrak_stream.verify(asked, denoiser=own(classes, seed=1))
+    assert capsys.readouterr().err.count("weights differs") == 2
+
+
+def test_a_model_that_nothing_is_computed_with_is_refused(tmp_path):
+    with pytest.raises(ConfigurationError, match="only computes rows again"):
+        dtrak_stream.verify(VerifyConfig(tmp_path), denoiser=own())
+    with pytest.raises(ConfigurationError, match="is given from Python besides"):
+        dtrak_stream.verify(VerifyConfig(tmp_path, deep=2, model="runs/mine"), denoiser=own())
+    with pytest.raises(ConfigurationError, match="is given from Python besides"):
+        dtrak_stream.plan(PlanConfig(model="runs/mine"), denoiser=own())
 
 
 def featurize(tmp_path: Path, denoiser: Denoiser, model: str = EMBEDDED_MODEL, **options) -> None:
