@@ -16,6 +16,7 @@ from natsort import natsorted
 from dtrak_stream.data.folder_kinds import look_into
 from dtrak_stream.data.kinds import KINDS, SOURCES, SourceKind
 from dtrak_stream.data.options import ImageOptions
+from dtrak_stream.data.shard_numbers import refuse_incomplete
 from dtrak_stream.data.source import open_regular, unreadable
 from dtrak_stream.data.splits import by_split, chosen_split
 from dtrak_stream.errors import InputError
@@ -69,16 +70,18 @@ class Place:
         Raises
         ------
         InputError
-            If there is no such split, or there are several and none was asked for.
+            If there is no such split, or there are several and none was asked for, or files are
+            missing of which the names of others tell.
         """
         if KINDS[self.kind].knows_splits:
             return self
         chosen = chosen_split(self.splits, split, self.body)
-        if chosen is None:
-            return self
         if self.kind == "folder":
-            return dataclasses.replace(self, parts=self.splits[chosen])
-        return dataclasses.replace(self, paths=self.splits[chosen])
+            return self if chosen is None else dataclasses.replace(self, parts=self.splits[chosen])
+        paths = self.paths if chosen is None else self.splits[chosen]
+        if KINDS[self.kind].joins:
+            refuse_incomplete(paths, self.body)
+        return dataclasses.replace(self, paths=paths)
 
 
 @dataclass(frozen=True)
