@@ -125,6 +125,7 @@ _TABLE = (
         _PATH,
         "data.zip_files:open_zip",
         suffixes=(".zip",),
+        knows_splits=True,
     ),
     SourceKind(
         "idx",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -44,6 +44,9 @@ class MetadataFiles:
         The files, relative to the folder.
     names
         The images, relative to the folder.
+    is_there
+        Tells of the path of a file that is none of the images whether there is one; by default
+        it is looked for in the folder.
 
     Raises
     ------
@@ -52,13 +55,21 @@ class MetadataFiles:
         image has two rows.
     """
 
-    def __init__(self, folder: Path, files: Sequence[str], names: Names) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        files: Sequence[str],
+        names: Names,
+        *,
+        is_there: Callable[[str], bool] | None = None,
+    ) -> None:
         self._folder = folder
         self._files = files
         self._names = names
         self._file_of = np.zeros(len(names), np.uint32)
         self._offset = np.full(len(names), _NOT_THERE, np.int64)
         self._kinds: dict[str, ColumnKind] = {}
+        self._is_there = is_there or (lambda name: (folder / name).exists())
         self._take_note()
 
     def columns(self) -> dict[str, Column]:
@@ -81,7 +92,7 @@ class MetadataFiles:
         return found
 
     def _take_note(self) -> None:
-        index, missing = NameIndex(self._names), _Missing()
+        index, missing = NameIndex(self._names), _Missing(self._is_there)
         for number, file in enumerate(self._files):
             with _reading(self._folder / file) as reader:
                 rows = reader.rows()
@@ -98,7 +109,7 @@ class MetadataFiles:
         places = index.places((each.encode() for each in targets), len(rows)).tolist()
         for place, target, (line, offset, _) in zip(places, targets, rows, strict=True):
             if place < 0:
-                missing.note(self._folder, target)
+                missing.note(target)
                 continue
             if self._offset[place] != _NOT_THERE:
                 raise InputError(
@@ -137,11 +148,12 @@ def _common(one: ColumnKind, other: ColumnKind) -> ColumnKind:
 class _Missing:
     """Counts the files that rows name and that are not there."""
 
+    is_there: Callable[[str], bool]
     count: int = 0
     names: list[str] = field(default_factory=list)
 
-    def note(self, folder: Path, target: str) -> None:
-        if (folder / target).exists():
+    def note(self, target: str) -> None:
+        if self.is_there(target):
             return  # an image of another split, or no image
         self.count += 1
         if len(self.names) < _NAMED_AT_MOST:

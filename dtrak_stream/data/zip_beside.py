@@ -21,6 +21,7 @@ from dtrak_stream.data.metadata_files import MetadataFiles
 from dtrak_stream.data.source import unreadable
 from dtrak_stream.data.zip_members import ZipMembers
 from dtrak_stream.errors import BadImageError, InputError
+from dtrak_stream.support.name_index import NameIndex
 from dtrak_stream.support.names import ListedNames
 
 _LARGEST_TEXT = 2**20
@@ -45,6 +46,8 @@ class ZipBeside:
         The .txt files by what stands before that ending in their names.
     metadata
         The metadata files.
+    others
+        The paths of all other members.
     """
 
     def __init__(
@@ -54,11 +57,13 @@ class ZipBeside:
         names: ListedNames,
         texts: Mapping[str, zipfile.ZipInfo],
         metadata: Sequence[zipfile.ZipInfo],
+        others: NameIndex,
     ) -> None:
         self._path = path
         self._archive = archive
         self._names = names
         self._metadata_members = metadata
+        self._others = others
         stems = [_stem(name) for name in names.listed(0, len(names))] if texts else []
         of_images = [stem for stem in stems if stem in texts]
         numbers = {stem: number for number, stem in enumerate(of_images)}
@@ -108,17 +113,15 @@ class ZipBeside:
         packed = ZipMembers(self._archive, self._metadata_members)
         for number in range(len(packed)):
             self._unpack(packed, number, folder)
-        return MetadataFiles(folder, packed.listed(0, len(packed)), self._names)
+        files = packed.listed(0, len(packed))
+        return MetadataFiles(folder, files, self._names, is_there=self._is_there)
+
+    def _is_there(self, name: str) -> bool:
+        return int(self._others.places([name.encode()], 1)[0]) >= 0
 
     def _unpack(self, packed: ZipMembers, number: int, folder: Path) -> None:
         name = packed.names[number]
         target = folder / name
-        if not target.resolve().is_relative_to(folder.resolve()):
-            raise InputError(
-                f"holds a file that would lie outside of it ({name})",
-                where=self._path,
-                remedy="pack it again",
-            )
         try:
             content = packed.content(number, _LARGEST_METADATA)
             with no_room_explained(len(content), f"{self._path}, {name}"):

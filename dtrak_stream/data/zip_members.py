@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from lzma import LZMAError
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -24,6 +24,7 @@ _MEMBER = np.dtype(
 """What it takes to read a member: the attributes of `zipfile.ZipInfo` of these names."""
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
 _ENCRYPTED = 1
+_OF_WINDOWS = (0, 10, 14)  # FAT, NTFS and VFAT, as the format numbers file systems
 _MOST_BYTES = 2**30
 _DAMAGED = (zipfile.BadZipFile, zlib.error, LZMAError, EOFError, NotImplementedError, RuntimeError)
 
@@ -108,9 +109,22 @@ def refuse_unpackable(member: zipfile.ZipInfo, path: Path) -> None:
     Raises
     ------
     InputError
-        If it is encrypted, or packed by a method that is not known.
+        If it is encrypted, packed by a method that is not known, would lie outside of the folder
+        that is unpacked to, or has a name whose folders nobody but Windows tells apart.
     """
     name = member.orig_filename
+    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        raise InputError(
+            f"holds a file that would lie outside of it ({name})",
+            where=path,
+            remedy="pack it again",
+        )
+    if "\\" in name and member.create_system in _OF_WINDOWS:
+        raise InputError(
+            f"holds a file whose name has \\ between its folders ({name})",
+            where=path,
+            remedy="pack it again by a program that writes /, or unpack it, and name the folder",
+        )
     if member.flag_bits & _ENCRYPTED:
         raise InputError(
             f"is encrypted ({name})", where=path, remedy="unpack it, and name the folder"
