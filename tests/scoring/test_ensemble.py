@@ -271,6 +271,13 @@ def test_a_store_or_a_gram_too_few_is_refused_with_how_many_there_are(models, me
         score(config)
 
 
+@pytest.mark.parametrize("name", ["train", "query"])
+def test_no_store_at_all_is_refused(models, name):
+    config = dataclasses.replace(models.config(), **{name: ()})
+    with pytest.raises(ConfigurationError, match="--train --query: no features are given"):
+        score(config)
+
+
 @pytest.mark.parametrize(
     ("method", "weights"),
     [

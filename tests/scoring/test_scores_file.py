@@ -136,3 +136,13 @@ def test_a_file_in_use_is_closed_with_its_block_and_after_a_refusal(scored):
         ScoresFile(scored)
     with h5py.File(scored, "r+") as file:
         assert "query_id" not in file
+
+
+def test_everything_that_a_file_lacks_is_named_with_the_errors_of_its_scores(tmp_path):
+    run = attribution_of(tmp_path, whole_numbers(12, 64), whole_numbers(3, 64, 1))
+    path = run.score(damping="0.1", error_bars=True).path
+    with h5py.File(path, "r+") as file:
+        for name in ("query_id", "top_score", "top_score_error"):
+            del file[name]
+    with pytest.raises(InputError, match="it has no query_id, top_score, top_score_error;"):
+        ScoresFile(path)
