@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 import xxhash
 
@@ -17,7 +15,6 @@ from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.given import checked_given
 from dtrak_stream.model.half_precision import HALF_PRECISION, keep_in_half
 from dtrak_stream.model.loading import load_denoiser
-from dtrak_stream.model.options import LoadingOptions, LoraOptions
 from dtrak_stream.model.parameters import choose_parameters, has_lora, weights_hash
 from dtrak_stream.model.schedule import NoiseSchedule
 from dtrak_stream.objective.noise import ImageNoise
@@ -75,15 +72,6 @@ def make_task(model: str | Denoiser, options: FeatureOptions) -> GradientTask:
     )
 
 
-def _loading(options: FeatureOptions, own_lora: str | None) -> LoadingOptions:
-    """Return how a model is read that may have a LoRA of its own, before those that are given."""
-    loading = options.loading()
-    if own_lora is None:
-        return loading
-    own = LoraOptions(own_lora, some_layers=options.lora_some_layers)
-    return replace(loading, loras=(own, *loading.loras))
-
-
 def _opened(model: str | Denoiser, options: FeatureOptions, half: torch.dtype | None) -> Denoiser:
     """Return the model that has this name, or that was given."""
     device = choose_device(options.device)
@@ -92,7 +80,7 @@ def _opened(model: str | Denoiser, options: FeatureOptions, half: torch.dtype | 
         return checked_given(model, options.loading(), options.device, half)
     _refuse_precision(options.precision, device)
     base, own_lora = base_and_lora(model)
-    return load_denoiser(base, _loading(options, own_lora), device=device)
+    return load_denoiser(base, options.loading(own_lora), device=device)
 
 
 def _refuse_lora_elsewhere(denoiser: Denoiser, choice: str) -> None:

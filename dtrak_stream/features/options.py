@@ -30,6 +30,7 @@ _OF_GRADIENTS = (
     *("lora", "lora_scale", "lora_some_layers", "weights"),
     *("guidance", "t5_tokens"),
 )
+_NAMED_CHOICES = ("auto", "all", "lora")
 DEFAULT_CLIP = "openai/clip-vit-base-patch32"
 _OUTPUT_FUNCTION = (
     f"What is differentiated: {formulas_in_words()}, interpolation(ETA), or probe(J), J random "
@@ -127,26 +128,45 @@ taken of (default: the size of the first image)."""
                 remedy="give one for each --lora, in their order, or none",
             )
 
-    def loading(self) -> LoadingOptions:
-        """Return how the model is read."""
+    def loading(self, own_lora: str | None = None) -> LoadingOptions:
+        """Return how the model is read.
+
+        Parameters
+        ----------
+        own_lora
+            A LoRA that the model is named with, before those that are given.
+        """
         scales = self.lora_scale or (1.0,) * len(self.lora)
-        pairs = zip(self.lora, scales, strict=True)
-        loras = (LoraOptions(*each, self.lora_some_layers) for each in pairs)
-        half = self._half() if self.lora and self.parameters in ("auto", "lora") else None
+        pairs = [*zip(self.lora, scales, strict=True)]
+        if own_lora is not None:
+            pairs = [(own_lora, 1.0), *pairs]
+        loras = tuple(LoraOptions(*each, self.lora_some_layers) for each in pairs)
+        kept_whole = "" if loras or self.parameters in _NAMED_CHOICES else self.parameters
         return LoadingOptions(
             self.latents,
             self.seed,
             self.size,
-            tuple(loras),
+            loras,
             self.weights,
-            half,
+            self._half(bool(loras)),
+            kept_whole,
             self.guidance,
             self.t5_tokens,
         )
 
-    def _half(self) -> HalfName | None:
+    def _half(self, with_lora: bool) -> HalfName | None:
+        """Return the type that weights are read in where it is known which are differentiated.
+
+        Names of layers below a LoRA are others once it is there: of those that a regular
+        expression chooses then, nothing is known before.
+        """
         halves: dict[str, HalfName] = {"bfloat16": "bfloat16", "float16": "float16"}
-        return halves.get(self.precision)
+        known = (
+            self.parameters in ("auto", "lora")
+            if with_lora
+            else (self.parameters not in _NAMED_CHOICES)
+        )
+        return halves.get(self.precision) if known else None
 
 
 def require_guidance(value: float | None) -> None:

@@ -23,7 +23,7 @@ from dtrak_stream.model.config_files import read_config
 from dtrak_stream.model.latent_draws import LatentDraws
 from dtrak_stream.model.latent_scaling import LatentScaling, read_scaling
 from dtrak_stream.model.layout import NETWORK_FILE, ModelFolder, ModelPart
-from dtrak_stream.model.network_files import load_network
+from dtrak_stream.model.network_files import load_network, network_outline
 from dtrak_stream.model.options import LoadingOptions
 from dtrak_stream.model.parameters import hash_of_weights, refuse_weights_not_finite
 from dtrak_stream.model.weight_files import WeightFiles, find_weights
@@ -258,9 +258,10 @@ def _read(
     read_config(folder / NETWORK_FILE, what="configuration of an autoencoder")
     draws = _draws(part, options)
     weights = find_weights(folder)
-    network = load_network(part.class_name, folder, weights, torch.float32)
+    outline = network_outline(part.class_name, folder)
+    _refuse_other_channels(cast(Any, outline).config, shape, folder)
+    network = load_network(outline, folder, weights, torch.float32)
     refuse_weights_not_finite(network, folder)
-    _refuse_other_channels(cast(Any, network).config, shape, folder)
     return Autoencoder(
         network.to(device).eval().requires_grad_(False),
         shape,

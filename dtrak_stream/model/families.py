@@ -49,7 +49,7 @@ from dtrak_stream.model.forward_passes import (
     predict_by_unet,
 )
 from dtrak_stream.model.layout import NETWORK_FILE, ModelFolder
-from dtrak_stream.model.network_files import load_network
+from dtrak_stream.model.network_files import network_outline
 from dtrak_stream.model.options import LoadingOptions
 from dtrak_stream.model.sample_shapes import square_shape, unet_shape
 from dtrak_stream.model.saved_schedule import SavedSchedule, read_ddpm_schedule
@@ -61,9 +61,8 @@ from dtrak_stream.model.text_to_image import (
     captions_of_unet,
     conditional_unet_shape,
 )
-from dtrak_stream.model.weight_files import WeightFiles
 
-Load: TypeAlias = Callable[[str, Path, WeightFiles, torch.dtype], nn.Module]
+Outline: TypeAlias = Callable[[str, Path], nn.Module]
 SampleShape: TypeAlias = Callable[[nn.Module, ModelFolder, int | None], ImageShape]
 ReadSchedule: TypeAlias = Callable[[Path, nn.Module, ImageShape], SavedSchedule]
 Device: TypeAlias = torch.device | str
@@ -106,9 +105,8 @@ class ModelFamily:
         Those of `OF_SOME` that it understands.
     learns_variance
         Whether a network answers a variance too, where its scheduler does not say so.
-    load
-        (class, folder of the network, its weights, dtype) -> the network on the CPU, all of whose
-        weights were in the files.
+    outline
+        (class, folder of the network) -> the network as it is configured, without weights.
     """
 
     class_name: str
@@ -120,7 +118,7 @@ class ModelFamily:
     parts: frozenset[str] = frozenset()
     options: frozenset[str] = frozenset()
     learns_variance: Callable[[nn.Module], bool] = lambda _: False
-    load: Load = load_network
+    outline: Outline = network_outline
 
 
 def family_of(found: ModelFolder) -> ModelFamily:

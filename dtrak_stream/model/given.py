@@ -13,7 +13,7 @@ from dtrak_stream.model.places import EMBEDDED_MODEL, GIVEN
 from dtrak_stream.model.probe import refuse_unlike_model
 
 # which latents are drawn is not the only thing that a seed is for
-_OF_NO_FOLDER = ("seed", "half")
+_OF_NO_FOLDER = ("seed", "half", "kept_whole")
 _OPTIONS = {"loras": "lora"}
 
 

@@ -47,6 +47,12 @@ def keep_in_half(network: nn.Module, half: torch.dtype) -> None:
             layer.weight.data = layer.weight.data.to(half)
 
 
+def rounded_weights(network: nn.Module) -> set[str]:
+    """Return the names of the weights that autocast rounds: of linear layers and convolutions."""
+    layers = network.named_modules()
+    return {f"{name}.weight" for name, each in layers if isinstance(each, _ROUNDED_BY_AUTOCAST)}
+
+
 def as_rounded(layer: nn.Module, given: Tensor) -> Tensor:
     """Return what a layer computes with where it is given `given`: rounded, if autocast does so."""
     kind = given.device.type

@@ -14,10 +14,12 @@ from dtrak_stream.errors import DtrakStreamError, ModelError
 from dtrak_stream.model.conditioning import Conditioner
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.families import OF_SOME, family_of
-from dtrak_stream.model.half_precision import HALF_PRECISION, keep_in_half
+from dtrak_stream.model.half_precision import HALF_PRECISION
+from dtrak_stream.model.half_weights import fill_in_half
 from dtrak_stream.model.hub import fetch, fetch_lora
 from dtrak_stream.model.layout import ModelFolder, find_model
 from dtrak_stream.model.lora import apply_loras
+from dtrak_stream.model.network_files import load_network
 from dtrak_stream.model.options import LoadingOptions, LoraOptions
 from dtrak_stream.model.places import HUB, hub_name, model_root
 from dtrak_stream.model.probe import refuse_unlike_model
@@ -65,15 +67,18 @@ def load_denoiser(
     told_nothing = OF_SOME - family.options
     refuse_unused(options, told_nothing, f"a {family.class_name} is told no such thing")
     side = sample_side(found, options.size)
-    weights = _weights_of(found)
     with _failures_explained(found.network):
-        network = family.load(family.class_name, found.network, weights, dtype)
-    shape = family.sample_shape(network, found, side)
-    saved = family.read_schedule(found.scheduler, network, shape)
-    half = None if options.half is None else HALF_PRECISION[options.half]
-    if half is not None:
-        keep_in_half(network.requires_grad_(requires_grad=False), half)
-    learns_variance = saved.learns_variance or family.learns_variance(network)
+        outline = family.outline(family.class_name, found.network)
+    shape = family.sample_shape(outline, found, side)
+    saved = family.read_schedule(found.scheduler, outline, shape)
+    learns_variance = saved.learns_variance or family.learns_variance(outline)
+    weights, half = _weights_of(found), HALF_PRECISION.get(options.half or "")
+    with _failures_explained(found.network):
+        if half is None:
+            network = load_network(outline, found.network, weights, dtype)
+        else:
+            whole = options.kept_whole
+            network = fill_in_half(outline, found.network, weights, half, whole=whole)
     network = network.to(device).eval()
     with _failures_explained(found.named_by.parent):
         first_stage = family.make_first_stage(shape, found, options, device)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from dtrak_stream.errors import ModelError
 from dtrak_stream.model.config_files import read_config, saved_class
@@ -16,15 +19,41 @@ from dtrak_stream.model.layout import AVERAGING_OPTIONS, NETWORK_FILE
 from dtrak_stream.model.weight_files import WeightFiles, refuse_other_weights
 
 
-def load_network(
-    class_name: str, folder: Path, weights: WeightFiles, dtype: torch.dtype
-) -> nn.Module:
-    """Return the network of a class of diffusers, on the CPU.
+def network_outline(class_name: str, folder: Path) -> nn.Module:
+    """Return the network of a class of diffusers as its configuration says, without weights.
+
+    Its parameters have shapes and no numbers (they are on torch's `meta` device); buffers that no
+    file holds are as they are to be.
 
     Parameters
     ----------
     class_name
         As diffusers calls it.
+    folder
+        Its configuration; no file of weights is opened.
+
+    Raises
+    ------
+    ModelError
+        If the folder is one of another class, or has options that this class lacks.
+    """
+    import diffusers  # takes longer than all else together
+
+    known = getattr(diffusers, class_name)
+    _refuse_other_network(folder, known)
+    with _silenced(), _parameters_without_numbers():
+        return cast(nn.Module, known.from_config(_configuration(folder)))
+
+
+def load_network(
+    outline: nn.Module, folder: Path, weights: WeightFiles, dtype: torch.dtype
+) -> nn.Module:
+    """Return a network of diffusers with its weights, on the CPU.
+
+    Parameters
+    ----------
+    outline
+        The network without weights; see `network_outline`.
     folder
         Its configuration and weights.
     weights
@@ -35,17 +64,10 @@ def load_network(
     Raises
     ------
     ModelError
-        If the folder is one of another class, or has options or weights that this class lacks, or
-        lacks some that it has.
+        If the folder has weights that the network lacks, or lacks some that it has.
     """
-    import diffusers  # takes longer than all else together
-    from diffusers.utils import logging
-
-    known = getattr(diffusers, class_name)
-    _refuse_other_network(folder, known)
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # what it would advise is refused below, or meant
-    try:
+    known: Any = type(outline)
+    with _silenced():
         if weights.file is not None:
             return _load_one_file(known, folder, weights.file).to(dtype)
         network, report = known.from_pretrained(
@@ -57,15 +79,44 @@ def load_network(
             low_cpu_mem_usage=False,  # the other way needs one more package for no gain here
             output_loading_info=True,
         )
-    finally:
-        logging.set_verbosity(verbosity)
     refuse_other_weights(report, folder)
     return cast(nn.Module, network)
 
 
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Let diffusers advise nothing: what it would say is refused, or meant."""
+    from diffusers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+@contextmanager
+def _parameters_without_numbers() -> Iterator[None]:
+    """Let parameters of modules that are made take no memory."""
+
+    def without_numbers(_module: nn.Module, _name: str, made: nn.Parameter) -> nn.Parameter:
+        return nn.Parameter(made.to("meta"), requires_grad=made.requires_grad)
+
+    hook = register_module_parameter_registration_hook(without_numbers)  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _configuration(folder: Path) -> dict[str, Any]:
+    return read_config(folder / NETWORK_FILE, what="configuration of a network")
+
+
 def _load_one_file(known: Any, folder: Path, file: Path) -> nn.Module:
     """Return a network whose weights lie in one file, without its configuration beside them."""
-    network = known.from_config(read_config(folder / NETWORK_FILE, what="configuration"))
+    network = known.from_config(_configuration(folder))
     report = network.load_state_dict(load_file(file), strict=False)
     names = {"missing_keys": report.missing_keys, "unexpected_keys": report.unexpected_keys}
     refuse_other_weights(names, file)
@@ -75,7 +126,7 @@ def _load_one_file(known: Any, folder: Path, file: Path) -> nn.Module:
 def _refuse_other_network(folder: Path, known: type[Any]) -> None:
     """Refuse the configuration of another class, or one with options that this class lacks."""
     path = folder / NETWORK_FILE
-    options = read_config(path, what="configuration of a network")
+    options = _configuration(folder)
     name = saved_class(options) or known.__name__
     understood = AVERAGING_OPTIONS | inspect.signature(known).parameters.keys()
     unknown = [

@@ -45,8 +45,11 @@ class LoadingOptions:
     weights
         Which weights of the network are read.
     half
-        The half-precision type that the network runs in and keeps its weights in, where LoRAs
-        are all that is differentiated; None if it is another, or computes in float32.
+        The half-precision type that the network runs in and keeps those weights in that are not
+        differentiated; None if it keeps them in the type it computes in.
+    kept_whole
+        Of a network in half precision, a regular expression of the names of those that are
+        differentiated; nothing where LoRAs are all that is.
     guidance
         What a network that was distilled with guidance is told of it; None for the usual.
     t5_tokens
@@ -59,5 +62,6 @@ class LoadingOptions:
     loras: tuple[LoraOptions, ...] = ()
     weights: WeightsName = "as-given"
     half: HalfName | None = None
+    kept_whole: str = ""
     guidance: float | None = None
     t5_tokens: int | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -37,16 +37,9 @@ def choose_parameters(network: nn.Module, choice: str) -> dict[str, nn.Parameter
         If nothing matches, or the regular expression is malformed.
     """
     known = {"auto": _OF_LORA if has_lora(network) else "", "all": "", "lora": _OF_LORA}
-    pattern = known.get(choice, choice)
-    try:
-        wanted = re.compile(pattern)
-    except re.error as error:
-        raise ConfigurationError(
-            f"not a regular expression ({error})",
-            where=f"--parameters {choice}",
-            remedy="use auto, all, lora, or a regular expression over parameter names",
-        ) from error
-    chosen = {name: p for name, p in network.named_parameters() if wanted.search(name)}
+    parameters = dict(network.named_parameters())
+    wanted = matching(parameters, known.get(choice, choice))
+    chosen = {name: each for name, each in parameters.items() if name in wanted}
     if not chosen:
         some = ", ".join(name for name, _ in list(network.named_parameters())[:3])
         raise ConfigurationError(
@@ -57,6 +50,25 @@ def choose_parameters(network: nn.Module, choice: str) -> dict[str, nn.Parameter
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name in chosen)
     return chosen
+
+
+def matching(names: Iterable[str], pattern: str) -> set[str]:
+    """Return the names in which a regular expression is found.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is malformed.
+    """
+    try:
+        wanted = re.compile(pattern)
+    except re.error as error:
+        raise ConfigurationError(
+            f"not a regular expression ({error})",
+            where=f"--parameters {pattern}",
+            remedy="use auto, all, lora, or a regular expression over parameter names",
+        ) from error
+    return {name for name in names if wanted.search(name)}
 
 
 def has_lora(network: nn.Module) -> bool:

@@ -88,6 +88,11 @@ def find_weights(
     return chosen
 
 
+def files_of(folder: Path, weights: WeightFiles) -> list[Path]:
+    """Return the files of the weights of a network in its folder, as `find_weights` chose them."""
+    return [weights.file] if weights.file is not None else _files(folder, OF_DIFFUSERS, weights)
+
+
 def patterns_of_weights(names: list[str], stem: str) -> list[str]:
     """Return patterns of the files that `find_weights` would choose in a folder of these names.
 

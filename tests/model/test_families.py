@@ -19,14 +19,17 @@ from dtrak_stream.model import families
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.forward_passes import predict_by_unet
 from dtrak_stream.model.loading import load_denoiser
-from dtrak_stream.model.network_files import load_network
+from dtrak_stream.model.network_files import network_outline
 from dtrak_stream.model.parameters import choose_parameters
 from dtrak_stream.model.schedule import DDPMSchedule
 from dtrak_stream.objective.noise import ImageNoise
 from dtrak_stream.objective.output_functions import OutputFunction
 from tests.conftest import build_unet, save_model
 from tests.gradients.networks import assert_rows_close, engine_called, gathered
-from tests.model.folders import pipeline, unet_with
+from tests.model.flow_pipelines import FLOW_PIPELINES
+from tests.model.folders import editing, pipeline, unet_with
+from tests.model.pipelines import PIPELINES
+from tests.model.text_pipelines import TEXT_PIPELINES
 
 
 def test_another_row_is_all_that_another_family_takes(tmp_path, monkeypatch, model_folder):
@@ -40,7 +43,7 @@ def test_another_row_is_all_that_another_family_takes(tmp_path, monkeypatch, mod
     row = dataclasses.replace(
         families.FAMILIES[0],
         class_name="TwiceModel",
-        load=lambda _, *files: load_network("UNet2DModel", *files),
+        outline=lambda _, folder: network_outline("UNet2DModel", folder),
         predict=lambda *asked: 2 * predict_by_unet(*asked),
     )
     monkeypatch.setattr(families, "FAMILIES", (*families.FAMILIES, row))
@@ -48,6 +51,23 @@ def test_another_row_is_all_that_another_family_takes(tmp_path, monkeypatch, mod
     plain, twice = load_denoiser(model_folder), load_denoiser(str(folder))
     assert torch.equal(twice.predict(noisy, timesteps), 2 * plain.predict(noisy, timesteps))
     assert twice.identity.startswith("TwiceModel predicting epsilon")
+
+
+ONE_OF_EACH = ("ddpm", "ldm-kl", "dit", "sd", "sdxl", "pixart", "sd3-without-t5", "flux-dev")
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_a_wrong_scheduler_is_refused_before_any_weight_is_read(tmp_path, name):
+    row = (PIPELINES | TEXT_PIPELINES | FLOW_PIPELINES)[name]
+    folder = Path(row.save(tmp_path))
+    for file in folder.rglob("*.safetensors"):
+        file.write_bytes(b"none")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_denoiser(str(folder), row.options)
+    with editing(folder / "scheduler" / "scheduler_config.json") as config:
+        config["_class_name"] = "SomeoneElsesScheduler"
+    with pytest.raises(ModelError, match="SomeoneElsesScheduler is not of"):
+        load_denoiser(str(folder), row.options)
 
 
 def options_of(unet):

@@ -15,7 +15,7 @@ from dtrak_stream.features.gradient_features import make_featurizer, make_task
 from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.gradients.coverage import served_parameters
 from dtrak_stream.gradients.task import LossScale
-from dtrak_stream.model import loading
+from dtrak_stream.model import half_weights, loading
 from dtrak_stream.model.half_precision import HALF_PRECISION, as_rounded, autocast_to, keep_in_half
 from tests.gradients.networks import assert_rows_close, engine_called, gathered
 from tests.model.test_lora_gradients import (
@@ -87,8 +87,8 @@ def test_the_base_is_kept_in_half_and_the_lora_and_the_encoders_are_not(saved, p
 @pytest.mark.parametrize("precision", HALVES)
 def test_what_is_kept_in_half_changes_no_bit(saved, precision, monkeypatch):
     kept = features_of(make_featurizer(saved[1], options_for(saved, precision)))
-    for module in (loading, gradient_features):
-        monkeypatch.setattr(module, "keep_in_half", lambda *_: None)
+    monkeypatch.setattr(half_weights, "rounded_weights", lambda _: set())
+    monkeypatch.setattr(gradient_features, "keep_in_half", lambda *_: None)
     whole = make_featurizer(saved[1], options_for(saved, precision))
     dtypes = {weight.dtype for weight in whole.task.denoiser.network.parameters()}
     assert dtypes == {torch.float32}

@@ -113,7 +113,7 @@ def test_a_long_failure_of_a_library_is_cut_and_put_on_one_line(copied, monkeypa
     def failing(*_):
         raise ValueError("first\nsecond " + "x" * 400)
 
-    row = dataclasses.replace(families.FAMILIES[0], load=failing)
+    row = dataclasses.replace(families.FAMILIES[0], outline=failing)
     monkeypatch.setattr(families, "FAMILIES", (row,))
     told = f"first second {'x' * (300 - len('first second '))}"
     refused(
