@@ -28,9 +28,10 @@ what its samples are called. A new kind is one row there, and a file with what o
 Models may be told what an image is of: a caption or a class label. These lie beside the images, in
 columns, and a line says which was taken:
 
-- in a folder: ``00001.txt`` beside ``00001.jpg``; ``metadata.jsonl`` or ``metadata.csv`` with a
-  column ``file_name``, for the folder it lies in and those below; the folders that images lie in,
-  sorted, as classes; a zip archive has what the folder had that was packed;
+- in a folder: ``00001.txt`` or ``00001.caption`` beside ``00001.jpg`` (one that differs from the
+  other is refused), or ``caption`` in ``00001.json``; ``metadata.jsonl``, ``.csv`` or ``.parquet``
+  with a column ``file_name``, for the folder it lies in and those below; the folders that images
+  lie in, sorted, as classes; a zip archive has what the folder had that was packed;
 - in a data set or tar file: a column, or an entry of a structure or of JSON (``json.caption``);
 - in a list: a column;
 - in npz and HDF5 files: another array; beside IDX files of images, that of labels. The digits are

@@ -88,7 +88,7 @@ class FolderSource:
         return [*self._passed_over, *self._remarks.lines()]
 
     def columns(self) -> Mapping[str, Column]:
-        """Return folders, .txt files, and the columns of metadata files; see `FolderBeside`."""
+        """Return folders, texts, JSON, and the columns of metadata files; see `FolderBeside`."""
         return self._beside.columns()
 
     def column(self, name: str, start: int, stop: int) -> Sequence[Any]:

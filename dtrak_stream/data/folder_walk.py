@@ -9,6 +9,7 @@ from pathlib import Path
 from dtrak_stream.data.natural_order import name_of, sortable
 from dtrak_stream.data.passed_over import PassedOver
 from dtrak_stream.data.pixels import IMAGE_SUFFIXES
+from dtrak_stream.data.sidecars import SIDECAR_SUFFIXES
 from dtrak_stream.data.source import unreadable
 from dtrak_stream.errors import InputError
 
@@ -17,10 +18,8 @@ _FOLDER = b"\0"
 
 GENERATION_RECORD = "generation.yaml"
 """What `generate` leaves in its folder beside the images."""
-METADATA_FILES = frozenset({"metadata.jsonl", "metadata.csv"})
+METADATA_FILES = frozenset({"metadata.jsonl", "metadata.csv", "metadata.parquet"})
 """What Hugging Face's imagefolder calls the files that say something of the images beside them."""
-TEXT_SUFFIX = ".txt"
-"""Ending of the text that lies beside an image and is called like it."""
 REPORT_RECORDS = frozenset({"index.html", "grids"})
 """What a report consists of; grids are pictures of images."""
 _RECORDS = REPORT_RECORDS | {GENERATION_RECORD}
@@ -41,16 +40,16 @@ class FolderWalk:
     passed_over
         The files come upon so far that are called neither like images nor like what lies beside
         them.
-    texts
-        How many of them are called like the text of an image.
+    sidecars
+        Which endings there are of files that may lie beside an image and be called like it.
     metadata
-        Which of them are metadata files, relative to the folder.
+        The metadata files, relative to the folder.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.passed_over = PassedOver()
-        self.texts = 0
+        self.sidecars = set[str]()
         self.metadata = list[str]()
 
     def names(self, prefix: str = "") -> Iterator[str]:
@@ -116,7 +115,7 @@ class FolderWalk:
         if name in METADATA_FILES:
             self.metadata.append((here / name).relative_to(self._folder).as_posix())
         else:
-            self.texts += 1
+            self.sidecars.add(os.path.splitext(name)[1])  # noqa: PTH122
 
     def _refuse_own(self, here: Path, records: set[str]) -> None:
         """Refuse pictures that this package made, which are not what the folder is of."""
@@ -140,7 +139,7 @@ def is_wanted(entry: os.DirEntry[str]) -> bool:
 def is_beside(entry: os.DirEntry[str]) -> bool:
     """Return whether a file may say something of the images beside it."""
     name = entry.name
-    return name in METADATA_FILES or (name.lower().endswith(TEXT_SUFFIX) and name[0] != ".")
+    return name in METADATA_FILES or (name.lower().endswith(SIDECAR_SUFFIXES) and name[0] != ".")
 
 
 def _sortable_entry(entry: os.DirEntry[str]) -> bytes:

@@ -1,7 +1,8 @@
-"""`metadata.jsonl` and `metadata.csv` in a folder of images, as imagefolder of Hugging Face has it.
+"""Files `metadata` in a folder of images, as imagefolder of Hugging Face has them.
 
-Each row names an image by its path from the folder that the file lies in (`file_name`); the other
-columns are about that image. What is kept of a row is where it begins.
+They end in `.jsonl`, `.csv` or `.parquet`. Each row names an image by its path from the folder that
+the file lies in (`file_name`); the other columns are about that image. What is kept of a row is
+where it begins.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import IO, Any
 import numpy as np
 
 from dtrak_stream.data.columns import Column, ColumnKind, is_path
+from dtrak_stream.data.places import Place
 from dtrak_stream.data.source import open_regular, unreadable
 from dtrak_stream.errors import InputError, first_few
 from dtrak_stream.support.name_index import NameIndex
@@ -276,5 +278,32 @@ class _Csv(_Reader):
         return {name: text or None for name, text in zip(self._header, fields, strict=True)}
 
 
+class _Parquet(_Reader):
+    """Rows of a table; where one begins is its number."""
+
+    def __init__(self, path: Path) -> None:
+        # Importing datasets takes a second, which only its users should wait for.
+        from dtrak_stream.data.parquet_tables import ParquetTable
+
+        self._table = ParquetTable(Place(str(path), "parquet", (path,)))
+        super().__init__(path)
+
+    def rows(self) -> Iterator[Placed]:
+        for start in range(0, len(self._table), _ROWS_AT_A_TIME):
+            columns = self._columns(start, min(start + _ROWS_AT_A_TIME, len(self._table)))
+            for row, cells in enumerate(zip(*columns, strict=True), start=start):
+                yield row + 1, row, dict(zip(self._table.columns, cells, strict=True))
+
+    def row_at(self, offset: int) -> Row:
+        cells = (column[0] for column in self._columns(offset, offset + 1))
+        return dict(zip(self._table.columns, cells, strict=True))
+
+    def _columns(self, start: int, stop: int) -> list[list[Any]]:
+        return [self._table.values(name, start, stop) for name in self._table.columns]
+
+
+_READERS: dict[str, type[_Reader]] = {".csv": _Csv, ".jsonl": _JsonLines, ".parquet": _Parquet}
+
+
 def _reading(path: Path) -> _Reader:
-    return _Csv(path) if path.suffix == ".csv" else _JsonLines(path)
+    return _READERS[path.suffix](path)

@@ -1,8 +1,7 @@
-"""What lies beside the images of a zip archive: their folders, .txt files and metadata files."""
+"""What lies beside the images of a zip archive: their folders, texts, JSON and metadata files."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import weakref
@@ -13,26 +12,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dtrak_stream.data.array_files import no_room_explained
 from dtrak_stream.data.columns import FOLDER_COLUMN, Column, folders_of
-from dtrak_stream.data.folder_beside import TEXT_COLUMN
+from dtrak_stream.data.folder_beside import stem_of
 from dtrak_stream.data.metadata_files import MetadataFiles
+from dtrak_stream.data.sidecars import LARGEST_SIDECAR, Sidecars
 from dtrak_stream.data.source import unreadable
 from dtrak_stream.data.zip_members import ZipMembers
 from dtrak_stream.errors import BadImageError, InputError
 from dtrak_stream.support.name_index import NameIndex
 from dtrak_stream.support.names import ListedNames
 
-_LARGEST_TEXT = 2**20
 _LARGEST_METADATA = 2**34
 _NONE = -1
 
 
-class ZipBeside:
-    """The columns of an archive of images; they are those of the folder that was packed.
-
-    Of each image four bytes are kept, where its text is.
+class _ZipFiles:
+    """The sidecar files in an archive; of each image four bytes are kept for an ending.
 
     Parameters
     ----------
@@ -42,8 +40,67 @@ class ZipBeside:
         The same, open.
     names
         The images.
-    texts
-        The .txt files by what stands before that ending in their names.
+    members
+        The files by ending, and by what stands before that in their names.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        archive: zipfile.ZipFile,
+        names: ListedNames,
+        members: Mapping[str, Mapping[str, zipfile.ZipInfo]],
+    ) -> None:
+        self._path = path
+        stems = [stem_of(name) for name in names.listed(0, len(names))] if members else []
+        self._members: dict[str, ZipMembers] = {}
+        self._numbers: dict[str, NDArray[np.int32]] = {}
+        for suffix, those in members.items():
+            of_images = list(dict.fromkeys(stem for stem in stems if stem in those))
+            if of_images:
+                self._members[suffix] = ZipMembers(archive, [those[stem] for stem in of_images])
+                places = {stem: number for number, stem in enumerate(of_images)}
+                numbers = [places.get(stem, _NONE) for stem in stems]
+                self._numbers[suffix] = np.array(numbers, np.int32)
+
+    def suffixes(self) -> frozenset[str]:
+        return frozenset(self._members)
+
+    def first(self, suffix: str) -> int:
+        return int(np.argmax(self._numbers[suffix] != _NONE))
+
+    def where(self, suffix: str, row: int) -> str:
+        return f"{self._path}, {self._members[suffix].names[self._numbers[suffix][row]]}"
+
+    def contents(self, suffix: str, start: int, stop: int) -> list[bytes | None]:
+        rows = zip(range(start, stop), self._numbers[suffix][start:stop].tolist(), strict=True)
+        return [self._content(suffix, row, number) for row, number in rows]
+
+    def _content(self, suffix: str, row: int, number: int) -> bytes | None:
+        if number == _NONE:
+            return None
+        try:
+            return self._members[suffix].content(number, LARGEST_SIDECAR)
+        except BadImageError as error:
+            where = self.where(suffix, row)
+            raise InputError(error.reason, where=where, remedy="pack it again") from error
+        except OSError as error:
+            raise unreadable(self._path, error) from error
+
+
+class ZipBeside:
+    """The columns of an archive of images; they are those of the folder that was packed.
+
+    Parameters
+    ----------
+    path
+        The archive.
+    archive
+        The same, open.
+    names
+        The images.
+    sidecars
+        The files beside images by ending, and by what stands before that in their names.
     metadata
         The metadata files.
     others
@@ -55,7 +112,7 @@ class ZipBeside:
         path: Path,
         archive: zipfile.ZipFile,
         names: ListedNames,
-        texts: Mapping[str, zipfile.ZipInfo],
+        sidecars: Mapping[str, Mapping[str, zipfile.ZipInfo]],
         metadata: Sequence[zipfile.ZipInfo],
         others: NameIndex,
     ) -> None:
@@ -64,23 +121,17 @@ class ZipBeside:
         self._names = names
         self._metadata_members = metadata
         self._others = others
-        stems = [_stem(name) for name in names.listed(0, len(names))] if texts else []
-        of_images = [stem for stem in stems if stem in texts]
-        numbers = {stem: number for number, stem in enumerate(of_images)}
-        self._texts = ZipMembers(archive, [texts[stem] for stem in of_images])
-        self._text_of = np.array([numbers.get(stem, _NONE) for stem in stems], np.int32)
+        self._sidecars = Sidecars(_ZipFiles(path, archive, names, sidecars))
 
     def columns(self) -> dict[str, Column]:
-        """Return folders, .txt files if an image has one, and the columns of metadata files."""
-        found = {FOLDER_COLUMN: Column("name", "folders")}
-        if len(self._texts):
-            found[TEXT_COLUMN] = Column("text", "sidecar .txt files")
+        """Return folders, what files beside images hold, and the columns of metadata files."""
+        found = {FOLDER_COLUMN: Column("name", "folders")} | self._sidecars.columns()
         return found | ({} if self._metadata is None else self._metadata.columns())
 
     def column(self, name: str, start: int, stop: int) -> Sequence[Any]:
         """Return what lies beside rows [start, stop); None where there is nothing."""
-        if name == TEXT_COLUMN and len(self._texts):
-            return [self._text(int(number)) for number in self._text_of[start:stop]]
+        if self._sidecars.has(name):
+            return self._sidecars.column(name, start, stop)
         if self._metadata is not None and name in self._metadata.columns():
             return self._metadata.values(name, start, stop)
         if name != FOLDER_COLUMN:
@@ -90,18 +141,6 @@ class ZipBeside:
                 remedy="name one of them",
             )
         return folders_of(name, self._names.listed(start, stop))
-
-    def _text(self, number: int) -> str | None:
-        if number == _NONE:
-            return None
-        where = f"{self._path}, {self._texts.names[number]}"
-        try:
-            return self._texts.content(number, _LARGEST_TEXT).decode("utf-8-sig").strip()
-        except (BadImageError, UnicodeDecodeError) as error:
-            problem = error.reason if isinstance(error, BadImageError) else "is not UTF-8"
-            raise InputError(problem, where=where, remedy="pack it again") from error
-        except OSError as error:
-            raise unreadable(self._path, error) from error
 
     @cached_property
     def _metadata(self) -> MetadataFiles | None:
@@ -131,7 +170,3 @@ class ZipBeside:
             raise InputError(
                 error.reason, where=f"{self._path}, {name}", remedy="pack it again"
             ) from error
-
-
-def _stem(name: str) -> str:
-    return os.path.splitext(name)[0]  # noqa: PTH122

@@ -8,10 +8,11 @@ import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from dtrak_stream.data.folder_walk import METADATA_FILES, TEXT_SUFFIX
+from dtrak_stream.data.folder_walk import METADATA_FILES
 from dtrak_stream.data.natural_order import sortable
 from dtrak_stream.data.passed_over import PassedOver
 from dtrak_stream.data.pixels import IMAGE_SUFFIXES
+from dtrak_stream.data.sidecars import SIDECAR_SUFFIXES
 from dtrak_stream.data.splits import chosen_split
 from dtrak_stream.data.zip_members import refuse_unpackable
 from dtrak_stream.data.zip_splits import is_above, split_folders
@@ -28,8 +29,9 @@ class ZipContents:
         The folders that are meant, each ending in `/`; one without a name for all of it.
     images
         In natural order, part by part.
-    texts
-        The .txt files by what stands before that ending in their names.
+    sidecars
+        The files that may lie beside images and be called like them, by ending and by what stands
+        before that in their names.
     metadata
         The metadata files by their paths.
     passed_over
@@ -42,7 +44,7 @@ class ZipContents:
 
     parts: tuple[str, ...]
     images: list[zipfile.ZipInfo] = field(default_factory=list)
-    texts: dict[str, zipfile.ZipInfo] = field(default_factory=dict)
+    sidecars: dict[str, dict[str, zipfile.ZipInfo]] = field(default_factory=dict)
     metadata: dict[str, zipfile.ZipInfo] = field(default_factory=dict)
     passed_over: PassedOver = field(default_factory=PassedOver)
     twice: list[str] = field(default_factory=list)
@@ -60,10 +62,11 @@ class ZipContents:
         self.others.append(member.orig_filename.encode())
         if path.name in METADATA_FILES:
             self._add_metadata(member)
-        elif path.suffix == TEXT_SUFFIX:
-            stem = member.orig_filename.removesuffix(TEXT_SUFFIX)
-            self.twice += [member.orig_filename] if stem in self.texts else []
-            self.texts[stem] = member
+        elif path.suffix in SIDECAR_SUFFIXES:
+            those = self.sidecars.setdefault(path.suffix, {})
+            stem = member.orig_filename.removesuffix(path.suffix)
+            twice = those.setdefault(stem, member) is not member
+            self.twice += [member.orig_filename] if twice else []
         else:
             self.passed_over.note(path.name)
 
@@ -116,7 +119,8 @@ def _refuse(found: ZipContents, path: Path) -> None:
             where=path,
             remedy="name an archive that has some",
         )
-    for member in (*found.images, *found.texts.values(), *found.metadata.values()):
+    beside = [each for those in found.sidecars.values() for each in those.values()]
+    for member in (*found.images, *beside, *found.metadata.values()):
         refuse_unpackable(member, path)
     found.images.sort(key=found.place_of)
     pairs = itertools.pairwise(member.orig_filename for member in found.images)

@@ -63,9 +63,8 @@ class ZipSource:
         self._passed_over = found.passed_over.lines()
         self._members = ZipMembers(archive, found.images)
         names = ListedNames(self._members.listed, range(len(self)))
-        self._beside = ZipBeside(
-            path, archive, names, found.texts, [*found.metadata.values()], NameIndex(found.others)
-        )
+        metadata, others = [*found.metadata.values()], NameIndex(found.others)
+        self._beside = ZipBeside(path, archive, names, found.sidecars, metadata, others)
         # all that is needed of the directory is in these two
         archive.filelist.clear()
         archive.NameToInfo.clear()
@@ -107,7 +106,7 @@ class ZipSource:
         return [*self._passed_over, *self._remarks.lines()]
 
     def columns(self) -> Mapping[str, Column]:
-        """Return folders, .txt files, and the columns of metadata files; see `ZipBeside`."""
+        """Return folders, texts, JSON, and the columns of metadata files; see `ZipBeside`."""
         return self._beside.columns()
 
     def column(self, name: str, start: int, stop: int) -> Sequence[Any]:

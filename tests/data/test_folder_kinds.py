@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import zipfile
 from pathlib import Path
 
 import datasets
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from dtrak_stream.data.images import open_images
+from dtrak_stream.data.opening import open_source
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.errors import InputError
 
@@ -131,3 +133,42 @@ def test_images_beside_a_card_are_images(tmp_path):
     (tmp_path / "data").mkdir()
     np.save(tmp_path / "data" / "features.npy", np.zeros(3))
     assert shades(tmp_path) == [5]
+
+
+@pytest.mark.parametrize("below", ["", "cat/"])
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_metadata_in_parquet_lie_beside_images(tmp_path, form, below):
+    folder = tmp_path / "set"
+    (folder / below).mkdir(parents=True)
+    for name in ("1", "2"):
+        (folder / below / f"{name}.png").write_bytes(png(int(name)))
+    columns = {"file_name": ["2.png", "1.png"], "text": ["two", None], "size": [4, 5]}
+    datasets.Dataset.from_dict(columns).to_parquet(folder / below / "metadata.parquet")
+    spec = folder
+    if form == "zip":
+        spec = tmp_path / "set.zip"
+        with zipfile.ZipFile(spec, "w") as archive:
+            for file in (path for path in folder.rglob("*") if path.is_file()):
+                archive.write(file, file.relative_to(folder).as_posix())
+    source = open_source(str(spec), ImageOptions(), visible=False)
+    assert source.sample_ids(0, 2) == [f"{below}1.png", f"{below}2.png"]
+    assert source.column("text", 0, 2) == [None, "two"]
+    assert source.column("size", 1, 2) == [4]
+    kinds = {name: column.kind for name, column in source.columns().items()}
+    assert kinds == {"folder": "name", "text": "text", "size": "number"}
+    assert source.remarks() == []
+
+
+def test_damaged_metadata_in_parquet_are_refused(tmp_path):
+    (tmp_path / "1.png").write_bytes(png(1))
+    for content, problem in ((b"", "empty, truncated"), (b"PAR1 nonsense PAR1", "truncated")):
+        (tmp_path / "metadata.parquet").write_bytes(content)
+        source = open_source(str(tmp_path), ImageOptions(), visible=False)
+        with pytest.raises(InputError, match=rf"metadata\.parquet.*{problem}"):
+            source.columns()
+    datasets.Dataset.from_dict({"file_name": ["1.png", "3.png"]}).to_parquet(
+        tmp_path / "metadata.parquet"
+    )
+    source = open_source(str(tmp_path), ImageOptions(), visible=False)
+    with pytest.raises(InputError, match=r"1 of the files it names are not there \(3\.png\)"):
+        source.columns()
