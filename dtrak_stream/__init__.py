@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from dtrak_stream.scoring.run import score
     from dtrak_stream.scoring.scores_file import ScoresFile
     from dtrak_stream.store.reader import FeatureStore
+    from dtrak_stream.store.removal import RemoveConfig, remove
     from dtrak_stream.verification.options import VerifyConfig
     from dtrak_stream.verification.run import verify
 
@@ -72,6 +73,7 @@ __all__ = [
     "PlanConfig",
     "QueryConditionOptions",
     "QueryImageOptions",
+    "RemoveConfig",
     "ReportConfig",
     "ReportOptions",
     "SampleBatch",
@@ -86,6 +88,7 @@ __all__ = [
     "import_features",
     "open_images",
     "plan",
+    "remove",
     "score",
     "verify",
     "write_report",
@@ -116,6 +119,7 @@ _HOMES = {
     "PlanConfig": "planning.options",
     "QueryConditionOptions": "data.query_options",
     "QueryImageOptions": "data.query_options",
+    "RemoveConfig": "store.removal",
     "ReportConfig": "report.options",
     "ReportOptions": "report.options",
     "SampleBatch": "data.samples",
@@ -130,6 +134,7 @@ _HOMES = {
     "import_features": "exchange.importing",
     "open_images": "data.images",
     "plan": "planning.run",
+    "remove": "store.removal",
     "score": "scoring.run",
     "verify": "verification.run",
     "write_report": "report.write",

@@ -245,5 +245,5 @@ def _gram(config: GramConfig, store: FeatureStore) -> Gram | GramPlan:
         limit = parse_size(config.options.memory_limit, flag="--memory-limit")
         return plan_gram(store, config.options.gram_form, memory_limit=limit, workers=1)
     gram = Gram.open(config.out)
-    gram.refuse_other(store.fingerprint.hash(), chosen_form(store, config.options.gram_form))
+    gram.refuse_other(store.layout.state, chosen_form(store, config.options.gram_form))
     return gram

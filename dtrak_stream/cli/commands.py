@@ -119,6 +119,11 @@ COMMANDS: Mapping[str, Command | CommandGroup] = {
         "featurizing.options:FeaturizeConfig",
         "featurizing.run:featurize",
     ),
+    "remove": Command(
+        "Remove samples from feature stores.",
+        "store.removal:RemoveConfig",
+        "store.removal:remove",
+    ),
     "gram": Command(
         "Compute the Gram matrix of a feature store.",
         "gram.options:GramConfig",

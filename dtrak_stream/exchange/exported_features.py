@@ -22,6 +22,8 @@ from dtrak_stream.support.names import each_of
 class ExportedFeatures:
     """The rows of a store, one after the other, with or without those of quarantined samples.
 
+    Samples that were removed have no row.
+
     Parameters
     ----------
     store
@@ -35,29 +37,27 @@ class ExportedFeatures:
     def __init__(self, store: FeatureStore, *, skip: bool) -> None:
         self._store = store
         self._usable = store.usable()
-        self._skip = skip
+        self._rows = self._usable.copy() if skip else np.ones(len(store), np.bool_)
+        self._rows[store.layout.removed.rows] = False
 
     @property
     def shape(self) -> Shape:
         """Return (rows, k)."""
-        rows = int(self._usable.sum()) if self._skip else len(self._store)
-        return rows, self._store.proj_dim
+        return int(self._rows.sum()), self._store.proj_dim
 
     @property
     def left_out(self) -> int:
         """Return the number of quarantined samples."""
-        return int((~self._usable).sum())
+        return int((~self._usable).sum()) - len(self._store.layout.removed)
 
     def blocks(self) -> Iterator[FloatArray]:
         """Yield (n, k) float32 in the order of the store."""
         for shard in range(self._store.layout.num_shards):
             for rows, features in self._store.blocks(shard):
-                usable = self._usable[rows.start : rows.stop]
-                if self._skip:
-                    yield features if usable.all() else features[usable]
-                else:
-                    features[~usable] = np.nan
-                    yield features
+                part = slice(rows.start, rows.stop)
+                features[~self._usable[part]] = np.nan
+                chosen = self._rows[part]
+                yield features if chosen.all() else features[chosen]
 
     def about(self) -> dict[str, str]:
         """Return what the file tells about itself."""
@@ -66,13 +66,13 @@ class ExportedFeatures:
             "content": "features, scaled so that E<Px,Py> = <x,y>",
             "output_function": fingerprint.output_function,
             "projector": fingerprint.projector,
-            "fingerprint": fingerprint.hash(),
+            "fingerprint": self._store.layout.state,
         }
 
     @property
     def subject(self) -> str:
         """Return what the features are of."""
-        return self._store.fingerprint.hash()
+        return self._store.layout.state
 
     def beside(self, out: Path) -> dict[Path, Callable[[Path], object]]:
         """Return what writes `OUT.ids.txt`, and `OUT.import.yaml`, which an import has to know."""
@@ -85,7 +85,7 @@ class ExportedFeatures:
 
     def _write_ids(self, path: Path) -> None:
         ids = each_of(self._store.ids)
-        write_ids(path, itertools.compress(ids, self._usable) if self._skip else ids)
+        write_ids(path, itertools.compress(ids, self._rows))
 
 
 def declaration(fingerprint: Fingerprint, array: Path, ids: Path) -> dict[str, object]:

@@ -20,10 +20,13 @@ from dtrak_stream.support.names import each_of
 _BLOCK_BYTES = 32 * 2**20
 
 Mask = NDArray[np.bool_]
+_SIDES: tuple[Side, ...] = ("query", "train")
 
 
 class ExportedScores:
     """All scores, one query after the other, with or without those of quarantined samples.
+
+    Samples that were removed have neither.
 
     Parameters
     ----------
@@ -49,29 +52,30 @@ class ExportedScores:
                 remedy="score with --save-scores yes, or export the rankings to a .csv",
             )
         self._scores = scores
-        self._queries, self._train = _usable(scores)
-        self._skip = skip
+        self._scored = _usable(scores)
+        self._queries, self._train = (
+            _exported(scores, side, usable, skip=skip)
+            for side, usable in zip(_SIDES, self._scored, strict=True)
+        )
 
     @property
     def shape(self) -> Shape:
         """Return (queries, training samples)."""
-        if self._skip:
-            return int(self._queries.sum()), int(self._train.sum())
-        return self._scores.query_count, self._scores.train_count
+        return int(self._queries.sum()), int(self._train.sum())
 
     @property
     def left_out(self) -> int:
         """Return the number of quarantined samples of either side."""
-        return int((~self._queries).sum() + (~self._train).sum())
+        sides = zip(_SIDES, self._scored, strict=True)
+        return sum(int((~usable).sum()) - len(self._scores.removed(side)) for side, usable in sides)
 
     def blocks(self) -> Iterator[FloatArray]:
         """Yield (n, training samples) float32 in the order of the queries."""
-        chosen = np.flatnonzero(self._queries) if self._skip else np.arange(len(self._queries))
+        chosen = np.flatnonzero(self._queries)
         step = max(1, _BLOCK_BYTES // (4 * len(self._train)))
         for start in range(0, len(chosen), step):
             rows = [self._scores.scores(int(query)) for query in chosen[start : start + step]]
-            block = np.stack(rows)
-            yield block[:, self._train] if self._skip else block
+            yield np.stack(rows)[:, self._train]
 
     def about(self) -> dict[str, str]:
         """Return what the file tells about itself."""
@@ -92,7 +96,14 @@ class ExportedScores:
 
     def _write_ids(self, side: Side, usable: Mask, path: Path) -> None:
         names = each_of(self._scores.ids(side))
-        write_ids(path, itertools.compress(names, usable) if self._skip else names)
+        write_ids(path, itertools.compress(names, usable))
+
+
+def _exported(scores: ScoresFile, side: Side, usable: Mask, *, skip: bool) -> Mask:
+    """Return which samples of a side have a row or a column: those removed have none."""
+    exported = usable.copy() if skip else np.ones(len(usable), np.bool_)
+    exported[scores.removed(side)] = False
+    return exported
 
 
 def _usable(scores: ScoresFile) -> tuple[Mask, Mask]:

@@ -39,7 +39,7 @@ class Gram:
     form
         Primal, Phi^T Phi with d = k, or dual, Phi Phi^T with d = N.
     fingerprint
-        Hash of the store it was computed from.
+        State of the store it was computed from: `StoreLayout.state`.
     """
 
     path: Path
@@ -73,7 +73,7 @@ class Gram:
         return max(1, min(self.size, ROW_BLOCK_BYTES // (8 * max(1, self.size))))
 
     def refuse_other(self, fingerprint: str, form: GramForm | None = None) -> None:
-        """Refuse to be the Gram matrix of the store with this fingerprint, unless it is.
+        """Refuse to be the Gram matrix of the store in this state, unless it is.
 
         Raises
         ------
@@ -157,7 +157,7 @@ def write_gram(
                 gram[columns, rows] = contents.T
             new.check()
         file.attrs["form"] = plan.form
-        file.attrs["fingerprint"] = store.fingerprint.hash()
+        file.attrs["fingerprint"] = store.layout.state
         file.attrs["samples"] = len(store)
         file.attrs["proj_dim"] = store.proj_dim
 

@@ -67,7 +67,7 @@ def _compute(config: GramConfig, store: FeatureStore, limit: int) -> int:
 def _refuse_other_file(config: GramConfig, store: FeatureStore) -> None:
     """Refuse a file that is there and is no such Gram matrix; drop what a killed run left."""
     form = chosen_form(store, config.options.gram_form)
-    fingerprint = store.fingerprint.hash()
+    fingerprint = store.layout.state
     Gram.open(config.out).refuse_other(fingerprint, form)
     Checkpoints.discard_leftovers(config.out, {"fingerprint": fingerprint, "form": form})
     remove_dead_claim(config.out)
@@ -122,7 +122,7 @@ class GramRun:
 
     def _identity(self) -> dict[str, Any]:
         return {
-            "fingerprint": self.store.fingerprint.hash(),
+            "fingerprint": self.store.layout.state,
             "form": self.plan.form,
             "tile_size": self.plan.tile_size,
             "groups": len(self.plan.groups),

@@ -69,7 +69,7 @@ def overall(
     """
     top = scores.top_indices(proponents)  # (Q, proponents)
     scored = int((top >= 0).any(axis=1).sum())
-    usable = scores.train_count - int(scores.attributes.get("quarantined_train", 0))
+    usable = scores.left("train") - int(scores.attributes.get("quarantined_train", 0))
     slots = int((top >= 0).sum())
     return Overall(
         scored_queries=scored,

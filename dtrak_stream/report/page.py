@@ -81,8 +81,8 @@ class Page:
             "overall": self.overall,
             "groups": self.groups if self.groups and self.groups.count else None,
             "shown": self.shown,
-            "query_count": self.scores.query_count,
-            "train_count": self.scores.train_count,
+            "query_count": self.scores.left("query"),
+            "train_count": self.scores.left("train"),
             "quarantined_train": int(attributes.get("quarantined_train", 0)),
             "quarantined_query": int(attributes.get("quarantined_query", 0)),
             "has_all_scores": self.scores.has_all_scores,
@@ -98,8 +98,8 @@ def facts(scores: ScoresFile) -> list[Fact]:
     """Return the page head: what was attributed to what, and how. Absent values are left out."""
     attributes = scores.attributes
     listed = [
-        Fact("training images", f"{scores.train_count:,}", _left_out(attributes, "train")),
-        Fact("queries", f"{scores.query_count:,}", _left_out(attributes, "query")),
+        Fact("training images", f"{scores.left('train'):,}", _left_out(attributes, "train")),
+        Fact("queries", f"{scores.left('query'):,}", _left_out(attributes, "query")),
         Fact("method", _text(attributes, "method")),
         Fact("output function", _text(attributes, "output_function")),
         _timesteps(attributes),

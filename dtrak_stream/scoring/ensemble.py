@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from dtrak_stream.methods import METHODS, Method, refuse_other_output_function
 from dtrak_stream.scoring.options import Paths, ScoreConfig, as_tuple
 from dtrak_stream.scoring.scored_images import images_of
 from dtrak_stream.store.reader import FeatureStore
+from dtrak_stream.store.row_set import NO_ROWS, RowSet
 from dtrak_stream.store.store_set import store_roots
 from dtrak_stream.support.names import first_difference, name_at
 
@@ -64,10 +65,43 @@ class Ensemble:
         usable: NDArray[np.bool_] = np.all([one.query.usable() for one in self.models], axis=0)
         return usable
 
+    @cached_property
+    def train_removed(self) -> RowSet:
+        """Return which training samples were removed from a store of any model."""
+        return _removed_from(one.train for one in self.models)
+
+    @cached_property
+    def query_removed(self) -> RowSet:
+        """Return which queries were removed from a store of any model."""
+        return _removed_from(one.query for one in self.models)
+
+    @property
+    def quarantined_train(self) -> int:
+        """Return how many training samples have no scores though they were not removed."""
+        return _quarantined(self.train_usable, self.train_removed)
+
+    @property
+    def quarantined_query(self) -> int:
+        """Return how many queries have no scores though they were not removed."""
+        return _quarantined(self.query_usable, self.query_removed)
+
     @property
     def quarantined(self) -> int:
-        """Return how many samples of either set have no scores."""
-        return int((~self.train_usable).sum() + (~self.query_usable).sum())
+        """Return how many samples of either set have no scores though they were not removed."""
+        return self.quarantined_train + self.quarantined_query
+
+
+def _removed_from(stores: Iterable[FeatureStore]) -> RowSet:
+    removed = NO_ROWS
+    for store in stores:
+        removed = removed | store.layout.removed
+    return removed
+
+
+def _quarantined(usable: NDArray[np.bool_], removed: RowSet) -> int:
+    left_out = ~usable
+    left_out[removed.rows] = False
+    return int(left_out.sum())
 
 
 def open_ensemble(method: Method, config: ScoreConfig) -> Ensemble:
@@ -150,7 +184,7 @@ def _open_model(
     gram = None
     if gram_path is not None:
         gram = Gram.open(gram_path)
-        gram.refuse_other(train.fingerprint.hash())
+        gram.refuse_other(train.layout.state)
     return Model(train, query, gram, weight)
 
 

@@ -59,7 +59,7 @@ class HalfSketch(FeatureStore):
         fingerprint = replace(
             whole, proj_dim=whole.proj_dim // 2, projector=f"{whole.projector} ({half} of halves)"
         )
-        super().__init__(StoreLayout(store.layout.root, fingerprint))
+        super().__init__(StoreLayout(store.layout.root, fingerprint, store.layout.history))
         self._whole = store
         self._sign = np.float32(HALVES[half])
 
@@ -84,6 +84,10 @@ class HalfSketch(FeatureStore):
     def shard(self, shard: int) -> Any:
         """Map a shard of the whole features."""
         return self._whole.shard(shard)
+
+    def stored_shard(self, shard: int) -> Any:
+        """Map a shard of the whole features as it was written."""
+        return self._whole.stored_shard(shard)
 
     def _joined(self, name: str) -> Any:
         return self._whole._joined(name)
@@ -123,7 +127,7 @@ def half_gram(
     out = whole_gram.with_name(f"{whole_gram.stem}.half-{half}.h5")
     if out.exists():
         gram = Gram.open(out)
-        gram.refuse_other(store.fingerprint.hash())
+        gram.refuse_other(store.layout.state)
         return gram
     say(f"{out}: Gram matrix for error bars")
     with connect(None) as cluster:

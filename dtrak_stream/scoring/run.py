@@ -74,8 +74,8 @@ class ScoreRun:
         models = self.ensemble.models
         return {
             **options,
-            "train_fingerprint": ",".join(model.train.fingerprint.hash() for model in models),
-            "query_fingerprint": ",".join(model.query.fingerprint.hash() for model in models),
+            "train_fingerprint": ",".join(model.train.layout.state for model in models),
+            "query_fingerprint": ",".join(model.query.layout.state for model in models),
             "has_all_scores": self.plan.save_scores,
             **self.groups.identity,
         }

@@ -163,6 +163,18 @@ class ScoresFile(AbstractContextManager["ScoresFile"]):
         """Return Q or N."""
         return len(self._file[f"{side}_id"])
 
+    def removed(self, side: Side) -> NDArray[np.int64]:
+        """Return the numbers of the samples of one side that were removed: they have no scores."""
+        name = f"{side}_removed"
+        rows = self._file[name][:] if name in self._file else np.empty(0, np.int64)
+        if rows.size and not 0 <= rows.min() <= rows.max() < self.count(side):
+            raise self._corrupt(f"{name} names a sample outside 0 to {self.count(side) - 1}")
+        return rows
+
+    def left(self, side: Side) -> int:
+        """Return how many samples of one side were not removed."""
+        return self.count(side) - len(self.removed(side))
+
     def images(self, side: Side) -> str:
         """Return the hash of the images of one side; "" if the file does not tell."""
         return str(self.attributes.get(f"{side}_images", ""))

@@ -86,8 +86,8 @@ def store_attributes(ensemble: Ensemble) -> dict[str, Any]:
         "query_samples": len(query),
         "train_images": images_of(train.layout),
         "query_images": images_of(query.layout),
-        "quarantined_train": int((~ensemble.train_usable).sum()),
-        "quarantined_query": int((~ensemble.query_usable).sum()),
+        "quarantined_train": ensemble.quarantined_train,
+        "quarantined_query": ensemble.quarantined_query,
         "sign_convention": SIGN_CONVENTION,
     }
 
@@ -101,7 +101,8 @@ def write_scores(
 ) -> None:
     """Join all scored blocks into the scores file.
 
-    Datasets: `query_id` (Q,), `train_id` (N,), and for one lambda `scores` (Q, N) float32 if the
+    Datasets: `query_id` (Q,), `train_id` (N,), where samples were removed `query_removed` and
+    `train_removed` (n,) int64, their numbers, and for one lambda `scores` (Q, N) float32 if the
     plan keeps them, `top_index` and `bottom_index` (Q, top_k) int64, `top_score` and
     `bottom_score` (Q, top_k) float32; with error bars also `score_error` (Q, N),
     `top_score_error` and `bottom_score_error` (Q, top_k) float32: one standard error; with
@@ -120,6 +121,7 @@ def write_scores(
         file = new.file
         write_names(file, "query_id", scorer.query.ids, scorer.query.ids.width)
         write_names(file, "train_id", scorer.train.ids, scorer.train.ids.width)
+        _write_removed(file, scorer.ensemble)
         file.attrs.update(attributes)
         groups = []
         for each, attributes_of_lambda in enumerate(of_lambda):
@@ -130,6 +132,13 @@ def write_scores(
         for q, rows in enumerate(scorer.plan.queries):
             _write_query_block(groups, q, rows, scorer, checkpoints)
             new.check()
+
+
+def _write_removed(file: Any, ensemble: Ensemble) -> None:
+    """Write which samples of either side were removed, if any were."""
+    for side, removed in (("query", ensemble.query_removed), ("train", ensemble.train_removed)):
+        if len(removed):
+            file.create_dataset(f"{side}_removed", data=removed.rows)
 
 
 def _create_datasets(group: Any, scorer: Scorer) -> None:

@@ -1,14 +1,19 @@
-"""`features.h5`: one virtual array over all shards of a store, for anyone with h5py."""
+"""`features.h5`: one virtual array over all shards of a store, for anyone with h5py.
+
+Rows that were removed are no part of it: where they were it holds zeros, and no id.
+"""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import h5py
 
 from dtrak_stream.store.layout import StoreLayout
+from dtrak_stream.store.row_set import Rows
 from dtrak_stream.store.shard import file_in_memory
 from dtrak_stream.support.durable import write_bytes
 
@@ -20,7 +25,7 @@ def write_joined_view(layout: StoreLayout) -> None:
     with file_in_memory(image) as file:
         for name in shards[0]:
             file.create_virtual_dataset(name, _virtual(layout, name, [s[name] for s in shards]))
-        file.attrs["fingerprint"] = layout.fingerprint.hash()
+        file.attrs["fingerprint"] = layout.state
     write_bytes(layout.joined_view_path, image.getbuffer())
 
 
@@ -39,5 +44,18 @@ def _virtual(layout: StoreLayout, name: str, parts: list[tuple[tuple[int, ...], 
         rows = layout.shard_rows(shard)
         relative = layout.shard_path(shard).relative_to(layout.root)
         source = h5py.VirtualSource(str(relative), name, shape=part_shape, dtype=dtype)
-        joined[rows.start : rows.stop] = source
+        for there in _stretches_between(rows, layout.removed.within(rows)):
+            first, last = there.start - rows.start, there.stop - rows.start
+            joined[there.start : there.stop] = source[first:last]
     return joined
+
+
+def _stretches_between(rows: range, removed: Rows) -> Iterator[range]:
+    """Yield the consecutive rows before, between and behind those that were removed."""
+    start = rows.start
+    for row in map(int, removed):
+        if row > start:
+            yield range(start, row)
+        start = row + 1
+    if start < rows.stop:
+        yield range(start, rows.stop)

@@ -74,7 +74,7 @@ def settle_quarantine(layout: StoreLayout) -> None:
     entries: list[QuarantinedSample] = []
     for shard in range(layout.num_shards):
         path, first = layout.shard_path(shard), layout.shard_rows(shard).start
-        contents = read_shard(path, layout.fingerprint.hash(), check=False)
+        contents = read_shard(path, layout.shard_fingerprint(shard), check=False)
         for place in map(int, np.flatnonzero(contents.scale == 0)):
             sample_id = contents.sample_id[place].decode()
             lost = QuarantinedSample(first + place, sample_id, _LOST_REASON)

@@ -61,7 +61,12 @@ class FeatureStore:
 
     def shard(self, shard: int) -> ShardRows:
         """Map a shard; it is checked the first time it is asked for. See `read_shard`."""
-        path, fingerprint = self.layout.shard_path(shard), self.fingerprint.hash()
+        removed, held = self.layout.removed, self.layout.shard_rows(shard)
+        return self.stored_shard(shard).without(removed.within(held) - held.start)
+
+    def stored_shard(self, shard: int) -> ShardRows:
+        """Map a shard as it was written, with the rows that were removed since; see `shard`."""
+        path, fingerprint = self.layout.shard_path(shard), self.layout.shard_fingerprint(shard)
         rows = read_shard(path, fingerprint, check=shard not in self._checked)
         self._checked.add(shard)
         return rows
@@ -72,8 +77,7 @@ class FeatureStore:
 
     def blocks_of(self, rows: range) -> Iterator[tuple[range, FloatArray]]:
         """Yield (rows, features) of consecutive rows in order, from one shard at a time."""
-        size = self.fingerprint.rows_per_shard
-        for shard in range(rows.start // size, -(-rows.stop // size)):
+        for shard in self.layout.shards_of(rows):
             contents, held = self.shard(shard), self.layout.shard_rows(shard)
             first, last = max(rows.start, held.start), min(rows.stop, held.stop)
             for start in range(first, last, self.block_rows):
@@ -83,8 +87,7 @@ class FeatureStore:
     def rows(self, rows: range) -> FloatArray:
         """Return the features of consecutive rows: (len(rows), k) float32."""
         out = np.empty((len(rows), self.proj_dim), np.float32)
-        size = self.fingerprint.rows_per_shard
-        for shard in range(rows.start // size, -(-rows.stop // size)):
+        for shard in self.layout.shards_of(rows):
             held = self.layout.shard_rows(shard)
             start, stop = max(rows.start, held.start), min(rows.stop, held.stop)
             features = self.shard(shard).dequantised(start - held.start, stop - held.start)
@@ -92,7 +95,7 @@ class FeatureStore:
         return out
 
     def scales(self) -> FloatArray:
-        """Return the scale of every row: (N,) float32, 0 for quarantined samples."""
+        """Return the scale of every row: (N,) float32, 0 for those without a feature."""
         if self._scales is None:
             self._scales = self._joined("scale")
         return self._scales
@@ -107,7 +110,7 @@ class FeatureStore:
         return StoreIds(self.layout)
 
     def residuals(self) -> FloatArray:
-        """Return the residual of every row: (N,) float32, 0 for quarantined samples.
+        """Return the residual of every row: (N,) float32, 0 for those without a feature.
 
         Raises
         ------
@@ -126,11 +129,14 @@ class FeatureStore:
         return residuals
 
     def _joined(self, name: str) -> Any:
-        fingerprint = self.fingerprint.hash()
-        paths = map(self.layout.shard_path, range(self.layout.num_shards))
-        # no checksums: they would take a pass over all features
-        shards = ((path, read_shard(path, fingerprint, check=False)) for path in paths)
-        return np.concatenate([_array_of(rows, name, path) for path, rows in shards])
+        layout, parts = self.layout, list[Any]()
+        for shard in range(layout.num_shards):
+            path, run = layout.shard_path(shard), layout.shard_fingerprint(shard)
+            # no checksums: they would take a pass over all features
+            parts.append(_array_of(read_shard(path, run, check=False), name, path))
+        joined = np.concatenate(parts)
+        joined[layout.removed.rows] = 0
+        return joined
 
 
 def _array_of(rows: ShardRows, name: str, path: Path) -> NDArray[Any]:

@@ -39,11 +39,11 @@ class StoreIds:
             If a shard cannot be read.
         """
         rows = range(len(self))[places]
-        size = self.layout.fingerprint.rows_per_shard
         ids: list[bytes] = []
-        for shard in range(rows.start // size, -(-rows.stop // size)):
-            first = shard * size
-            part = slice(max(rows.start - first, 0), min(rows.stop - first, size))
+        for shard in self.layout.shards_of(rows):
+            held = self.layout.shard_rows(shard)
+            first, last = max(rows.start, held.start), min(rows.stop, held.stop)
+            part = slice(first - held.start, last - held.start)
             with self._opened(shard) as dataset:
                 ids += fixed_width_names(dataset, part)
         return ids
@@ -62,7 +62,7 @@ class StoreIds:
         path = self.layout.shard_path(shard)
         try:
             with h5py.File(path, "r") as file:
-                if file.attrs["fingerprint"] != self.layout.fingerprint.hash():
+                if file.attrs["fingerprint"] != self.layout.shard_fingerprint(shard):
                     raise corrupt_shard(path, "belongs to another run")
                 yield file["sample_id"]
         except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:

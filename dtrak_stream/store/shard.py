@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,8 @@ class ShardRows:
     features
         (rows, k) float16 or float32. Row i stands for features[i] * scale[i].
     scale
-        (rows,) float32, a power of two; 0 marks a quarantined sample, whose row is zero.
+        (rows,) float32, a power of two; 0 marks a sample without a feature:
+        quarantined, its row is zero, or removed.
     sample_id
         (rows,) fixed-length UTF-8.
     norm
@@ -59,6 +60,17 @@ class ShardRows:
         features = self.features[start:stop].astype(np.float32)
         features *= self.scale[start:stop, None]
         return features
+
+    def without(self, places: NDArray[np.int64]) -> ShardRows:
+        """Return the rows with some of them as those of samples without a feature."""
+        if not len(places):
+            return self
+        scale, norm = self.scale.copy(), self.norm.copy()
+        residual = None if self.residual is None else self.residual.copy()
+        for array in (scale, norm, residual):
+            if array is not None:
+                array[places] = 0
+        return replace(self, scale=scale, norm=norm, residual=residual)
 
     def checksum(self, fingerprint: str) -> str:
         """Return the xxh3-128 of the contents and of the run they belong to."""

@@ -77,7 +77,7 @@ def damaged_shards(layout: StoreLayout, redo_corrupt: bool, *, visible: bool) ->
     ) as bar:
         for shard in finished:
             try:
-                read_shard(layout.shard_path(shard), layout.fingerprint.hash())
+                read_shard(layout.shard_path(shard), layout.shard_fingerprint(shard))
             except CorruptFileError:
                 if not redo_corrupt:
                     raise
@@ -88,7 +88,7 @@ def damaged_shards(layout: StoreLayout, redo_corrupt: bool, *, visible: bool) ->
 def remove_if_damaged(layout: StoreLayout, shard: int) -> None:
     """Remove a damaged shard; one that another process made again meanwhile stays."""
     try:
-        read_shard(layout.shard_path(shard), layout.fingerprint.hash())
+        read_shard(layout.shard_path(shard), layout.shard_fingerprint(shard))
     except CorruptFileError as error:
         say(f"{error.where}: {error.what}; computing it again")
         layout.shard_path(shard).unlink(missing_ok=True)

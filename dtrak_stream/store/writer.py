@@ -154,7 +154,7 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
             if bad:
                 with self._claims.alone_with(layout.quarantine_path):
                     append_quarantine(layout.quarantine_path, bad)
-            write_shard(layout.shard_path(rows.shard), packed, layout.fingerprint.hash())
+            write_shard(layout.shard_path(rows.shard), packed, layout.shard_fingerprint(rows.shard))
         self._claims.release(self._piece(rows.shard))
 
     def settle(self) -> int:
@@ -172,7 +172,8 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
                 with self._claims.alone_with(layout.quarantine_path):
                     settle_quarantine(layout)
                 write_joined_view(layout)
-            bad.update(entry.row for entry in read_quarantine(layout.quarantine_path))
+            entries = read_quarantine(layout.quarantine_path)
+            bad |= {entry.row for entry in entries} - set(layout.removed.rows.tolist())
         return len(bad)
 
     def _piece(self, shard: int) -> Path:

@@ -100,7 +100,7 @@ def recompute(store: FeatureStore, config: VerifyConfig, denoiser: Denoiser | No
     try:
         _refuse_other_inputs(store, job, maker, samples)
         _execute_as_recorded(store, maker)
-        rows = sampled_rows(len(store), config.deep, seed=store.fingerprint.hash())
+        rows = _sampled_rows(store, config.deep)
         largest = _compare(store, maker, samples, rows, config)
     finally:
         maker.close()
@@ -124,6 +124,13 @@ def sampled_rows(count: int, wanted: int, *, seed: str) -> list[int]:
     generator = np.random.default_rng(int(seed, 16))
     between = [int(generator.integers(a, b)) for a, b in pairwise(cuts)]
     return sorted({0, *between, count - 1})
+
+
+def _sampled_rows(store: FeatureStore, wanted: int) -> list[int]:
+    """Return some of the rows that were not removed."""
+    left = np.setdiff1d(np.arange(len(store)), store.layout.removed.rows, assume_unique=True)
+    places = sampled_rows(len(left), wanted, seed=store.fingerprint.hash())
+    return [int(left[place]) for place in places]
 
 
 def tolerance(store: FeatureStore) -> float:

@@ -1,4 +1,4 @@
-"""The stores of a run folder, found by the hash of their fingerprint."""
+"""The stores of a run folder, found by the state that results name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class RunStores:
     Attributes
     ----------
     by_hash
-        The stores by the hash of their fingerprint.
+        The stores by the state that results name.
     halves
         What error bars see of them, by the same: Gram matrices are made of those too.
     faulty
@@ -43,21 +43,21 @@ class RunStores:
 
     def add(self, store: FeatureStore) -> None:
         """Let a store be found."""
-        self.by_hash[store.fingerprint.hash()] = store
-        self.halves.update({half.fingerprint.hash(): half for half in _halves(store)})
+        self.by_hash[store.layout.state] = store
+        self.halves.update({half.layout.state: half for half in _halves(store)})
 
     def add_faulty(self, root: Path) -> None:
         """Note a store that has a fault, and is not to be looked into."""
         try:
             store = FeatureStore(read_layout(root))
-            is_edited = store.layout.plan_hash() != store.fingerprint.hash()
+            is_edited = store.layout.is_edited()
         except (DtrakStreamError, OSError):
             is_edited = True
         if is_edited:
             self.unknown.append(root.name)
             return
         for seen in (store, *_halves(store)):
-            self.faulty[seen.fingerprint.hash()] = root.name
+            self.faulty[seen.layout.state] = root.name
 
     def of_gram(self, fingerprint: str, path: Path) -> FeatureStore:
         """Return the store, or the half of one, that a Gram matrix was made of.

@@ -20,6 +20,7 @@ from dtrak_stream.scoring.scores_file import (
     damping_names,
 )
 from dtrak_stream.store.reader import FeatureStore
+from dtrak_stream.store.row_set import NO_ROWS
 from dtrak_stream.support.names import FixedWidthNames, first_difference
 from dtrak_stream.support.progress import progress
 from dtrak_stream.verification.rankings import SCORE_AGAIN, Usable, verify_query
@@ -99,11 +100,19 @@ def _usable_side(
 ) -> NDArray[np.bool_]:
     """Check the samples of one side against the stores; return which have all features."""
     ids = scores.ids(side)
-    usable = np.ones(len(ids), np.bool_)
+    usable, removed = np.ones(len(ids), np.bool_), NO_ROWS
     for fingerprint in hashes:
         store = stores.find(f"{side}_fingerprint", fingerprint, scores.path)
         _refuse_other_samples(scores, side, ids, store)
         usable &= store.usable()
+        removed = removed | store.layout.removed
+    if not np.array_equal(scores.removed(side), removed.rows):
+        raise CorruptFileError(
+            f"tells {len(scores.removed(side)):,} removed samples ({side}), its stores "
+            f"{len(removed):,} or others",
+            where=scores.path,
+            remedy=SCORE_AGAIN,
+        )
     return usable
 
 

@@ -35,14 +35,18 @@ def verify_store(layout: StoreLayout, *, visible: bool) -> str:
     _verify_ledger(layout, bad)
     _verify_joined_view(layout)
     fingerprint = layout.fingerprint
+    changes = layout.history.changes[1:]
+    removed = len(layout.removed)
+    told = f", {removed:,} removed" if removed else ""
+    told += f", {len(changes):,} changes in its history" if changes else ""
     return (
         f"{fingerprint.samples:,} rows of {fingerprint.proj_dim:,} in {layout.num_shards:,} "
-        f"shards, checksums hold, {len(bad):,} quarantined"
+        f"shards, checksums hold, {len(bad):,} quarantined{told}"
     )
 
 
 def _verify_plan(layout: StoreLayout) -> None:
-    if layout.plan_hash() != layout.fingerprint.hash():
+    if layout.is_edited():
         raise CorruptFileError(
             "its fingerprint does not have the hash that is written beside it",
             where=layout.plan_path,
@@ -58,7 +62,7 @@ def _verify_shards(store: FeatureStore, *, visible: bool) -> dict[int, str]:
     ) as bar:
         for shard in range(layout.num_shards):
             try:
-                rows = store.shard(shard)
+                rows = store.stored_shard(shard)
                 _verify_rows(layout, shard, rows)
                 bad |= _quarantined(layout.shard_rows(shard), rows)
             except CorruptFileError as fault:
@@ -141,7 +145,7 @@ def _verify_joined_view(layout: StoreLayout) -> None:
             remedy=f"move it away if it is there, and {_FEATURIZE_AGAIN}: that writes it",
         ) from error
     expected = (layout.fingerprint.samples, layout.fingerprint.proj_dim)
-    if fingerprint != layout.fingerprint.hash() or shape != expected:
+    if fingerprint != layout.state or shape != expected:
         raise CorruptFileError(
             "shows another store", where=path, remedy=f"move it away and {_FEATURIZE_AGAIN}"
         )

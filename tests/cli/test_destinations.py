@@ -20,6 +20,7 @@ READ = {
     "plan": {"--run", "--groups", "--trajectory"},
     "attribute": {"--groups", "--trajectory"},
     "featurize": {"--trajectory"},
+    "remove": {"--store", "--ids", "--rows"},
     "gram": {"--store"},
     "score": {"--train", "--query", "--gram", "--truth", "--groups"},
     "report": {"--scores"},

@@ -19,6 +19,7 @@ from tests.commands_here import run_command
 
 REQUIRED = {
     "featurize": "--images gone --store new",
+    "remove": "--store gone --ids gone",
     "gram": "--store gone --out new",
     "report": "--scores gone --train gone --query gone --out new",
     "verify": "--run gone",

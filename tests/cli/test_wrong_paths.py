@@ -40,6 +40,7 @@ COMMAND_LINES = {
     "attribute": f"--model model --train {DIGITS} --query images --run new --damping 1 {FEATURES}",
     "plan": "--model model --run new --timesteps 1 --proj-dim 64 --device cpu",
     "featurize": f"--model model --images {DIGITS} --store new {FEATURES}",
+    "remove": "--store run/train --rows rows.txt",
     "gram": "--store run/train --out new",
     "score": "--train run/train --query run/query --gram run/gram.h5 --out new --damping 1",
     "report": f"--scores run/scores.h5 --train {DIGITS} --query images --out new",
@@ -68,6 +69,7 @@ WRONG: dict[str, dict[str, tuple[str, ...]]] = {
         **{"model": FOLDER, "images": SOURCE, "store": NEW_FOLDER, "trajectory": FOLDER},
         "rows": FILE,
     },
+    "remove": {"store": FOLDER, "ids": FILE, "rows": ("folder.txt", "pipe.txt", "gone.txt")},
     "gram": {"store": FOLDER, "out": NEW_FILE},
     "score": {
         **{"train": FOLDER, "query": FOLDER, "gram": FILE, "out": NEW_FILE},
@@ -106,9 +108,12 @@ BESIDES = {
 }
 INSTEAD = {
     ("score", "truth"): "--out new --method empirical-influence",
+    ("remove", "ids"): "--store run/train",
+    ("remove", "rows"): "--store run/train",
     ("export", "scores"): "--out new.npy",
     ("verify", "trajectory"): "--run along --deep 1",
 }
+WITHOUT_BARS = {"plan", "remove"}
 PARTLY = {"import-truth", "train-lora"}
 """Commands whose other inputs lie in many files, or are of a model that reads captions."""
 OF_LATENTS = {"cache-latents"}
@@ -139,7 +144,8 @@ def place(tmp_path_factory) -> Iterator[Path]:
     truth_of(root / "truth.npz", mask, linear_losses(mask, scores))
     scores_of(root / "fitted.h5", scores)
     (root / "text").write_text("hello\n")
-    for suffix in ("", ".npy"):
+    (root / "rows.txt").write_text("0\n")
+    for suffix in ("", ".npy", ".txt"):
         (root / f"folder{suffix}").mkdir()
         os.mkfifo(root / f"pipe{suffix}")
     yield root
@@ -175,7 +181,7 @@ def test_a_path_of_the_wrong_kind_is_refused_by_its_name(
     monkeypatch.chdir(place)
     usual = INSTEAD.get((command, option), COMMAND_LINES[command])
     words = shlex.split(f"{command} {usual} {BESIDES.get((command, option), '')}")
-    words += ["--quiet"] if command != "plan" else []
+    words += ["--quiet"] if command not in WITHOUT_BARS else []
     before = sorted(place.rglob("*"))
     for name in WRONG[command][option]:
         given = PREFIX.get((command, option), "") + name

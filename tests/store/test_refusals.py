@@ -71,7 +71,8 @@ def test_another_format_is_named_beside_ours(make_store):
     plan = layout.plan()
     layout.plan_path.write_text(json.dumps({**plan, "format_version": 99}))
     text = (
-        f"{layout.plan_path}: written in format 99, this version reads {plan['format_version']}; "
+        f"{layout.plan_path}: written in format 99, "
+        f"this version reads {plan['format_version']} and 2; "
         "featurize again, or use the version of dtrak_stream that wrote it"
     )
     refused(InputError, text, lambda: read_layout(layout.root))
