@@ -35,16 +35,18 @@ class Table(Protocol):
 
 
 class TextTable:
-    """The rows of one text file; made by `open_csv`, `open_json_lines` and `open_partition`.
+    """The rows of one text file; made by `open_csv`, `open_json_lines`, `open_lines` and others.
 
     Attributes
     ----------
+    path
+        The file.
     columns
         Their names, in the order of the file.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._starts = array("Q")
         self.columns: tuple[str, ...] = ()
 
@@ -62,15 +64,15 @@ class TextTable:
         if start >= stop:
             return []
         try:
-            with open_regular(self._path) as file:
+            with open_regular(self.path) as file:
                 file.seek(self._starts[start])
                 block = file.read(self._starts[stop] - self._starts[start])
             found = list(self._parsed(block, column))
         except (OSError, ValueError, csv.Error) as error:
-            raise unreadable(self._path, error) from error
+            raise unreadable(self.path, error) from error
         if len(found) != stop - start:
             raise InputError(
-                "changed while it was read", where=self._path, remedy="start the command again"
+                "changed while it was read", where=self.path, remedy="start the command again"
             )
         return found
 
@@ -99,7 +101,7 @@ class _CsvTable(TextTable):
                 raise InputError(
                     f"line {reader.line_num} has {len(row)} fields, the first one has "
                     f"{len(self.columns)}",
-                    where=self._path,
+                    where=self.path,
                     remedy="write as many in each line; put texts with commas into quotes",
                 )
             yield lines.offset
@@ -128,7 +130,7 @@ class _JsonLinesTable(TextTable):
             row = self._row(line, number)
             self._found |= dict.fromkeys(row)
             if len(self._found) > _MOST_COLUMNS:
-                _refuse_columns(tuple(self._found), self._path)
+                _refuse_columns(tuple(self._found), self.path)
             yield lines.offset
 
     def _row(self, line: str, number: int) -> dict[str, Any]:
@@ -139,7 +141,7 @@ class _JsonLinesTable(TextTable):
         if not isinstance(row, dict):
             raise InputError(
                 f"line {number} is no JSON object",
-                where=self._path,
+                where=self.path,
                 remedy='write one such as {"path": "a.png"} in each line',
             )
         return row
@@ -169,7 +171,7 @@ class _PartitionTable(TextTable):
                 raise InputError(
                     f"line {number} is not a name and a split: 0 (train), 1 (validation) or 2 "
                     "(test)",
-                    where=self._path,
+                    where=self.path,
                     remedy="give a list such as CelebA's list_eval_partition.txt, or a .csv file",
                 )
             yield lines.offset
@@ -178,6 +180,38 @@ class _PartitionTable(TextTable):
         for line in block.decode().split("\n"):
             if words := line.split():
                 yield words[0] if column == "file_name" else _SPLITS[words[1]]
+
+
+class _LinesTable(TextTable):
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.columns = ("text",)
+        with _refusals(path), open_regular(path) as file:
+            lines = _Lines(file)
+            self._note(self._beginnings(lines))
+
+    def _beginnings(self, lines: _Lines) -> Iterator[int]:
+        yield lines.offset
+        for line in lines:
+            if line.strip():
+                yield lines.offset
+
+    def _parsed(self, block: bytes, column: str) -> Iterator[str]:
+        assert column in self.columns
+        for line in block.decode().split("\n"):
+            if text := line.strip():
+                yield text
+
+
+def open_lines(path: Path) -> TextTable:
+    """Open a file of a text in each line, without those that are empty; its column is `text`.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or is not in UTF-8.
+    """
+    return _LinesTable(path)
 
 
 def open_partition(path: Path) -> TextTable:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -15,6 +14,8 @@ from dtrak_stream.model.options import (
     LoadingOptions,
     LoraOptions,
     WeightsName,
+    loras_given,
+    require_guidance,
 )
 from dtrak_stream.objective.function_names import formulas_in_words
 from dtrak_stream.objective.noise_keying import NoiseKeying
@@ -118,14 +119,12 @@ taken of (default: the size of the first image)."""
         require_number("--size", self.size, 1, 2**16)
         require_number("--t5-tokens", self.t5_tokens, 1, 4096)
         require_guidance(self.guidance)
-        self._refuse_other_scales()
-
-    def _refuse_other_scales(self) -> None:
-        if self.lora_scale and len(self.lora_scale) != len(self.lora):
+        self._loras()
+        if 0 in self.lora_scale:
             raise ConfigurationError(
-                f"{len(self.lora_scale)} scales of {len(self.lora)} LoRAs",
+                "a LoRA of scale 0 has no gradients",
                 where="--lora-scale",
-                remedy="give one for each --lora, in their order, or none",
+                remedy="give a number other than 0, or leave out the LoRA",
             )
 
     def loading(self, own_lora: str | None = None) -> LoadingOptions:
@@ -136,11 +135,8 @@ taken of (default: the size of the first image)."""
         own_lora
             A LoRA that the model is named with, before those that are given.
         """
-        scales = self.lora_scale or (1.0,) * len(self.lora)
-        pairs = [*zip(self.lora, scales, strict=True)]
-        if own_lora is not None:
-            pairs = [(own_lora, 1.0), *pairs]
-        loras = tuple(LoraOptions(*each, self.lora_some_layers) for each in pairs)
+        own = () if own_lora is None else (LoraOptions(own_lora, 1.0, self.lora_some_layers),)
+        loras = (*own, *self._loras())
         kept_whole = "" if loras or self.parameters in _NAMED_CHOICES else self.parameters
         return LoadingOptions(
             self.latents,
@@ -153,6 +149,9 @@ taken of (default: the size of the first image)."""
             self.guidance,
             self.t5_tokens,
         )
+
+    def _loras(self) -> tuple[LoraOptions, ...]:
+        return loras_given(self.lora, self.lora_scale, some_layers=self.lora_some_layers)
 
     def _half(self, with_lora: bool) -> HalfName | None:
         """Return the type that weights are read in where it is known which are differentiated.
@@ -167,14 +166,6 @@ taken of (default: the size of the first image)."""
             else (self.parameters not in _NAMED_CHOICES)
         )
         return halves.get(self.precision) if known else None
-
-
-def require_guidance(value: float | None) -> None:
-    """Refuse what is no strength of guidance; None is an option that was not given."""
-    if value is not None and not (math.isfinite(value) and value >= 0):
-        raise ConfigurationError(
-            "must be a number, 0 or above", where=f"--guidance {value}", remedy="change it"
-        )
 
 
 def own_or(given: int | None, usual: int) -> int:

@@ -2,9 +2,10 @@
 
 OUT/fingerprint.json  model, sampler, seed and number of images; written first
 OUT/generation.yaml   the resolved options, versions and git revision
-OUT/images.json       number and hash of the finished images, to tell whether they were changed
+OUT/images.json       number and hash of the finished images, and hash of metadata.jsonl, to tell
+                      whether they were changed
 OUT/00000.png ...     the images, 8 bits a channel; from 10,000 on in subfolders
-OUT/metadata.jsonl    the class of each, if they are of classes: {"file_name": ..., "label": 3}
+OUT/metadata.jsonl    what each is of: {"file_name": ..., "label": 3, "seed": ...}, or "text"
 OUT/images.npy        the same before rounding, if asked for
 OUT/float_images/     its parts, until all images are made
 OUT/trajectory/       the way to each image, if asked for; see dtrak_stream.data.trajectories
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -40,6 +41,7 @@ from dtrak_stream.training.fingerprint import (
 )
 
 IMAGES_RECORD = "images.json"
+METADATA = "metadata.jsonl"
 IMAGE_MODES = {1: "L", 3: "RGB"}
 
 
@@ -90,18 +92,15 @@ class ImageFolder:
                 self._refuse_fewer(cast(int, stored["count"]), count)
             write_fingerprint(self._out, {**fingerprint, "count": count})
 
-    def tell_labels(self, labels: Sequence[int], count: int) -> None:
-        """Write which classes the images are of, if any: they take turns."""
-        if not labels:
-            return
+    def tell(self, told: Callable[[int], dict[str, Any]], count: int) -> None:
+        """Write what is to be known of each image, by its number."""
         with (
-            durable_path(self._out / "metadata.jsonl") as partial,
+            durable_path(self._out / METADATA) as partial,
             partial.open("w", encoding="utf-8") as file,
         ):
             for number in range(count):
                 name = self._png(number).relative_to(self._out).as_posix()
-                told = {"file_name": name, "label": labels[number % len(labels)]}
-                file.write(json.dumps(told) + "\n")
+                file.write(json.dumps({"file_name": name, **told(number)}) + "\n")
 
     def missing(self, numbers: range) -> list[int]:
         """Return the numbers of the images that are still to be made."""
@@ -129,7 +128,7 @@ class ImageFolder:
 
     def record_images(self, count: int) -> None:
         """Keep a hash of the finished images, for whoever uses them."""
-        found = _record(self._png_files, count)
+        found = _record(self._out, self._png_files, count)
         if _recorded(self._out) != found:
             write_json(self._out / IMAGES_RECORD, found)
 
@@ -177,13 +176,22 @@ def refuse_changed_images(folder: Path) -> None:
     Raises
     ------
     FingerprintMismatchError
-        If an image was changed, or replaced, since all of them were made.
+        If an image, or what is told of them, was changed since all of them were made.
     """
     stored = _recorded(folder)
     if stored is None:
         return
-    found = _record(NumberedFiles(folder, ".png"), stored["count"])
-    if stored != found:
+    found = _record(folder, NumberedFiles(folder, ".png"), stored["count"])
+    if "told" in stored and stored["told"] != found.get("told"):
+        raise FingerprintMismatchError(
+            "told",
+            stored["told"],
+            found.get("told"),
+            where=folder / METADATA,
+            remedy="it was changed since the images were generated: give the command again that "
+            "generated them, which writes it anew",
+        )
+    if stored["images"] != found["images"]:
         raise FingerprintMismatchError(
             "images",
             stored["images"],
@@ -205,11 +213,21 @@ def _recorded(folder: Path) -> dict[str, Any] | None:
     return record if known and "images" in record else None
 
 
-def _record(files: NumberedFiles, count: int) -> dict[str, Any]:
+def _record(folder: Path, files: NumberedFiles, count: int) -> dict[str, Any]:
     digest = xxhash.xxh3_128()
     for number in range(count):
         path = files.path(number)
         # one that is gone is told by whoever needs it
         content = path.read_bytes() if path.is_file() else b""
         digest.update(xxhash.xxh3_128_digest(content))
-    return {"count": count, "images": digest.hexdigest()}
+    told = _told_in(folder)
+    return {"count": count, "images": digest.hexdigest(), **({"told": told} if told else {})}
+
+
+def _told_in(folder: Path) -> str | None:
+    """Return a hash of what is told of the images; None if nothing is."""
+    try:
+        content = (folder / METADATA).read_bytes()
+    except FileNotFoundError:
+        return None
+    return xxhash.xxh3_128_hexdigest(content)

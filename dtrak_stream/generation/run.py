@@ -15,16 +15,18 @@ from dtrak_stream.errors import (
 )
 from dtrak_stream.generation.configuration import GenerationConfig
 from dtrak_stream.generation.folder import IMAGE_MODES, ImageFolder
+from dtrak_stream.generation.prompts import read_prompts
 from dtrak_stream.generation.sampler import Sampler
+from dtrak_stream.generation.samplers import ImageSampler, load_model, open_sampler
 from dtrak_stream.model.denoiser import Denoiser
-from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.model.parameters import weights_hash
 from dtrak_stream.support.destinations import refuse_foreign_folder
-from dtrak_stream.support.device import choose_device
 from dtrak_stream.support.memory import format_size, usable_memory
 from dtrak_stream.support.progress import progress, say
 from dtrak_stream.support.provenance import record_run
 from dtrak_stream.training.fingerprint import FINGERPRINT_FILE, Fingerprint
+
+_BATCH = 16  # of models that are told no captions
 
 
 @dataclass(frozen=True)
@@ -44,61 +46,70 @@ class GenerationResult:
 
 
 def generate(config: GenerationConfig, *, visible: bool = True) -> GenerationResult:
-    """Generate `config.count` images, those that are not there yet.
+    """Generate the images of a run, those that are not there yet.
 
     Raises
     ------
     MemoryLimitError
         If the paths of one batch, where asked for, do not fit in memory.
+    ConfigurationError
+        If an option means nothing for such a model, or it wants prompts or classes and has none.
     InputError, ModelError
-        If the model cannot be loaded, or gives a number that is not finite.
+        If model or prompts cannot be read, or the model gives a number that is not finite.
     FingerprintMismatchError
         If the folder holds images of another model, sampler or seed, or more of them.
     InterruptedRunError
         On Ctrl-C. All images made so far are kept.
     """
     refuse_foreign_folder(config.out, FINGERPRINT_FILE, flag="--out")
-    denoiser = load_denoiser(config.model, device=choose_device(config.device))
-    labels = config.classes()
-    sampler = Sampler(denoiser, config.sampler, config.steps, config.eta, config.seed, labels)
+    prompts = read_prompts(config.prompt, config.prompts)
+    denoiser = load_model(config)
+    sampler = open_sampler(denoiser, config, prompts)
+    count = config.number_of_images(len(prompts))
     _check_channels(denoiser)
     _refuse_paths_of_latents(config, denoiser)
     _check_memory(config, denoiser, sampler)
     folder = ImageFolder(config.out, config.float_images, config.save_trajectory)
-    folder.claim(_fingerprint(config, denoiser), config.count)
+    folder.claim(_fingerprint(config, denoiser, sampler), count)
     record_run(config.out / "generation.yaml", config)
-    folder.tell_labels(labels, config.count)
+    if denoiser.conditioner is not None:
+        folder.tell(sampler.told, count)
     bars = visible and not config.quiet
     if bars:
         say(denoiser.description)
-    done = config.count - len(folder.missing(range(config.count)))
+    done = count - len(folder.missing(range(count)))
     with progress(
-        config.count,
+        count,
         description="generating",
         unit="image",
         done=done,
         visible=bars,
     ) as bar:
         try:
-            for made in _make_missing(config, sampler, folder):
+            for made in _make_missing(config, count, sampler, folder):
                 bar.update(made)
                 done += made
         except KeyboardInterrupt as interrupt:
-            raise InterruptedRunError(f"{done} of {config.count} images are saved") from interrupt
-    folder.join_float_images(config.count)
-    folder.record_images(config.count)
+            raise InterruptedRunError(f"{done} of {count} images are saved") from interrupt
+    for line in denoiser.remarks() if bars else ():
+        say(line)
+    folder.join_float_images(count)
+    folder.record_images(count)
     return GenerationResult(config.out)
 
 
-def _make_missing(config: GenerationConfig, sampler: Sampler, folder: ImageFolder) -> Iterator[int]:
+def _make_missing(
+    config: GenerationConfig, count: int, sampler: ImageSampler, folder: ImageFolder
+) -> Iterator[int]:
     """Make each batch that has a missing image; yield how many were missing."""
-    for first in range(0, config.count, config.batch_size):
-        batch = range(first, first + config.batch_size)
-        missing = folder.missing(range(first, min(batch.stop, config.count)))
+    together = _together(config, sampler)
+    for first in range(0, count, together):
+        batch = range(first, first + together)
+        missing = folder.missing(range(first, min(batch.stop, count)))
         if not missing:
             continue
         paths: list[Trajectory] | None = None
-        if config.save_trajectory:
+        if config.save_trajectory and isinstance(sampler, Sampler):
             images, paths = sampler.sample_with_paths(batch)  # (B, C, H, W)
         else:
             images = sampler.sample(batch)
@@ -108,34 +119,32 @@ def _make_missing(config: GenerationConfig, sampler: Sampler, folder: ImageFolde
         yield len(missing)
 
 
-def _fingerprint(config: GenerationConfig, denoiser: Denoiser) -> Fingerprint:
-    schedule = {k: v for k, v in denoiser.scheduler_config.items() if not k.startswith("_")}
+def _together(config: GenerationConfig, sampler: ImageSampler) -> int:
+    """Return how many images are made at a time."""
+    return config.batch_size or (_BATCH if isinstance(sampler, Sampler) else 1)
+
+
+def _fingerprint(
+    config: GenerationConfig, denoiser: Denoiser, sampler: ImageSampler
+) -> Fingerprint:
     return {
         "weights": weights_hash(denoiser.network),
-        "scheduler": schedule,
-        "sampler": config.sampler,
-        "steps": config.steps,
-        "eta": config.eta,
+        **sampler.identity,
         "seed": config.seed,
         **({"labels": config.labels} if config.labels is not None else {}),
-        **_decoder(denoiser),
     }
 
 
-def _decoder(denoiser: Denoiser) -> Fingerprint:
-    first_stage = denoiser.first_stage
-    return {} if first_stage is None else {"decoder": first_stage.decoding_identity}
-
-
-def _check_memory(config: GenerationConfig, denoiser: Denoiser, sampler: Sampler) -> None:
+def _check_memory(config: GenerationConfig, denoiser: Denoiser, sampler: ImageSampler) -> None:
     shape = denoiser.image_shape
     numbers = sampler.num_steps * shape.channels * shape.height * shape.width
-    needed = 2 * 4 * numbers * config.batch_size  # x_t and x_0 in float32
+    together = _together(config, sampler)
+    needed = 2 * 4 * numbers * together  # x_t and x_0 in float32
     if config.save_trajectory and needed > usable_memory():
         raise MemoryLimitError(
-            f"the paths of {config.batch_size} images need {format_size(needed)}, "
+            f"the paths of {together} images need {format_size(needed)}, "
             f"{format_size(usable_memory())} are there",
-            where=f"--batch-size {config.batch_size}",
+            where=f"--batch-size {together}",
             remedy="lower it, or --steps",
         )
 

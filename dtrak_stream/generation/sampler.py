@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -11,16 +11,15 @@ from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor
 
 from dtrak_stream.data.trajectories import Trajectory, image_hash
-from dtrak_stream.errors import ConfigurationError, ModelError
-from dtrak_stream.generation.configuration import SamplerKind
+from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.generation.finished import finished
+from dtrak_stream.generation.seeds import ImageSeeds
 from dtrak_stream.model.conditioning import NetworkInputs
 from dtrak_stream.model.denoiser import Denoiser
-from dtrak_stream.model.schedule import DDPMSchedule
 from dtrak_stream.support.arithmetic import repeatable
-from dtrak_stream.support.random_bits import StreamKey
 
+DDPMKind: TypeAlias = Literal["ddim", "ddpm"]
 _LEARNED = ("learned", "learned_range")
-_SEEDS = 2**32  # torch's CPU generator keeps 32 bits of its seed
 
 
 class _Step(NamedTuple):
@@ -52,20 +51,19 @@ class Sampler:
     Raises
     ------
     ConfigurationError
-        If the model has no noise of DDPM, there are more steps than it has timesteps, it is told
-        something else than class labels, or has none of these classes.
+        If there are more steps than the model has timesteps, it is told something else than class
+        labels, or has none of these classes.
     """
 
     def __init__(
         self,
         denoiser: Denoiser,
-        kind: SamplerKind,
+        kind: DDPMKind,
         steps: int,
         eta: float,
         seed: int,
         labels: Sequence[int] = (),
     ) -> None:
-        _refuse_other_schedule(denoiser)
         _refuse_other_conditions(denoiser, labels)
         if steps > denoiser.schedule.num_timesteps:
             raise ConfigurationError(
@@ -82,7 +80,8 @@ class Sampler:
         self._ask = denoiser.answer if learned else denoiser.predict
         self._denoiser = denoiser
         self._labels = tuple(labels)
-        self._first_seed, _ = StreamKey("generation", seed).words()
+        self._seeds = ImageSeeds(seed)
+        self._kind, self._eta = kind, eta
 
     def sample(self, numbers: range) -> Tensor:
         """Return the images of these numbers, (len(numbers), C, H, W) float32 in [-1, 1].
@@ -122,13 +121,31 @@ class Sampler:
         ]
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """Return all that decides an image besides its number, the seed and the weights."""
+        schedule = self._denoiser.scheduler_config
+        first_stage = self._denoiser.first_stage
+        return {
+            "scheduler": {k: v for k, v in schedule.items() if not k.startswith("_")},
+            "sampler": self._kind,
+            "steps": self.num_steps,
+            "eta": self._eta,
+            **({} if first_stage is None else {"decoder": first_stage.decoding_identity}),
+        }
+
+    def told(self, number: int) -> dict[str, Any]:
+        """Return what is to be known of an image: its class, if any, and its generator's seed."""
+        labels, seed = self._labels, {"seed": self._seeds.of(number)}
+        return {"label": labels[number % len(labels)], **seed} if labels else seed
+
+    @property
     def num_steps(self) -> int:
         """Return the number of timesteps of a path."""
         return len(self._scheduler.timesteps)
 
     @torch.inference_mode()
     def _steps(self, numbers: range) -> Iterator[_Step]:
-        generators = [self._generator(number) for number in numbers]
+        generators = self._seeds.generators(numbers)
         shape = self._denoiser.sample_shape
         size = (shape.channels, shape.height, shape.width)
         inputs = self._inputs(numbers)
@@ -155,29 +172,7 @@ class Sampler:
     def _finished(self, samples: Tensor) -> Tensor:
         first_stage = self._denoiser.first_stage
         images = samples if first_stage is None else first_stage.images(samples)
-        self._check_finite(images)
-        return images.clamp(-1, 1).cpu()
-
-    def _generator(self, number: int) -> torch.Generator:
-        return torch.Generator().manual_seed((self._first_seed + number) % _SEEDS)
-
-    def _check_finite(self, images: Tensor) -> None:
-        if not bool(images.isfinite().all()):
-            raise ModelError(
-                "gives images that are not finite",
-                where=self._denoiser.folder,
-                remedy="train it again with a lower learning rate, or check its weights",
-            )
-
-
-def _refuse_other_schedule(denoiser: Denoiser) -> None:
-    if not isinstance(denoiser.schedule, DDPMSchedule):
-        raise ConfigurationError(
-            f"{denoiser.schedule.identity.partition(',')[0]} is not sampled here: the samplers "
-            "are those of DDPM",
-            where=denoiser.class_name,
-            remedy="generate with the pipeline of diffusers",
-        )
+        return finished(images, self._denoiser.folder)
 
 
 def _refuse_other_conditions(denoiser: Denoiser, labels: Sequence[int]) -> None:
@@ -188,8 +183,8 @@ def _refuse_other_conditions(denoiser: Denoiser, labels: Sequence[int]) -> None:
         problem = f"the model is told {conditioner.description} of each image"
         remedy = "give --labels, such as 0,1,2"
     elif conditioner is not None:
-        problem = f"the model is told a {conditioner.kind} of each image, which is not done here"
-        remedy = "generate with the pipeline of diffusers"
+        problem = f"the model is told a {conditioner.kind} of each image"
+        remedy = "make its images with the pipeline of its family"
     elif labels:
         problem, remedy = "the model has no classes", "leave --labels out"
     else:

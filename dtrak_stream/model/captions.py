@@ -182,13 +182,18 @@ class Captions:
         """Return how many captions were longer than the model reads, and the first of them."""
         return self._cut.lines(self.encoder.max_tokens)
 
+    def note(self, texts: Sequence[str]) -> None:
+        """Count those of some texts that are longer than the model reads, for `remarks`."""
+        for text in texts:
+            if self.encoder.tokens(text) > self.encoder.max_tokens:
+                self._cut.note(text)
+
     def _encoded(self, text: str) -> NetworkInputs:
         """Return the embedding of a text, on the host, the same whatever it is computed within."""
         kept = self._kept.get(text)
         if kept is not None:
             return kept
-        if self.encoder.tokens(text) > self.encoder.max_tokens:
-            self._cut.note(text)
+        self.note([text])
         device = self.encoder.device
         with (
             torch.no_grad(),

@@ -14,6 +14,7 @@ from dtrak_stream.data.samples import ConditionKind, SampleBatch
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.model.conditioning import Conditioner, NetworkInputs
 from dtrak_stream.model.first_stage import FirstStage
+from dtrak_stream.model.own_pipeline import OwnPipeline
 from dtrak_stream.model.schedule import NoiseSchedule
 
 Predict: TypeAlias = Callable[[nn.Module, Tensor, Tensor, NetworkInputs], Tensor]
@@ -59,6 +60,8 @@ class Denoiser:
     conditioner
         Turns class labels or captions into what the network is asked with; None where it is told
         nothing.
+    pipeline
+        Makes images of captions with it; None where `generation` does so itself.
     """
 
     network: nn.Module
@@ -72,6 +75,7 @@ class Denoiser:
     description: str = ""
     first_stage: FirstStage | None = None
     conditioner: Conditioner | None = None
+    pipeline: OwnPipeline | None = None
 
     @property
     def identity(self) -> str:

@@ -39,7 +39,7 @@ from dtrak_stream.model.conditioning import ClassLabels, Conditioner
 from dtrak_stream.model.denoiser import Predict
 from dtrak_stream.model.dit import answers_variance, dit_labels
 from dtrak_stream.model.first_stage import FirstStage
-from dtrak_stream.model.flux import captions_of_flux, flux_schedule, flux_shape
+from dtrak_stream.model.flux import captions_of_flux, flux_schedule, flux_shape, pipeline_of_flux
 from dtrak_stream.model.forward_passes import (
     predict_by_conditional_unet,
     predict_by_dit,
@@ -51,15 +51,24 @@ from dtrak_stream.model.forward_passes import (
 from dtrak_stream.model.layout import NETWORK_FILE, ModelFolder
 from dtrak_stream.model.network_files import network_outline
 from dtrak_stream.model.options import LoadingOptions
+from dtrak_stream.model.own_pipeline import LoadedTexts, PipelineRow
 from dtrak_stream.model.sample_shapes import square_shape, unet_shape
 from dtrak_stream.model.saved_schedule import SavedSchedule, read_ddpm_schedule
-from dtrak_stream.model.sd3 import THIRD_TEXT_PARTS, captions_of_sd3, sd3_schedule, sd3_shape
+from dtrak_stream.model.sd3 import (
+    THIRD_TEXT_PARTS,
+    captions_of_sd3,
+    pipeline_of_sd3,
+    sd3_schedule,
+    sd3_shape,
+)
 from dtrak_stream.model.text_to_image import (
     SECOND_TEXT_PARTS,
     TEXT_PARTS,
     captions_of_pixart,
     captions_of_unet,
     conditional_unet_shape,
+    pipeline_of_pixart,
+    pipeline_of_unet,
 )
 
 Outline: TypeAlias = Callable[[str, Path], nn.Module]
@@ -72,6 +81,7 @@ MakeConditioner: TypeAlias = Callable[
 MakeFirstStage: TypeAlias = Callable[
     [ImageShape, ModelFolder, LoadingOptions, Device], FirstStage | None
 ]
+DescribePipeline: TypeAlias = Callable[[nn.Module, ModelFolder, LoadedTexts], PipelineRow]
 
 
 OF_SOME = frozenset({"guidance", "t5_tokens"})
@@ -105,6 +115,9 @@ class ModelFamily:
         Those of `OF_SOME` that it understands.
     learns_variance
         Whether a network answers a variance too, where its scheduler does not say so.
+    pipeline
+        (network, folder of the model, what reads captions) -> how the pipeline of the family is
+        called, which makes images of captions; None where they are made without one.
     outline
         (class, folder of the network) -> the network as it is configured, without weights.
     """
@@ -118,6 +131,7 @@ class ModelFamily:
     parts: frozenset[str] = frozenset()
     options: frozenset[str] = frozenset()
     learns_variance: Callable[[nn.Module], bool] = lambda _: False
+    pipeline: DescribePipeline | None = None
     outline: Outline = network_outline
 
 
@@ -207,6 +221,7 @@ FAMILIES = (
         read_schedule=_ddpm_schedule,
         make_conditioner=captions_of_unet,
         make_first_stage=require_autoencoder,
+        pipeline=pipeline_of_unet,
         parts=AUTOENCODER_PARTS | TEXT_PARTS | SECOND_TEXT_PARTS,
     ),
     ModelFamily(
@@ -216,6 +231,7 @@ FAMILIES = (
         read_schedule=_ddpm_schedule,
         make_conditioner=captions_of_pixart,
         make_first_stage=require_autoencoder,
+        pipeline=pipeline_of_pixart,
         parts=AUTOENCODER_PARTS | TEXT_PARTS,
         options=frozenset({"t5_tokens"}),
         learns_variance=answers_variance,
@@ -227,6 +243,7 @@ FAMILIES = (
         read_schedule=sd3_schedule,
         make_conditioner=captions_of_sd3,
         make_first_stage=require_autoencoder,
+        pipeline=pipeline_of_sd3,
         parts=AUTOENCODER_PARTS | TEXT_PARTS | SECOND_TEXT_PARTS | THIRD_TEXT_PARTS,
         options=frozenset({"t5_tokens"}),
     ),
@@ -237,6 +254,7 @@ FAMILIES = (
         read_schedule=flux_schedule,
         make_conditioner=captions_of_flux,
         make_first_stage=require_autoencoder,
+        pipeline=pipeline_of_flux,
         parts=AUTOENCODER_PARTS | TEXT_PARTS | SECOND_TEXT_PARTS,
         options=frozenset({"guidance", "t5_tokens"}),
     ),

@@ -16,6 +16,7 @@ from dtrak_stream.model.flow_schedule import read_flow_schedule
 from dtrak_stream.model.joint_text_encoders import PooledClipAndT5
 from dtrak_stream.model.layout import NETWORK_FILE, ModelFolder
 from dtrak_stream.model.options import LoadingOptions
+from dtrak_stream.model.own_pipeline import LoadedTexts, PipelineRow
 from dtrak_stream.model.sample_shapes import refuse_told_an_image
 from dtrak_stream.model.saved_schedule import SavedSchedule
 from dtrak_stream.model.text_parts import CLIP_TOKENIZERS, T5_TOKENIZERS, load_text_part
@@ -23,6 +24,7 @@ from dtrak_stream.model.text_parts import CLIP_TOKENIZERS, T5_TOKENIZERS, load_t
 _SQUARE = 2  # the side of what becomes one token
 _GUIDANCE = 3.5  # of its pipeline and of the training script
 _T5_TOKENS, _T5_TOKENS_OF_SCHNELL = 512, 256
+_STEPS, _STEPS_OF_SCHNELL = 28, 4
 _TOLD_AN_IMAGE = "Kontext"  # its network has the channels of one that is told none
 
 
@@ -106,6 +108,18 @@ def captions_of_flux(
         max_tokens=options.t5_tokens or usual,
     )
     return Captions(PooledClipAndT5((clip, t5)), told)
+
+
+def pipeline_of_flux(network: nn.Module, _found: ModelFolder, texts: LoadedTexts) -> PipelineRow:
+    """Return how it makes images; that of Flux.1 schnell was distilled to a few steps."""
+    guided = bool(cast(Any, network).config.guidance_embeds)
+    return PipelineRow(
+        "FluxPipeline",
+        _STEPS if guided else _STEPS_OF_SCHNELL,
+        _GUIDANCE if guided else None,
+        tokens=texts.max_tokens,
+        most_tokens=_T5_TOKENS,
+    )
 
 
 def _guidance(guided: bool, given: float | None) -> NetworkInputs:

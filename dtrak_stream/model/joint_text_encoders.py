@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from dtrak_stream.model.conditioning import POOLED, PROMPTS, NetworkInputs
 from dtrak_stream.model.text_parts import TextPart
 
 _NAMES = ("text_encoder", "text_encoder_2", "text_encoder_3")
+_TOKENIZERS = ("tokenizer", "tokenizer_2", "tokenizer_3")
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,12 @@ class SeveralTexts:
     def networks(self) -> Mapping[str, nn.Module]:
         """Return the encoders, as pipelines call them: `text_encoder`, `text_encoder_2`."""
         return {name: part.encoder for name, part in zip(_NAMES, self.parts, strict=False)}
+
+    @property
+    def tokenizers(self) -> Mapping[str, Any]:
+        """Return the tokenizers, as pipelines call them: `tokenizer`, `tokenizer_2`."""
+        pairs = zip(_TOKENIZERS, self.parts, strict=False)
+        return {name: part.pipeline_tokenizer for name, part in pairs}
 
     @property
     def weight_bytes(self) -> int:

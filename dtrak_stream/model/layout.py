@@ -110,9 +110,14 @@ class ModelFolder:
     @property
     def pipeline_class(self) -> str | None:
         """Return the class of the pipeline that its other parts are of, if there are any."""
+        return saved_class(self.index)
+
+    @property
+    def index(self) -> dict[str, Any]:
+        """Return the index of the pipeline that the other parts are of; empty if there are none."""
         for part in self.further.values():
-            return saved_class(read_config(part.folder.parent / INDEX_FILE, what="index of parts"))
-        return None
+            return read_config(part.folder.parent / INDEX_FILE, what="index of parts")
+        return {}
 
     @property
     def kind_of_weights(self) -> str:

@@ -6,21 +6,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
 
 from dtrak_stream.errors import DtrakStreamError, ModelError
+from dtrak_stream.model.autoencoders import Autoencoder
 from dtrak_stream.model.conditioning import Conditioner
 from dtrak_stream.model.denoiser import Denoiser
-from dtrak_stream.model.families import OF_SOME, family_of
+from dtrak_stream.model.families import OF_SOME, ModelFamily, family_of
+from dtrak_stream.model.first_stage import FirstStage
 from dtrak_stream.model.half_precision import HALF_PRECISION
 from dtrak_stream.model.half_weights import fill_in_half
 from dtrak_stream.model.hub import fetch, fetch_lora
 from dtrak_stream.model.layout import ModelFolder, find_model
 from dtrak_stream.model.lora import apply_loras
 from dtrak_stream.model.network_files import load_network
-from dtrak_stream.model.options import LoadingOptions, LoraOptions
+from dtrak_stream.model.options import LoadingOptions, LoraOptions, WeightsName
+from dtrak_stream.model.own_pipeline import OwnPipeline, own_pipeline, texts_of
 from dtrak_stream.model.places import HUB, hub_name, model_root
 from dtrak_stream.model.probe import refuse_unlike_model
 from dtrak_stream.model.sample_shapes import sample_side
@@ -96,6 +100,7 @@ def load_denoiser(
         learns_variance,
         first_stage=first_stage,
         conditioner=conditioner,
+        pipeline=_own_pipeline(family, network, found, first_stage, conditioner),
     )
     refuse_unlike_model(denoiser, half)
     predicts = saved.predicts + (" and a variance" if learns_variance else "")
@@ -125,6 +130,33 @@ def _with_loras(
     return apply_loras(
         {found.network_name: network, **encoders}, [_fetched(each) for each in options.loras]
     )
+
+
+def _own_pipeline(
+    family: ModelFamily,
+    network: nn.Module,
+    found: ModelFolder,
+    first_stage: FirstStage | None,
+    conditioner: Conditioner | None,
+) -> OwnPipeline | None:
+    """Return what makes images of captions, of the parts that were loaded."""
+    if family.pipeline is None:
+        return None
+    texts = texts_of(conditioner)
+    row = family.pipeline(network, found, texts)
+    autoencoder = cast(Autoencoder, first_stage).network
+    return own_pipeline(row, found.network_name, network, autoencoder, texts, found.scheduler)
+
+
+def takes_prompts(folder: str, weights: WeightsName = "as-given") -> bool:
+    """Return whether a model in a folder makes images of captions, before it is loaded.
+
+    Raises
+    ------
+    InputError, ModelError
+        If there is no model, or none of a family that is known.
+    """
+    return family_of(_found(folder, LoadingOptions(weights=weights))).pipeline is not None
 
 
 def _fetched(lora: LoraOptions) -> LoraOptions:

@@ -67,11 +67,9 @@ def apply_loras(parts: Parts, loras: Sequence[LoraOptions]) -> list[str]:
 
 
 def _apply(parts: Parts, lora: LoraOptions, name: str) -> str:
-    if not math.isfinite(lora.scale) or lora.scale == 0:
+    if not math.isfinite(lora.scale):
         raise ConfigurationError(
-            f"{lora.scale} is no scale of a LoRA",
-            where="--lora-scale",
-            remedy="give a number other than 0, or leave out the LoRA",
+            f"{lora.scale} is no scale of a LoRA", where="--lora-scale", remedy="give a number"
         )
     file = read_lora(lora.source)
     found = _in_parts(file, parts)

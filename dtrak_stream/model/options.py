@@ -5,8 +5,12 @@ A leaf of its own because the features' options, the rows of `families` and `loa
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+from dtrak_stream.errors import ConfigurationError
 
 LatentsName: TypeAlias = Literal["mode", "sample"]
 """Which latent of an image's posterior is taken: the most likely one, or one that is drawn."""
@@ -26,6 +30,34 @@ class LoraOptions:
     """What its part of every layer is multiplied by."""
     some_layers: bool = False
     """Whether it may leave out layers of a kind that it has elsewhere."""
+
+
+def loras_given(
+    sources: Sequence[str], scales: Sequence[float], *, some_layers: bool
+) -> tuple[LoraOptions, ...]:
+    """Return LoRAs as a command line gives them, each with its scale; that of none is 1.
+
+    Raises
+    ------
+    ConfigurationError
+        If there are scales, and not one for each LoRA.
+    """
+    if scales and len(scales) != len(sources):
+        raise ConfigurationError(
+            f"{len(scales)} scales of {len(sources)} LoRAs",
+            where="--lora-scale",
+            remedy="give one for each --lora, in their order, or none",
+        )
+    pairs = zip(sources, scales or (1.0,) * len(sources), strict=True)
+    return tuple(LoraOptions(*each, some_layers) for each in pairs)
+
+
+def require_guidance(value: float | None, flag: str = "--guidance") -> None:
+    """Refuse what is no strength of guidance; None is an option that was not given."""
+    if value is not None and not (math.isfinite(value) and value >= 0):
+        raise ConfigurationError(
+            "must be a number, 0 or above", where=f"{flag} {value}", remedy="change it"
+        )
 
 
 @dataclass(frozen=True)

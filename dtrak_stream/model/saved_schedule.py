@@ -128,6 +128,22 @@ def read_ddpm_schedule(folder: Path) -> SavedSchedule:
     )
 
 
+def saved_scheduler(folder: Path) -> Any:
+    """Return the scheduler in a folder as diffusers makes it, for a pipeline.
+
+    It was checked before: its class and its options are among those that are understood.
+
+    Raises
+    ------
+    InputError, ModelError
+        See `read_ddpm_schedule`.
+    """
+    path = folder / FILE_NAME
+    saved = read_config(path, what="configuration of a scheduler")
+    options = {key: value for key, value in saved.items() if not key.startswith("_")}
+    return _make(str(saved_class(saved)), _with_prediction_type(options, path), path)
+
+
 def _with_prediction_type(options: dict[str, Any], path: Path) -> dict[str, Any]:
     """Return the options with `predict_epsilon`, an older name, as a prediction type."""
     legacy = options.pop("predict_epsilon", None)

@@ -15,12 +15,14 @@ from dtrak_stream.model.flow_schedule import read_flow_schedule
 from dtrak_stream.model.joint_text_encoders import TwoClipsAndT5
 from dtrak_stream.model.layout import NETWORK_FILE, ModelFolder
 from dtrak_stream.model.options import LoadingOptions
+from dtrak_stream.model.own_pipeline import LoadedTexts, PipelineRow
 from dtrak_stream.model.sample_shapes import refuse_told_an_image
 from dtrak_stream.model.saved_schedule import SavedSchedule
 from dtrak_stream.model.text_parts import CLIP_TOKENIZERS, T5_TOKENIZERS, TextPart, load_text_part
 
 THIRD_TEXT_PARTS = frozenset({"tokenizer_3", "text_encoder_3"})
 _T5_TOKENS = 256  # what its pipeline takes where it is not told
+_MOST_T5_TOKENS = 512  # that its pipeline takes
 _CLIP = "CLIPTextModelWithProjection"
 
 
@@ -94,6 +96,19 @@ def captions_of_sd3(
         )
         parts.append(third)
     return Captions(TwoClipsAndT5(tuple(parts), width, length))
+
+
+def pipeline_of_sd3(_network: nn.Module, found: ModelFolder, texts: LoadedTexts) -> PipelineRow:
+    """Return how it makes images, with T5 or with zeros in its place."""
+    missing = THIRD_TEXT_PARTS - found.further.keys()
+    return PipelineRow(
+        "StableDiffusion3Pipeline",
+        28,
+        7.0,
+        options=dict.fromkeys(missing),
+        tokens=cast(TwoClipsAndT5, texts).t5_tokens,
+        most_tokens=_MOST_T5_TOKENS,
+    )
 
 
 def _refuse_wider(parts: list[TextPart], width: int, found: ModelFolder) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +48,11 @@ class OneText:
     def networks(self) -> Mapping[str, nn.Module]:
         """Return the encoder of the part."""
         return {"text_encoder": self.part.encoder}
+
+    @property
+    def tokenizers(self) -> Mapping[str, Any]:
+        """Return the tokenizer of the part."""
+        return {"tokenizer": self.part.pipeline_tokenizer}
 
     @property
     def device(self) -> torch.device:
@@ -133,6 +139,14 @@ class TwoPenultimateLayers:
     def networks(self) -> Mapping[str, nn.Module]:
         """Return both encoders."""
         return {"text_encoder": self.first.encoder, "text_encoder_2": self.second.encoder}
+
+    @property
+    def tokenizers(self) -> Mapping[str, Any]:
+        """Return both tokenizers."""
+        return {
+            "tokenizer": self.first.pipeline_tokenizer,
+            "tokenizer_2": self.second.pipeline_tokenizer,
+        }
 
     @property
     def device(self) -> torch.device:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -91,6 +92,13 @@ class TextPart:
     def weight_bytes(self) -> int:
         """Return how many bytes its weights take."""
         return sum(each.numel() * each.element_size() for each in self.encoder.parameters())
+
+    @cached_property
+    def pipeline_tokenizer(self) -> Any:
+        """Return the tokenizer for a pipeline, which asks it how long texts are."""
+        own = copy(self.tokenizer)
+        own.model_max_length = self.max_tokens
+        return own
 
     def tokens(self, text: str) -> int:
         """Return how many tokens a text has, uncut, with those that mark its ends."""

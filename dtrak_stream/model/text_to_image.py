@@ -14,6 +14,7 @@ from dtrak_stream.model.captions import Captions
 from dtrak_stream.model.conditioning import ASPECT_RATIO, RESOLUTION, TIME_IDS, NetworkInputs
 from dtrak_stream.model.layout import NETWORK_FILE, ModelFolder
 from dtrak_stream.model.options import LoadingOptions
+from dtrak_stream.model.own_pipeline import LoadedTexts, PipelineRow
 from dtrak_stream.model.sample_shapes import refuse_told_an_image, sides_of
 from dtrak_stream.model.text_encoders import LastLayer, LowercaseMasked, TwoPenultimateLayers
 from dtrak_stream.model.text_parts import CLIP_TOKENIZERS, T5_TOKENIZERS, TextPart, load_text_part
@@ -23,6 +24,8 @@ SECOND_TEXT_PARTS = frozenset({"tokenizer_2", "text_encoder_2"})
 _TIME_IDS = 6
 # of the pipelines, which say it nowhere in their folders
 _TOKENS_OF_PIXART = {"PixArtAlphaPipeline": 120, "PixArtSigmaPipeline": 300}
+_SIDE_OF_SHAPES = 128  # of the latents of networks that PixArtAlphaPipeline tells the shape
+_ZEROS = "force_zeros_for_empty_prompt"
 # options of a UNet2DConditionModel under which it is told something that no caption says
 _TOLD_MORE: dict[str, tuple[object, ...]] = {
     "class_embed_type": (None,),
@@ -139,6 +142,39 @@ def captions_of_pixart(
     }
     told = shape if cast(Any, network).use_additional_conditions else {}
     return Captions(LowercaseMasked(part), told)
+
+
+def pipeline_of_unet(network: nn.Module, found: ModelFolder, _texts: LoadedTexts) -> PipelineRow:
+    """Return how a UNet2DConditionModel makes images, with one text encoder or two."""
+    if cast(Any, network).config.addition_embed_type is None:
+        without_checker = {"safety_checker": None, "feature_extractor": None}
+        options = {**without_checker, "requires_safety_checker": False}
+        return PipelineRow("StableDiffusionPipeline", 50, 7.5, options=options)
+    options = {"add_watermarker": False}
+    if _ZEROS in found.index:  # whether there is nothing in place of an empty caption
+        options[_ZEROS] = bool(found.index[_ZEROS])
+    return PipelineRow("StableDiffusionXLPipeline", 50, 5.0, options=options)
+
+
+def pipeline_of_pixart(network: nn.Module, found: ModelFolder, texts: LoadedTexts) -> PipelineRow:
+    """Return how a PixArtTransformer2DModel makes images, of the shape it was trained on.
+
+    Captions are not cleaned any further than they were for training.
+    """
+    told = {"clean_caption": False, "use_resolution_binning": False}
+    name = found.pipeline_class
+    usual, *_ = _TOKENS_OF_PIXART
+    transformer = cast(Any, network)
+    named = name if name in _TOKENS_OF_PIXART else usual
+    tells_shapes = named == usual and transformer.config.sample_size == _SIDE_OF_SHAPES
+    return PipelineRow(
+        named,
+        20,
+        4.5,
+        told,
+        lacks="shapes" if transformer.use_additional_conditions and not tells_shapes else "",
+        tokens=texts.max_tokens,
+    )
 
 
 def _refuse_second_text(found: ModelFolder) -> None:

@@ -29,6 +29,7 @@ READ = {
     "export": {"--store", "--scores"},
     "train": {"--subset"},
     "train-lora": {"--subset"},
+    "generate": {"--prompts"},
     "retrain-subsets": {"--stratify"},
     "import-truth": {"--index", "--subset-index", "--models", "--ids", "--rows"},
     "lds": {"--scores", "--truth"},

@@ -87,7 +87,7 @@ WRONG: dict[str, dict[str, tuple[str, ...]]] = {
     "export": {"store": FOLDER, "scores": FILE, "out": ("text/x.npy", "pipe.npy", "folder.npy")},
     "train": {"images": SOURCE, "rows": FILE, "subset": FILE, "out": NEW_FOLDER},
     "train-lora": {"model": FOLDER, "out": NEW_FOLDER},
-    "generate": {"model": FOLDER, "out": NEW_FOLDER},
+    "generate": {"model": FOLDER, "prompts": FILE, "out": NEW_FOLDER},
     "retrain-subsets": {
         **{"model": FOLDER, "images": SOURCE, "query": SOURCE, "stratify": FILE},
         "out": NEW_FILE,

@@ -14,6 +14,7 @@ from dtrak_stream.data.images import open_images
 from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError
 from dtrak_stream.generation.run import generate
 from dtrak_stream.generation.sampler import Sampler
+from dtrak_stream.generation.seeds import ImageSeeds
 from dtrak_stream.model.loading import load_denoiser
 from tests.generation.small_runs import config_of, made
 from tests.model.folders import editing_weights
@@ -36,7 +37,7 @@ def test_latents_are_decoded_as_the_pipeline_of_latent_diffusion_does(folders):
     pipeline = LDMPipeline.from_pretrained(folders["ldm-vq"])
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
-    generators = [ours._generator(number) for number in range(3)]
+    generators = ImageSeeds(3).generators(range(3))
     theirs = pipeline(3, generator=generators, num_inference_steps=4, output_type="np").images
     np.testing.assert_allclose(images_of(ours, 3), theirs, rtol=0, atol=1e-5)
 
@@ -45,7 +46,7 @@ def test_classes_take_turns_as_the_pipeline_of_transformers_has_them(folders):
     ours = Sampler(load_denoiser(folders["dit"]), "ddim", 4, 0.0, seed=3, labels=(4, 1))
     pipeline = DiTPipeline.from_pretrained(folders["dit"])
     pipeline.set_progress_bar_config(disable=True)
-    generators = [ours._generator(number) for number in range(3)]
+    generators = ImageSeeds(3).generators(range(3))
     theirs = pipeline(
         [4, 1, 4], 1.0, generator=generators, num_inference_steps=4, output_type="np"
     ).images
@@ -69,8 +70,8 @@ def test_a_run_tells_which_class_each_image_is_of(folders, tmp_path):
     found = made(config)
     lines = (tmp_path / "metadata.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [
-        {"file_name": name, "label": label}
-        for name, label in zip(found, [3, 0, 3, 0, 3], strict=True)
+        {"file_name": name, "label": label, "seed": ImageSeeds(0).of(number)}
+        for number, (name, label) in enumerate(zip(found, [3, 0, 3, 0, 3], strict=True))
     ]
     with pytest.raises(FingerprintMismatchError, match="labels differs: stored '3,0'"):
         generate(config_of(folders["ldm-labels"], tmp_path, labels="3", steps=2), visible=False)

@@ -13,6 +13,7 @@ from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler, 
 from dtrak_stream.data.images import open_images
 from dtrak_stream.generation.run import generate
 from dtrak_stream.generation.sampler import Sampler
+from dtrak_stream.generation.seeds import ImageSeeds
 from dtrak_stream.model.loading import load_denoiser
 from tests.generation.small_runs import SAMPLERS, config_of, made
 from tests.model.folders import pipeline, unet_with
@@ -50,7 +51,7 @@ def test_seed_and_sampler_decide_the_images(model, tmp_path):
 def test_images_are_those_of_the_diffusers_pipeline(model, sampler):
     kind, eta = sampler["sampler"], sampler.get("eta", 0.0)
     ours = Sampler(load_denoiser(model), kind, 4, eta, seed=3)
-    generators = [ours._generator(number) for number in range(3)]
+    generators = ImageSeeds(3).generators(range(3))
     unet = UNet2DModel.from_pretrained(model, subfolder="unet", use_safetensors=True).eval()
     if kind == "ddim":
         ddim = DDIMPipeline(unet, DDIMScheduler.from_pretrained(model, subfolder="scheduler"))
@@ -85,7 +86,7 @@ def test_a_learned_variance_is_that_of_ddpm_steps_and_left_out_of_ddim_steps(tmp
         DDPMScheduler(variance_type="learned_range").config
     )
     scheduler.set_timesteps(4)
-    generators = [ours._generator(number) for number in range(3)]
+    generators = ImageSeeds(3).generators(range(3))
     images = torch.stack([torch.randn(1, 8, 8, generator=each) for each in generators])
     options = {"eta": eta} if kind == "ddim" else {}
     with torch.inference_mode():

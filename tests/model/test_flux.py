@@ -109,5 +109,5 @@ def test_what_is_no_strength_of_guidance_is_refused(guidance):
 
 
 def test_images_are_not_generated_by_samplers_of_another_noise(folder):
-    with pytest.raises(ConfigurationError, match="flow matching is not sampled here"):
+    with pytest.raises(ConfigurationError, match="make its images with the pipeline"):
         Sampler(load_denoiser(str(folder), OPTIONS), "ddim", 2, 0.0, 0)

@@ -168,6 +168,11 @@ def test_scales_are_one_for_each_lora():
             FeatureOptions(lora=("a", "b"), lora_scale=scales)
 
 
+def test_a_lora_that_is_multiplied_by_zero_has_no_gradients():
+    with pytest.raises(ConfigurationError, match="--lora-scale: a LoRA of scale 0 has no"):
+        FeatureOptions(lora=("a", "b"), lora_scale=(1.0, 0.0))
+
+
 def stamp_of(model, options):
     stamping = Stamping()
     assert stamp_features(model, options, None, stamping)

@@ -35,6 +35,9 @@ from dtrak_stream.training.fingerprint import (
     refuse_other,
 )
 
+# said by its weights and those of its base
+_OF_THE_MODEL = {"scheduler", "decoder"}
+
 
 @dataclass(frozen=True)
 class CounterfactualPlan:
@@ -122,15 +125,13 @@ class CounterfactualPlan:
         )
 
     def _facts(self) -> dict[str, Any]:
-        options = self.queries.config
+        made = self.queries.sampler(self.full).identity
         return {
             "recipe": self.recipe.described(),
             "train-seed": self.recipe.config.seed,
             "weights": weights_hash(self.full.network),
-            "sampler": options.sampler,
-            "steps": options.steps,
-            "eta": options.eta,
-            "seed": options.seed,
+            **{name: value for name, value in made.items() if name not in _OF_THE_MODEL},
+            "seed": self.queries.config.seed,
             "threads": self.config.where.threads,
             **self.config.loss.described(),
         }

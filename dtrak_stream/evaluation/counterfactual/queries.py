@@ -20,8 +20,9 @@ from dtrak_stream.errors import FingerprintMismatchError, InputError, ModelError
 from dtrak_stream.evaluation.losses import LossMeter
 from dtrak_stream.evaluation.options import LossOptions
 from dtrak_stream.generation.configuration import GenerationConfig
-from dtrak_stream.generation.folder import refuse_changed_images
-from dtrak_stream.generation.sampler import Sampler
+from dtrak_stream.generation.folder import METADATA, refuse_changed_images
+from dtrak_stream.generation.prompts import read_prompts
+from dtrak_stream.generation.samplers import ImageSampler, open_sampler
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.parameters import weights_hash
 from dtrak_stream.support.configuration import parse
@@ -63,11 +64,23 @@ class GeneratedQueries:
 
     def again(self, denoiser: Denoiser, number: int) -> Pixels:
         """Make an image with this model from its own seed, (H, W, C) uint8."""
-        options = self.config
-        sampler = Sampler(denoiser, options.sampler, options.steps, options.eta, options.seed)
-        image: Tensor = sampler.sample(range(number, number + 1))[0]  # (C, H, W)
+        image: Tensor = self.sampler(denoiser).sample(range(number, number + 1))[0]  # (C, H, W)
         levels = np.rint((image.permute(1, 2, 0).numpy() + 1) * 127.5)
         return levels.astype(np.uint8)
+
+    def sampler(self, denoiser: Denoiser) -> ImageSampler:
+        """Return what makes these images with this model, of the prompts they were made of.
+
+        Raises
+        ------
+        ConfigurationError
+            If the model is another one.
+        InputError
+            If the folder does not say of what each image is.
+        """
+        told = self.folder / METADATA
+        prompts = read_prompts((), told) if denoiser.pipeline is not None else None
+        return open_sampler(denoiser, self.config, prompts)
 
     def loss(self, denoiser: Denoiser, number: int, options: LossOptions) -> float:
         """Return the loss of the image on disk under this model."""
