@@ -78,7 +78,7 @@ them: train and query in it, or queries/NAME/query. What it takes: see featurize
     group_options: GroupFlags = field(default_factory=GroupOptions)
     report: tyro.conf.OmitArgPrefixes[ReportOptions] = field(default_factory=ReportOptions)
     quiet: bool = False
-    """Draw no progress bars."""
+    """Draw no progress bars; what was found and decided is said all the same, a line each."""
 
     def __post_init__(self) -> None:
         require_limit(self.limit)

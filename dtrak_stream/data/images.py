@@ -168,7 +168,7 @@ class Images:
                 pictures.add(content.picture)
                 bar.update()
         self._equal = pictures.equal()
-        if self._visible and self._equal:
+        if self._equal:
             say_once(f"{self.spec}: {self._equal.line(self.sample_id)}")
         return digest.hexdigest()
 
@@ -219,7 +219,7 @@ def open_images(
         Raises `ConfigurationError` of labels that the model does not know: they are read here in
         any case.
     visible
-        Whether to show progress bars.
+        Whether to show progress bars. What was found is said in any case: it decides numbers.
 
     Raises
     ------
@@ -238,7 +238,7 @@ def open_images(
     source = open_source(parsed.body, options, visible=visible)
     start, stop = parsed.rows(len(source), limit)
     source.check(range(start, stop), visible=visible)
-    told = source.remarks() if visible else []
+    told = source.remarks()
     for remark in told:
         say_once(f"{parsed.body}: {remark}")
     first, pixels = _first_readable(source, start, stop, spec)
@@ -259,8 +259,7 @@ def open_images(
     if of is not None:
         if identity is None or check_labels is not None:
             of.identity(visible=visible)
-        if visible:
-            say_once(f"{spec}: {of.told()}")
+        say_once(f"{spec}: {of.told()}")
     return Images(
         spec,
         source,

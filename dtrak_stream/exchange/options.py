@@ -161,7 +161,7 @@ Default without --ids: row numbers."""
     redo_corrupt: bool = False
     """Write shards again that are truncated or fail their checksum, instead of refusing."""
     quiet: bool = False
-    """Draw no progress bars."""
+    """Draw no progress bars; what was found and decided is said all the same, a line each."""
 
     def __post_init__(self) -> None:
         require_number("--rows-per-shard", self.rows_per_shard, 1, 2**31)
@@ -212,7 +212,7 @@ or fill their rows (and columns) with NaN."""
     top_k: int | None = None
     """Length of the lists in a csv. Default: as long as in the scores file."""
     quiet: bool = False
-    """Draw no progress bars."""
+    """Draw no progress bars; what was found and decided is said all the same, a line each."""
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def open_features(
     open_images
         Opens the images.
     visible
-        Whether to show progress bars, and that line.
+        Whether to show progress bars; that line is said in any case.
     opened
         What computes features of the same model and options for other images, where that was
         opened before: it is taken again if it can be, and nothing is loaded.
@@ -88,7 +88,7 @@ def open_features(
     if is_trajectory(options.output_function):
         _refuse_cache(cache_latents, "features along sampling paths have no latents")
         folder = TrajectoryFolder(require_trajectory(trajectory, options, _name(model)))
-        along = _told(make_trajectory_featurizer(model, options, folder), visible)
+        along = _told(make_trajectory_featurizer(model, options, folder))
         images = open_images(*_wanted(along))
         return along, TrajectorySamples(images, folder, along.task.timesteps, visible=visible)
     _refuse_trajectory(trajectory)
@@ -101,7 +101,7 @@ def open_features(
     if isinstance(opened, Featurizer):
         featurizer = opened
     else:
-        featurizer = _told(make_featurizer(model, options), visible)
+        featurizer = _told(make_featurizer(model, options))
     images = open_images(*_wanted(featurizer))
     return _with_cache(featurizer, cache_latents, images)
 
@@ -186,9 +186,8 @@ def _wanted(featurizer: Featurizer) -> tuple[ImageShape, ConditionKind, CheckLab
     return featurizer.image_shape, kind, check
 
 
-def _told(featurizer: Featurizer, visible: bool) -> Featurizer:
-    if visible:
-        say(featurizer.task.denoiser.description)
+def _told(featurizer: Featurizer) -> Featurizer:
+    say(featurizer.task.denoiser.description)
     return featurizer
 
 

@@ -82,7 +82,7 @@ caption 237 KB (SD 1.x), 636 KB (SDXL) or 2 to 5 MB (T5, 120 or 300 x 4096)."""
     image_options: ImageFlags = field(default_factory=ImageOptions)
     condition_options: ConditionFlags = field(default_factory=ConditionOptions)
     quiet: bool = False
-    """Draw no progress bars."""
+    """Draw no progress bars; what was found and decided is said all the same, a line each."""
 
     def __post_init__(self) -> None:
         require_limit(self.limit)

@@ -85,7 +85,7 @@ as-given, those of the folder that is named, raw where it holds both."""
     """Also write OUT/trajectory/00000.npz and so on: x_t and the predicted x_0 at every timestep \
 on the way to each image, for featurize --output-function trajectory(...)."""
     quiet: bool = False
-    """Draw no progress bars."""
+    """Draw no progress bars; what was found and decided is said all the same, a line each."""
 
     def __post_init__(self) -> None:
         for flag, value, holds, wanted in (

@@ -75,7 +75,7 @@ def generate(config: GenerationConfig, *, visible: bool = True) -> GenerationRes
     if denoiser.conditioner is not None:
         folder.tell(sampler.told, count)
     bars = visible and not config.quiet
-    if bars:
+    if visible:
         say(denoiser.description)
     done = count - len(folder.missing(range(count)))
     with progress(

@@ -40,7 +40,7 @@ class GramConfig:
     """HDF5 file to write."""
     options: GramFlags = field(default_factory=GramOptions)
     quiet: bool = False
-    """Draw no progress bars."""
+    """Draw no progress bars; what was found and decided is said all the same, a line each."""
 
 
 @dataclass(frozen=True)

@@ -44,4 +44,4 @@ held against the model's otherwise (default: the model's)."""
     execution: tyro.conf.OmitArgPrefixes[ExecutionOptions] = field(default_factory=ExecutionOptions)
     gram_options: GramFlags = field(default_factory=GramOptions)
     quiet: bool = False
-    """Draw no progress bars."""
+    """Draw no progress bars; what was found and decided is said all the same, a line each."""

@@ -79,7 +79,7 @@ need no features."""
     subsets: str = ":"
     """Which subsets of --truth are used, such as 0:32: judge scores by others than these."""
     quiet: bool = False
-    """Draw no progress bars."""
+    """Draw no progress bars; what was found and decided is said all the same, a line each."""
     groups: GroupFlags = field(default_factory=GroupOptions)
 
     def __post_init__(self) -> None:

@@ -85,7 +85,7 @@ class LoraTrainingConfig:
     optimisation: tyro.conf.OmitArgPrefixes[OptimisationOptions] = OptimisationOptions()  # noqa: RUF009
     """The optimiser."""
     quiet: bool = False
-    """Draw no progress bars."""
+    """Draw no progress bars; what was found and decided is said all the same, a line each."""
 
     def __post_init__(self) -> None:
         require_limit(self.limit)

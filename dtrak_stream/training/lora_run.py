@@ -68,12 +68,12 @@ def train_lora(config: LoraTrainingConfig, *, visible: bool = True) -> TrainingR
         folder.claim(_fingerprint(config, batches, denoiser, weights))
         if not folder.finished:
             record_run(config.out / "training.yaml", config)
-            if bars:
+            if visible:
                 say(denoiser.description)
             _loop(config, folder, batches, denoiser, visible).finish(
                 lambda: folder.save_lora(layers.file_content(network_name(denoiser.class_name)))
             )
-            for line in denoiser.remarks() if bars else ():
+            for line in denoiser.remarks() if visible else ():
                 say(line)
     folder.remove_checkpoint()
     return TrainingResult(config.out, len(read_quarantine(folder.quarantine)))

@@ -53,7 +53,7 @@ scores."""
     trajectory: Path | None = None
     """For --deep: folder of the queries' sampling paths, if not where the record says."""
     quiet: bool = False
-    """Draw no progress bars."""
+    """Draw no progress bars; what was found and decided is said all the same, a line each."""
 
     def __post_init__(self) -> None:
         if self.deep < 0:

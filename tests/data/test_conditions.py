@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
+from dtrak_stream.data import remarks
 from dtrak_stream.data.condition_options import ConditionOptions
 from dtrak_stream.data.conditions import used_conditions
 from dtrak_stream.data.images import Images, open_images
@@ -58,7 +59,9 @@ def labels(spec: object, **options: Any) -> list[Condition] | None:
 def told(spec: object, kind: ConditionKind, capsys: Any, **options: Any) -> list[str]:
     """Return the line that opening says, without the source."""
     conditions = ConditionOptions(**options)
-    open_images(str(spec), conditioned_on=kind, conditions=conditions, visible=True)
+    capsys.readouterr()
+    remarks._said.clear()
+    open_images(str(spec), conditioned_on=kind, conditions=conditions, visible=False)
     lines = capsys.readouterr().err.splitlines()
     return [line.removeprefix(f"{spec}: ") for line in lines if line.startswith(f"{spec}: ")]
 

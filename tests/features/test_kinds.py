@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import pytest
+
 from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.samples import CheckLabels, ConditionKind
 from dtrak_stream.features.kinds import open_features
@@ -15,19 +17,17 @@ def images(shape: ImageShape | None, kind: ConditionKind, _: CheckLabels | None)
     return RandomImages(2, shape or ImageShape(1, 8, 8), kind)
 
 
-def test_a_loaded_model_is_told_in_one_line_and_a_second_side_tells_nothing(model_folder, capsys):
+@pytest.mark.parametrize("bars", [True, False])
+def test_a_loaded_model_is_told_in_one_line_and_a_second_side_tells_nothing(
+    model_folder, capsys, bars
+):
     options = small_features()
-    maker, _ = open_features(model_folder, options, None, images)
+    maker, _ = open_features(model_folder, options, None, images, visible=bars)
     told = capsys.readouterr().err.splitlines()
     assert told == [cast(Any, maker).task.denoiser.description]
     assert told[0].startswith(f"{model_folder}: UNet2DModel of 1x8x8 samples, predicts epsilon")
     again, _ = open_features(model_folder, options, None, images, opened=maker)
     assert again is maker
-    assert capsys.readouterr().err == ""
-
-
-def test_a_model_is_not_told_where_nothing_is_to_be_seen(model_folder, capsys):
-    open_features(model_folder, small_features(), None, images, visible=False)
     assert capsys.readouterr().err == ""
 
 

@@ -46,7 +46,7 @@ cifar: the 35.7M UNet of the DDPM paper; random weights in the latter two."""
     out: Path = Path("runs/bench/featurize")
     """Results: OUT.json and OUT.md."""
     quiet: bool = False
-    """Draw no progress bars."""
+    """Draw no progress bars; what was found and decided is said all the same, a line each."""
 
     def __post_init__(self) -> None:
         require_number("--proj-dim", self.proj_dim, 1, 2**16)

@@ -52,7 +52,7 @@ class LdsBenchConfig:
     where: tyro.conf.OmitArgPrefixes[WorkerOptions] = field(default_factory=WorkerOptions)
     """Where models are trained, and features computed."""
     quiet: bool = False
-    """Draw no progress bars."""
+    """Draw no progress bars; what was found and decided is said all the same, a line each."""
 
     def __post_init__(self) -> None:
         require_number("--proj-dim", self.proj_dim, 1, 2**16)

@@ -32,7 +32,7 @@ class ListingConfig:
     out: Path = Path("runs/bench/listing")
     """Results: OUT.json and OUT.md."""
     quiet: bool = False
-    """Draw no progress bars."""
+    """Draw no progress bars; what was found and decided is said all the same, a line each."""
 
     def __post_init__(self) -> None:
         for flag, value in (

@@ -39,7 +39,7 @@ class MainJobConfig:
     features: tyro.conf.OmitArgPrefixes[FeatureOptions] = field(default_factory=FeatureOptions)
     image_options: ImageFlags = field(default_factory=ImageOptions)
     quiet: bool = False
-    """Draw no progress bars."""
+    """Draw no progress bars; what was found and decided is said all the same, a line each."""
 
     def __post_init__(self) -> None:
         for flag, value, least in (

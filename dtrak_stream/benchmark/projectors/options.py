@@ -53,7 +53,7 @@ class ProjectorsConfig:
     out: Path = Path("runs/bench/projectors")
     """Results: OUT.json and OUT.md."""
     quiet: bool = False
-    """Draw no progress bars."""
+    """Draw no progress bars; what was found and decided is said all the same, a line each."""
 
     def __post_init__(self) -> None:
         for proj_dim in self.proj_dims:

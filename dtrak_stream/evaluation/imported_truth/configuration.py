@@ -57,7 +57,7 @@ of row numbers. Default: the row numbers in --index."""
 --ids."""
     picked: tyro.conf.OmitArgPrefixes[PickedImages] = field(default_factory=PickedImages)
     quiet: bool = False
-    """Draw no progress bars."""
+    """Draw no progress bars; what was found and decided is said all the same, a line each."""
 
     def __post_init__(self) -> None:
         for flag, seeds in (

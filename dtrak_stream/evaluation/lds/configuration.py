@@ -41,7 +41,7 @@ class LdsConfig:
     plot: Path | None = None
     """Draw the LDS against damping, number of timesteps and projection size to this PNG file."""
     quiet: bool = False
-    """Draw no progress bars."""
+    """Draw no progress bars; what was found and decided is said all the same, a line each."""
 
     def __post_init__(self) -> None:
         if self.resamples < 2:

@@ -41,7 +41,7 @@ class SubsetScoreConfig:
     memory_limit: str = "4GiB"
     """Memory for arrays."""
     quiet: bool = False
-    """Draw no progress bars."""
+    """Draw no progress bars; what was found and decided is said all the same, a line each."""
 
     def __post_init__(self) -> None:
         parse_size(self.memory_limit, flag="--memory-limit")
