@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dtrak_stream.data.options import AlphaName, ImageOptions, ImageShape, ResampleName
+from dtrak_stream.data.samples import ImageOrigin
 from dtrak_stream.data.source import Pixels
 from dtrak_stream.errors import BadImageError
 
@@ -88,6 +89,20 @@ def fit(pixels: Pixels, wanted: ImageShape, options: ImageOptions) -> Pixels:
     return _resize(cropped, wanted.height, wanted.width, resampling)
 
 
+def origin_of(found: ImageShape, wanted: ImageShape, options: ImageOptions) -> ImageOrigin:
+    """Return what diffusers' scripts for Stable Diffusion XL note of an image that `fit` takes.
+
+    That is its size before it is resized, and the corner that is then cut at
+    (`original_size` and `crop_top_left`). What `center_crop` cuts away first was not there for
+    such a script.
+    """
+    height, width = _cropped_size(found, options)
+    if options.image_fit != "crop":
+        return ImageOrigin(height, width)
+    covering = _covering(height, width, wanted.height, wanted.width)
+    return ImageOrigin(height, width, *_corner(*covering, wanted.height, wanted.width))
+
+
 def _cropped_size(found: ImageShape, options: ImageOptions) -> tuple[int, int]:
     if options.center_crop is None:
         return found.height, found.width
@@ -124,19 +139,27 @@ def _in_range(values: NDArray[np.float64], like: Pixels) -> Pixels:
 def _cover(pixels: Pixels, height: int, width: int, resampling: Image.Resampling) -> Pixels:
     """Resize so that (height, width) is just covered, then cut the centre."""
     found_height, found_width, _ = pixels.shape
-    if found_height * width <= found_width * height:
-        covering = height, found_width * height // found_height
-    else:
-        covering = found_height * width // found_width, width
+    covering = _covering(found_height, found_width, height, width)
     if covering[0] * covering[1] > _MOST_PIXELS_AFTER_RESIZE:
         raise BadImageError(f"{found_height}x{found_width} is too long and thin to crop")
     return _centre(_resize(pixels, *covering, resampling), height, width)
 
 
+def _covering(found_height: int, found_width: int, height: int, width: int) -> tuple[int, int]:
+    """Return the smallest size with the found proportions that covers (height, width)."""
+    if found_height * width <= found_width * height:
+        return height, found_width * height // found_height
+    return found_height * width // found_width, width
+
+
 def _centre(pixels: Pixels, height: int, width: int) -> Pixels:
-    top = round((pixels.shape[0] - height) / 2)
-    left = round((pixels.shape[1] - width) / 2)
+    top, left = _corner(pixels.shape[0], pixels.shape[1], height, width)
     return pixels[top : top + height, left : left + width]
+
+
+def _corner(found_height: int, found_width: int, height: int, width: int) -> tuple[int, int]:
+    """Return top and left of the centre."""
+    return round((found_height - height) / 2), round((found_width - width) / 2)
 
 
 def _resize(pixels: Pixels, height: int, width: int, resampling: Image.Resampling) -> Pixels:

@@ -12,11 +12,11 @@ import xxhash
 from dtrak_stream.data.condition_options import ConditionOptions
 from dtrak_stream.data.conditions import Conditions, open_conditions
 from dtrak_stream.data.equal_images import EqualImages, PictureHashes
-from dtrak_stream.data.fitting import cures, fit, native_shape, shape_of
+from dtrak_stream.data.fitting import cures, fit, native_shape, origin_of, shape_of
 from dtrak_stream.data.opening import open_source
 from dtrak_stream.data.options import ImageOptions, ImageShape, with_effect
 from dtrak_stream.data.remarks import say_once
-from dtrak_stream.data.samples import CheckLabels, Condition, ConditionKind
+from dtrak_stream.data.samples import CheckLabels, Condition, ConditionKind, ImageOrigin
 from dtrak_stream.data.source import Pixels, Source
 from dtrak_stream.data.spec import parse_spec, require_limit
 from dtrak_stream.errors import BadImageError, InputError, ModelError
@@ -110,8 +110,13 @@ class Images:
         BadImageError
             If this image cannot be read, or cannot be brought to the shape under the options.
         """
+        return self.image_and_origin(index)[0]
+
+    def image_and_origin(self, index: int) -> tuple[torch.Tensor, ImageOrigin]:
+        """Return the same, and what it was before it was resized and cut; raises as `image`."""
         pixels = self._source.pixels(self._row(index))
-        return _as_tensor(fit(pixels, self.shape, self._options))
+        tensor = _as_tensor(fit(pixels, self.shape, self._options))
+        return tensor, origin_of(shape_of(pixels), self.shape, self._options)
 
     def identity(self) -> str:
         """Return a hash of everything that decides the samples: 32 hexadecimal digits.

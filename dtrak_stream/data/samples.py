@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -21,6 +21,23 @@ ConditionKind: TypeAlias = Literal["nothing", "class label", "caption"]
 
 CheckLabels: TypeAlias = Callable[[Sequence[Condition]], None]
 """Raises `ConfigurationError` if one of them is no label that a model knows."""
+
+
+class ImageOrigin(NamedTuple):
+    """What an image was before it was brought to the model's size, in pixels.
+
+    Attributes
+    ----------
+    height, width
+        Its size before it was resized.
+    top, left
+        The corner of what was cut out of it afterwards.
+    """
+
+    height: int
+    width: int
+    top: int = 0
+    left: int = 0
 
 
 @dataclass(frozen=True)
@@ -41,6 +58,9 @@ class SampleBatch:
     inputs
         What a network is asked with besides x_t and t, each (B, ...): made by the model from
         `conditions`. None before that, and empty for a model that is told nothing.
+    origins
+        What each image was before it was brought to the model's size; None where that is not
+        known, or samples are no images.
     """
 
     ids: tuple[str, ...]
@@ -48,10 +68,12 @@ class SampleBatch:
     conditions: tuple[Condition, ...] | None = None
     path: tuple[int, ...] | None = None
     inputs: Mapping[str, Tensor] | None = None
+    origins: tuple[ImageOrigin, ...] | None = None
 
     def __post_init__(self) -> None:
         conditions = self.ids if self.conditions is None else self.conditions
-        parts = (self.ids, self.tensors, conditions, *(self.inputs or {}).values())
+        origins = self.ids if self.origins is None else self.origins
+        parts = (self.ids, self.tensors, conditions, origins, *(self.inputs or {}).values())
         axes = () if self.path is None else (len(self.path),)
         if len({len(part) for part in parts}) > 1 or self.tensors.shape[1:-3] != axes:
             raise ValueError(
@@ -65,11 +87,13 @@ class SampleBatch:
     def __getitem__(self, rows: slice) -> SampleBatch:
         """Return some of the samples; their tensors are a view."""
         conditions = None if self.conditions is None else self.conditions[rows]
+        origins = None if self.origins is None else self.origins[rows]
         return replace(
             self,
             ids=self.ids[rows],
             tensors=self.tensors[rows],
             conditions=conditions,
+            origins=origins,
             inputs=None if self.inputs is None else {k: v[rows] for k, v in self.inputs.items()},
         )
 
@@ -110,6 +134,9 @@ class Samples(Protocol):
         call it at once.
         """
 
+    def image_and_origin(self, index: int) -> tuple[Tensor, ImageOrigin | None]:
+        """Return the same, and what it was before it was brought to its size, if that is known."""
+
     def conditions(self, start: int, stop: int) -> Sequence[Condition] | None:
         """Return what samples [start, stop) are of; None if of nothing in particular."""
 
@@ -132,12 +159,16 @@ def read_batch(samples: Samples, rows: range) -> tuple[SampleBatch, dict[int, st
         Those that are usable, and why each of the other rows is not.
     """
     tensors: list[Tensor] = []
+    origins: list[ImageOrigin | None] = []
     reasons: dict[int, str] = {}
     for row in rows:
         try:
-            tensors.append(samples.image(row))
+            tensor, origin = samples.image_and_origin(row)
         except BadImageError as error:
             reasons[row] = error.reason
+        else:
+            tensors.append(tensor)
+            origins.append(origin)
     usable = [row - rows.start for row in rows if row not in reasons]
     ids = samples.sample_ids(rows.start, rows.stop)
     conditions = samples.conditions(rows.start, rows.stop)
@@ -146,8 +177,14 @@ def read_batch(samples: Samples, rows: range) -> tuple[SampleBatch, dict[int, st
         torch.stack(tensors) if tensors else torch.empty(0, *size_of(samples)),
         None if conditions is None else tuple(conditions[place] for place in usable),
         samples.path,
+        origins=_if_all_known(origins),
     )
     return batch, reasons
+
+
+def _if_all_known(origins: Sequence[ImageOrigin | None]) -> tuple[ImageOrigin, ...] | None:
+    known = tuple(each for each in origins if each is not None)
+    return known if len(known) == len(origins) else None
 
 
 def joined(batches: Sequence[SampleBatch]) -> SampleBatch:
@@ -158,6 +195,9 @@ def joined(batches: Sequence[SampleBatch]) -> SampleBatch:
         ids=tuple(name for each in batches for name in each.ids),
         tensors=torch.cat([each.tensors for each in batches]),
         conditions=tuple(one for each in conditions for one in each) if conditions else None,
+        origins=_if_all_known(
+            [one for each in batches for one in each.origins or [None] * len(each)]
+        ),
     )
 
 

@@ -246,6 +246,10 @@ class TrajectorySamples:
             raise BadImageError("its trajectory holds NaN or inf")
         return chosen.to(torch.float32)
 
+    def image_and_origin(self, index: int) -> tuple[Tensor, None]:
+        """Return the predictions of x_0, which are of the model's size; raises as `image`."""
+        return self.image(index), None
+
     def remarks(self) -> list[str]:
         """Return what is to be said of the images."""
         return self._images.remarks()

@@ -134,7 +134,8 @@ class KeptLatents:
         FingerprintMismatchError
             If another process began the folder with others meanwhile.
         """
-        self._begin()
+        if not (self.read or self.encoded):
+            self.begin()
         places = self._index.places((each.encode() for each in sample_ids), len(sample_ids))
         latents = torch.empty(len(images), *self._shape)
         for number, place in enumerate(places.tolist()):
@@ -176,10 +177,14 @@ class KeptLatents:
                 remedy="put the image back as it was",
             ) from error
 
-    def _begin(self) -> None:
-        """Write the record of a folder that has none, before its first row."""
-        if self.read or self.encoded:
-            return
+    def begin(self) -> None:
+        """Write the record of a folder that has none: before anything else is kept in it.
+
+        Raises
+        ------
+        FingerprintMismatchError
+            If another process began it with others meanwhile.
+        """
         LATENTS.begin(self.folder / _RECORD, self._record)
 
     @cached_property

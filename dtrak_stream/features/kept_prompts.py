@@ -241,7 +241,7 @@ class KeptCaptions(Captions):
 def with_kept_prompts(captions: Captions, root: Path, samples: Samples) -> KeptCaptions:
     """Return what makes the same of captions, and keeps it below `root`."""
     kept = KeptPrompts(captions.encoder, root, samples)
-    return KeptCaptions(kept, captions.always, captions.kept_bytes, kept=kept)
+    return KeptCaptions(kept, captions.always, captions.kept_bytes, captions.of_origins, kept=kept)
 
 
 def _layout_of(made: NetworkInputs) -> Layout:

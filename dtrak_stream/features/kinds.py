@@ -26,7 +26,7 @@ from dtrak_stream.features.path_features import (
     make_trajectory_featurizer,
     require_trajectory,
 )
-from dtrak_stream.features.undecoded import UndecodedSamples
+from dtrak_stream.features.undecoded import UndecodedSamples, kept_origins
 from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
 from dtrak_stream.model.base_and_lora import base_and_lora
 from dtrak_stream.model.captions import Captions
@@ -129,7 +129,8 @@ def _with_cache(
         return featurizer, images
     kept, conditioner = kept_on_disk(own.first_stage, own.conditioner, folder, images)
     cached = replace(featurizer, first_stage=kept, conditioner=conditioner, engine=engine)
-    return cached, UndecodedSamples(images, kept)
+    is_told = isinstance(conditioner, Captions) and conditioner.of_origins is not None
+    return cached, UndecodedSamples(images, kept, kept_origins(folder) if is_told else None)
 
 
 def kept_on_disk(

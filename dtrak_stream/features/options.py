@@ -13,6 +13,7 @@ from dtrak_stream.model.options import (
     LatentsName,
     LoadingOptions,
     LoraOptions,
+    TimeIdsName,
     WeightsName,
     loras_given,
     require_guidance,
@@ -29,7 +30,7 @@ IMAGE_FEATURES = ("pixels", "clip")
 _OF_GRADIENTS = (
     *("timesteps", "noise", "noise_draws", "parameters", "latents"),
     *("lora", "lora_scale", "lora_some_layers", "weights"),
-    *("guidance", "t5_tokens"),
+    *("guidance", "t5_tokens", "time_ids"),
 )
 _NAMED_CHOICES = ("auto", "all", "lora")
 DEFAULT_CLIP = "openai/clip-vit-base-patch32"
@@ -85,6 +86,9 @@ dev)."""
     t5_tokens: int | None = None
     """Tokens of a caption that T5 reads, the max_sequence_length of training (default: that of \
 the model's pipeline)."""
+    time_ids: TimeIdsName = "image"
+    """What Stable Diffusion XL is told of sizes: each image's own before it was resized and where \
+it was cut, as in diffusers' training scripts; or always the model's, and no cut."""
     projector: Annotated[ProjectorName | None, tyro.conf.arg(help=_PROJECTOR)] = None
     """Random projection: a row of the table of projectors."""
     proj_dim: int | None = None
@@ -148,6 +152,7 @@ taken of (default: the size of the first image)."""
             kept_whole,
             self.guidance,
             self.t5_tokens,
+            self.time_ids,
         )
 
     def _loras(self) -> tuple[LoraOptions, ...]:

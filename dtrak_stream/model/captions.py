@@ -7,14 +7,14 @@ are kept differs between a run and its continuation, and their embeddings must n
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from dtrak_stream.data.samples import Condition, ConditionKind
+from dtrak_stream.data.samples import Condition, ConditionKind, ImageOrigin
 from dtrak_stream.errors import ConfigurationError, first_few
 from dtrak_stream.model.conditioning import NetworkInputs
 from dtrak_stream.support.arithmetic import repeatable
@@ -22,6 +22,10 @@ from dtrak_stream.support.device import moved
 
 _KEPT_BYTES = 256 * 2**20
 _COUNTED, _TOLD, _LETTERS_TOLD = 100_000, 3, 40
+
+
+OfOrigins: TypeAlias = Callable[[Sequence[ImageOrigin]], NetworkInputs]
+"""What B images were before they were resized -> what a network is told of that, each (B, ...)."""
 
 
 class TextEncoder(Protocol):
@@ -122,11 +126,15 @@ class Captions:
         What the network is told besides, the same for all samples: each tensor (1, ...).
     kept_bytes
         Room for embeddings that are kept, on the host.
+    of_origins
+        What the network is told, in place of some of `always`, of images whose origins are known;
+        None if nothing.
     """
 
     encoder: TextEncoder
     always: NetworkInputs = field(default_factory=dict)
     kept_bytes: int = _KEPT_BYTES
+    of_origins: OfOrigins | None = None
     kind: ConditionKind = field(default="caption", init=False)
 
     def __post_init__(self) -> None:
@@ -137,7 +145,8 @@ class Captions:
     def identity(self) -> str:
         """Return the encoder's, and what is told besides."""
         besides = [f", {name} {each.tolist()[0]}" for name, each in self.always.items()]
-        return self.encoder.identity + "".join(besides)
+        own = "" if self.of_origins is None else ", the own size and crop of each image"
+        return self.encoder.identity + "".join(besides) + own
 
     @property
     def description(self) -> str:
@@ -164,15 +173,22 @@ class Captions:
                     remedy="give the captions that the model was trained with",
                 )
 
-    def inputs(self, conditions: Sequence[Condition], device: torch.device) -> NetworkInputs:
+    def inputs(
+        self,
+        conditions: Sequence[Condition],
+        device: torch.device,
+        origins: Sequence[ImageOrigin] | None = None,
+    ) -> NetworkInputs:
         """Return the embeddings of B captions and what is told besides, each tensor (B, ...)."""
         self.check(conditions)
         each = [self._encoded(str(caption)) for caption in conditions]
         made = {name: moved(torch.cat([one[name] for one in each]), device) for name in each[0]}
-        return made | {
-            name: moved(value, device).expand(len(each), *value.shape[1:])
-            for name, value in self.always.items()
+        besides = {
+            name: value.expand(len(each), *value.shape[1:]) for name, value in self.always.items()
         }
+        if self.of_origins is not None and origins is not None:
+            besides |= self.of_origins(origins)
+        return made | {name: moved(value, device) for name, value in besides.items()}
 
     def made_up(self, count: int) -> tuple[Condition, ...]:
         """Return texts of a word."""

@@ -9,7 +9,7 @@ from typing import Protocol, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from dtrak_stream.data.samples import Condition, ConditionKind
+from dtrak_stream.data.samples import Condition, ConditionKind, ImageOrigin
 from dtrak_stream.errors import ConfigurationError
 
 NetworkInputs: TypeAlias = Mapping[str, Tensor]
@@ -52,8 +52,22 @@ class Conditioner(Protocol):
     def check(self, conditions: Sequence[Condition]) -> None:
         """Raise `ConfigurationError` if a condition is none that the model knows."""
 
-    def inputs(self, conditions: Sequence[Condition], device: torch.device) -> NetworkInputs:
+    def inputs(
+        self,
+        conditions: Sequence[Condition],
+        device: torch.device,
+        origins: Sequence[ImageOrigin] | None = None,
+    ) -> NetworkInputs:
         """Return what the network is asked with for B samples, each tensor (B, ...).
+
+        Parameters
+        ----------
+        conditions
+            What the samples are of.
+        device
+            Where the tensors are to be.
+        origins
+            What the images were before they were resized; None if they always had this size.
 
         Raises
         ------
@@ -111,7 +125,12 @@ class ClassLabels:
                     remedy="give the labels that the model was trained with (--label-column)",
                 )
 
-    def inputs(self, conditions: Sequence[Condition], device: torch.device) -> NetworkInputs:
+    def inputs(
+        self,
+        conditions: Sequence[Condition],
+        device: torch.device,
+        origins: Sequence[ImageOrigin] | None = None,  # noqa: ARG002 (no class has a size)
+    ) -> NetworkInputs:
         """Return {"class_labels": (B,) int64}."""
         self.check(conditions)
         return {CLASS_LABELS: torch.tensor([int(label) for label in conditions], device=device)}

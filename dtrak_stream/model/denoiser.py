@@ -135,7 +135,7 @@ class Denoiser:
         if (samples.conditions is None) == (self.conditioner is None):
             if self.conditioner is None or samples.conditions is None:
                 return {}
-            return self.conditioner.inputs(samples.conditions, self.device)
+            return self.conditioner.inputs(samples.conditions, self.device, samples.origins)
         if self.conditioner is None:
             problem = f"the samples are of something ({(samples.conditions or ('',))[0]!r}), and "
             raise ConfigurationError(

@@ -84,7 +84,7 @@ MakeFirstStage: TypeAlias = Callable[
 DescribePipeline: TypeAlias = Callable[[nn.Module, ModelFolder, LoadedTexts], PipelineRow]
 
 
-OF_SOME = frozenset({"guidance", "t5_tokens"})
+OF_SOME = frozenset({"guidance", "t5_tokens", "time_ids"})
 """Fields of `LoadingOptions` that mean something for some families only."""
 
 
@@ -223,6 +223,7 @@ FAMILIES = (
         make_first_stage=require_autoencoder,
         pipeline=pipeline_of_unet,
         parts=AUTOENCODER_PARTS | TEXT_PARTS | SECOND_TEXT_PARTS,
+        options=frozenset({"time_ids"}),
     ),
     ModelFamily(
         class_name="PixArtTransformer2DModel",

@@ -18,6 +18,8 @@ WeightsName: TypeAlias = Literal["as-given", "raw", "ema"]
 """Which of the weights that training left: those that were named, the last, or averaged ones."""
 HalfName: TypeAlias = Literal["bfloat16", "float16"]
 """A half-precision type that a network runs in."""
+TimeIdsName: TypeAlias = Literal["image", "model"]
+"""Which sizes a network is told: each image's own and where it was cut, or always the model's."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ class LoadingOptions:
         What a network that was distilled with guidance is told of it; None for the usual.
     t5_tokens
         How many tokens of a caption T5 reads; None for as many as the family's pipeline takes.
+    time_ids
+        What Stable Diffusion XL is told of sizes.
     """
 
     latents: LatentsName = "mode"
@@ -97,3 +101,4 @@ class LoadingOptions:
     kept_whole: str = ""
     guidance: float | None = None
     t5_tokens: int | None = None
+    time_ids: TimeIdsName = "image"

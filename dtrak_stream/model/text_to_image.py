@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,7 +11,8 @@ import torch
 from torch import nn
 
 from dtrak_stream.data.options import ImageShape
-from dtrak_stream.errors import ModelError
+from dtrak_stream.data.samples import ImageOrigin
+from dtrak_stream.errors import ConfigurationError, ModelError
 from dtrak_stream.model.captions import Captions
 from dtrak_stream.model.conditioning import ASPECT_RATIO, RESOLUTION, TIME_IDS, NetworkInputs
 from dtrak_stream.model.layout import NETWORK_FILE, ModelFolder
@@ -85,21 +88,24 @@ def captions_of_unet(
     network: nn.Module,
     found: ModelFolder,
     image: ImageShape,
-    _options: LoadingOptions,
+    options: LoadingOptions,
     device: torch.device | str,
 ) -> Captions:
     """Return how a UNet2DConditionModel is told captions: by one text encoder, or two.
 
     Stable Diffusion XL is told the size of the original image, where it was cropped and the size
-    of the result, each (height, width) in pixels. Images come here in the size that the model is
-    trained on: they are taken as originals of that size, from which nothing was cropped.
+    of the result, each (height, width) in pixels; see `TimeIds`. An image of which nothing else
+    is known had the size that the model is trained on, and nothing was cropped from it.
 
     Raises
     ------
     ModelError
         If it is told other numbers, or a part is missing or not understood.
+    ConfigurationError
+        If it is told no sizes, and it is said which.
     """
     config = cast(Any, network).config
+    _refuse_no_sizes(config, options)
     first = load_text_part(found, "CLIPTextModel", CLIP_TOKENIZERS, device=device)
     if config.addition_embed_type is None:
         _refuse_second_text(found)
@@ -108,8 +114,34 @@ def captions_of_unet(
         found, "CLIPTextModelWithProjection", CLIP_TOKENIZERS, device=device, suffix="_2"
     )
     _refuse_other_time_ids(config, second, found)
-    sizes = [image.height, image.width, 0, 0, image.height, image.width]
-    return Captions(TwoPenultimateLayers(first, second), {TIME_IDS: torch.tensor([sizes]).float()})
+    time_ids = TimeIds(image.height, image.width)
+    return Captions(
+        TwoPenultimateLayers(first, second),
+        time_ids([ImageOrigin(image.height, image.width)]),
+        of_origins=time_ids if options.time_ids == "image" else None,
+    )
+
+
+@dataclass(frozen=True)
+class TimeIds:
+    """What Stable Diffusion XL is told of sizes (Podell et al. 2023, section 2.2).
+
+    In the order of diffusers' training scripts: original size, corner of the crop after resizing,
+    size of the result.
+
+    Attributes
+    ----------
+    height, width
+        The size of the result, which is the model's.
+    """
+
+    height: int
+    width: int
+
+    def __call__(self, origins: Sequence[ImageOrigin]) -> NetworkInputs:
+        """Return {"time_ids": (B, 6) float32} for what B images were."""
+        rows = [[*origin, self.height, self.width] for origin in origins]
+        return {TIME_IDS: torch.tensor(rows, dtype=torch.float32)}
 
 
 def captions_of_pixart(
@@ -175,6 +207,15 @@ def pipeline_of_pixart(network: nn.Module, found: ModelFolder, texts: LoadedText
         lacks="shapes" if transformer.use_additional_conditions and not tells_shapes else "",
         tokens=texts.max_tokens,
     )
+
+
+def _refuse_no_sizes(config: Any, options: LoadingOptions) -> None:
+    if config.addition_embed_type is None and options.time_ids != "image":
+        raise ConfigurationError(
+            "the network is told no sizes: only that of Stable Diffusion XL is",
+            where=f"--time-ids {options.time_ids}",
+            remedy="leave it out",
+        )
 
 
 def _refuse_second_text(found: ModelFolder) -> None:

@@ -106,6 +106,10 @@ class RandomImages:
         shape = (self.shape.channels, self.shape.height, self.shape.width)
         return 2 * torch.rand(shape, generator=generator) - 1
 
+    def image_and_origin(self, index: int) -> tuple[torch.Tensor, None]:
+        """Return such an image, which was never of another size."""
+        return self.image(index), None
+
 
 def measure_featurizing(
     maker: FeatureMaker,

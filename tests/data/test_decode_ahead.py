@@ -48,6 +48,9 @@ class Rows:
     def conditions(self, start, stop):
         return list(range(start, stop))
 
+    def image_and_origin(self, index):
+        return self.image(index), None
+
     def identity(self):
         return "rows"
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from dtrak_stream.data.fitting import cures, fit, native_shape, shape_of
+from dtrak_stream.data.fitting import cures, fit, native_shape, origin_of, shape_of
 from dtrak_stream.data.options import ImageOptions, ImageShape
 from dtrak_stream.errors import BadImageError, ConfigurationError
 
@@ -43,6 +43,33 @@ def test_native_shape_needs_nothing_done(height, width, channels):
         fit(noise(height, width, channels), found, ImageOptions()),
         noise(height, width, channels),
     )
+
+
+@pytest.mark.parametrize(
+    ("found", "options", "origin"),
+    [
+        # short side to 16, the other cut down, then int(round((side - 16) / 2.0)) as scripts do
+        ((30, 20), {"image_fit": "crop"}, (30, 20, 4, 0)),
+        ((40, 61), {"image_fit": "crop"}, (40, 61, 0, 4)),
+        ((21, 16), {"image_fit": "crop"}, (21, 16, 2, 0)),
+        ((12, 8), {"image_fit": "crop"}, (12, 8, 4, 0)),
+        ((16, 16), {"image_fit": "crop"}, (16, 16, 0, 0)),
+        ((30, 20), {"image_fit": "stretch"}, (30, 20, 0, 0)),
+        ((16, 16), {}, (16, 16, 0, 0)),
+        ((30, 20), {"image_fit": "crop", "center_crop": 18}, (18, 18, 0, 0)),
+    ],
+)
+def test_an_image_was_what_scripts_note_of_it(found, options, origin):
+    wanted, options = ImageShape(3, 16, 16), ImageOptions(**options)
+    assert origin_of(ImageShape(3, *found), wanted, options) == origin
+    if options.image_fit == "crop" and not options.center_crop:
+        top, left = origin[2:]
+        pixels = Image.fromarray(noise(*found, 3))
+        scale = 16 / min(found)
+        size = int(found[1] * scale + 1e-9), int(found[0] * scale + 1e-9)
+        resized = np.asarray(pixels.resize(size, Image.Resampling.BICUBIC))
+        expected = resized[top : top + 16, left : left + 16]
+        np.testing.assert_array_equal(fit(np.asarray(pixels), wanted, options), expected)
 
 
 def test_stretch_is_pillow_bicubic():

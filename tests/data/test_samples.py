@@ -35,6 +35,9 @@ class Labelled:
             raise BadImageError(f"{index} is bad")
         return torch.full((1, 2, 3), float(index))
 
+    def image_and_origin(self, index):
+        return self.image(index), None
+
     def identity(self):
         return "labelled"
 

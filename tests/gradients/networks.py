@@ -12,7 +12,7 @@ from diffusers import DDPMScheduler
 from torch import nn
 
 from dtrak_stream.data.options import ImageShape
-from dtrak_stream.data.samples import SampleBatch
+from dtrak_stream.data.samples import ImageOrigin, SampleBatch
 from dtrak_stream.gradients.coverage import served_parameters
 from dtrak_stream.gradients.hooked import HookedEngine
 from dtrak_stream.gradients.task import GradientTask
@@ -143,7 +143,11 @@ def slow_gradients(task: GradientTask, images: torch.Tensor, ids: list[str]) -> 
 
 
 def gathered(
-    engine, images: torch.Tensor, ids: list[str], conditions: tuple[Any, ...] | None = None
+    engine,
+    images: torch.Tensor,
+    ids: list[str],
+    conditions: tuple[Any, ...] | None = None,
+    origins: tuple[ImageOrigin, ...] | None = None,
 ) -> torch.Tensor:
     """Sum the slices of a stream into (samples, p)."""
     out = torch.zeros(len(images), engine.num_parameters)
@@ -154,7 +158,8 @@ def gathered(
         out[rows, piece.offset : piece.offset + piece.block.shape[1]] += piece.block
         piece.block.fill_(float("nan"))  # receivers may overwrite it
 
-    engine.stream(SampleBatch(tuple(ids[: len(images)]), images, conditions), receive)
+    batch = SampleBatch(tuple(ids[: len(images)]), images, conditions, origins=origins)
+    engine.stream(batch, receive)
     return out
 
 

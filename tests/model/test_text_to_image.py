@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import pytest
 import torch
@@ -35,6 +35,8 @@ from tests.model.text_pipelines import (
 CPU = torch.device("cpu")
 TIMESTEPS = (20, 700)
 IDS = ["a", "b", "c"]
+Sizes: TypeAlias = tuple[int, ...]
+UNCUT = (SIZE, SIZE, 0, 0, SIZE, SIZE)
 NO_GUIDANCE = {"do_classifier_free_guidance": False, "num_images_per_prompt": 1}
 
 
@@ -67,7 +69,9 @@ def latents_of(pipeline: Any) -> Tensor:
     return found
 
 
-def answer(family: Family, network: Any, noisy: Tensor, time: Tensor, text: str) -> Tensor:
+def answer(
+    family: Family, network: Any, noisy: Tensor, time: Tensor, text: str, sizes: Sizes = UNCUT
+) -> Tensor:
     """Return the prediction (1, C, H, W), asked for as training scripts and pipelines do."""
     pipeline = family.pipeline
     with torch.no_grad():
@@ -76,8 +80,7 @@ def answer(family: Family, network: Any, noisy: Tensor, time: Tensor, text: str)
         else:
             prompt, *others = pipeline.encode_prompt(text, device=CPU, **NO_GUIDANCE)
     if family.name == "sdxl":
-        sizes = torch.tensor([[SIZE, SIZE, 0, 0, SIZE, SIZE]], dtype=torch.float64)
-        added = {"text_embeds": others[1].double(), "time_ids": sizes}
+        added = {"text_embeds": others[1].double(), "time_ids": torch.tensor([sizes]).double()}
         found = network(noisy, time, prompt.double(), added_cond_kwargs=added).sample
     elif family.name.startswith("sd"):
         found = network(noisy, time, prompt.double()).sample
@@ -96,7 +99,7 @@ def answer(family: Family, network: Any, noisy: Tensor, time: Tensor, text: str)
     return found
 
 
-def loss(family: Family, network: Any, clean: Tensor, text: str) -> Tensor:
+def loss(family: Family, network: Any, clean: Tensor, text: str, sizes: Sizes = UNCUT) -> Tensor:
     """Return the mean squared error over timesteps of one sample, by diffusers alone."""
     scheduler, errors = family.pipeline.scheduler, []
     for timestep in TIMESTEPS:
@@ -106,16 +109,18 @@ def loss(family: Family, network: Any, clean: Tensor, text: str) -> Tensor:
         noise, time = noise.double(), torch.tensor([timestep])
         noisy = scheduler.add_noise(clean[None], noise, time)
         target = scheduler.get_velocity(clean[None], noise, time) if "-v" in family.name else noise
-        found = answer(family, network, noisy, time, text)
+        found = answer(family, network, noisy, time, text, sizes)
         errors.append(torch.nn.functional.mse_loss(found, target))
     return torch.stack(errors).mean()
 
 
-def gradients_of_script(family: Family, texts: tuple[str, ...]) -> Tensor:
+def gradients_of_script(
+    family: Family, texts: tuple[str, ...], sizes: tuple[Sizes, ...] = (UNCUT, UNCUT, UNCUT)
+) -> Tensor:
     network, rows = network_of(family.pipeline).requires_grad_(True), []
     parameters = list(network.parameters())
-    for clean, text in zip(latents_of(family.pipeline), texts):
-        rows.append(flat_gradient(loss(family, network, clean, text), parameters))
+    for clean, text, told in zip(latents_of(family.pipeline), texts, sizes):
+        rows.append(flat_gradient(loss(family, network, clean, text, told), parameters))
     return torch.stack(rows)
 
 
