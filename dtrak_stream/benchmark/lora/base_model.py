@@ -110,6 +110,8 @@ def _train(config: LoraBaseConfig, images: Images, work: Path) -> dict[str, floa
     losses = {"autoencoder": _train_autoencoder(parts.autoencoder, pixels, config)}
     latents = _latents(parts.autoencoder, pixels)
     losses["network"] = _train_network(parts, latents, labels, config)
+    for part in (parts.autoencoder, parts.text_encoder, parts.network):
+        part.half()  # half the bytes, and what is read from them is the model
     pipeline = StableDiffusionPipeline(
         vae=parts.autoencoder,
         text_encoder=parts.text_encoder,

@@ -13,9 +13,9 @@ class LoraBaseConfig:
     """Train the small text-to-image model that the LoRA of the LDS benchmark is put on.
 
     A Stable Diffusion pipeline of 16x16 grey images: an autoencoder to latents 4x8x8, a text
-    encoder, and a UNet of 0.8M parameters, trained on all of Fashion-MNIST with captions such as
-    "a photo of a sneaker". It takes most of an hour on one core, in one go, and is left in
-    OUT.work/pipeline.
+    encoder, and a UNet of 0.8M parameters, kept in float16, trained on all of Fashion-MNIST with
+    captions such as "a photo of a sneaker". It takes most of an hour on one core, in one go, and is
+    left in OUT.work/pipeline.
     """
 
     fashion_mnist: Path | None = None

@@ -24,20 +24,29 @@ def caption_of(garment: str) -> str:
     return f"a photo of a {garment}"
 
 
+def prompt_of(digit: int) -> str:
+    """Return the caption that images of a digit are trained and asked with."""
+    return f"a handwritten {DIGITS[digit]}"
+
+
 def make_tokenizer(folder: Path) -> Any:
-    """Return a CLIPTokenizer of the words of both data sets; its files go to `folder`."""
+    """Return a CLIPTokenizer of the words of both data sets; its files go to `folder`.
+
+    Every process numbers the tokens alike.
+    """
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers  # of the extra text
     from transformers import CLIPTokenizer
 
-    texts = [*map(caption_of, GARMENTS), *(f"a handwritten {digit}" for digit in DIGITS)]
+    texts = [*map(caption_of, GARMENTS), *map(prompt_of, range(len(DIGITS)))]
+    letters = list(string.ascii_lowercase + string.digits + ",.-'")
     learnt = Tokenizer(models.BPE(end_of_word_suffix=_WORD_END))
     learnt.pre_tokenizer = pre_tokenizers.Whitespace()
     trainer = trainers.BpeTrainer(
         vocab_size=400,
         end_of_word_suffix=_WORD_END,
-        special_tokens=list(_ENDS),
+        # letters that end a word would be numbered in an order that no two processes have alike
+        special_tokens=[*_ENDS, *letters, *(letter + _WORD_END for letter in letters)],
         show_progress=False,
-        initial_alphabet=list(string.ascii_lowercase + string.digits + ",.-'"),
     )
     learnt.train_from_iterator(texts * 50, trainer)
     folder.mkdir(parents=True, exist_ok=True)
