@@ -103,7 +103,7 @@ def test_rows_are_kept_and_not_made_again(tmp_path, monkeypatch):
         assert row["oracle"]["lds"] < ceiling["noise_ceiling"]
     assert f"| {100 * numbers['rows'][2]['rules']['auto']['lds']:.1f} |" in page
     assert not list((tmp_path / "lds.work" / "digits" / "stores").iterdir())
-    monkeypatch.setattr("dtrak_stream.benchmark.lds.run.run_judging_job", None)
+    monkeypatch.setattr("dtrak_stream.benchmark.lds.judging.run_judging_job", None)
     measure_lds(quick(out))
     assert json.loads(out.with_name("lds.json").read_text())["rows"] == numbers["rows"]
 

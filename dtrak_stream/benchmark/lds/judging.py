@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
 
 import torch
 import xxhash
 
-from dtrak_stream.benchmark.lds.options import LdsBenchConfig
+from dtrak_stream.benchmark.lds.options import JudgingConfig, LdsBenchConfig
 from dtrak_stream.benchmark.lds.recipes import FeatureSet, Scoring
 from dtrak_stream.benchmark.lds.subjects import (
     QUERY_SETS,
@@ -24,6 +24,7 @@ from dtrak_stream.benchmark.lds.subjects import (
     work_folder,
     write_paths,
 )
+from dtrak_stream.errors import InterruptedRunError
 from dtrak_stream.evaluation.lds.comparison import damping_groups, relative_damping
 from dtrak_stream.evaluation.lds.configuration import LdsConfig
 from dtrak_stream.evaluation.lds.estimate import LdsEstimate
@@ -33,6 +34,7 @@ from dtrak_stream.evaluation.lds.tables import estimate_numbers
 from dtrak_stream.evaluation.subset_scores.configuration import SubsetScoreConfig
 from dtrak_stream.evaluation.subset_scores.run import score_from_subsets
 from dtrak_stream.evaluation.truth import TruthFile
+from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.featurizing.options import FeaturizeConfig
 from dtrak_stream.featurizing.run import featurize
 from dtrak_stream.gram.options import GramConfig
@@ -41,7 +43,8 @@ from dtrak_stream.methods import find_method
 from dtrak_stream.scoring.options import ScoreConfig, ScoreOptions
 from dtrak_stream.scoring.run import score
 from dtrak_stream.support.durable import write_json
-from dtrak_stream.support.progress import say, untold
+from dtrak_stream.support.progress import progress, say, untold
+from dtrak_stream.support.workers import run_jobs
 
 _FORMAT = 2
 Method = Literal["datamodel", "empirical-influence"]
@@ -63,7 +66,7 @@ class JudgingJob:
 
     subject: Subject
     features: FeatureSet
-    config: LdsBenchConfig
+    config: JudgingConfig
 
     @property
     def rows_file(self) -> Path:
@@ -83,6 +86,34 @@ class JudgingJob:
         if not self.rows_file.exists():
             return None
         return cast(list[Row], json.loads(self.rows_file.read_text()))
+
+
+def judged_rows(jobs: Sequence[JudgingJob], config: JudgingConfig) -> list[Row]:
+    """Return the rows of all jobs, those that earlier calls left behind among them.
+
+    Raises
+    ------
+    InterruptedRunError
+        On Ctrl-C. Finished rows are kept.
+    """
+    missing = [job for job in jobs if job.rows() is None]
+    done = len(jobs) - len(missing)
+    with progress(
+        len(jobs),
+        description="judging",
+        unit="feature set",
+        done=done,
+        visible=not config.quiet,
+    ) as bar:
+        try:
+            for _ in run_jobs(run_judging_job, missing, workers=config.where.workers):
+                done += 1
+                bar.update()
+        except KeyboardInterrupt as interrupt:
+            raise InterruptedRunError(
+                f"rows of {done} of {len(jobs)} sets of features are kept beside {config.out}"
+            ) from interrupt
+    return [row for job in jobs for row in job.rows() or []]
 
 
 def run_judging_job(job: JudgingJob) -> None:
@@ -114,10 +145,25 @@ def _rows(job: JudgingJob, folder: Path) -> Iterator[Row]:
 
 
 def _featurized(job: JudgingJob, images: str, store: Path) -> Path:
+    config = FeaturizeConfig(
+        images,
+        store,
+        job.subject.model,
+        features=_feature_options(job),
+        image_options=job.subject.image_options,
+        condition_options=job.subject.conditions,
+        quiet=True,
+    )
+    return featurize(config).path
+
+
+def _feature_options(job: JudgingJob) -> FeatureOptions:
+    """Return what a feature is: of the factors of a LoRA, where the data set is about one."""
     options = job.features.options(job.config.where.device)
-    return featurize(
-        FeaturizeConfig(images, store, job.subject.model, features=options, quiet=True)
-    ).path
+    if not job.features.timesteps:
+        return replace(options, size=job.subject.side)
+    lora = job.subject.lora
+    return options if lora is None else replace(options, lora=(lora,))
 
 
 def _featurized_along(job: JudgingJob, along: str, store: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import tyro
 
@@ -15,6 +15,27 @@ from dtrak_stream.objective.noise_keying import NoiseKeying
 from dtrak_stream.support.option_values import require_number
 
 DataName = Literal["digits", "fashion-mnist"]
+ChosenQueries = Literal["all", "even", "odd"]
+
+
+class JudgingConfig(Protocol):
+    """What judging asks of the options of a benchmark."""
+
+    @property
+    def out(self) -> Path:
+        """Return where results go; OUT.work keeps what is finished."""
+
+    @property
+    def queries(self) -> ChosenQueries:
+        """Return which queries count."""
+
+    @property
+    def where(self) -> WorkerOptions:
+        """Return where features are computed."""
+
+    @property
+    def quiet(self) -> bool:
+        """Return whether no progress bars are drawn."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +66,7 @@ class LdsBenchConfig:
     and what is fitted to retrained models; at the first of --timesteps, with shared noise."""
     proj_dim: int = 4096
     """Length k of a feature."""
-    queries: Literal["all", "even", "odd"] = "all"
+    queries: ChosenQueries = "all"
     """Judge by every second query only: choose on the even ones and report the odd ones."""
     subsets: int = 32
     """Models retrained on halves of Fashion-MNIST."""

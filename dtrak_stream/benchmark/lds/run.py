@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dtrak_stream.benchmark.lds.judging import JudgingJob, fitted_rows, run_judging_job
+from dtrak_stream.benchmark.lds.judging import JudgingJob, fitted_rows, judged_rows
 from dtrak_stream.benchmark.lds.options import LdsBenchConfig
 from dtrak_stream.benchmark.lds.recipes import feature_sets
 from dtrak_stream.benchmark.lds.subjects import (
@@ -19,6 +19,7 @@ from dtrak_stream.benchmark.lds.subjects import (
     fashion_mnist,
     prepare_fashion_mnist,
 )
+from dtrak_stream.benchmark.lds.truth_facts import truth_line, truth_numbers
 from dtrak_stream.benchmark.results import (
     BenchmarkResult,
     machine,
@@ -26,13 +27,10 @@ from dtrak_stream.benchmark.results import (
     table,
     write_results,
 )
-from dtrak_stream.errors import ConfigurationError, InterruptedRunError
-from dtrak_stream.evaluation.lds.configuration import LdsConfig
-from dtrak_stream.evaluation.lds.judge import open_judge
+from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.kernel.damping import RULES
 from dtrak_stream.methods import METHODS
-from dtrak_stream.support.progress import progress, say
-from dtrak_stream.support.workers import run_jobs
+from dtrak_stream.support.progress import say
 
 _CORE = ("trak", "d-trak")
 _TRANSFORMS = {"none": "s", "signed-square": r"s\|s\|", "square": "s²"}
@@ -59,7 +57,7 @@ def measure_lds(config: LdsBenchConfig) -> BenchmarkResult:
         rows += [row for subject in subjects for row in fitted_rows(config, subject)]
     results: dict[str, Any] = {
         "benchmark": "lds",
-        "truth": {subject.name: _truth_numbers(config, subject) for subject in subjects},
+        "truth": {subject.name: truth_numbers(subject, config.queries) for subject in subjects},
         "rows": rows,
     }
     return write_results(config.out, config, measured_on, results, as_markdown(results))
@@ -87,44 +85,8 @@ def _subjects(config: LdsBenchConfig) -> list[Subject]:
 
 
 def _judge(config: LdsBenchConfig, subjects: list[Subject]) -> list[Row]:
-    """Return all rows, those that earlier calls left behind among them."""
-    jobs = [
-        JudgingJob(subject, each, config) for subject in subjects for each in feature_sets(config)
-    ]
-    missing = [job for job in jobs if job.rows() is None]
-    done = len(jobs) - len(missing)
-    with progress(
-        len(jobs),
-        description="judging",
-        unit="feature set",
-        done=done,
-        visible=not config.quiet,
-    ) as bar:
-        try:
-            for _ in run_jobs(run_judging_job, missing, workers=config.where.workers):
-                done += 1
-                bar.update()
-        except KeyboardInterrupt as interrupt:
-            raise InterruptedRunError(
-                f"rows of {done} of {len(jobs)} sets of features are kept beside {config.out}"
-            ) from interrupt
-    return [row for job in jobs for row in job.rows() or []]
-
-
-def _truth_numbers(config: LdsBenchConfig, subject: Subject) -> dict[str, Any]:
-    """Return how many models and queries a truth has, and how far its seeds agree."""
-    found: dict[str, Any] = {}
-    for queries in QUERY_SETS:
-        judge = open_judge(LdsConfig((), subject.truth, queries, queries=config.queries))
-        ceiling = judge.ceiling()
-        found[queries] = {
-            "subsets": len(judge.losses),
-            "queries": int(judge.known.sum()),
-            "seeds": 1 if ceiling is None else ceiling.seeds,
-            "seed_agreement": ceiling and ceiling.agreement,
-            "noise_ceiling": ceiling and ceiling.ceiling,
-        }
-    return found
+    sets = feature_sets(config)
+    return judged_rows([JudgingJob(s, each, config) for s in subjects for each in sets], config)
 
 
 def as_markdown(numbers: dict[str, Any]) -> str:
@@ -137,26 +99,13 @@ def as_markdown(numbers: dict[str, Any]) -> str:
     ]
     for data, truth in numbers["truth"].items():
         rows: list[Row] = [row for row in numbers["rows"] if row["data"] == data]
-        parts += [f"## {data}", _truth_line(truth), _recipes(rows)]
+        about = f"{truth_line(truth)}; standard errors are in the JSON file."
+        parts += [f"## {data}", about, _recipes(rows)]
         baselines = [row for row in rows if row["method"] not in _CORE]
         if baselines:
             parts += ["### Other methods", _baselines(baselines)]
         parts += ["### Damping rules against the oracle", _rules(rows)]
     return "\n\n".join(parts)
-
-
-def _truth_line(truth: dict[str, Any]) -> str:
-    words = []
-    for queries, facts in truth.items():
-        text = f"{queries}: {facts['queries']} queries, {facts['subsets']} subsets"
-        if facts["noise_ceiling"] is not None:
-            text += (
-                f", {facts['seeds']} seeds that agree with a Spearman of "
-                f"{facts['seed_agreement']:.3f}: noise ceiling {100 * facts['noise_ceiling']:.1f}"
-            )
-        words.append(text)
-    errors = "; standard errors are in the JSON file"
-    return "; ".join(words) + errors + "."
 
 
 def _recipes(rows: Sequence[Row]) -> str:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import NotRequired, TypedDict
 
 from dtrak_stream.benchmark.lds.fashion_mnist import write_fashion_mnist
-from dtrak_stream.benchmark.lds.options import DataName, LdsBenchConfig
+from dtrak_stream.benchmark.lds.options import JudgingConfig, LdsBenchConfig
+from dtrak_stream.data.condition_options import ConditionOptions
+from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.evaluation.retraining.configuration import RetrainConfig
 from dtrak_stream.evaluation.retraining.run import retrain_subsets
 from dtrak_stream.generation.configuration import GenerationConfig
@@ -45,15 +47,25 @@ class Subject:
         Losses of `val` (validation) and `gen` (generated) under models retrained on halves.
     path
         Where the images are generated once more, with their sampling paths.
+    lora
+        A LoRA on the model, whose factors alone are differentiated.
+    image_options, conditions
+        How all images are read, and what the model is told of them.
+    side
+        Side in pixels of what image features are taken of; None for that of the images.
     """
 
-    name: DataName
+    name: str
     model: str
     train: str
     validation: str
     generated: str
     truth: Path
     path: Path
+    lora: str | None = None
+    image_options: ImageOptions = ImageOptions()  # noqa: RUF009
+    conditions: ConditionOptions = ConditionOptions()  # noqa: RUF009
+    side: int | None = None
 
     def queries(self, name: str) -> str:
         """Return the image source of a set of queries, `val` or `gen`."""
@@ -145,7 +157,7 @@ def write_paths(subject: Subject, device: str) -> Path:
     return generate(config, visible=False).path
 
 
-def work_folder(config: LdsBenchConfig, name: str) -> Path:
+def work_folder(config: JudgingConfig, name: str) -> Path:
     """Return where models, truth and finished rows of a data set are kept."""
     return config.out.with_name(config.out.name + ".work") / name
 
