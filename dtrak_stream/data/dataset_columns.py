@@ -107,4 +107,6 @@ def _parsed(cell: Any) -> dict[str, Any]:
 def _kind_of_value(name: str, value: object) -> ColumnKind:
     if isinstance(value, str):
         return "name" if name in _NAMES else "text"
+    if value is None and name in _TEXT_FILES:  # img2dataset writes null for a missing caption
+        return "text"
     return "number" if isinstance(value, int) and not isinstance(value, bool) else "other"

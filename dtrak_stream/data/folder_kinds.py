@@ -13,6 +13,7 @@ from dtrak_stream.data.pixels import IMAGE_SUFFIXES
 from dtrak_stream.data.source import unreadable
 from dtrak_stream.data.splits import split_of_folder
 from dtrak_stream.errors import InputError
+from dtrak_stream.support.stamps import is_folder
 
 _ARCHIVES = {suffix for kind in KINDS.values() if kind.joins for suffix in kind.suffixes}
 _CARD = "README.md"
@@ -64,7 +65,7 @@ class _Listing:
                 self.archives.append(self.folder / entry.name)
         elif entry.name == _CARD:
             self.has_card = True
-        elif entry.is_dir():
+        elif is_folder(entry):
             path = self.folder / entry.name
             self.folders, self.last_folder = self.folders + 1, path
             if split_of_folder(entry.name) is not None:

@@ -12,6 +12,7 @@ from dtrak_stream.data.pixels import IMAGE_SUFFIXES
 from dtrak_stream.data.sidecars import SIDECAR_SUFFIXES
 from dtrak_stream.data.source import unreadable
 from dtrak_stream.errors import InputError
+from dtrak_stream.support.stamps import is_folder
 
 # stands behind the name of a folder while names are sorted, and in no name
 _FOLDER = b"\0"
@@ -133,7 +134,7 @@ def is_wanted(entry: os.DirEntry[str]) -> bool:
     """Return whether an entry of a folder is an image file, or a folder that may hold some."""
     if entry.name.startswith("."):
         return False
-    return entry.is_dir() or os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
+    return is_folder(entry) or os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
 
 
 def is_beside(entry: os.DirEntry[str]) -> bool:
@@ -143,4 +144,4 @@ def is_beside(entry: os.DirEntry[str]) -> bool:
 
 
 def _sortable_entry(entry: os.DirEntry[str]) -> bytes:
-    return sortable(entry.name) + (_FOLDER if entry.is_dir() else b"")
+    return sortable(entry.name) + (_FOLDER if is_folder(entry) else b"")

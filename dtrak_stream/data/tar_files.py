@@ -73,7 +73,7 @@ def survey(files: Sequence[Path]) -> TarColumns:
     found = TarColumns()
     for file in files:
         key, endings = "", set[str]()
-        for name, ending, _ in _members(file):
+        for name, ending, _ in _members(file, links=found.passed_over):
             if name != key or not name:
                 _take_note(found, endings)
                 key, endings = name, set()
@@ -139,12 +139,19 @@ def _is_image(ending: str) -> bool:
     return f".{ending.rsplit('.', 1)[-1]}" in IMAGE_SUFFIXES
 
 
-def _members(path: Path, *, read: bool = False) -> Iterator[tuple[str, str, bytes]]:
-    """Yield key, ending and content of each file; no key but the name of what is no sample."""
+def _members(
+    path: Path, *, read: bool = False, links: PassedOver | None = None
+) -> Iterator[tuple[str, str, bytes]]:
+    """Yield key, ending and content of each file; no key but the name of what is no sample.
+
+    Links are not followed, be it to another member, but counted.
+    """
     try:
         with tarfile.open(path, "r:") as archive:
             while (member := archive.next()) is not None:
                 archive.members.clear()  # type: ignore[attr-defined] # or all of them are kept
+                if links is not None and (member.issym() or member.islnk()):
+                    links.note("member.link")
                 if not member.isfile() or Path(member.name).name.startswith("."):
                     continue
                 match = _NAME.fullmatch(member.name)

@@ -7,6 +7,7 @@ restores the modification time, or an edit that keeps the size, does not escape 
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -143,7 +144,7 @@ class Stamping:
             for entry in listing:
                 if not wanted(entry):
                     continue
-                if entry.is_dir():
+                if is_folder(entry):
                     inside = f"{prefix}{entry.name}/"
                     self._tree(folder / entry.name, wanted, inside, above | {here})
                 else:
@@ -154,13 +155,23 @@ class Stamping:
         self._sum = (self._sum + xxhash.xxh3_128_intdigest(line)) % _SPACE
 
 
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is a folder, or a link to one; a link to itself is none."""
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise
+
+
 def stamp_package(stamping: Stamping, *endings: str) -> None:
     """Add the files of this package whose names end so; raises OSError as `Stamping.tree`."""
 
     def wanted(entry: os.DirEntry[str]) -> bool:
         if entry.name.endswith(endings):
             return True
-        return not entry.name.startswith(("_", ".")) and entry.is_dir()
+        return not entry.name.startswith(("_", ".")) and is_folder(entry)
 
     stamping.tree(_PACKAGE, wanted, "package/")
 

@@ -11,7 +11,7 @@ from PIL import Image
 from dtrak_stream.data.folder_walk import GENERATION_RECORD, REPORT_RECORDS
 from dtrak_stream.data.images import open_images
 from dtrak_stream.data.passed_over import PassedOver
-from dtrak_stream.errors import InputError
+from dtrak_stream.errors import BadImageError, InputError
 from dtrak_stream.report.places import GRID_FOLDER, PAGE_NAME
 
 
@@ -99,3 +99,17 @@ def test_generated_images_are_no_part_of_another_folder(tmp_path):
 
 def test_records_are_called_as_those_who_write_them_call_them():
     assert {PAGE_NAME, GRID_FOLDER} == REPORT_RECORDS
+
+
+@pytest.mark.parametrize("name", ["2.png", "1.txt", "loop"])
+def test_a_link_to_itself_is_no_folder(tmp_path, name):
+    save(tmp_path / "1.png")
+    (tmp_path / name).symlink_to(name)
+    images = open_images(str(tmp_path), visible=False)
+    assert images.sample_ids(0, len(images)) == ["1.png", *[name] * (name == "2.png")]
+    if name == "2.png":
+        with pytest.raises(BadImageError, match="too many levels of symbolic links"):
+            images.image(1)
+    if name == "1.txt":
+        with pytest.raises(InputError, match="none are found"):
+            open_images(str(tmp_path), conditioned_on="caption", visible=False)

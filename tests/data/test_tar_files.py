@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dtrak_stream.data.condition_options import ConditionOptions
 from dtrak_stream.data.images import Images, open_images
 from dtrak_stream.data.labels import open_labels
+from dtrak_stream.data.opening import open_source
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.errors import InputError
 
@@ -86,12 +88,12 @@ def test_samples_with_two_images_need_a_column(tmp_path):
     assert shades(opened(path, image_column="png")) == [0, 1]
 
 
-def test_members_of_a_sample_that_are_apart_are_told(tmp_path):
+def test_members_of_a_sample_that_are_apart_are_told(tmp_path, capsys):
     members = [("0.png", encoded(0)), ("1.png", encoded(1)), ("0.txt", b"a"), ("1.txt", b"b")]
     images = opened(write(tmp_path / "a.tar", [*members, ("README", b"")]))
     assert shades(images) == [0, 1]
-    (remark,) = images.remarks()
-    assert "3 files are passed over (2 .txt, 1 without an ending)" in remark
+    told = "3 files are passed over (2 .txt, 1 without an ending)"
+    assert told in capsys.readouterr().err
 
 
 def test_members_that_are_no_files_are_left_alone(tmp_path):
@@ -128,3 +130,26 @@ def test_a_file_that_is_damaged_in_the_middle_is_refused(tmp_path):
 def test_a_file_without_images_is_refused(tmp_path):
     with pytest.raises(InputError, match="no image column"):
         opened(write(tmp_path / "a.tar", [("1.txt", b"a"), ("2.heic", b"b")]))
+
+
+def test_links_are_passed_over_and_counted(tmp_path):
+    path = write(tmp_path / "a.tar", [("a.png", encoded(1))])
+    with tarfile.open(path, "a") as archive:
+        for kind, target in ((tarfile.SYMTYPE, "/etc/passwd"), (tarfile.LNKTYPE, "a.png")):
+            member = tarfile.TarInfo(f"{kind!r}.png")
+            member.type, member.linkname = kind, target
+            archive.addfile(member)
+    images = opened(path)
+    assert shades(images) == [1]
+    assert open_source(str(path), ImageOptions(), visible=False).remarks() == [
+        "2 files are passed over (2 .link): rename or convert what is an image"
+    ]
+
+
+def test_a_caption_that_is_null_in_the_first_json_is_a_missing_one(tmp_path):
+    members = [("a.png", encoded(1)), ("a.json", b'{"caption": null, "status": "success"}')]
+    members += [("b.png", encoded(2)), ("b.json", b'{"caption": "b", "status": "success"}')]
+    path = write(tmp_path / "a.tar", members)
+    options = ConditionOptions(missing_captions="none")
+    images = open_images(str(path), conditioned_on="caption", conditions=options, visible=False)
+    assert images.conditions(0, 2) == ["none", "b"]
