@@ -12,7 +12,7 @@ import numpy as np
 from dtrak_stream.data.samples import Samples
 from dtrak_stream.errors import DtrakStreamError, FingerprintMismatchError
 from dtrak_stream.store.layout import read_layout
-from dtrak_stream.store.sample_ids import StoreIds
+from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.support.name_index import NameIndex
 from dtrak_stream.support.names import Names, Places, each_of, name_at
 
@@ -38,7 +38,7 @@ def with_what_differs(
     try:
         layout = read_layout(root)
         counts = f"{layout.fingerprint.samples:,} images stored, {len(samples):,} now"
-        ids = None if layout.missing_shards() else StoreIds(layout)
+        ids = None if layout.missing_shards() else FeatureStore(layout).ids
         note = "; ".join([counts, *_differences(ids, _SampleIds(samples))]) if ids else counts
     except DtrakStreamError:
         return refusal  # a shard that cannot be read is no reason to say less

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dtrak_stream.errors import MemoryLimitError
-from dtrak_stream.store.reader import BLOCK_BYTES, FeatureStore
+from dtrak_stream.store.reader import FeatureStore
+from dtrak_stream.store.row_stream import stream_bytes
 from dtrak_stream.support.memory import format_enough, format_size
 
 GramForm = Literal["primal", "dual"]
 
 _SMALLEST_TILE = 64
 _ROWS_PER_GROUP = 32_768
+ROWS_AT_A_TIME = (4096, 2048, 1024, 512, 256)
+"""Rows whose product is one float32 sum, as memory allows: adding products of fewer to the float64
+sum takes longer than computing them."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class GramPlan:
     groups
         Shards that one task of the primal form sums over. One empty group in the dual form,
         whose tiles are computed in one go.
+    rows_at_a_time
+        Rows that are read at a time, and in the primal form multiplied.
     """
 
     form: GramForm
@@ -58,6 +64,7 @@ class GramPlan:
     tile_size: int
     workers: int
     groups: tuple[range, ...]
+    rows_at_a_time: int = ROWS_AT_A_TIME[0]
 
     def tiles(self) -> Iterator[Tile]:
         """Yield the tiles of the upper triangle."""
@@ -87,9 +94,9 @@ def plan_gram(
     """
     form = chosen_form(store, form)
     size = store.proj_dim if form == "primal" else len(store)
-    tile_size, workers = _largest_fit(store, form, size, memory_limit, workers)
+    tile_size, workers, rows = _largest_fit(store, form, size, memory_limit, workers)
     groups = _groups(store) if form == "primal" else (range(0),)
-    return GramPlan(form, size, tile_size, workers, groups)
+    return GramPlan(form, size, tile_size, workers, groups, rows)
 
 
 def chosen_form(store: FeatureStore, form: GramForm | Literal["auto"]) -> GramForm:
@@ -101,13 +108,14 @@ def chosen_form(store: FeatureStore, form: GramForm | Literal["auto"]) -> GramFo
 
 def _largest_fit(
     store: FeatureStore, form: GramForm, size: int, memory_limit: int, workers: int
-) -> tuple[int, int]:
+) -> tuple[int, int, int]:
     # fewer workers come before smaller tiles: each tile is another pass over the store
     tile = size
     while True:
         for count in range(workers, 0, -1):
-            if tile_bytes(store, form, tile, count) <= memory_limit:
-                return tile, count
+            for rows in ROWS_AT_A_TIME:
+                if tile_bytes(store, form, tile, count, rows) <= memory_limit:
+                    return tile, count, rows
         if tile <= _SMALLEST_TILE:
             needed = format_enough(tile_bytes(store, form, tile, 1))
             raise MemoryLimitError(
@@ -118,16 +126,21 @@ def _largest_fit(
         tile = max(_SMALLEST_TILE, -(-tile // 2))
 
 
-def tile_bytes(store: FeatureStore, form: GramForm, tile: int, workers: int) -> int:
+def tile_bytes(
+    store: FeatureStore,
+    form: GramForm,
+    tile: int,
+    workers: int,
+    rows_at_a_time: int = ROWS_AT_A_TIME[-1],
+) -> int:
     """Return the peak memory, in bytes, of computing with tiles of this size.
 
     The running sum, its checkpoint on the way to disk, and for each worker a float64 sum, a
     float32 product, and the features they are made of.
     """
-    if form == "primal":
-        features = 2 * min(BLOCK_BYTES, 4 * store.proj_dim * store.fingerprint.rows_per_shard)
-    else:
-        features = 2 * 4 * tile * store.proj_dim
+    features = stream_bytes(store, rows_at_a_time)
+    if form == "dual":
+        features += 2 * 4 * tile * store.proj_dim
     each = tile * tile * (8 + 4) + features
     return tile * tile * (8 + 16) + workers * each
 

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from dtrak_stream.errors import CorruptFileError, InterruptedRunError
 from dtrak_stream.gram.file import GRAM_FILE, Gram, write_gram
 from dtrak_stream.gram.options import GramConfig, GramResult
 from dtrak_stream.gram.plan import GramPlan, Tile, chosen_form, plan_gram
-from dtrak_stream.gram.products import Matrix, partial_product
+from dtrak_stream.gram.products import Arithmetic, Matrix, partial_product
 from dtrak_stream.store.reader import FeatureStore
+from dtrak_stream.store.row_stream import CPU
 from dtrak_stream.support.checkpoints import Checkpoints
 from dtrak_stream.support.claims import alone_with, remove_dead_claim
 from dtrak_stream.support.cluster import Cluster, connect, task
@@ -83,6 +86,8 @@ class GramRun:
         What is multiplied, how it is cut, where it runs, where it goes.
     visible
         Whether to draw a progress bar.
+    device, tf32
+        Where workers compute products, and whether their factors may be cut there to 11 bits.
     """
 
     store: FeatureStore
@@ -90,6 +95,13 @@ class GramRun:
     cluster: Cluster
     out: Path
     visible: bool
+    device: torch.device = CPU
+    tf32: bool = False
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """Return how products are computed."""
+        return Arithmetic(self.plan.rows_at_a_time, str(self.device), self.tf32)
 
     def run(self) -> None:
         """Compute all tiles, keeping partial sums, and join them into the result."""
@@ -126,6 +138,9 @@ class GramRun:
             "form": self.plan.form,
             "tile_size": self.plan.tile_size,
             "groups": len(self.plan.groups),
+            "rows_at_a_time": self.plan.rows_at_a_time,
+            "device": self.device.type,
+            "tf32": self.tf32,
         }
 
     def _finish(
@@ -137,7 +152,10 @@ class GramRun:
         groups = self.plan.groups
         while done < len(groups):
             wave = groups[done : done + self.plan.workers]
-            tasks = [task(partial_product, self.store, self.plan.form, tile, g) for g in wave]
+            tasks = [
+                task(partial_product, self.store, self.plan.form, tile, group, self.arithmetic)
+                for group in wave
+            ]
             partials = list(self.cluster.compute(tasks))
             total = partials.pop(0) if total is None else total
             for partial in partials:

@@ -27,7 +27,7 @@ from dtrak_stream.gram.plan import plan_gram
 from dtrak_stream.gram.run import GramRun
 from dtrak_stream.projectors.table import PROJECTORS
 from dtrak_stream.store.layout import StoreLayout
-from dtrak_stream.store.reader import FeatureStore
+from dtrak_stream.store.reader import Features, FeatureStore
 from dtrak_stream.store.sample_ids import StoreIds
 from dtrak_stream.store.shard import FloatArray
 from dtrak_stream.support.cluster import connect
@@ -61,7 +61,16 @@ class HalfSketch(FeatureStore):
         )
         super().__init__(StoreLayout(store.layout.root, fingerprint, store.layout.history))
         self._whole = store
-        self._sign = np.float32(HALVES[half])
+        self._sign = HALVES[half]
+
+    @property
+    def stored(self) -> FeatureStore:
+        """Return the store of the whole features."""
+        return self._whole
+
+    def of_stored(self, features: Features) -> Features:
+        """Return what whole features (n, k) stand for: (n, k / 2)."""
+        return self._folded(features)
 
     def blocks_of(self, rows: range) -> Iterator[tuple[range, FloatArray]]:
         """Yield (rows, features) of consecutive rows: features are (len(rows), k / 2) float32."""
@@ -89,13 +98,12 @@ class HalfSketch(FeatureStore):
         """Map a shard of the whole features as it was written."""
         return self._whole.stored_shard(shard)
 
-    def _joined(self, name: str) -> Any:
-        return self._whole._joined(name)
+    def _joined(self, name: str, dtype: type[np.generic]) -> Any:
+        return self._whole._joined(name, dtype)
 
-    def _folded(self, features: FloatArray) -> FloatArray:
+    def _folded(self, features: Features) -> Features:
         first, second = features[:, : self.proj_dim], features[:, self.proj_dim :]
-        folded: FloatArray = first + self._sign * second  # (n, k / 2)
-        return folded
+        return first + self._sign * second  # (n, k / 2)
 
 
 def refuse_without_halves(projector: str, dim: int) -> None:

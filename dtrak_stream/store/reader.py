@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +13,23 @@ from numpy.typing import NDArray
 from dtrak_stream.errors import InputError
 from dtrak_stream.store.layout import StoreLayout, read_layout
 from dtrak_stream.store.sample_ids import StoreIds
-from dtrak_stream.store.shard import FloatArray, ShardRows, corrupt_shard, read_shard
+from dtrak_stream.store.shard import (
+    ArrayPlace,
+    FloatArray,
+    ShardRows,
+    StoredShard,
+    corrupt_shard,
+    open_shard,
+    read_shard,
+    telling_damage,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 BLOCK_BYTES = 64 * 2**20
+
+Features = TypeVar("Features", FloatArray, "Tensor")
 
 
 class FeatureStore:
@@ -24,7 +39,9 @@ class FeatureStore:
         self.layout = layout
         self.fingerprint = layout.fingerprint
         self._checked: set[int] = set()
-        self._scales: FloatArray | None = None
+        self._stored: dict[int, StoredShard] = {}
+        self._places: dict[Any, dict[str, ArrayPlace]] = {}
+        self._usable: NDArray[np.bool_] | None = None
 
     @classmethod
     def open(cls, root: Path) -> FeatureStore:
@@ -48,6 +65,19 @@ class FeatureStore:
     def __len__(self) -> int:
         return self.fingerprint.samples
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave what was found out about shards to who finds it out: a task is sent far."""
+        return self.__dict__ | {"_checked": set(), "_stored": {}, "_places": {}, "_usable": None}
+
+    @property
+    def stored(self) -> FeatureStore:
+        """Return the store whose rows are on disk: itself, unless its features are made of them."""
+        return self
+
+    def of_stored(self, features: Features) -> Features:
+        """Return what stored features (n, k of `stored`) stand for: (n, k), NumPy's or torch's."""
+        return features
+
     @property
     def proj_dim(self) -> int:
         """Return k, the length of a feature."""
@@ -67,9 +97,27 @@ class FeatureStore:
     def stored_shard(self, shard: int) -> ShardRows:
         """Map a shard as it was written, with the rows that were removed since; see `shard`."""
         path, fingerprint = self.layout.shard_path(shard), self.layout.shard_fingerprint(shard)
-        rows = read_shard(path, fingerprint, check=shard not in self._checked)
-        self._checked.add(shard)
+        rows = read_shard(path, fingerprint, check=not self.is_checked(shard))
+        self.note_checked(shard)
         return rows
+
+    def header(self, shard: int) -> StoredShard:
+        """Look at a shard without reading its arrays, once. See `open_shard`."""
+        if shard not in self._stored:
+            path, run = self.layout.shard_path(shard), self.layout.shard_fingerprint(shard)
+            found = open_shard(path, run)
+            # most shards are laid out alike, and share what is kept of that
+            places = self._places.setdefault(tuple(found.places.items()), found.places)
+            self._stored[shard] = replace(found, places=places)
+        return self._stored[shard]
+
+    def is_checked(self, shard: int) -> bool:
+        """Return whether the checksum of a shard is known to hold."""
+        return shard in self._checked
+
+    def note_checked(self, shard: int) -> None:
+        """Note that the checksum of a shard holds."""
+        self._checked.add(shard)
 
     def blocks(self, shard: int) -> Iterator[tuple[range, FloatArray]]:
         """Yield (rows, features) of a shard in order: features are (len(rows), k) float32."""
@@ -94,20 +142,16 @@ class FeatureStore:
             out[start - rows.start : stop - rows.start] = features
         return out
 
-    def scales(self) -> FloatArray:
-        """Return the scale of every row: (N,) float32, 0 for those without a feature."""
-        if self._scales is None:
-            self._scales = self._joined("scale")
-        return self._scales
-
     def usable(self) -> NDArray[np.bool_]:
         """Return which rows are samples with a feature: (N,)."""
-        return self.scales() > 0
+        if self._usable is None:
+            self._usable = self._joined("scale", np.bool_)
+        return self._usable
 
     @property
     def ids(self) -> StoreIds:
         """Return the ids of all rows, which are read when they are asked for."""
-        return StoreIds(self.layout)
+        return StoreIds(self.layout, self.header)
 
     def residuals(self) -> FloatArray:
         """Return the residual of every row: (N,) float32, 0 for those without a feature.
@@ -125,22 +169,17 @@ class FeatureStore:
                 where=self.layout.root,
                 remedy="give a store that was made with residuals",
             )
-        residuals: FloatArray = self._joined("residual")
+        residuals: FloatArray = self._joined("residual", np.float32)
         return residuals
 
-    def _joined(self, name: str) -> Any:
-        layout, parts = self.layout, list[Any]()
-        for shard in range(layout.num_shards):
-            path, run = layout.shard_path(shard), layout.shard_fingerprint(shard)
-            # no checksums: they would take a pass over all features
-            parts.append(_array_of(read_shard(path, run, check=False), name, path))
-        joined = np.concatenate(parts)
-        joined[layout.removed.rows] = 0
+    def _joined(self, name: str, dtype: type[np.generic]) -> Any:
+        """Return an array of all rows (N,), without taking checksums."""
+        joined = np.empty(len(self), dtype)
+        for shard in range(self.layout.num_shards):
+            stored, rows = self.header(shard), self.layout.shard_rows(shard)
+            if name not in stored.places:
+                raise corrupt_shard(stored.path, f"has no {name}")
+            with telling_damage(stored.path):
+                joined[rows.start : rows.stop] = stored.part(name)
+        joined[self.layout.removed.rows] = 0
         return joined
-
-
-def _array_of(rows: ShardRows, name: str, path: Path) -> NDArray[Any]:
-    array: NDArray[Any] | None = getattr(rows, name)
-    if array is None:
-        raise corrupt_shard(path, f"has no {name}")
-    return array

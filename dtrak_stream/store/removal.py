@@ -14,8 +14,8 @@ from dtrak_stream.errors import ConfigurationError, InputError, first_few
 from dtrak_stream.store.changing import change_store, require_complete, settle_change
 from dtrak_stream.store.history import Change
 from dtrak_stream.store.layout import StoreLayout, read_layout
+from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.row_set import Rows, RowSet
-from dtrak_stream.store.sample_ids import StoreIds
 from dtrak_stream.store.store_set import store_roots
 from dtrak_stream.support.name_index import NameIndex
 from dtrak_stream.support.names import each_of, name_at
@@ -146,7 +146,7 @@ def _read_ids(path: Path) -> list[bytes]:
 
 def _rows_called(wanted: Sequence[bytes], layout: StoreLayout, path: Path) -> Rows:
     """Return the row of each id."""
-    ids = StoreIds(layout)
+    ids = FeatureStore(layout).ids
     places = NameIndex(wanted).places(each_of(ids), len(ids))  # (N,), -1 for all others
     rows = np.flatnonzero(places >= 0)
     unknown = np.setdiff1d(np.arange(len(wanted)), places[rows])

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-import h5py
 
 from dtrak_stream.store.layout import StoreLayout
-from dtrak_stream.store.shard import corrupt_shard
-from dtrak_stream.support.names import fixed_width_names
-from dtrak_stream.support.obstacles import refuse_unavailable
+from dtrak_stream.store.shard import StoredShard, telling_damage
 
 
 @dataclass(frozen=True)
@@ -23,9 +17,12 @@ class StoreIds:
     ----------
     layout
         Where the shards are.
+    header
+        Returns what is known of one.
     """
 
     layout: StoreLayout
+    header: Callable[[int], StoredShard]
 
     def __len__(self) -> int:
         return self.layout.fingerprint.samples
@@ -44,27 +41,13 @@ class StoreIds:
             held = self.layout.shard_rows(shard)
             first, last = max(rows.start, held.start), min(rows.stop, held.stop)
             part = slice(first - held.start, last - held.start)
-            with self._opened(shard) as dataset:
-                ids += fixed_width_names(dataset, part)
+            stored = self.header(shard)
+            with telling_damage(stored.path):
+                ids += stored.part("sample_id", part).tolist()
         return ids
 
     @property
     def width(self) -> int:
         """Return the length of the longest id, in bytes."""
-        widest = 1
-        for shard in range(self.layout.num_shards):
-            with self._opened(shard) as dataset:
-                widest = max(widest, dataset.dtype.itemsize)
-        return widest
-
-    @contextmanager
-    def _opened(self, shard: int) -> Iterator[Any]:
-        path = self.layout.shard_path(shard)
-        try:
-            with h5py.File(path, "r") as file:
-                if file.attrs["fingerprint"] != self.layout.shard_fingerprint(shard):
-                    raise corrupt_shard(path, "belongs to another run")
-                yield file["sample_id"]
-        except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
-            refuse_unavailable(path, error)
-            raise corrupt_shard(path, f"truncated or not a shard ({error})") from error
+        shards = map(self.header, range(self.layout.num_shards))
+        return max(shard.places["sample_id"].dtype.itemsize for shard in shards)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -75,10 +78,7 @@ class ShardRows:
     def checksum(self, fingerprint: str) -> str:
         """Return the xxh3-128 of the contents and of the run they belong to."""
         digest = xxhash.xxh3_128(fingerprint.encode())
-        for name, values in self.datasets().items():
-            array = np.ascontiguousarray(values)
-            digest.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())
-            digest.update(array.data.cast("B"))
+        _add_arrays(digest, self.datasets())
         return digest.hexdigest()
 
 
@@ -179,28 +179,181 @@ def read_shard(path: Path, fingerprint: str, *, check: bool = True) -> ShardRows
     CorruptFileError
         If the file is truncated, is not a shard, or its checksum does not hold.
     """
-    try:
-        rows, stored_fingerprint, checksum = _mapped(path)
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
-        refuse_unavailable(path, error)
-        raise corrupt_shard(path, f"truncated or not a shard ({error})") from error
-    if stored_fingerprint != fingerprint:
-        raise corrupt_shard(path, "belongs to another run")
-    if check and rows.checksum(fingerprint) != checksum:
-        raise corrupt_shard(path, "contents do not match the checksum")
+    with telling_damage(path):
+        stored = _stored_shard(path, fingerprint)
+        place = stored.places["features"]
+        features = np.memmap(path, place.dtype, "r", place.offset, place.shape)
+        arrays = stored.arrays(*_DATASETS[1:], *_OPTIONAL)
+    rows = ShardRows(features, **arrays)
+    if check and rows.checksum(fingerprint) != stored.checksum:
+        raise _mismatch(path)
     return rows
 
 
-def _mapped(path: Path) -> tuple[ShardRows, str, str]:
-    with h5py.File(path, "r") as file:
-        dataset = file["features"]
-        features = np.memmap(
-            path, dataset.dtype, mode="r", offset=dataset.id.get_offset(), shape=dataset.shape
-        )
-        rest = {name: file[name][()] for name in _DATASETS[1:]}
-        rest |= {name: file[name][()] for name in _OPTIONAL if name in file}
-        attributes = file.attrs
-        return ShardRows(features, **rest), attributes["fingerprint"], attributes["checksum"]
+@dataclass(frozen=True)
+class ArrayPlace:
+    """Where an array lies in a file, and what it is.
+
+    Attributes
+    ----------
+    offset
+        Its first byte.
+    shape, dtype
+        What it is, C-contiguous.
+    """
+
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+@dataclass(frozen=True)
+class StoredShard:
+    """A shard on disk: what there is to know before its arrays are read.
+
+    Attributes
+    ----------
+    path
+        The file.
+    places
+        Its arrays by the names in `ShardRows`; those that it lacks are absent.
+    checksum
+        What `ShardRows.checksum` must be.
+    """
+
+    path: Path
+    places: dict[str, ArrayPlace]
+    checksum: str
+
+    def arrays(self, *names: str) -> dict[str, NDArray[Any]]:
+        """Return some of its arrays by their names, but for those that it lacks; see `part`."""
+        return {name: self.part(name) for name in names if name in self.places}
+
+    def part(self, name: str, rows: slice = slice(None)) -> NDArray[Any]:
+        """Return consecutive rows of one of its arrays.
+
+        Raises
+        ------
+        OSError, ValueError
+            If the file cannot be read, or is too short.
+        """
+        place = self.places[name]
+        wanted = range(place.shape[0])[rows]
+        array = np.empty((len(wanted), *place.shape[1:]), place.dtype)
+        row_bytes = place.dtype.itemsize * math.prod(place.shape[1:])
+        with self.path.open("rb", buffering=0) as file:
+            start = place.offset + wanted.start * row_bytes
+            read_fully(file.fileno(), array.view(np.uint8).reshape(-1).data, start)
+        return array
+
+
+class ShardDigest:
+    """The checksum of a shard whose features are read piece by piece.
+
+    Parameters
+    ----------
+    stored
+        The shard.
+    fingerprint
+        Hash of the run it belongs to.
+    """
+
+    def __init__(self, stored: StoredShard, fingerprint: str) -> None:
+        self._stored, place = stored, stored.places["features"]
+        self._digest = xxhash.xxh3_128(fingerprint.encode())
+        self._digest.update(_heading("features", place.dtype, place.shape))
+
+    def add(self, features: memoryview) -> None:
+        """Take in the bytes of the next rows."""
+        self._digest.update(features)
+
+    def require(self) -> None:
+        """Compare, when all features were added.
+
+        Raises
+        ------
+        CorruptFileError
+            If they are not what they were when the shard was written.
+        """
+        _add_arrays(self._digest, self._stored.arrays(*_DATASETS[1:], *_OPTIONAL))
+        if self._digest.hexdigest() != self._stored.checksum:
+            raise _mismatch(self._stored.path)
+
+
+def open_shard(path: Path, fingerprint: str) -> StoredShard:
+    """Look at a shard without reading its features; raises as `read_shard`, but for checksums."""
+    with telling_damage(path):
+        return _stored_shard(path, fingerprint)
+
+
+@contextmanager
+def telling_damage(path: Path) -> Iterator[None]:
+    """Tell errors of reading a shard as `read_shard` does."""
+    try:
+        yield
+    except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
+        refuse_unavailable(path, error)
+        raise corrupt_shard(path, f"truncated or not a shard ({error})") from error
+
+
+def read_fully(descriptor: int, into: memoryview, offset: int) -> None:
+    """Fill a buffer of bytes from a place in a file.
+
+    Raises
+    ------
+    ValueError
+        If the file ends before.
+    """
+    while into:
+        count = os.preadv(descriptor, [into], offset)
+        if not count:
+            raise ValueError("the file ends too early")
+        into, offset = into[count:], offset + count
+
+
+def _stored_shard(path: Path, fingerprint: str) -> StoredShard:
+    # h5py's own objects for files, data sets and attributes take ten times as long
+    file = h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDONLY)
+    try:
+        places = {name: _place(file, name.encode()) for name in _DATASETS}
+        places |= {name: _place(file, name.encode()) for name in _OPTIONAL if name.encode() in file}
+        checksum, run = _text(file, b"checksum"), _text(file, b"fingerprint")
+    finally:
+        file.close()
+    if run != fingerprint:
+        raise corrupt_shard(path, "belongs to another run")
+    return StoredShard(path, places, checksum)
+
+
+def _place(file: Any, name: bytes) -> ArrayPlace:
+    dataset = h5py.h5d.open(file, name)
+    offset = dataset.get_offset()
+    if offset is None:
+        raise ValueError(f"{name.decode()} is not stored in one piece")
+    return ArrayPlace(offset, dataset.shape, dataset.dtype)
+
+
+def _text(file: Any, name: bytes) -> str:
+    attribute = h5py.h5a.open(file, name)
+    text = np.empty((), attribute.dtype)
+    attribute.read(text)
+    value = text[()]
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _heading(name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    return f"{name}|{dtype.str}|{shape}|".encode()
+
+
+def _add_arrays(digest: Any, arrays: Mapping[str, NDArray[Any]]) -> None:
+    for name, values in arrays.items():
+        array = np.ascontiguousarray(values)
+        digest.update(_heading(name, array.dtype, array.shape))
+        digest.update(array.data.cast("B"))
+
+
+def _mismatch(path: Path) -> CorruptFileError:
+    return corrupt_shard(path, "contents do not match the checksum")
 
 
 def corrupt_shard(path: Path, what: str) -> CorruptFileError:

@@ -119,11 +119,11 @@ def test_work_goes_on_from_the_last_checkpoint(make_store, tmp_path, monkeypatch
     plan = grouped(monkeypatch, store)
     out, summed = tmp_path / "gram.h5", []
 
-    def counted(store, form, tile, shards):
+    def counted(store, form, tile, shards, arithmetic):
         summed.append(shards.start)
         if summed == [0, 1, 2, 3]:
             raise KeyboardInterrupt
-        return partial_product(store, form, tile, shards)
+        return partial_product(store, form, tile, shards, arithmetic)
 
     with monkeypatch.context() as patch:
         patch.setattr("dtrak_stream.gram.run.partial_product", counted)

@@ -21,6 +21,8 @@ pytestmark = pytest.mark.skipif(not STATUS.exists(), reason="needs Linux to tell
 MIB = 2**20
 LIMIT = 10 * MIB
 ROWS, PROJ_DIM, ROWS_PER_SHARD = 60_000, 256, 1024
+A_WORKER = 4 * MIB
+"""What a worker adds: on a machine that is busy, two may never have been at work at once."""
 SLACK = (4 * 2 * PROJ_DIM * ROWS_PER_SHARD) + 3 * MIB
 """What the limit, which is for arrays, leaves out: one mapped float16 shard for each of the at
 most four workers that fit in it, and HDF5, Dask and code that was not loaded before."""
@@ -62,4 +64,5 @@ def test_memory_stays_under_the_limit_while_the_features_are_larger(grown, stage
 @pytest.mark.parametrize("stage", ["gram", "score"])
 def test_memory_does_not_grow_with_the_number_of_samples(grown, stage):
     once, twice = (sizes[stage] for sizes in grown)
-    assert twice - once < 2 * MIB, f"{format_size(once)}, {format_size(twice)}"
+    assert 2 * PROJ_DIM * ROWS > 7 * A_WORKER
+    assert twice - once < A_WORKER, f"{format_size(once)}, {format_size(twice)}"

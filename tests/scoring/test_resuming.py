@@ -20,7 +20,6 @@ from dtrak_stream.errors import (
 from dtrak_stream.gram.file import Gram
 from dtrak_stream.scoring.writer import write_scores
 from dtrak_stream.store import reader as reader_module
-from dtrak_stream.store.sample_ids import StoreIds
 from tests.crashing import contents, finishes_before_step
 from tests.scoring.conftest import (
     attributes,
@@ -128,7 +127,7 @@ def test_a_finished_file_is_enough_to_know_that_all_is_done(run, monkeypatch):
     """Neither features nor sample ids nor the Gram matrix are read to find that out."""
     first = run.score()
     monkeypatch.setattr(reader_module, "read_shard", forbidden)
-    monkeypatch.setattr(StoreIds, "_opened", forbidden)
+    monkeypatch.setattr(reader_module, "open_shard", forbidden)
     monkeypatch.setattr(Gram, "rows", forbidden)
     monkeypatch.setattr(Gram, "blocks", forbidden)
     again = run.score()

@@ -1,0 +1,175 @@
+"""Blocks of rows on a device, in order: the next one is on its way while one is worked with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dtrak_stream.store.reader import FeatureStore
+from dtrak_stream.store.row_reader import RowReader
+from dtrak_stream.support.buffers import empty_on
+
+CPU = torch.device("cpu")
+_DTYPES = {"float16": torch.float16, "float32": torch.float32}
+
+
+@dataclass(frozen=True)
+class RowBlock:
+    """Consecutive rows of a store; good until the next block is asked for.
+
+    Attributes
+    ----------
+    rows
+        Which.
+    features
+        (n, k) float32 on a device. Row i of the store is features[i] * scale[i].
+    scale
+        (n,) float32 there, powers of two; 0 for quarantined samples.
+    """
+
+    rows: range
+    features: Tensor
+    scale: Tensor
+
+    def scaled(self) -> Tensor:
+        """Return the features as they are meant, (n, k), in the place of `features`."""
+        return self.features.mul_(self.scale[:, None])
+
+
+def stream_rows(
+    store: FeatureStore, cuts: Sequence[range], device: torch.device
+) -> Iterator[RowBlock]:
+    """Yield blocks of rows; a thread reads the next one meanwhile.
+
+    Parameters
+    ----------
+    store
+        The store.
+    cuts
+        The rows of each block, in the order of the store.
+    device
+        Where they go. To a GPU they are copied as they are stored, out of pinned memory, and
+        become float32 there.
+
+    Raises
+    ------
+    UnavailableError, CorruptFileError
+        As `read_shard`. Blocks of a damaged shard may have come before: nothing made of any row of
+        a shard is to be kept before all of its rows have come.
+    """
+    if not cuts:
+        return
+    stored, longest = store.stored, max(map(len, cuts))
+    make = _PinnedRows if device.type == "cuda" else _Rows
+    dtype = _DTYPES[stored.fingerprint.dtype]
+    slots = [make(longest, stored.proj_dim, dtype, device) for _ in cuts[:2]]
+    converted = empty_on(device, (longest, stored.proj_dim))
+    with ExitStack() as stack:
+        for slot in slots:
+            stack.callback(slot.finish)
+        reader = stack.enter_context(RowReader(stored, cuts))
+        pool = stack.enter_context(ThreadPoolExecutor(1))
+
+        def filled(number: int) -> _Rows:
+            slot = slots[number % 2]
+            slot.fill(reader, cuts[number])
+            return slot
+
+        coming = pool.submit(filled, 0)
+        for number, rows in enumerate(cuts):
+            slot = coming.result()
+            if number + 1 < len(cuts):
+                coming = pool.submit(filled, number + 1)
+            features, scale = slot.convert(len(rows), converted)
+            yield RowBlock(rows, store.of_stored(features), scale)
+
+
+def load_rows(
+    store: FeatureStore, rows: range, device: torch.device, rows_at_a_time: int
+) -> Tensor:
+    """Return the features of consecutive rows on a device: (len(rows), k) float32."""
+    out = empty_on(device, (len(rows), store.proj_dim))
+    for block in stream_rows(store, cut_rows(rows, rows_at_a_time), device):
+        place = slice(block.rows.start - rows.start, block.rows.stop - rows.start)
+        out[place] = block.scaled()
+    return out
+
+
+def cut_rows(rows: range, step: int) -> list[range]:
+    """Return consecutive rows in pieces of `step`."""
+    return [
+        range(start, min(start + step, rows.stop)) for start in range(rows.start, rows.stop, step)
+    ]
+
+
+def stream_bytes(store: FeatureStore, rows_at_a_time: int) -> int:
+    """Return how much memory `stream_rows` takes, on a CPU."""
+    stored = store.stored
+    width = stored.proj_dim
+    stored_bytes = 2 * _DTYPES[stored.fingerprint.dtype].itemsize * width
+    folded = 0 if stored is store else 4 * store.proj_dim
+    return min(rows_at_a_time, len(store)) * (stored_bytes + 4 * width + folded)
+
+
+class _Rows:
+    """Rows as they are stored, in the memory of the host."""
+
+    def __init__(self, rows: int, dim: int, dtype: torch.dtype, _: torch.device) -> None:
+        self._features = self._made(rows, dim, dtype=dtype)
+        self._scale = self._made(rows, dtype=torch.float32)
+
+    def _made(self, *shape: int, dtype: torch.dtype) -> Tensor:
+        return empty_on(CPU, shape, dtype)
+
+    def fill(self, reader: RowReader, rows: range) -> None:
+        """Read rows; what `convert` returned of the rows before is not touched."""
+        count = len(rows)
+        reader.read(rows, self._features[:count].numpy(), self._scale[:count].numpy())
+
+    def convert(self, count: int, out: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features (count, dim), as float32 in `out`, and their scales (count,)."""
+        return out[:count].copy_(self._features[:count]), self._scale[:count]
+
+    def finish(self) -> None:
+        """Wait for what is on its way."""
+
+
+class _PinnedRows(_Rows):
+    """Rows as they are stored, on their way to a GPU."""
+
+    def __init__(self, rows: int, dim: int, dtype: torch.dtype, device: torch.device) -> None:
+        super().__init__(rows, dim, dtype, device)
+        self._there = self._features.to(device), self._scale.to(device)
+        self._copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        self._used = torch.cuda.Event()  # type: ignore[no-untyped-call]
+
+    def _made(self, *shape: int, dtype: torch.dtype) -> Tensor:
+        return torch.empty(*shape, dtype=dtype, pin_memory=True)
+
+    def fill(self, reader: RowReader, rows: range) -> None:
+        """Read rows, and begin to copy them, when those before have been made use of."""
+        self._used.synchronize()
+        super().fill(reader, rows)
+        with torch.cuda.stream(self._copies):
+            for there, here in zip(self._there, (self._features, self._scale), strict=True):
+                there[: len(rows)].copy_(here[: len(rows)], non_blocking=True)
+        self._arrived.record(self._copies)
+
+    def convert(self, count: int, out: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features and scales there, when they have arrived."""
+        working = torch.cuda.current_stream(out.device)
+        working.wait_event(self._arrived)
+        features, scale = (there[:count] for there in self._there)
+        converted = out[:count].copy_(features), scale.clone()
+        self._used.record(working)
+        return converted
+
+    def finish(self) -> None:
+        """Wait for copies: the memory they go to may be given to others after this."""
+        self._copies.synchronize()
