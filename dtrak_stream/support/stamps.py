@@ -190,5 +190,7 @@ def stamp_files(paths: Iterable[Path]) -> Stamp | None:
 def _status(entry: os.DirEntry[str]) -> os.stat_result:
     try:
         return entry.stat()
-    except FileNotFoundError:
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ELOOP):
+            raise
         return entry.stat(follow_symlinks=False)  # a link to nothing, until there is something

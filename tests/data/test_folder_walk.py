@@ -10,9 +10,12 @@ from PIL import Image
 
 from dtrak_stream.data.folder_walk import GENERATION_RECORD, REPORT_RECORDS
 from dtrak_stream.data.images import open_images
+from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.passed_over import PassedOver
+from dtrak_stream.data.source_stamp import stamp_source
 from dtrak_stream.errors import BadImageError, InputError
 from dtrak_stream.report.places import GRID_FOLDER, PAGE_NAME
+from dtrak_stream.support.stamps import Stamping
 
 
 def save(path: Path) -> None:
@@ -107,6 +110,7 @@ def test_a_link_to_itself_is_no_folder(tmp_path, name):
     (tmp_path / name).symlink_to(name)
     images = open_images(str(tmp_path), visible=False)
     assert images.sample_ids(0, len(images)) == ["1.png", *[name] * (name == "2.png")]
+    assert stamp_source(str(tmp_path), ImageOptions(), Stamping())
     if name == "2.png":
         with pytest.raises(BadImageError, match="too many levels of symbolic links"):
             images.image(1)
