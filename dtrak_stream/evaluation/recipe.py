@@ -16,6 +16,7 @@ from dtrak_stream.model.layout import LORA_FILE
 from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.model.parameters import weights_hash
 from dtrak_stream.model.places import model_root
+from dtrak_stream.model.told_options import ToldOptions
 from dtrak_stream.support.configuration import parse
 from dtrak_stream.support.provenance import flat_options
 from dtrak_stream.training.configuration import TrainingConfig
@@ -37,6 +38,10 @@ _NOT_RECIPE = {
     "seed",
     "checkpoint-every",
     "image-cache-mib",
+    # said by the base of a LoRA and the shape of images
+    "size",
+    "guidance",
+    "t5-tokens",
 }
 
 
@@ -98,7 +103,12 @@ def images_alone(images: Images) -> dict[str, str]:
 
 
 def read_recipe(
-    model: str, *, images: str | None = None, device: str = "auto", visible: bool = True
+    model: str,
+    *,
+    images: str | None = None,
+    told: ToldOptions = ToldOptions(),  # noqa: B008 (frozen)
+    device: str = "auto",
+    visible: bool = True,
 ) -> Recipe:
     """Read how `model` was trained, and open its training images.
 
@@ -108,6 +118,8 @@ def read_recipe(
         A folder that dtrak-stream train or train-lora wrote, or the model that comes along.
     images
         Where the training images are now, if not where they were; they must be the same ones.
+    told
+        What the base of a LoRA is told besides, where the record of its training does not say it.
     device
         Where retraining runs.
     visible
@@ -118,7 +130,7 @@ def read_recipe(
     InputError
         If the folder records no training, or the images or the base of a LoRA cannot be opened.
     ConfigurationError
-        If the model itself was trained on a subset.
+        If the model itself was trained on a subset, or it is told nothing and something is given.
     FingerprintMismatchError
         If the images, or the base of a LoRA, are not those the model was trained on.
     """
@@ -133,8 +145,10 @@ def read_recipe(
     limit = config.limit if images is None else None
     config = dataclasses.replace(config, images=images or config.images, limit=limit, device=device)
     if isinstance(config, LoraTrainingConfig):
+        config = dataclasses.replace(config, told=told.over(config.told))
         recipe = _of_lora(root, config, visible)
     else:
+        _refuse_told(told, root)
         recipe = _from_scratch(config, visible)
     _refuse_other(root, "image-identity", recipe.images.identity(), where=recipe.images.spec)
     return recipe
@@ -147,8 +161,17 @@ def _from_scratch(config: TrainingConfig, visible: bool) -> Recipe:
     return Recipe(config, images, config.noise_schedule.num_train_timesteps)
 
 
+def _refuse_told(told: ToldOptions, root: Path) -> None:
+    for flag in told.given:
+        raise ConfigurationError(
+            f"{root} was trained from scratch, and its record says all there is to say",
+            where=flag,
+            remedy="leave it out",
+        )
+
+
 def _of_lora(root: Path, config: LoraTrainingConfig, visible: bool) -> Recipe:
-    base = load_denoiser(config.model)
+    base = load_denoiser(config.model, config.told.loading())
     weights = weights_hash(base.network)
     _refuse_other(root, "model", base.identity, where=config.model)
     _refuse_other(root, "weights", weights, where=config.model)

@@ -23,7 +23,7 @@ from dtrak_stream.errors import InterruptedRunError
 from dtrak_stream.evaluation.retraining.configuration import WorkerOptions
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.loading import load_denoiser
-from dtrak_stream.model.options import LoadingOptions, LoraOptions
+from dtrak_stream.model.options import LoraOptions
 from dtrak_stream.store.quarantine import read_quarantine
 from dtrak_stream.support.claims import Claims
 from dtrak_stream.support.cluster import connect
@@ -88,7 +88,7 @@ def train_model(config: AnyTraining) -> TrainedModel:
     trained = _trained(config)
     seconds = time.perf_counter() - begin
     bad = [sample.row for sample in read_quarantine(trained.path / "quarantine.jsonl")]
-    return TrainedModel(_loaded(config), np.array(bad, np.int64), seconds)
+    return TrainedModel(load_trained(config), np.array(bad, np.int64), seconds)
 
 
 def _trained(config: AnyTraining) -> TrainingResult:
@@ -97,12 +97,19 @@ def _trained(config: AnyTraining) -> TrainingResult:
     return train(config, visible=False)
 
 
-def _loaded(config: AnyTraining) -> Denoiser:
+def load_trained(config: AnyTraining) -> Denoiser:
+    """Load what a training wrote: a model, or a LoRA on its base.
+
+    Raises
+    ------
+    DtrakStreamError
+        See `load_denoiser`.
+    """
     device = choose_device(config.device)
     if isinstance(config, LoraTrainingConfig):
         # what --target-modules chose may well be some blocks
         lora = LoraOptions(str(config.out), some_layers=True)
-        return load_denoiser(config.model, LoadingOptions(loras=(lora,)), device=device)
+        return load_denoiser(config.model, config.told.loading(lora), device=device)
     return load_denoiser(str(config.out), device=device)
 
 

@@ -14,6 +14,7 @@ from dtrak_stream.data.kinds import SOURCE_HELP
 from dtrak_stream.data.options import ImageFlags, ImageOptions
 from dtrak_stream.data.spec import require_limit
 from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.model.told_options import ToldOptions
 from dtrak_stream.support.option_values import require_number, require_seed
 from dtrak_stream.training.configuration import OptimisationOptions
 
@@ -80,6 +81,8 @@ class LoraTrainingConfig:
     """How images are brought to shape."""
     conditions: ConditionFlags = ConditionOptions()  # noqa: RUF009
     """Where captions or labels are."""
+    told: tyro.conf.OmitArgPrefixes[ToldOptions] = ToldOptions()  # noqa: RUF009
+    """What the model is told besides."""
     layers: tyro.conf.OmitArgPrefixes[LoraLayerOptions] = LoraLayerOptions()
     """The LoRA."""
     optimisation: tyro.conf.OmitArgPrefixes[OptimisationOptions] = OptimisationOptions()  # noqa: RUF009

@@ -32,8 +32,8 @@ from dtrak_stream.training.lora_configuration import LoraTrainingConfig
 from dtrak_stream.training.lora_layers import LoraLayers
 from dtrak_stream.training.optimisation import Optimisation
 
-# the model is in the fingerprint by its contents
-_FREE_OPTIONS = FREE_OPTIONS | {"model"}
+# the model, and what it is told, is in the fingerprint by its contents
+_FREE_OPTIONS = FREE_OPTIONS | {"model", "size", "guidance", "t5-tokens"}
 
 
 def train_lora(config: LoraTrainingConfig, *, visible: bool = True) -> TrainingResult:
@@ -57,7 +57,7 @@ def train_lora(config: LoraTrainingConfig, *, visible: bool = True) -> TrainingR
     refuse_foreign_folder(config.out, FINGERPRINT_FILE, flag="--out")
     bars = visible and not config.quiet
     device = choose_device(config.device)
-    denoiser = load_denoiser(config.model, device=device)
+    denoiser = load_denoiser(config.model, config.told.loading(), device=device)
     _refuse_dropout_without_captions(config, denoiser)
     images = open_training_images(config, denoiser, visible=bars)
     batches = _batches(config, images, denoiser)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from dtrak_stream.data.images import open_images
 from dtrak_stream.data.query_options import QueryConditionOptions
-from dtrak_stream.errors import FingerprintMismatchError
+from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError
 from dtrak_stream.evaluation.losses import LossMeter
 from dtrak_stream.evaluation.options import LossOptions
 from dtrak_stream.evaluation.recipe import read_recipe
@@ -22,13 +22,16 @@ from dtrak_stream.evaluation.retraining.run import retrain_subsets
 from dtrak_stream.evaluation.truth import TruthFile
 from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.model.options import LoadingOptions, LoraOptions
+from dtrak_stream.model.told_options import ToldOptions
 from dtrak_stream.training.configuration import OptimisationOptions
 from dtrak_stream.training.lora_configuration import LoraLayerOptions, LoraTrainingConfig
 from dtrak_stream.training.lora_run import train_lora
 from tests.evaluation.conftest import retraining
+from tests.model.flow_pipelines import T5_TOKENS, flux
 from tests.model.text_pipelines import SIZE, stable_diffusion
 
 CAPTIONS = ("a red cat", "dogs")
+TOLD = ToldOptions(size=SIZE, guidance=1.0, t5_tokens=T5_TOKENS)
 
 
 def captioned(folder: Path, count: int, seed: int, column: str) -> str:
@@ -102,3 +105,72 @@ def test_another_base_is_not_what_a_lora_is_retrained_on(lora, tmp_path):
             read_recipe(str(lora.out), device="cpu", visible=False)
     finally:
         record.write_text(kept)
+
+
+@pytest.fixture(scope="module")
+def flux_lora(tmp_path_factory) -> LoraTrainingConfig:
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("flux")
+    flux(folder)
+    config = LoraTrainingConfig(
+        images=captioned(folder / "images", 4, 0, "text"),
+        model=str(folder / "pipeline"),
+        out=folder / "lora",
+        device="cpu",
+        told=TOLD,
+        layers=LoraLayerOptions(rank=2),
+        optimisation=OptimisationOptions(epochs=1, batch_size=2, learning_rate=1e-2),
+    )
+    train_lora(config, visible=False)
+    return config
+
+
+def test_loras_are_retrained_under_the_size_and_guidance_of_their_training(flux_lora, tmp_path):
+    query, options = captioned(tmp_path / "queries", 2, 1, "text"), LossOptions("3", loss_batch=8)
+    config = retraining(
+        str(flux_lora.out), tmp_path / "truth.npz", query=(query,), loss=options, subsets=1
+    )
+    truth = TruthFile(retrain_subsets(config).path)
+    subset, out = tmp_path / "subset.npy", tmp_path / "again"
+    np.save(subset, np.flatnonzero(truth.mask[0]))
+    train_lora(dataclasses.replace(flux_lora, subset=subset, out=out, seed=0), visible=False)
+    images = open_images(query, conditioned_on="caption", visible=False)
+    losses = [
+        LossMeter(
+            load_denoiser(flux_lora.model, told.loading(LoraOptions(str(out)))), options
+        ).of_images(images)
+        for told in (TOLD, dataclasses.replace(TOLD, guidance=9.0))
+    ]
+    np.testing.assert_array_equal(truth.loss("loss")[0], losses[0])
+    assert (losses[0] != losses[1]).all()
+    same = dataclasses.replace(config, told=ToldOptions(guidance=1.0))
+    assert retrain_subsets(same).models == 0
+
+
+@pytest.mark.parametrize(
+    ("told", "field"), [({"guidance": 2.0}, "model"), ({"t5_tokens": 6}, "model")]
+)
+def test_a_lora_is_not_retrained_under_another_guidance(flux_lora, told, field):
+    with pytest.raises(FingerprintMismatchError) as refused:
+        read_recipe(str(flux_lora.out), told=ToldOptions(**told), device="cpu", visible=False)
+    assert refused.value.field == field
+
+
+def test_what_training_does_not_record_is_told_for_it(flux_lora):
+    record = flux_lora.out / "training.yaml"
+    kept = record.read_text()
+    lines = [line for line in kept.splitlines() if not line.startswith(("size", "guidance", "t5"))]
+    record.write_text("\n".join(lines))
+    try:
+        with pytest.raises(ConfigurationError, match="does not say how large"):
+            read_recipe(str(flux_lora.out), device="cpu", visible=False)
+        recipe = read_recipe(str(flux_lora.out), told=TOLD, device="cpu", visible=False)
+    finally:
+        record.write_text(kept)
+    assert isinstance(recipe.config, LoraTrainingConfig)
+    assert recipe.config.told == TOLD
+
+
+def test_a_model_from_scratch_is_told_nothing_more(full_model):
+    with pytest.raises(ConfigurationError, match=r"--size: .* was trained from scratch"):
+        read_recipe(full_model, told=ToldOptions(size=8), device="cpu", visible=False)

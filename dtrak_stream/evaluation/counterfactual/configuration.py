@@ -12,6 +12,7 @@ from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.evaluation.options import LossOptions
 from dtrak_stream.evaluation.retraining.configuration import WorkerOptions
 from dtrak_stream.model.places import EMBEDDED_MODEL
+from dtrak_stream.model.told_options import ToldOptions
 from dtrak_stream.support.option_values import require_seed
 
 RANDOM = "random"
@@ -38,7 +39,8 @@ class CounterfactualConfig:
     out: Path
     """Folder for results, figures and what is needed to go on."""
     model: str = EMBEDDED_MODEL
-    """Folder of the full model, from dtrak-stream train (or the small model that comes along)."""
+    """Folder of the full model, from dtrak-stream train (or the small model that comes along), or
+    of a LoRA, from dtrak-stream train-lora: then LoRAs of the same base are trained."""
     images: str | None = None
     """Where the training images are now, if not where the model's folder says."""
     queries: int = 20
@@ -54,6 +56,8 @@ class CounterfactualConfig:
 wrote, or a hub id."""
     keep_models: bool = False
     """Keep the retrained models, in OUT/models."""
+    told: tyro.conf.OmitArgPrefixes[ToldOptions] = field(default_factory=ToldOptions)
+    """What the base of a LoRA is told besides, where its training does not say it."""
     loss: tyro.conf.OmitArgPrefixes[LossOptions] = field(default_factory=LossOptions)
     """What the loss of a query is."""
     where: tyro.conf.OmitArgPrefixes[WorkerOptions] = field(default_factory=WorkerOptions)

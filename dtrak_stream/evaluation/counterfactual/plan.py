@@ -6,7 +6,6 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.evaluation.counterfactual.configuration import (
     RANDOM,
     CounterfactualConfig,
@@ -21,9 +20,11 @@ from dtrak_stream.evaluation.counterfactual.removal import (
     random_removal,
 )
 from dtrak_stream.evaluation.recipe import Recipe, read_recipe
+from dtrak_stream.evaluation.retrained_models import load_trained
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.model.parameters import weights_hash
+from dtrak_stream.model.places import model_root
 from dtrak_stream.objective.timesteps import choose_timesteps
 from dtrak_stream.support.destinations import refuse_foreign_folder
 from dtrak_stream.support.device import choose_device
@@ -150,12 +151,12 @@ def plan_counterfactual(config: CounterfactualConfig) -> CounterfactualPlan:
     recipe = read_recipe(
         config.model,
         images=config.images,
+        told=config.told,
         device=config.where.device,
         visible=not config.quiet,
     )
-    _refuse_lora(config.model, recipe)
     choose_timesteps(config.loss.loss_timesteps, recipe.num_timesteps)
-    full = load_denoiser(config.model, device=choose_device(config.where.device))
+    full = _full_model(config, recipe)
     queries = read_generated(config.generated, config.queries, full.image_shape)
     queries.refuse_other_model(full)
     count = len(recipe.images)
@@ -172,10 +173,7 @@ def plan_counterfactual(config: CounterfactualConfig) -> CounterfactualPlan:
     return CounterfactualPlan(config, recipe, full, queries, removals)
 
 
-def _refuse_lora(model: str, recipe: Recipe) -> None:
+def _full_model(config: CounterfactualConfig, recipe: Recipe) -> Denoiser:
     if recipe.base:
-        raise ConfigurationError(
-            "holds a LoRA: its images are generated from prompts, which is not done again here",
-            where=f"--model {model}",
-            remedy="give a model that dtrak-stream train wrote",
-        )
+        return load_trained(dataclasses.replace(recipe.config, out=model_root(config.model)))
+    return load_denoiser(config.model, device=choose_device(config.where.device))

@@ -15,7 +15,7 @@ from torch import Tensor
 from dtrak_stream.data.images import open_images
 from dtrak_stream.data.numbered_files import NumberedFiles
 from dtrak_stream.data.options import ImageOptions, ImageShape
-from dtrak_stream.data.samples import SampleBatch
+from dtrak_stream.data.samples import read_batch
 from dtrak_stream.errors import FingerprintMismatchError, InputError, ModelError
 from dtrak_stream.evaluation.losses import LossMeter
 from dtrak_stream.evaluation.options import LossOptions
@@ -83,11 +83,15 @@ class GeneratedQueries:
         return open_sampler(denoiser, self.config, prompts)
 
     def loss(self, denoiser: Denoiser, number: int, options: LossOptions) -> float:
-        """Return the loss of the image on disk under this model."""
-        images = open_images(str(self.folder), denoiser.image_shape, visible=False)
-        name = self._id(number)
-        place = images.sample_ids(0, len(images)).index(name)
-        query = SampleBatch((name,), images.image(place)[None])
+        """Return the loss of the image on disk under this model, told what it was made of."""
+        images = open_images(
+            str(self.folder),
+            denoiser.image_shape,
+            conditioned_on=denoiser.conditioned_on,
+            visible=False,
+        )
+        place = images.sample_ids(0, len(images)).index(self._id(number))
+        query, _ = read_batch(images, range(place, place + 1))
         return float(LossMeter(denoiser, options).of_batch(query)[0])
 
     def identity(

@@ -104,7 +104,7 @@ def _training_images(images: Images, *, in_order: bool) -> ComparedImages:
         "train",
         images.spec,
         remedy="score the images that the model was trained on",
-        identity=lambda: images.identity() if in_order else None,
+        identity=lambda: images.images_identity() if in_order else None,
         shape=images.shape,
     )
 

@@ -11,6 +11,7 @@ from dtrak_stream.data.query_options import QueryConditionFlags, QueryConditionO
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.evaluation.options import LossOptions
 from dtrak_stream.model.places import EMBEDDED_MODEL
+from dtrak_stream.model.told_options import ToldOptions
 from dtrak_stream.support.option_values import LARGEST_SEED, require_number, require_seed
 
 
@@ -74,6 +75,8 @@ class RetrainConfig:
     """Keep the models, in OUT.work/models, and not their losses alone."""
     query_conditions: QueryConditionFlags = field(default_factory=QueryConditionOptions)
     """Where captions or labels of queries are."""
+    told: tyro.conf.OmitArgPrefixes[ToldOptions] = field(default_factory=ToldOptions)
+    """What the base of a LoRA is told besides, where its training does not say it."""
     loss: tyro.conf.OmitArgPrefixes[LossOptions] = field(default_factory=LossOptions)
     """What the loss is."""
     where: tyro.conf.OmitArgPrefixes[WorkerOptions] = field(default_factory=WorkerOptions)

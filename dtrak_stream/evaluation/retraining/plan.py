@@ -130,6 +130,7 @@ def plan_retraining(config: RetrainConfig) -> RetrainPlan:
     recipe = read_recipe(
         config.model,
         images=config.images,
+        told=config.told,
         device=config.where.device,
         visible=not config.quiet,
     )
