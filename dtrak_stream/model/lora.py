@@ -82,7 +82,9 @@ def _apply(parts: Parts, lora: LoraOptions, name: str) -> str:
     ranks = sorted({len(each.down) for each in file.layers.values()})
     of = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {ranks[0]} to {ranks[-1]}"
     places = " and ".join(f"{len(layers)} layers of {part}" for part, layers in found.items())
-    return f"LoRA {file.path} ({of}, {places}, scale {lora.scale:g})"
+    encoders = " and ".join(part for part in found if part not in _NETWORKS)
+    idle = f", no gradients are taken of those of {encoders}" if encoders else ""
+    return f"LoRA {file.path} ({of}, {places}, scale {lora.scale:g}{idle})"
 
 
 def _in_parts(file: LoraFile, parts: Parts) -> dict[str, dict[str, Factors]]:

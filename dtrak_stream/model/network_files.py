@@ -41,8 +41,13 @@ def network_outline(class_name: str, folder: Path) -> nn.Module:
 
     known = getattr(diffusers, class_name)
     _refuse_other_network(folder, known)
-    with _silenced(), _parameters_without_numbers():
-        return cast(nn.Module, known.from_config(_configuration(folder)))
+    with _silenced():
+        with torch.device("meta"):
+            outline: nn.Module = known.from_config(_configuration(folder))
+        if not any(buffer.is_meta for buffer in outline.buffers()):
+            return outline
+        with _parameters_without_numbers():
+            return cast(nn.Module, known.from_config(_configuration(folder)))
 
 
 def load_network(

@@ -23,6 +23,7 @@ from dtrak_stream.model.half_weights import fill_in_half
 from dtrak_stream.model.network_files import load_network, network_outline
 from dtrak_stream.model.weight_files import WeightFiles, find_weights
 from tests.model.folders import WEIGHTS, unet_with
+from tests.model.pipelines import dit
 from tests.model.test_lora_gradients import TARGETS, adapted
 from tests.model.text_pipelines import stable_diffusion
 
@@ -89,6 +90,18 @@ def test_an_outline_holds_a_layer_at_a_time(folder):
     assert {each.device.type for each in outline.parameters()} == {"meta"}
     largest = max(each.nbytes for each in outline.parameters())
     assert live.peak < 3 * largest < bytes_of(outline) / 2
+
+
+def test_an_outline_has_the_buffers_that_no_file_holds(tmp_path):
+    network = dit()
+    network.save_pretrained(tmp_path)
+    with LiveBytes() as live:
+        outline = network_outline("DiTTransformer2DModel", tmp_path)
+    assert {each.device.type for each in outline.parameters()} == {"meta"}
+    buffers, expected = dict(outline.named_buffers()), dict(network.named_buffers())
+    assert buffers.keys() == expected.keys() != {}
+    assert all(torch.equal(each, expected[name]) for name, each in buffers.items())
+    assert live.peak < bytes_of(network)
 
 
 @pytest.mark.parametrize("bound", [1, 10**5, 2**26])

@@ -131,7 +131,10 @@ def test_a_lora_of_the_text_encoder_changes_what_the_network_is_told(saved):
         torch.testing.assert_close(told[row : row + 1], expected)
     assert not torch.allclose(told_by(plain, samples), told)
     assert plain.identity != tuned.identity
-    assert "(rank 2, 3 layers of text_encoder and 28 layers of unet, scale 1)" in tuned.description
+    assert (
+        "(rank 2, 3 layers of text_encoder and 28 layers of unet, scale 1, no " in tuned.description
+    )
+    assert "no gradients are taken of those of text_encoder)" in tuned.description
 
 
 def test_features_are_of_the_lora_where_one_is_given(saved):
