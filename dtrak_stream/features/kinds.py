@@ -35,7 +35,7 @@ from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.first_stage import FirstStage
 from dtrak_stream.model.layout import deciding_files
 from dtrak_stream.model.lora_files import configuration_of, find_lora
-from dtrak_stream.model.places import HUB, model_root
+from dtrak_stream.model.places import HUB, hub_name, model_root
 from dtrak_stream.objective.probes import probe_names
 from dtrak_stream.support.destinations import refuse_without_room
 from dtrak_stream.support.progress import say
@@ -242,6 +242,10 @@ def stamp_features(
         stamping.file(path)
         if configuration_of(path).is_file():
             stamping.file(configuration_of(path))
+    if options.base is not None:
+        if hub_name(options.base) is not None or not model_root(options.base).is_dir():
+            return False
+        stamping.tree(model_root(options.base), _is_visible, "base/")
     return _stamp_model(model_root(base), stamping)
 
 

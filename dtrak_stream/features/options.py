@@ -30,7 +30,7 @@ IMAGE_FEATURES = ("pixels", "clip")
 _OF_GRADIENTS = (
     *("timesteps", "noise", "noise_draws", "parameters", "latents"),
     *("lora", "lora_scale", "lora_some_layers", "weights"),
-    *("guidance", "t5_tokens", "time_ids"),
+    *("guidance", "t5_tokens", "time_ids", "base"),
 )
 _NAMED_CHOICES = ("auto", "all", "lora")
 DEFAULT_CLIP = "openai/clip-vit-base-patch32"
@@ -86,6 +86,9 @@ dev)."""
     t5_tokens: int | None = None
     """Tokens of a caption that T5 reads, the max_sequence_length of training (default: that of \
 the model's pipeline)."""
+    base: str | None = None
+    """Pipeline that a network given alone as --model (its unet folder, a checkpoint-N) was \
+trained from: autoencoder, text encoders and scheduler are taken from it."""
     time_ids: TimeIdsName = "image"
     """What Stable Diffusion XL is told of sizes: each image's own before it was resized and where \
 it was cut, as in diffusers' training scripts; or always the model's, and no cut."""
@@ -153,6 +156,7 @@ taken of (default: the size of the first image)."""
             self.guidance,
             self.t5_tokens,
             self.time_ids,
+            self.base,
         )
 
     def _loras(self) -> tuple[LoraOptions, ...]:

@@ -228,7 +228,8 @@ def require_autoencoder(
         raise ModelError(
             f"a {found.class_name} takes latents, and there is no vae that makes them of images",
             where=found.named_by,
-            remedy="give the pipeline folder, with the vae that the model was trained with",
+            remedy="give the pipeline folder, with the vae that the model was trained with, or as "
+            "--base the one that a network alone was trained from",
         )
     return _read(part, shape, options, device)
 

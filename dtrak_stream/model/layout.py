@@ -12,7 +12,7 @@
 ==========================  =====================================================================
 
 Checkpoints and networks alone have no scheduler: it is looked for with the network, in the folder
-that holds it, and in the run that a ``checkpoint-N`` is of.
+that holds it, in the run that a ``checkpoint-N`` is of, and in the pipeline that is given as base.
 """
 
 from __future__ import annotations
@@ -139,7 +139,9 @@ def network_name(class_name: str) -> str:
     return "unet" if "UNet" in class_name else "transformer"
 
 
-def find_model(root: Path, weights: WeightsName = "as-given") -> ModelFolder:
+def find_model(
+    root: Path, weights: WeightsName = "as-given", base: Path | None = None
+) -> ModelFolder:
     """Return where the parts of the model in a folder lie.
 
     Parameters
@@ -148,6 +150,8 @@ def find_model(root: Path, weights: WeightsName = "as-given") -> ModelFolder:
         The folder, of any layout above.
     weights
         Which of the networks that training left.
+    base
+        A pipeline folder: scheduler and further parts of a network alone that has none around it.
 
     Raises
     ------
@@ -156,19 +160,19 @@ def find_model(root: Path, weights: WeightsName = "as-given") -> ModelFolder:
     ModelError
         If a file that says what lies where cannot be read.
     """
-    return _with_weights(_find_model(root), weights)
+    return _with_weights(_find_model(root, base), weights)
 
 
-def _find_model(root: Path) -> ModelFolder:
+def _find_model(root: Path, base: Path | None) -> ModelFolder:
     if (root / INDEX_FILE).is_file():
         return _of_pipeline(root)
     for part in (*_PARTS, *(part + _EMA for part in _PARTS)):
         if (root / part / NETWORK_FILE).is_file():
-            return _alone(root / part)
+            return _alone(root / part, base)
     if (root / NETWORK_FILE).is_file():
-        return _alone(root)
+        return _alone(root, base)
     if (root / _STATE_FILE).is_file():
-        return _of_training_state(root)
+        return _of_training_state(root, base)
     if (root / LORA_FILE).is_file():
         raise InputError(
             f"holds a LoRA ({LORA_FILE}) and not the model it is put on",
@@ -199,13 +203,13 @@ def _with_weights(found: ModelFolder, weights: WeightsName) -> ModelFolder:
     )
 
 
-def _of_training_state(root: Path) -> ModelFolder:
+def _of_training_state(root: Path, base: Path | None) -> ModelFolder:
     """Return the model whose weights Accelerate left in one file, as its run is configured."""
     root = root.resolve()
     for folder in (root, root.parent):
         for part in _PARTS:
             if (folder / part / NETWORK_FILE).is_file():
-                return replace(_find_model(folder), weights_file=root / _STATE_FILE)
+                return replace(_find_model(folder, base), weights_file=root / _STATE_FILE)
     raise InputError(
         f"holds weights ({_STATE_FILE}) and not what network they are of",
         where=root,
@@ -258,9 +262,9 @@ def _class_in(index: dict[str, Any], part: str) -> str | None:
     return entry[1] if is_part and entry is not None else None
 
 
-def _alone(network: Path) -> ModelFolder:
+def _alone(network: Path, base: Path | None) -> ModelFolder:
     network = network.resolve()
-    around = _around(network)
+    around = (*_around(network), *([] if base is None else [base]))
     pipeline = next((folder for folder in around if (folder / INDEX_FILE).is_file()), None)
     places = [place for folder in around for place in (folder / "scheduler", folder)]
     scheduler = next((place for place in places if (place / SCHEDULER_FILE).is_file()), None)
@@ -268,7 +272,8 @@ def _alone(network: Path) -> ModelFolder:
         raise InputError(
             "holds a network and no scheduler: the noise that it was trained under is not known",
             where=network,
-            remedy="give the pipeline folder, or save the scheduler of its training beside it: "
+            remedy="give the pipeline folder, or as --base the one that it was trained from, or "
+            "save the scheduler of its training beside it: "
             f"DDPMScheduler(...).save_pretrained({str(network.parent / 'scheduler')!r})",
         )
     path = network / NETWORK_FILE

@@ -13,6 +13,7 @@ from torch import nn
 
 from dtrak_stream.errors import DtrakStreamError, ModelError
 from dtrak_stream.model.autoencoders import Autoencoder
+from dtrak_stream.model.base_pipeline import base_folder, refuse_other_base
 from dtrak_stream.model.conditioning import Conditioner
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.families import OF_SOME, ModelFamily, family_of
@@ -104,14 +105,20 @@ def load_denoiser(
     )
     refuse_unlike_model(denoiser, half)
     predicts = saved.predicts + (" and a variance" if learns_variance else "")
-    facts = ", ".join([f"predicts {predicts}", saved.description, *adapted])
+    parts = [] if options.base is None else [f"other parts of {options.base}"]
+    facts = ", ".join([f"predicts {predicts}", saved.description, *parts, *adapted])
     return replace(denoiser, description=_described(denoiser, found, weights, facts))
 
 
 def _found(folder: str, options: LoadingOptions) -> ModelFolder:
     on_hub = hub_name(folder)
     root = model_root(folder) if on_hub is None else fetch(on_hub)
-    return find_model(root, options.weights)
+    if options.base is None:
+        return find_model(root, options.weights)
+    base = base_folder(options.base)
+    found = find_model(root, options.weights, base)
+    refuse_other_base(found, base)
+    return found
 
 
 def _weights_of(found: ModelFolder) -> WeightFiles:

@@ -90,6 +90,9 @@ class LoadingOptions:
         How many tokens of a caption T5 reads; None for as many as the family's pipeline takes.
     time_ids
         What Stable Diffusion XL is told of sizes.
+    base
+        The pipeline that a network given alone was trained from, by its folder or `hf:OWNER/NAME`:
+        what comes before the network, and the scheduler where it has none, are taken from it.
     """
 
     latents: LatentsName = "mode"
@@ -102,3 +105,4 @@ class LoadingOptions:
     guidance: float | None = None
     t5_tokens: int | None = None
     time_ids: TimeIdsName = "image"
+    base: str | None = None

@@ -183,7 +183,8 @@ def _part(found: ModelFolder, name: str, classes: tuple[str, ...]) -> ModelPart:
     raise ModelError(
         problem,
         where=found.named_by,
-        remedy="give the whole pipeline folder, as save_pretrained writes it",
+        remedy="give the whole pipeline folder, as save_pretrained writes it, or as --base the "
+        "one that a network alone was trained from",
     )
 
 
