@@ -17,11 +17,15 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from hypothesis import settings
 
+from dtrak_stream.store.changing import appended
 from dtrak_stream.store.fingerprint import Fingerprint
 from dtrak_stream.store.joined_view import write_joined_view
 from dtrak_stream.store.layout import StoreLayout
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.shard import pack_rows, write_shard
+from dtrak_stream.store.store_set import StoreSet
+from dtrak_stream.store.unfinished import ComputedRows
+from dtrak_stream.store.writer import StoreWriter
 
 os.fsync = lambda _: None  # type: ignore[assignment]  # only a power cut shows what it is for
 torch.set_num_threads(1)  # tiny models: more threads only wait for one another
@@ -132,6 +136,23 @@ def store_of(
         write_shard(layout.shard_path(shard), packed, fingerprint.hash())
     write_joined_view(layout)
     return FeatureStore.open(root)
+
+
+def append_to(store: FeatureStore, features: np.ndarray) -> FeatureStore:
+    """Append features (n, k) float32 to a store, in shards of their own."""
+    before, samples = len(store), len(store) + len(features)
+    images = f"{store.fingerprint.images}+{len(features)}"
+    layout = appended(store.layout, images, samples)
+    stores = StoreSet(layout.root, (layout,))
+    with StoreWriter(stores, redo_corrupt=False, visible=False, bad_row="holds NaN") as writer:
+        missing = writer.take_up()
+        writer.begin()
+        for shard in writer.claim_free(missing):
+            rows = layout.shard_rows(shard)
+            part = features[rows.start - before : rows.stop - before].astype(np.float32)
+            writer.write(ComputedRows(shard, part, [f"{images}-{row}" for row in rows]))
+        writer.settle()
+    return FeatureStore.open(layout.root)
 
 
 @pytest.fixture

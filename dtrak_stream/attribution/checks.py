@@ -241,9 +241,11 @@ def _refuse_later_stages(plan: AttributionPlan, models: Sequence[CheckedModel]) 
 
 def _gram(config: GramConfig, store: FeatureStore) -> Gram | GramPlan:
     """Return the Gram matrix that is there, or how it would be cut with one worker."""
+    limit = parse_size(config.options.memory_limit, flag="--memory-limit")
     if not config.out.exists():
-        limit = parse_size(config.options.memory_limit, flag="--memory-limit")
         return plan_gram(store, config.options.gram_form, memory_limit=limit, workers=1)
     gram = Gram.open(config.out)
+    if gram.is_of_earlier(store):
+        return plan_gram(store, config.options.gram_form, memory_limit=limit, workers=1)
     gram.refuse_other(store.layout.state, chosen_form(store, config.options.gram_form))
     return gram

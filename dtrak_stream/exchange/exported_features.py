@@ -72,7 +72,7 @@ class ExportedFeatures:
     @property
     def subject(self) -> str:
         """Return what the features are of."""
-        return self._store.layout.state
+        return self._store.layout.begun
 
     def beside(self, out: Path) -> dict[Path, Callable[[Path], object]]:
         """Return what writes `OUT.ids.txt`, and `OUT.import.yaml`, which an import has to know."""

@@ -90,6 +90,10 @@ class Gram:
             "or move it away and run dtrak-stream gram again",
         )
 
+    def is_of_earlier(self, store: FeatureStore) -> bool:
+        """Return whether it is of a store as it was before it was changed."""
+        return store.earlier(self.fingerprint) is not None
+
     def rows(self, rows: range) -> Matrix:
         """Return consecutive rows: (len(rows), d) float64; raises as `part`."""
         return self.part(rows, range(self.size))

@@ -14,6 +14,7 @@ from dtrak_stream.gram.file import GRAM_FILE, Gram, write_gram
 from dtrak_stream.gram.options import GramConfig, GramResult
 from dtrak_stream.gram.plan import GramPlan, Tile, chosen_form, plan_gram
 from dtrak_stream.gram.products import Arithmetic, Matrix, partial_product
+from dtrak_stream.gram.update import bring_up_to_date
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.row_stream import CPU
 from dtrak_stream.support.checkpoints import Checkpoints
@@ -27,6 +28,8 @@ from dtrak_stream.support.provenance import record_run
 
 def compute_gram(config: GramConfig) -> GramResult:
     """Compute the Gram matrix, or finish what an interrupted run began.
+
+    The matrix of the store as it was before rows were appended or removed is brought up to date.
 
     Products are float32, sums are float64, in an order that does not depend on interruptions.
     Of several calls at once, one computes, and the others wait for its file; if it dies, another
@@ -52,6 +55,10 @@ def compute_gram(config: GramConfig) -> GramResult:
         with alone_with(config.out):
             if not config.out.exists():  # whoever was waited for may have written it
                 return GramResult(config.out, _compute(config, store, limit))
+    if Gram.open(config.out).is_of_earlier(store):
+        with alone_with(config.out):
+            if Gram.open(config.out).is_of_earlier(store):  # whoever was waited for may be done
+                return GramResult(config.out, _compute_or_update(config, store, limit))
     _refuse_other_file(config, store)
     say(f"{config.out}: already complete")
     return GramResult(config.out, 0)
@@ -65,6 +72,17 @@ def _compute(config: GramConfig, store: FeatureStore, limit: int) -> int:
         record_run(config.out.with_suffix(".config.yaml"), config)
         GramRun(store, plan, cluster, config.out, not config.quiet).run()
     return plan.num_tasks
+
+
+def _compute_or_update(config: GramConfig, store: FeatureStore, limit: int) -> int:
+    """Replace the matrix of a store as it was; return how many products were computed for it."""
+    gram, form = Gram.open(config.out), chosen_form(store, config.options.gram_form)
+    plan = plan_gram(store, form, memory_limit=limit, workers=1)
+    refuse_without_room(config.out, 8 * plan.size**2)
+    if not bring_up_to_date(gram, store, plan):
+        return _compute(config, store, limit)
+    record_run(config.out.with_suffix(".config.yaml"), config)
+    return sum(1 for _ in plan.tiles())
 
 
 def _refuse_other_file(config: GramConfig, store: FeatureStore) -> None:

@@ -25,9 +25,11 @@ from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.gram.file import Gram
 from dtrak_stream.gram.plan import plan_gram
 from dtrak_stream.gram.run import GramRun
+from dtrak_stream.gram.update import bring_up_to_date
 from dtrak_stream.projectors.table import PROJECTORS
 from dtrak_stream.store.layout import StoreLayout
 from dtrak_stream.store.reader import Features, FeatureStore
+from dtrak_stream.store.row_set import Rows
 from dtrak_stream.store.sample_ids import StoreIds
 from dtrak_stream.store.shard import FloatArray
 from dtrak_stream.support.cluster import connect
@@ -60,7 +62,7 @@ class HalfSketch(FeatureStore):
             whole, proj_dim=whole.proj_dim // 2, projector=f"{whole.projector} ({half} of halves)"
         )
         super().__init__(StoreLayout(store.layout.root, fingerprint, store.layout.history))
-        self._whole = store
+        self._whole, self._half = store, half
         self._sign = HALVES[half]
 
     @property
@@ -80,6 +82,16 @@ class HalfSketch(FeatureStore):
     def rows(self, rows: range) -> FloatArray:
         """Return the features of consecutive rows: (len(rows), k / 2) float32."""
         return self._folded(self._whole.rows(rows))
+
+    def earlier(self, state: str) -> FeatureStore | None:
+        """Return the half of the store as it was when `state` was its state."""
+        halves = (
+            HalfSketch(FeatureStore(then), self._half) for then in self._whole.layout.earlier()
+        )
+        return next((half for half in halves if half.layout.state == state), None)
+
+    def _picked_in(self, shard: int, places: Rows) -> FloatArray:
+        return self._folded(self._whole._picked_in(shard, places))
 
     def usable(self) -> NDArray[np.bool_]:
         """Return which rows are samples with a feature: (N,)."""
@@ -133,12 +145,15 @@ def half_gram(
         If that of another store lies there.
     """
     out = whole_gram.with_name(f"{whole_gram.stem}.half-{half}.h5")
-    if out.exists():
+    outdated = out.exists() and Gram.open(out).is_of_earlier(store)
+    if out.exists() and not outdated:
         gram = Gram.open(out)
         gram.refuse_other(store.layout.state)
         return gram
     say(f"{out}: Gram matrix for error bars")
     with connect(None) as cluster:
         plan = plan_gram(store, "auto", memory_limit=memory_limit, workers=cluster.workers)
+        if outdated and bring_up_to_date(Gram.open(out), store, plan):
+            return Gram.open(out)
         GramRun(store, plan, cluster, out, visible).run()
     return Gram.open(out)

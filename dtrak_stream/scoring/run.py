@@ -19,6 +19,7 @@ from dtrak_stream.scoring.normalisation import NORMALISATIONS
 from dtrak_stream.scoring.options import ScoreConfig, ScoreResult, used_by
 from dtrak_stream.scoring.plan import ScorePlan, plan_scores, score_work
 from dtrak_stream.scoring.scorer import Scorer
+from dtrak_stream.scoring.scores_file import SIDES
 from dtrak_stream.scoring.transforms import Transform, transform_of
 from dtrak_stream.scoring.writer import (
     finished_scores,
@@ -77,7 +78,19 @@ class ScoreRun:
             "train_fingerprint": ",".join(model.train.layout.state for model in models),
             "query_fingerprint": ",".join(model.query.layout.state for model in models),
             "has_all_scores": self.plan.save_scores,
+            **self._begun(),
             **self.groups.identity,
+        }
+
+    def _begun(self) -> dict[str, str]:
+        """Return what stores that were changed since were begun as; nothing of all others."""
+        sides = {
+            side: [getattr(one, side).layout for one in self.ensemble.models] for side in SIDES
+        }
+        return {
+            f"{side}_begun": ",".join(layout.begun for layout in layouts)
+            for side, layouts in sides.items()
+            if any(layout.begun != layout.state for layout in layouts)
         }
 
     def cuts(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +29,9 @@ FITTED_TO = "fitted_to_truth"
 FITTED_SUBSETS = "fitted_to_subsets"
 """Attribute of the same: which of its subsets, such as 0:32."""
 
-SUBJECT = ("train_fingerprint", "query_fingerprint", FITTED_TO, "loss_key")
-"""Attributes that say what the scores are of, whatever was done to get them."""
+SIDES: tuple[Side, ...] = ("train", "query")
+
+_SUBJECT = ("train_fingerprint", "query_fingerprint", FITTED_TO, "loss_key")
 
 _RANKINGS = ("top_index", "top_score", "bottom_index", "bottom_score")
 _RANKED_ERRORS = ("top_score_error", "bottom_score_error")
@@ -44,6 +45,18 @@ SCORES_FILE = FileKind(
 )
 _BLOCK_SCORES = 2**23  # 32 MiB of float32
 _REMEDY = "write it again with dtrak-stream score"
+
+
+def subject_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes that say what scores are of, whatever was done to get them.
+
+    A store that samples were appended to or removed from is what it was begun as.
+    """
+    subject = {name: attributes.get(name) for name in _SUBJECT}
+    for side in SIDES:
+        name = f"{side}_fingerprint"
+        subject[name] = attributes.get(f"{side}_begun", subject[name])
+    return subject
 
 
 @dataclass(frozen=True)
@@ -102,8 +115,7 @@ class ScoresFile(AbstractContextManager["ScoresFile"]):
     @property
     def subject(self) -> str:
         """Return a hash of what the scores are of: features and queries, or retrained models."""
-        attributes = self.attributes
-        known = "|".join(str(attributes.get(name)) for name in SUBJECT)
+        known = "|".join(str(value) for value in subject_of(self.attributes).values())
         return xxhash.xxh3_64_hexdigest(known.encode())
 
     @property

@@ -15,7 +15,7 @@ from dtrak_stream.scoring.plan import score_room
 from dtrak_stream.scoring.rankings import ENDS, JoinedLists
 from dtrak_stream.scoring.scored_images import images_of
 from dtrak_stream.scoring.scorer import Scorer
-from dtrak_stream.scoring.scores_file import SCORES_FILE, SUBJECT, damping_group
+from dtrak_stream.scoring.scores_file import SCORES_FILE, damping_group, subject_of
 from dtrak_stream.scoring.sums import damaged_part
 from dtrak_stream.support import destinations
 from dtrak_stream.support.checkpoints import Checkpoints
@@ -49,8 +49,9 @@ def finished_scores(
         return None
     with h5py.File(path, "r") as file:
         stored = dict(file.attrs)
+    wanted = subject_of(identity)
     refuse_differences(
-        ((name, stored.get(name), identity.get(name)) for name in SUBJECT),
+        ((name, value, wanted[name]) for name, value in subject_of(stored).items()),
         where=path,
         remedy="its scores are of something else and are kept: give another --out (or --run)",
     )

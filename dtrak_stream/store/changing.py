@@ -41,12 +41,38 @@ def change_store(layout: StoreLayout, wanted: Changed) -> StoreLayout:
     """
     with alone_with(layout.plan_path):
         layout = read_layout(layout.root)
-        require_complete(layout)
         change = wanted(layout)
         if change is not None:
+            require_complete(layout)
             layout = _changed(layout, change)
         _keep_plan(layout)
     return layout
+
+
+def grow(layout: StoreLayout) -> StoreLayout:
+    """Append to a store what `layout`, of `appended`, has more than the store that is there.
+
+    Returns
+    -------
+    StoreLayout
+        The store with its new rows, whose shards are missing; as it is if they are not new to it.
+
+    Raises
+    ------
+    FingerprintMismatchError
+        If it was changed otherwise meanwhile.
+    """
+
+    def wanted(now: StoreLayout) -> Change | None:
+        if now.fingerprint != layout.fingerprint and not is_to_grow(layout, now):
+            now.fingerprint.refuse_other(
+                layout.fingerprint,
+                where=layout.root,
+                remedy="it was changed meanwhile: run the same command again",
+            )
+        return None if now.fingerprint == layout.fingerprint else layout.history.changes[-1]
+
+    return change_store(layout, wanted)
 
 
 def require_complete(layout: StoreLayout) -> None:
@@ -72,6 +98,12 @@ def settle_change(layout: StoreLayout) -> None:
         with alone_with(layout.joined_view_path):
             remove_partials_of(layout.joined_view_path)
             write_joined_view(layout)
+
+
+def is_to_grow(layout: StoreLayout, now: StoreLayout) -> bool:
+    """Return whether `layout` is the store that is there `now` with images appended."""
+    before = layout.history.until(len(layout.history.changes) - 1)
+    return bool(before.changes) and before.hashes == _begun(now).hashes
 
 
 def appended(layout: StoreLayout, images: str, samples: int) -> StoreLayout:

@@ -127,6 +127,11 @@ class StoreLayout:
         """
         return state_of(self.fingerprint, self.removed)
 
+    @property
+    def begun(self) -> str:
+        """Return what a store is known by whatever is done to it: the hash it was begun with."""
+        return self._segments[0].fingerprint
+
     def earlier(self) -> Iterator[StoreLayout]:
         """Yield the store as it was before its last change, before the one before, and so on."""
         for count in range(len(self.history.changes) - 1, 0, -1):
@@ -212,6 +217,15 @@ def state_of(fingerprint: Fingerprint, removed: RowSet) -> str:
     if not len(removed):
         return fingerprint.hash()
     return xxhash.xxh3_128_hexdigest(f"{fingerprint.hash()}|without {removed.text()}".encode())
+
+
+def layout_of(root: Path, fingerprint: Fingerprint) -> StoreLayout:
+    """Return the layout of the store with this fingerprint, with the history of the one there."""
+    if (root / HISTORY_NAME).exists():
+        stored = read_layout(root)
+        if stored.fingerprint == fingerprint:
+            return stored
+    return StoreLayout(root, fingerprint)
 
 
 def read_layout(root: Path) -> StoreLayout:

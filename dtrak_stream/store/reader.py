@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dtrak_stream.errors import InputError
 from dtrak_stream.store.layout import StoreLayout, read_layout
+from dtrak_stream.store.row_set import Rows
 from dtrak_stream.store.sample_ids import StoreIds
 from dtrak_stream.store.shard import (
     ArrayPlace,
@@ -141,6 +142,27 @@ class FeatureStore:
             features = self.shard(shard).dequantised(start - held.start, stop - held.start)
             out[start - rows.start : stop - rows.start] = features
         return out
+
+    def picked(self, rows: Rows) -> Iterator[FloatArray]:
+        """Yield the features of some rows, in ascending order, (n, k) float32 at a time."""
+        shards = self.layout.shards_of(range(int(rows[0]), int(rows[-1]) + 1)) if len(rows) else ()
+        for shard in shards:
+            held = self.layout.shard_rows(shard)
+            first, last = np.searchsorted(rows, (held.start, held.stop))
+            for start in range(first, last, self.block_rows):
+                places = rows[start : min(start + self.block_rows, last)] - held.start
+                yield self._picked_in(shard, places)
+
+    def _picked_in(self, shard: int, places: Rows) -> FloatArray:
+        contents = self.shard(shard)
+        features: FloatArray = contents.features[places].astype(np.float32)
+        features *= contents.scale[places, None]
+        return features
+
+    def earlier(self, state: str) -> FeatureStore | None:
+        """Return the store as it was when `state` was its state; None if it never was."""
+        layout = self.layout.earlier_state(state)
+        return None if layout is None else FeatureStore(layout)
 
     def usable(self) -> NDArray[np.bool_]:
         """Return which rows are samples with a feature: (N,)."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from dtrak_stream.errors import InputError
 from dtrak_stream.store.fingerprint import Fingerprint
-from dtrak_stream.store.layout import StoreLayout
+from dtrak_stream.store.layout import StoreLayout, layout_of
 from dtrak_stream.store.shard import FloatArray
 
 
@@ -36,7 +36,7 @@ class StoreSet:
         The store is `root` itself if there is only one, else `root/probe-000` and so on.
         """
         folders = store_folders(root, len(fingerprints))
-        return cls(root, tuple(map(StoreLayout, folders, fingerprints)))
+        return cls(root, tuple(map(layout_of, folders, fingerprints)))
 
     def refuse_foreign_root(self) -> None:
         """Refuse a root that holds anything else than the stores of the set.

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dtrak_stream.errors import CorruptFileError, InputError
+from dtrak_stream.store.changing import is_to_grow
 from dtrak_stream.store.layout import StoreLayout, read_layout
 from dtrak_stream.store.shard import read_shard
 from dtrak_stream.store.unfinished import drop_what_is_finished
@@ -40,12 +41,16 @@ def refuse_other_store(layout: StoreLayout) -> None:
 def refuse_other_run(layout: StoreLayout) -> None:
     """Refuse to go on with the store that is there if it was begun otherwise.
 
+    One that images are to be appended to is not refused.
+
     Raises
     ------
     FingerprintMismatchError
         Naming the first field that differs, and both values.
     """
     stored = read_layout(layout.root)
+    if is_to_grow(layout, stored):
+        return
     stored.fingerprint.refuse_other(
         layout.fingerprint,
         where=layout.root,

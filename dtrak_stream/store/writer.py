@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dtrak_stream.store.changing import grow
 from dtrak_stream.store.joined_view import write_joined_view
 from dtrak_stream.store.layout import StoreLayout
 from dtrak_stream.store.quarantine import (
@@ -94,7 +96,11 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
         return self.stores.missing_shards()
 
     def begin(self) -> None:
-        """Write what is not there yet; raises as `take_up` if another run was faster."""
+        """Write what is not there yet; raises as `take_up` if another run was faster.
+
+        Where images are to be appended to a store, this is the moment at which they are.
+        """
+        self.stores = replace(self.stores, layouts=tuple(map(_grown, self.stores.layouts)))
         for layout in self.stores.layouts:
             if layout.shards_folder.exists():
                 refuse_other_run(layout)
@@ -198,6 +204,10 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
             )
             for place in map(int, np.flatnonzero(packed.scale == 0))
         ]
+
+
+def _grown(layout: StoreLayout) -> StoreLayout:
+    return grow(layout) if layout.history.changes else layout
 
 
 def _shard(piece: Path) -> int:
