@@ -2,21 +2,51 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from dtrak_stream.kernel.solvers import DampedKernel
 from dtrak_stream.store.reader import FeatureStore
+from dtrak_stream.store.row_stream import CPU, cut_rows, stream_rows
 from dtrak_stream.store.shard import FloatArray
+from dtrak_stream.support.arithmetic import repeatable
+from dtrak_stream.support.buffers import empty_on
+from dtrak_stream.support.matrix_products import multiply
 
 
 class ScoreBlocks(Protocol):
     """Scores of a block of queries, for each lambda."""
 
-    def of_rows(self, rows: range) -> FloatArray:
-        """Return the scores (L, Q, rows) float32 against consecutive training rows."""
+    def of_parts(self, parts: Sequence[range]) -> Iterator[FloatArray]:
+        """Yield the scores (L, Q, n) float32 against each of several runs of training rows.
+
+        They may be changed, and are good until the next ones are asked for.
+        """
+
+
+@dataclass(frozen=True)
+class Products:
+    """How scores are computed.
+
+    Attributes
+    ----------
+    device
+        Where.
+    tf32
+        Whether factors may be cut to 11 bits there.
+    rows_at_a_time
+        Training rows that are read at a time.
+    """
+
+    device: torch.device = CPU
+    tf32: bool = False
+    rows_at_a_time: int = 4096
 
 
 class DotProducts:
@@ -28,14 +58,17 @@ class DotProducts:
         (Q, k) features of the queries.
     train
         Features of the training samples.
+    products
+        How they are computed.
     """
 
-    def __init__(self, queries: FloatArray, train: FeatureStore) -> None:
-        self._queries, self._train = queries, train
+    def __init__(self, queries: FloatArray, train: FeatureStore, products: Products) -> None:
+        self._queries, self._train, self._products = queries, train, products
 
-    def of_rows(self, rows: range) -> FloatArray:
-        """Return the scores (1, Q, rows) float32 against consecutive training rows."""
-        return dot_products(self._queries, self._train, rows)[None]
+    def of_parts(self, parts: Sequence[range]) -> Iterator[FloatArray]:
+        """Yield the scores (1, Q, n) of each run of rows; see `ScoreBlocks`."""
+        for scores in dot_products(self._queries, self._train, parts, self._products):
+            yield scores[None]
 
 
 class PrimalScores:
@@ -49,17 +82,22 @@ class PrimalScores:
         (Phi^T Phi + lambda I)^-1 for L lambdas.
     train
         Features of the training samples.
+    products
+        How they are multiplied.
     """
 
-    def __init__(self, queries: FloatArray, kernel: DampedKernel, train: FeatureStore) -> None:
+    def __init__(
+        self, queries: FloatArray, kernel: DampedKernel, train: FeatureStore, products: Products
+    ) -> None:
         self._shape = (kernel.count, len(queries), -1)
         solved = kernel.solve(queries).astype(np.float32)  # (L, Q, k)
         self._preconditioned = solved.reshape(-1, queries.shape[1])  # (L Q, k)
-        self._train = train
+        self._train, self._products = train, products
 
-    def of_rows(self, rows: range) -> FloatArray:
-        """Return the scores (L, Q, rows) float32 against consecutive training rows."""
-        return dot_products(self._preconditioned, self._train, rows).reshape(self._shape)
+    def of_parts(self, parts: Sequence[range]) -> Iterator[FloatArray]:
+        """Yield the scores (L, Q, n) of each run of rows; see `ScoreBlocks`."""
+        for scores in dot_products(self._preconditioned, self._train, parts, self._products):
+            yield scores.reshape(self._shape)
 
 
 class DualScores:
@@ -69,18 +107,38 @@ class DualScores:
     kernel (Phi Phi^T + lambda I)^-1.
     """
 
-    def __init__(self, queries: FloatArray, kernel: DampedKernel, train: FeatureStore) -> None:
-        products = dot_products(queries, train, range(len(train)))  # (Q, N)
-        self._scores: NDArray[np.float64] = kernel.solve(products)  # (L, Q, N)
+    def __init__(
+        self, queries: FloatArray, kernel: DampedKernel, train: FeatureStore, products: Products
+    ) -> None:
+        (of_all,) = dot_products(queries, train, [range(len(train))], products)  # (Q, N)
+        self._scores: NDArray[np.float64] = kernel.solve(of_all)  # (L, Q, N)
 
-    def of_rows(self, rows: range) -> FloatArray:
-        """Return the scores (L, Q, rows) float32 against consecutive training rows."""
-        return self._scores[:, :, rows.start : rows.stop].astype(np.float32)
+    def of_parts(self, parts: Sequence[range]) -> Iterator[FloatArray]:
+        """Yield the scores (L, Q, n) of each run of rows; see `ScoreBlocks`."""
+        for rows in parts:
+            yield self._scores[:, :, rows.start : rows.stop].astype(np.float32)
 
 
-def dot_products(queries: FloatArray, train: FeatureStore, rows: range) -> FloatArray:
-    """Return queries Phi^T for consecutive training rows: (Q, k) @ (k, n) -> (Q, n)."""
-    out = np.empty((len(queries), len(rows)), np.float32)
-    for part, features in train.blocks_of(rows):
-        out[:, part.start - rows.start : part.stop - rows.start] = queries @ features.T
-    return out
+def dot_products(
+    queries: FloatArray, train: FeatureStore, parts: Sequence[range], products: Products
+) -> Iterator[FloatArray]:
+    """Yield queries Phi^T for runs of training rows: (Q, k) @ (k, n) -> (Q, n).
+
+    The memory of one is that of the next.
+    """
+    step, longest = products.rows_at_a_time, max(map(len, parts), default=0)
+    cuts = [cut for part in parts for cut in cut_rows(part, step)]
+    with repeatable(products.device, tf32=products.tf32):
+        left = torch.from_numpy(queries).to(products.device)
+        product = empty_on(products.device, (len(queries), min(step, longest)))
+        scores = empty_on(CPU, (len(queries), longest)).numpy()
+        blocks = stream_rows(train, cuts, products.device)
+        for part in parts:
+            filled = scores[:, : len(part)]
+            for block in itertools.islice(blocks, len(cut_rows(part, step))):
+                found = product[:, : len(block.rows)]  # (Q, k) @ (k, b) -> (Q, b)
+                multiply(left, block.features.T, found)
+                found *= block.scale
+                place = slice(block.rows.start - part.start, block.rows.stop - part.start)
+                filled[:, place] = found.cpu().numpy()
+            yield filled

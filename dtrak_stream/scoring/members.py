@@ -12,7 +12,7 @@ from dtrak_stream.gram.plan import GramForm
 from dtrak_stream.kernel.damping import DampingChoice
 from dtrak_stream.kernel.solvers import DampedKernel
 from dtrak_stream.methods import Method
-from dtrak_stream.scoring.blocks import DotProducts, DualScores, PrimalScores, ScoreBlocks
+from dtrak_stream.scoring.blocks import DotProducts, DualScores, PrimalScores, Products, ScoreBlocks
 from dtrak_stream.scoring.ensemble import Ensemble, Model
 from dtrak_stream.scoring.halves import HALVES, HalfSketch, half_gram
 from dtrak_stream.scoring.kernel import KernelFacts, KernelMaker
@@ -23,7 +23,9 @@ from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.shard import FloatArray
 from dtrak_stream.support.checkpoints import Checkpoints
 
-_FORMS: dict[GramForm, Callable[[FloatArray, DampedKernel, FeatureStore], ScoreBlocks]] = {
+_FORMS: dict[
+    GramForm, Callable[[FloatArray, DampedKernel, FeatureStore, Products], ScoreBlocks]
+] = {
     "primal": PrimalScores,
     "dual": DualScores,
 }
@@ -85,11 +87,15 @@ class MemberScores:
         What is done with them.
     kernel
         (G + lambda I)^-1, or None.
+    products
+        How features are multiplied.
     """
 
-    def __init__(self, member: Member, method: Method, kernel: DampedKernel | None) -> None:
+    def __init__(
+        self, member: Member, method: Method, kernel: DampedKernel | None, products: Products
+    ) -> None:
         model = member.model
-        self._model, self._kernel = model, kernel
+        self._model, self._kernel, self._products = model, kernel, products
         self._normalisation = NORMALISATIONS[method.normalisation]
         self._training = TrainingSide(model.train, kernel, model.gram)
 
@@ -98,8 +104,8 @@ class MemberScores:
         model = self._model
         features = self._normalisation.queries(model.query.rows(queries))
         if self._kernel is None or model.gram is None:
-            return DotProducts(features, model.train)
-        return _FORMS[model.gram.form](features, self._kernel, model.train)
+            return DotProducts(features, model.train, self._products)
+        return _FORMS[model.gram.form](features, self._kernel, model.train, self._products)
 
     def factors(self, rows: range, name: str, checkpoints: Checkpoints) -> FloatArray | None:
         """Return what scores of training rows are multiplied with (L, n); None for nothing.
@@ -125,6 +131,7 @@ def member_scores(
     choices: Sequence[DampingChoice],
     solver: Solver,
     checkpoints: Checkpoints,
+    products: Products,
     *,
     visible: bool,
 ) -> MemberScores:
@@ -134,14 +141,15 @@ def member_scores(
     """
     gram = member.model.gram
     if gram is None:
-        return MemberScores(member, method, None)
+        return MemberScores(member, method, None, products)
     maker = KernelMaker(gram, member.model.train, transform, visible=visible)
     if member.variant:
-        return MemberScores(member, method, maker.make(_same(member, checkpoints), solver).solver)
+        same = maker.make(_same(member, checkpoints), solver)
+        return MemberScores(member, method, same.solver, products)
     chosen = maker.make(choices, solver)
     checkpoints.drop(member.facts_name)
     checkpoints.save(member.facts_name, **chosen.facts.arrays())
-    return MemberScores(member, method, chosen.solver)
+    return MemberScores(member, method, chosen.solver, products)
 
 
 def _same(member: Member, checkpoints: Checkpoints) -> list[DampingChoice]:

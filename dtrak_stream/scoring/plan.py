@@ -15,12 +15,16 @@ from dtrak_stream.kernel.spectrum import EXACT_SIZE
 from dtrak_stream.methods import Method
 from dtrak_stream.scoring.normalisation import NORMALISATIONS, ROWS_AT_A_TIME, Normalisation
 from dtrak_stream.scoring.options import ScoreOptions
-from dtrak_stream.store.reader import BLOCK_BYTES, FeatureStore
+from dtrak_stream.store.reader import FeatureStore
+from dtrak_stream.store.row_stream import stream_bytes
 from dtrak_stream.support.memory import format_enough, format_size
 
 Solver = Literal["none", "cholesky", "eigenvectors", "conjugate gradients"]
 
 _ROWS_PER_PART = 16_384
+_ROWS_AT_A_TIME = 4096
+_STREAM_BYTES = 32 * 2**20
+_SHARE_OF_STREAM = 8
 _VECTORS_OF_GRADIENTS = 6  # right side, solution, direction, image, and two products
 _VECTORS_OF_LANCZOS = 5
 
@@ -39,12 +43,15 @@ class ScorePlan:
         Whether all scores are kept, or the strongest only.
     solver
         How the kernel is applied.
+    rows_at_a_time
+        Training rows that are read at a time.
     """
 
     queries: tuple[range, ...]
     rows: tuple[range, ...]
     save_scores: bool
     solver: Solver = "none"
+    rows_at_a_time: int = _ROWS_AT_A_TIME
 
     def parts(self) -> Iterator[tuple[int, int, str]]:
         """Yield (query block, row block, name) of each step."""
@@ -74,8 +81,6 @@ class ScoreWork:
         What scores are divided by.
     sums
         Sums over models that are kept side by side: none for a single model, 3 with error bars.
-    block_bytes
-        Of the largest block of features that a store gives at a time.
     """
 
     dampings: DampingChoices | None
@@ -83,7 +88,6 @@ class ScoreWork:
     form: GramForm = "primal"
     normalisation: Normalisation = NORMALISATIONS["none"]
     sums: int = 0
-    block_bytes: int = BLOCK_BYTES
 
     @property
     def lambdas(self) -> int:
@@ -129,7 +133,6 @@ def score_work(
         form=grams[0].form if grams else "primal",
         normalisation=NORMALISATIONS[method.normalisation],
         sums=variants if variants * len(stores) > 1 else 0,
-        block_bytes=max(map(_block_bytes, stores)),
     )
 
 
@@ -164,12 +167,12 @@ def plan_scores(
     """
     shard_rows = train.fingerprint.rows_per_shard
     part_rows = min(max(1, _ROWS_PER_PART // shard_rows) * shard_rows, len(train))
-    needs = []
+    room, needs = _stream_room(train, memory_limit), []
     for solver in work.solvers():
         shared = _shared_bytes(train, work, solver, part_rows) + group_bytes[0]
         each = _bytes_per_query(train, options, work, solver, part_rows)
         each += work.lambdas * group_bytes[1]
-        fitting = (memory_limit - shared) // each
+        fitting = (memory_limit - room - shared) // each
         if fitting >= 1:
             fits = 4 * work.lambdas * len(query) * len(train) <= memory_limit
             kept = {"yes": True, "no": False, "auto": fits}
@@ -178,9 +181,29 @@ def plan_scores(
                 rows=_cut(len(train), part_rows),
                 save_scores=kept[options.save_scores],
                 solver=solver,
+                rows_at_a_time=_rows_at_a_time(train, room),
             )
-        needs.append(shared + each)
+        needs.append(_limit_for(train, shared + each))
     raise _too_small(work, min(needs), memory_limit)
+
+
+def _stream_room(store: FeatureStore, memory_limit: int) -> int:
+    """Return how many bytes of the limit are for rows that are read, and on their way."""
+    return max(min(_STREAM_BYTES, memory_limit // _SHARE_OF_STREAM), stream_bytes(store, 1))
+
+
+def _limit_for(store: FeatureStore, needed: int) -> int:
+    """Return a limit that leaves `needed` bytes beside `_stream_room`."""
+    share = needed * _SHARE_OF_STREAM // (_SHARE_OF_STREAM - 1) + _SHARE_OF_STREAM
+    return max(needed + stream_bytes(store, 1), min(needed + _STREAM_BYTES, share))
+
+
+def _rows_at_a_time(store: FeatureStore, room: int) -> int:
+    """Return how many rows are read at a time: more would only take more memory."""
+    rows = _ROWS_AT_A_TIME
+    while rows > 1 and stream_bytes(store, rows) > room:
+        rows //= 2
+    return rows
 
 
 def _too_small(work: ScoreWork, needed: int, memory_limit: int) -> MemoryLimitError:
@@ -201,15 +224,11 @@ def _shared_bytes(train: FeatureStore, work: ScoreWork, solver: Solver, part_row
         length = train.proj_dim if work.form == "primal" else work.gram_size
         rows = min(ROWS_AT_A_TIME, part_rows)
         factors += 8 * rows * length * (4 + 3 * work.lambdas)  # right sides, solutions, products
-    return _kernel_bytes(work.gram_size, solver) + 2 * work.block_bytes + factors
+    return _kernel_bytes(work.gram_size, solver) + factors
 
 
 def _part_name(query_block: int, row_block: int) -> str:
     return f"part-{query_block:06d}-{row_block:06d}"
-
-
-def _block_bytes(store: FeatureStore) -> int:
-    return min(BLOCK_BYTES, 4 * store.proj_dim * store.fingerprint.rows_per_shard)
 
 
 def _kernel_bytes(size: int, solver: Solver) -> int:

@@ -12,6 +12,7 @@ from dtrak_stream.errors import ConfigurationError, InterruptedRunError
 from dtrak_stream.groups.sums import GroupSums, sum_groups
 from dtrak_stream.kernel.damping import DampingChoices, parse_dampings
 from dtrak_stream.methods import Method, find_method
+from dtrak_stream.scoring.blocks import Products
 from dtrak_stream.scoring.ensemble import Ensemble, open_ensemble, refuse_other_samples
 from dtrak_stream.scoring.halves import refuse_without_halves
 from dtrak_stream.scoring.members import kernel_facts, members_of
@@ -101,6 +102,7 @@ class ScoreRun:
             "rows": len(self.plan.rows[0]),
             "gram_form": ",".join(forms),
             "solver": self.plan.solver,
+            "rows_at_a_time": self.plan.rows_at_a_time,
         }
 
     def compute(self) -> int:
@@ -138,6 +140,7 @@ class ScoreRun:
             choices=dampings.each if dampings else (),
             several=dampings is not None and dampings.several,
             groups=self.groups,
+            products=Products(rows_at_a_time=self.plan.rows_at_a_time),
         )
 
     def _attributes_of_lambdas(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,7 +12,7 @@ import numpy as np
 from dtrak_stream.groups.sums import GroupSums
 from dtrak_stream.kernel.damping import DampingChoice
 from dtrak_stream.methods import Method
-from dtrak_stream.scoring.blocks import ScoreBlocks
+from dtrak_stream.scoring.blocks import Products
 from dtrak_stream.scoring.ensemble import Ensemble
 from dtrak_stream.scoring.members import Member, MemberScores, member_scores
 from dtrak_stream.scoring.options import ScoreOptions
@@ -46,6 +48,8 @@ class Scorer:
         Whether a list of lambdas was asked for.
     groups
         What sums scores per group of training samples.
+    products
+        How features are multiplied.
     """
 
     ensemble: Ensemble
@@ -57,6 +61,7 @@ class Scorer:
     choices: tuple[DampingChoice, ...]
     several: bool
     groups: GroupSums
+    products: Products = Products()  # noqa: RUF009 (frozen)
 
     @property
     def train(self) -> FeatureStore:
@@ -110,14 +115,15 @@ class Scorer:
         """Add one member to blocks, and yield their names; its kernel is gone afterwards."""
         member = self.members[number]
         scores = self._scores_of(member, sums.checkpoints, visible=visible)
-        blocks: dict[int, ScoreBlocks] = {}
-        for q, r, name in missing:
-            if q not in blocks:
-                blocks.clear()  # before the next is made: only one has room
-                blocks[q] = scores.blocks(self.plan.queries[q])
-            tau = self._weighted(member, scores, blocks[q], r, sums.checkpoints)
-            self._keep(sums, name, number, tau, q, r)
-            yield name
+        for q, of_block in itertools.groupby(missing, key=operator.itemgetter(0)):
+            steps = list(of_block)
+            blocks = scores.blocks(self.plan.queries[q])
+            taus = blocks.of_parts([self.plan.rows[r] for _, r, _ in steps])
+            for (_, r, name), tau in zip(steps, taus, strict=True):
+                weighted = self._weighted(member, scores, tau, r, sums.checkpoints)
+                self._keep(sums, name, number, weighted, q, r)
+                yield name
+            del blocks, taus  # before the next are made: only one has room
 
     def _is_told(self, member: Member, checkpoints: Checkpoints) -> bool:
         needed = member.model.gram is not None and member.variant == 0
@@ -133,6 +139,7 @@ class Scorer:
             self.choices,
             self.plan.solver,
             checkpoints,
+            self.products,
             visible=visible,
         )
 
@@ -140,13 +147,12 @@ class Scorer:
         self,
         member: Member,
         scores: MemberScores,
-        blocks: ScoreBlocks,
+        tau: FloatArray,
         r: int,
         checkpoints: Checkpoints,
     ) -> FloatArray:
-        """Return the scores (L, Q, n) of a block by one member, as they enter the average."""
+        """Return the scores tau (L, Q, n) of a block by one member, as they enter the average."""
         rows = self.plan.rows[r]
-        tau = blocks.of_rows(rows)
         name = f"factors-{member.variant}-{member.number:05d}-{r:06d}"
         factors = scores.factors(rows, name, checkpoints)
         if factors is not None:

@@ -14,7 +14,7 @@ from dtrak_stream.kernel.damping import PATH, parse_dampings
 from dtrak_stream.methods import METHODS
 from dtrak_stream.scoring.normalisation import NORMALISATIONS
 from dtrak_stream.scoring.scores_file import ScoresFile
-from dtrak_stream.store.reader import FeatureStore
+from dtrak_stream.store.row_reader import RowReader
 from tests.scoring.conftest import (
     attributes,
     attribution_of,
@@ -58,23 +58,24 @@ def test_a_list_gives_the_same_as_its_dampings_one_by_one(tmp_path, form, method
         alone = read(single.path)
         assert set(content) == set(alone) - {"query_id", "train_id"}
         for name, array in content.items():
-            assert close(array, alone[name]), name
+            # products of other sizes are added in another order
+            bound = 1e-5 * np.nanmax(np.abs(array))
+            assert np.allclose(array, alone[name], rtol=1e-5, atol=bound), name
         for name in ("damping_absolute", "damping_relative", "effective_dimension", "condition"):
             assert facts[name] == pytest.approx(attributes(single.path)[name], rel=1e-6)
 
 
 def test_a_list_is_scored_in_one_pass_over_the_store(tmp_path, monkeypatch):
     run = attribution_of(tmp_path, TRAIN, QUERY, form="primal")
-    mapped, read_shards = FeatureStore.shard, list[int]()
+    read, read_rows = RowReader.read, list[int]()
 
-    def counted(store, shard):
-        if store.layout.root == run.train.layout.root:
-            read_shards.append(shard)
-        return mapped(store, shard)
+    def counted(reader, rows, features, scale):
+        read_rows.extend(rows)
+        read(reader, rows, features, scale)
 
-    monkeypatch.setattr(FeatureStore, "shard", counted)
+    monkeypatch.setattr(RowReader, "read", counted)
     run.score(damping="0.01,0.1,1")
-    assert read_shards == [0, 1, 2, 3]
+    assert read_rows == list(range(len(run.train)))
 
 
 def test_the_path_is_every_damping_of_it(small):
@@ -153,7 +154,7 @@ def test_a_matrix_that_does_not_fit_in_memory_is_read_in_blocks(
     tmp_path, monkeypatch, large, no_whole_matrix
 ):
     # nothing but the matrix is large, as with a matrix of a real size
-    for name, size in (("ROW_BLOCK_BYTES", 1536), ("BLOCK_BYTES", 1024), ("PROBES", 1)):
+    for name, size in (("ROW_BLOCK_BYTES", 1536), ("_STREAM_BYTES", 1536), ("PROBES", 1)):
         monkeypatch.setattr(plan_module, name, size)
     run = attribution_of(tmp_path, whole_numbers(80, 64), QUERY, form="dual")
     result = run.score(damping="0.1", memory_limit=str(8 * 80**2 - 1), top_k=5, save_scores="no")

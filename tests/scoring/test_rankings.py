@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -64,3 +65,43 @@ def test_lists_of_different_queries_are_apart():
     running = RunningTop(2, 2)
     running.update(scores, np.arange(3))
     assert running.listed()[0].tolist() == [[2, 1], [0, 1]]
+
+
+def ranked_in_blocks(scores, count, width, errors=None):
+    running = RunningTop(len(scores), count)
+    for start in range(0, scores.shape[1], width):
+        cut = slice(start, start + width)
+        index = np.arange(scores.shape[1])[cut]
+        running.update(scores[:, cut], index, None if errors is None else errors[:, cut])
+    return running
+
+
+@pytest.mark.parametrize("width", [37, 1000, 3000])
+@pytest.mark.parametrize("ties", [1, 30, 10**6])
+def test_long_blocks_give_what_sorting_gives(width, ties):
+    """Long enough that lists are found by folding; with few ties, and with nothing else."""
+    rng = np.random.default_rng(0)
+    scores = rng.integers(-ties, ties, size=(6, 3000)).astype(np.float32)
+    scores[2] = np.nan
+    scores[3, ::2] = np.nan
+    scores[4, :2990] = np.nan
+    scores[5] = -np.inf
+    running = ranked_in_blocks(scores, 7, width)
+    index, largest = running.listed()
+    expected_index, expected = sorted_at_once(np.where(scores == -np.inf, np.nan, scores), 7)
+    assert np.array_equal(index, expected_index)
+    assert np.array_equal(largest, expected, equal_nan=True)
+
+
+@pytest.mark.parametrize("ties", [1, 10**6])
+def test_errors_stay_beside_their_scores(ties):
+    rng = np.random.default_rng(0)
+    scores = rng.integers(-ties, ties, size=(3, 500)).astype(np.float32)
+    errors = rng.random(scores.shape, np.float32)
+    running = ranked_in_blocks(scores, 5, 200, errors)
+    assert np.array_equal(running.errors, np.take_along_axis(errors, running.index, axis=1))
+
+
+def test_a_longer_list_than_there_are_scores_ends_in_nothing():
+    running = ranked_in_blocks(np.arange(4, dtype=np.float32)[None], 6, 3)
+    assert running.listed()[0].tolist() == [[3, 2, 1, 0, EMPTY, EMPTY]]
