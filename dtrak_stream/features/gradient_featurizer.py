@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
@@ -13,7 +13,7 @@ from dtrak_stream.data.samples import ConditionKind, SampleBatch, Samples
 from dtrak_stream.features.maker import EngineName, fingerprint, in_fitting_batches
 from dtrak_stream.gradients.coverage import served_parameters
 from dtrak_stream.gradients.hooked import HookedEngine
-from dtrak_stream.gradients.pass_memory import pairs_that_fit
+from dtrak_stream.gradients.pass_memory import bytes_of_a_pair, pairs_that_fit
 from dtrak_stream.gradients.residuals import residuals
 from dtrak_stream.gradients.stream import GradientEngine, GradientSlice
 from dtrak_stream.gradients.task import GradientTask
@@ -55,6 +55,8 @@ class Featurizer:
         What encodes images in place of the model's own first stage, to the same latents.
     conditioner
         What reads conditions in place of the model's own, to the same inputs.
+    found_served
+        What `served_parameters` found, shared by all that is made of the same task.
     """
 
     task: GradientTask
@@ -66,6 +68,7 @@ class Featurizer:
     batch_size: int = 64
     first_stage: FirstStage | None = None
     conditioner: Conditioner | None = None
+    found_served: list[frozenset[str]] = field(default_factory=list, repr=False)
     smallest_batch: ClassVar[str] = "one image at one timestep"
 
     @property
@@ -99,8 +102,15 @@ class Featurizer:
         return tuple(self.task.parameters)
 
     def served_parameters(self) -> frozenset[str]:
-        """Return those of them that layer rules serve, found by trying."""
-        return served_parameters(self.task)
+        """Return those of them that layer rules serve, found by trying, once for each task."""
+        if not self.found_served:
+            self.found_served.append(served_parameters(self.task))
+        return self.found_served[0]
+
+    @property
+    def bytes_of_a_pair(self) -> int | None:
+        """Return how many bytes one pass keeps of each (sample, timestep, draw) triple."""
+        return bytes_of_a_pair(self.task)
 
     def pairs_that_fit(self) -> int:
         """Return how many (sample, timestep, draw) triples one pass has memory for."""

@@ -83,6 +83,10 @@ class ImageFeaturizer:
         """Return none; see `FeatureMaker.served_parameters`."""
         return frozenset()
 
+    @property
+    def bytes_of_a_pair(self) -> None:
+        """Return None; see `FeatureMaker.bytes_of_a_pair`."""
+
     def pairs_that_fit(self) -> None:
         """Return None; see `FeatureMaker.pairs_that_fit`."""
 

@@ -65,6 +65,13 @@ class FeatureMaker(Protocol):
     def served_parameters(self) -> frozenset[str]:
         """Return those of them that the layer rules of the hooked engine serve, found by trying."""
 
+    @property
+    def bytes_of_a_pair(self) -> int | None:
+        """Return how many bytes of memory one pass keeps of each (sample, timestep, draw) triple.
+
+        None if there is no room for one, and without gradients.
+        """
+
     def pairs_that_fit(self) -> int | None:
         """Return how many (sample, timestep, draw) triples one pass has memory for; None without
         gradients.

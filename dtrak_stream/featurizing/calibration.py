@@ -1,9 +1,13 @@
-"""Choosing an execution: by measuring engines and batch sizes on the first images."""
+"""Choosing an execution: the batch by what a pass keeps, the engine by trying if need be.
+
+A pass over more pairs is faster until it keeps some 100 MiB, of small networks and large ones,
+and slower once it keeps far more: so the batch is known before anything is timed, is the same on
+every start, and nothing larger than the run itself is ever tried.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from dtrak_stream.data.samples import Samples, read_batch
@@ -12,21 +16,19 @@ from dtrak_stream.features.maker import EngineName, FeatureMaker
 from dtrak_stream.featurizing.execution import Execution, refuse_useless_engine
 from dtrak_stream.featurizing.options import ExecutionOptions
 from dtrak_stream.gradients.timestep_batched import PAIRS_PER_PASS
-from dtrak_stream.support.device import device_name, free_memory, peak_memory_on
+from dtrak_stream.support.device import device_name, free_memory
 from dtrak_stream.support.memory import format_size
 from dtrak_stream.support.progress import say
 
-_PAIRS = (16, 64, 256, 1024)  # (sample, timestep) pairs in one pass, as tried
-_UNTRIED_PAIRS = 64  # fast enough on most machines, and fits on most
-_SHARE_OF_IMAGES = 0.25  # trying a batch must not cost more than it can save
+_KEPT = {"cpu": 256 * 2**20, "cuda": 4 * 2**30}  # bytes that a pass keeps for its backward pass
+_MOST_PAIRS = {"cpu": 512, "cuda": 4096}  # (sample, timestep, draw) triples in one pass
 _GATHERED = 64
-_ALONE = 2  # images the timestep-batched engine is timed with
-_NEXT = 5  # the next batch, four times as large, must fit
-_WORTH = 1.03  # a larger batch must be faster by this much
+_ALONE = 2  # images the timestep-batched engine is timed with, after a first one
+_IN_ALL = 50  # times what trying engines may cost, a run must take: trying is 2 % of it
 
 
 def choose_execution(maker: FeatureMaker, samples: Samples, options: ExecutionOptions) -> Execution:
-    """Choose engine and batch size, measuring where the user did not choose.
+    """Choose engine and batch size where the user did not choose.
 
     Raises
     ------
@@ -37,7 +39,7 @@ def choose_execution(maker: FeatureMaker, samples: Samples, options: ExecutionOp
     if "none" in maker.engines:
         chosen = _without_engine(maker, options)
     else:
-        chosen = _Calibration(maker, samples, options, free).choose()
+        chosen = _Calibration(maker, samples, options).choose()
     return replace(chosen, device=device, free=free)
 
 
@@ -51,39 +53,54 @@ def _without_engine(maker: FeatureMaker, options: ExecutionOptions) -> Execution
 class _Trial:
     execution: Execution
     images_per_second: float
-    grown: int
 
     def __str__(self) -> str:
-        execution = self.execution
-        return f"{execution.engine} x {execution.batch_size} {self.images_per_second:.3g} images/s"
+        return f"{self.execution.engine} {self.images_per_second:.3g} images/s"
 
 
 class _Calibration:
-    """Measures engines and batch sizes on the first images."""
+    """Chooses the batch, and the engine."""
 
-    def __init__(
-        self, maker: FeatureMaker, images: Samples, options: ExecutionOptions, free: int
-    ) -> None:
+    def __init__(self, maker: FeatureMaker, images: Samples, options: ExecutionOptions) -> None:
         self._maker = maker
         self._images = images
         self._options = options
-        self._free = free
-        self._served = self._served_parameters()
+        self._kept = maker.bytes_of_a_pair or 0
         self._fitting = maker.pairs_that_fit() or 1
+        self._served = self._served_parameters()
 
     def choose(self) -> Execution:
         """Return the fastest execution, or the only one the options allow."""
-        candidates = [self._candidates(engine) for engine in self._engines()]
-        if len(candidates[0]) == 1 and (len(candidates) == 1 or self._all_served):
-            return candidates[0][0]
-        trials = [trial for each in candidates for trial in self._trials(each)]
-        best = max(trials, key=lambda trial: trial.images_per_second)
-        return replace(best.execution, reason=_why(trials), needed=best.grown)
+        if self._options.engine != "auto":
+            return self._candidate(self._options.engine)
+        exact = self._candidate("timestep-batched")
+        if not self._served:
+            return replace(exact, reason=f"no parameter has a layer rule; {exact.reason}")
+        hooked = self._candidate("hooked")
+        several = hooked.pairs_per_pass >= 2 * self._maker.pairs
+        if several and self._all_served:
+            return hooked  # the other one takes one image at a time
+        images = min(len(self._images) // _IN_ALL - 2 - _ALONE, max(hooked.batch_size, _ALONE))
+        if images < 1:
+            likely = hooked if several or self._all_served else exact
+            return replace(likely, reason=f"{likely.reason}; too few images to try engines on")
+        return self._faster(self._measure(hooked, images), self._measure(exact, _ALONE))
+
+    def _faster(self, *trials: _Trial) -> Execution:
+        best = max(trials, key=lambda trial: trial.images_per_second).execution
+        tried = ", ".join(map(str, trials))
+        return replace(best, reason=f"{best.reason}; the faster one of: {tried}")
 
     def _served_parameters(self) -> tuple[str, ...]:
         if self._options.engine == "timestep-batched":
             return ()
         served, names = self._maker.served_parameters(), self._maker.parameter_names
+        if self._options.engine == "hooked" and not served:
+            raise ConfigurationError(
+                "no parameter of this model is served by a layer rule",
+                where="--engine hooked",
+                remedy="use --engine timestep-batched",
+            )
         others = [name for name in names if name not in served]
         if others and served:
             say(
@@ -96,75 +113,44 @@ class _Calibration:
     def _all_served(self) -> bool:
         return len(self._served) == len(self._maker.parameter_names)
 
-    def _engines(self) -> list[EngineName]:
-        if self._options.engine == "hooked" and not self._served:
-            raise ConfigurationError(
-                "no parameter of this model is served by a layer rule",
-                where="--engine hooked",
-                remedy="use --engine timestep-batched",
-            )
-        if self._options.engine != "auto":
-            return [self._options.engine]
-        return [name for name in self._maker.engines if name != "hooked" or self._served]
+    def _candidate(self, engine: EngineName) -> Execution:
+        """Return how an engine would be used."""
+        pairs, size = self._maker.pairs, self._options.batch_size
+        exact = engine == "timestep-batched"  # it takes one image at a time in any case
+        if size is None:
+            in_pass, why = self._pairs_in_a_pass()
+            size = _GATHERED if exact else max(1, in_pass // pairs)
+        else:
+            in_pass, why = min(size * pairs, self._fitting), "as asked for"
+        in_pass = _evenly(pairs, min(in_pass, PAIRS_PER_PASS) if exact else in_pass, size)
+        served, compiled = () if exact else self._served, exact and self._options.compile
+        needed = in_pass * self._kept
+        return Execution(engine, size, in_pass, served, why, compiled, needed=needed)
 
-    def _candidates(self, engine: EngineName) -> list[Execution]:
-        """Return what to try of an engine, smallest batch first."""
-        pairs, fitting = self._maker.pairs, self._fitting
-        size = self._options.batch_size
-        served = self._served if engine == "hooked" else ()
-        if size is not None:
-            passes, compiled = min(size * pairs, fitting), self._options.compile
-            compiled = compiled and engine == "timestep-batched"
-            return [Execution(engine, size, passes, served, "as asked for", compiled)]
-        if engine == "timestep-batched":  # it takes one image at a time in any case
-            passes, compiled = min(pairs, PAIRS_PER_PASS, fitting), self._options.compile
-            return [Execution(engine, _GATHERED, passes, served, "no other engine", compiled)]
-        return [
-            Execution(engine, max(1, number // pairs), number, served, why)
-            for number, why in self._sizes()
-        ]
+    def _pairs_in_a_pass(self) -> tuple[int, str]:
+        kind = self._maker.device.type
+        kept, most = (each.get(kind, each["cuda"]) for each in (_KEPT, _MOST_PAIRS))
+        wanted = max(1, min(kept // max(1, self._kept), most))
+        if wanted > self._fitting:
+            return self._fitting, "there is memory for no more in one pass"
+        return wanted, f"a pass keeps {format_size(wanted * self._kept)}"
 
-    def _sizes(self) -> list[tuple[int, str]]:
-        """Return the numbers of pairs in one pass to try, smallest first, and why each."""
-        if self._fitting < _PAIRS[1]:
-            few = min(self._fitting, _UNTRIED_PAIRS)
-            return [(few, "there is memory for no more in one pass")]
-        largest = int(_SHARE_OF_IMAGES * len(self._images) * self._maker.pairs)
-        tried = [number for number in _PAIRS if number <= min(largest, self._fitting)]
-        why = "too few images to measure"
-        return [(number, why) for number in (tried if len(tried) > 1 else [_UNTRIED_PAIRS])]
-
-    def _trials(self, candidates: list[Execution]) -> Iterator[_Trial]:
-        best = 0.0
-        for execution in candidates:
-            trial = self._measure(execution)
-            if trial is None:
-                break
-            yield trial
-            if trial.images_per_second < _WORTH * best or _NEXT * trial.grown > self._free:
-                break
-            best = max(best, trial.images_per_second)
-
-    def _measure(self, execution: Execution) -> _Trial | None:
-        """Time one batch after a single image; None if it does not fit."""
+    def _measure(self, execution: Execution, count: int) -> _Trial:
+        """Time some images after a single one."""
         maker = self._maker
-        count = execution.batch_size if execution.engine == "hooked" else _ALONE
         # a bad image is quarantined when its turn comes
         batch, _ = read_batch(self._images, range(min(count, len(self._images))))
         if not len(batch):
-            return _Trial(execution, 1.0, 0)
+            return _Trial(execution, 1.0)
         execution.apply(maker)
         maker.features(batch[:1])
-        before, start = peak_memory_on(maker.device), time.perf_counter()
+        start = time.perf_counter()
         maker.features(batch)
-        seconds = time.perf_counter() - start
-        if maker.batch_size < execution.batch_size:  # it ran out of memory
-            return None
-        grown = peak_memory_on(maker.device) - before
-        return _Trial(execution, len(batch) / seconds, grown)
+        return _Trial(execution, len(batch) / (time.perf_counter() - start))
 
 
-def _why(trials: list[_Trial]) -> str:
-    tried = ", ".join(map(str, trials))
-    largest = max(trial.grown for trial in trials)
-    return f"the fastest of: {tried}; at most {format_size(largest)} more memory"
+def _evenly(pairs: int, in_pass: int, images: int) -> int:
+    """Return no more pairs for a pass, so that passes are equal or of whole images."""
+    if in_pass < pairs:
+        return -(-pairs // -(-pairs // in_pass))
+    return pairs * min(images, in_pass // pairs)

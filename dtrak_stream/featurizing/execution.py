@@ -15,7 +15,7 @@ from dtrak_stream.featurizing.options import ExecutionOptions
 from dtrak_stream.support.device import device_name, free_memory
 
 _AS_MUCH = 0.8  # what is free comes and goes by more than a tenth
-_ROOM = 2  # times what a batch was seen to need, as a peak hides behind an earlier one
+_ROOM = 2  # times what a pass keeps, for what its layers and its blocks take besides
 
 
 def refuse_useless_engine(options: ExecutionOptions, maker: FeatureMaker) -> None:
@@ -61,7 +61,7 @@ class Execution:
     free
         Bytes of memory that were free there.
     needed
-        Bytes by which memory grew in its first batch; 0 if that was not measured.
+        Bytes of memory that a pass keeps for its backward pass; 0 if that is not known.
     """
 
     engine: EngineName

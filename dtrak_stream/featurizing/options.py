@@ -23,9 +23,10 @@ class ExecutionOptions:
 
     engine: Literal["auto", "hooked", "timestep-batched"] = "auto"
     """Gradient engine: hooked takes many images at a time; timestep-batched one, and any model; \
-auto measures both on the first images."""
+auto times both on the first images where it is not known which is faster."""
     batch_size: int | None = None
-    """Images in one pass of the model (default: the fastest of a few that fit in memory)."""
+    """Images in one pass of the model (default: as many as keep memory busy: 256 MiB \
+on a CPU, 4 GiB on a GPU)."""
     compile: bool = False
     """Run the timestep-batched engine through torch.compile: for long runs on a GPU, as compiling \
 takes minutes; no gain was seen on CPUs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from dtrak_stream.data.options import ImageShape
@@ -17,6 +18,7 @@ from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.store.layout import CLASS_NAMES, IMAGES_ALONE
 from dtrak_stream.store.store_set import StoreSet
 from dtrak_stream.store.writer import StoreWriter
+from dtrak_stream.support.device import peak_memory_on
 from dtrak_stream.support.progress import say
 from dtrak_stream.support.provenance import record_run
 from dtrak_stream.support.timing import bottleneck, describe
@@ -124,7 +126,13 @@ def _execution(
         begun_with = Execution.recorded(run_record["execution"])
         if begun_with.suits(maker):
             return begun_with
+    seconds, cpu_seconds = time.perf_counter(), time.process_time()
     execution = choose_execution(maker, samples, options)
+    run_record["calibration"] = {
+        "seconds": time.perf_counter() - seconds,
+        "cpu_seconds": time.process_time() - cpu_seconds,
+        "peak_bytes": peak_memory_on(maker.device),
+    }
     say(f"engine {execution.engine}, batches of {execution.batch_size}: {execution.reason}")
     return execution
 

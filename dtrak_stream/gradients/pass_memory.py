@@ -14,12 +14,18 @@ def pairs_that_fit(task: GradientTask) -> int:
 
     On a CPU nothing else tells: a process that takes more than there is gets no error, it is ended.
     """
-    device = task.denoiser.device
+    kept = bytes_of_a_pair(task)
+    if kept is None:
+        return 1
+    return max(1, int(free_memory(task.denoiser.device) / (_BESIDES * max(1, kept))))
+
+
+def bytes_of_a_pair(task: GradientTask) -> int | None:
+    """Return how many bytes a pass keeps of each triple; None if there is no room for one."""
     try:
-        kept = task.bytes_of_a_pair
+        return task.bytes_of_a_pair
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        let_go(error, device)
-        return 1
-    return max(1, int(free_memory(device) / (_BESIDES * max(1, kept))))
+        let_go(error, task.denoiser.device)
+        return None

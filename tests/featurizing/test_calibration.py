@@ -1,4 +1,4 @@
-"""The choice of engine and batch: measured, said, and made again where the machine is another."""
+"""The choice of engine and batch: the same each time, cheap, said, and made again elsewhere."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import pytest
 
 from dtrak_stream.errors import ConfigurationError, InterruptedRunError
 from dtrak_stream.features.gradient_featurizer import Featurizer
+from dtrak_stream.featurizing import calibration
 from dtrak_stream.featurizing.options import ExecutionOptions
 from dtrak_stream.featurizing.run import featurize
+from dtrak_stream.gradients.task import GradientTask
 from tests.featurizing.small_runs import OPTIONS, choose, config_of, features_of
 
 
@@ -22,58 +24,136 @@ def test_asking_for_engine_and_batch_is_obeyed(model_folder, images):
         assert execution.pairs_per_pass == 10
 
 
-@pytest.mark.parametrize("timesteps", [2, 4])  # too few for any batch, and for all but one
-def test_few_images_are_not_measured_and_take_a_batch_of_some_size(model_folder, images, timesteps):
+CALIBRATION = "dtrak_stream.featurizing.calibration"
+
+
+def keeping(monkeypatch, kept):
+    """Make a pass keep so many bytes at most, of one each pair."""
+    monkeypatch.setitem(calibration._KEPT, "cpu", kept)
+    monkeypatch.setattr(Featurizer, "bytes_of_a_pair", 1)
+
+
+@pytest.mark.parametrize(
+    ("kept", "timesteps", "batch", "pairs"),
+    [
+        (40, 2, 20, 40),
+        (41, 2, 20, 40),  # half an image more is none
+        (40, 4, 10, 40),
+        (1000, 2, 256, 512),  # more were never faster
+        (4, 4, 1, 4),
+        (7, 10, 1, 5),  # two equal passes of one image
+        (0, 4, 1, 1),  # a single pair is more than that
+    ],
+)
+def test_a_batch_is_as_large_as_what_a_pass_may_keep(
+    model_folder, images, monkeypatch, kept, timesteps, batch, pairs
+):
+    keeping(monkeypatch, kept)
     options = dataclasses.replace(OPTIONS, timesteps=str(timesteps))
     _, execution = choose(model_folder, images, feature_options=options)
-    assert execution.engine == "hooked"
-    assert "too few" in execution.reason
-    assert execution.batch_size == 64 // timesteps
+    assert (execution.engine, execution.batch_size, execution.pairs_per_pass) == (
+        "hooked",
+        batch,
+        pairs,
+    )
+    assert execution.needed == pairs
 
 
-def test_a_batch_is_of_one_image_at_least_however_many_timesteps_it_has(
+def test_what_a_pass_keeps_is_counted_of_the_model(model_folder, images):
+    featurizer, execution = choose(model_folder, images)
+    assert featurizer.bytes_of_a_pair == featurizer.task.bytes_of_a_pair > 1000
+    assert execution.needed == execution.pairs_per_pass * featurizer.bytes_of_a_pair
+
+
+def watched(monkeypatch):
+    """Record how many images each engine computes while an execution is chosen."""
+    seen: list[tuple[str, int]] = []
+    features = Featurizer.features
+
+    def recording(self, batch):
+        seen.append((self.engine.name, len(batch)))
+        return features(self, batch)
+
+    monkeypatch.setattr(Featurizer, "features", recording)
+    return seen
+
+
+def test_where_a_pass_holds_several_images_nothing_is_timed(model_folder, images, monkeypatch):
+    seen = watched(monkeypatch)
+    monkeypatch.setattr(f"{CALIBRATION}._IN_ALL", 1)
+    _, execution = choose(model_folder, images)
+    assert (execution.engine, seen) == ("hooked", [])
+
+
+@pytest.mark.parametrize(("in_all", "hooked"), [(1, 2), (4, 1)])
+def test_both_engines_are_timed_where_a_pass_holds_one_image_and_the_faster_one_is_taken(
+    model_folder, images, monkeypatch, in_all, hooked
+):
+    seen = watched(monkeypatch)
+    monkeypatch.setattr(f"{CALIBRATION}._IN_ALL", in_all)
+    keeping(monkeypatch, 3)
+    _, execution = choose(model_folder, images)
+    assert seen == [
+        ("hooked", 1), ("hooked", hooked), ("timestep-batched", 1), ("timestep-batched", 2),
+    ]  # fmt: skip
+    assert sum(count for _, count in seen) <= 20 // in_all + 1
+    rates = {}
+    for part in execution.reason.partition("the faster one of: ")[2].split(", "):
+        engine, rate, _ = part.split()
+        rates[engine] = float(rate)
+    assert set(rates) == {"hooked", "timestep-batched"}
+    assert rates[execution.engine] == max(rates.values())
+
+
+def test_engines_are_not_timed_on_more_than_a_fiftieth_of_the_images(
     model_folder, images, monkeypatch
 ):
-    monkeypatch.setattr("dtrak_stream.featurizing.calibration._SHARE_OF_IMAGES", 0.0)
-    for timesteps, size in (("32", 2), ("64", 1), ("100", 1)):
-        options = dataclasses.replace(OPTIONS, timesteps=timesteps)
-        _, execution = choose(model_folder, images, feature_options=options)
-        assert (execution.batch_size, execution.pairs_per_pass) == (size, 64)
-
-
-def test_the_fastest_of_several_is_taken_and_the_reason_says_so(model_folder, images, monkeypatch):
-    monkeypatch.setattr("dtrak_stream.featurizing.calibration._PAIRS", (2, 8, 16))
-    monkeypatch.setattr("dtrak_stream.featurizing.calibration._SHARE_OF_IMAGES", 1.0)
-    monkeypatch.setattr("dtrak_stream.featurizing.calibration._WORTH", 0.0)
+    seen = watched(monkeypatch)
+    keeping(monkeypatch, 3)
     _, execution = choose(model_folder, images)
-    rates = {}
-    for part in execution.reason.partition("the fastest of: ")[2].partition(";")[0].split(", "):
-        engine, _, size, rate, _ = part.split()
-        rates[engine, int(size)] = float(rate)
-    assert set(rates) == {("hooked", 1), ("hooked", 4), ("hooked", 8), ("timestep-batched", 64)}
-    assert rates[execution.engine, execution.batch_size] == max(rates.values())
+    assert (execution.engine, seen) == ("hooked", [])
+    assert "too few images" in execution.reason
 
 
-def test_a_batch_that_would_not_fit_is_not_tried(model_folder, images, monkeypatch):
-    monkeypatch.setattr("dtrak_stream.featurizing.calibration._PAIRS", (2, 8, 16))
-    monkeypatch.setattr("dtrak_stream.featurizing.calibration._SHARE_OF_IMAGES", 1.0)
-    monkeypatch.setattr("dtrak_stream.featurizing.calibration.free_memory", lambda _: -1)
+@pytest.mark.parametrize(("kept", "engine"), [(3, "timestep-batched"), (4, "hooked")])
+def test_some_layers_without_rules_are_worth_the_hooked_engine_for_small_images_only(
+    model_folder, images, monkeypatch, kept, engine
+):
+    keeping(monkeypatch, kept)
+    served = frozenset(choose(model_folder, images)[0].parameter_names[:-1])
+    monkeypatch.setattr(
+        "dtrak_stream.features.gradient_featurizer.served_parameters", lambda _: served
+    )
     _, execution = choose(model_folder, images)
-    assert "hooked x 4" not in execution.reason
-    assert "hooked x 1" in execution.reason
+    assert execution.engine == engine
+    assert "too few images" in execution.reason
 
 
-@pytest.mark.parametrize(("fitting", "batch"), [(1, 1), (7, 3)])
+def test_layer_rules_are_tried_once_for_all_images_of_one_model(model_folder, images, monkeypatch):
+    tried: list[GradientTask] = []
+
+    def try_rules(task: GradientTask) -> frozenset[str]:
+        tried.append(task)
+        return frozenset(task.parameters)
+
+    monkeypatch.setattr("dtrak_stream.features.gradient_featurizer.served_parameters", try_rules)
+    featurizer, _ = choose(model_folder, images)
+    again = dataclasses.replace(featurizer, batch_size=3)
+    assert again.served_parameters() == featurizer.served_parameters() != frozenset()
+    assert len(tried) == 1
+
+
+@pytest.mark.parametrize(("fitting", "batch", "pairs"), [(1, 1, 1), (7, 3, 6)])
 def test_a_pass_is_no_larger_than_there_is_memory_for(
-    model_folder, images, monkeypatch, fitting, batch
+    model_folder, images, monkeypatch, fitting, batch, pairs
 ):
     monkeypatch.setattr(Featurizer, "pairs_that_fit", lambda _: fitting)
     _, execution = choose(model_folder, images)
-    assert (execution.batch_size, execution.pairs_per_pass) == (batch, fitting)
+    assert (execution.batch_size, execution.pairs_per_pass) == (batch, pairs)
     assert "no more in one pass" in execution.reason
     for engine in ("hooked", "timestep-batched"):
         _, execution = choose(model_folder, images, ExecutionOptions(engine, 5))
-        assert (execution.batch_size, execution.pairs_per_pass) == (5, fitting)
+        assert (execution.batch_size, execution.pairs_per_pass) == (5, pairs)
 
 
 def test_a_model_without_rules_takes_the_exact_engine(model_folder, images, monkeypatch):
@@ -115,7 +195,7 @@ def begun(model_folder, images, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Featurizer, "features", once)
-        patch.setattr("dtrak_stream.featurizing.calibration._UNTRIED_PAIRS", 8)
+        patch.setitem(calibration._MOST_PAIRS, "cpu", 8)
         with pytest.raises(InterruptedRunError):
             featurize(config)
     return config
@@ -153,7 +233,7 @@ def test_an_execution_of_another_machine_is_chosen_again(begun, tmp_path, change
     change_record(begun, batch_size=512, pairs_per_pass=1024, **changes)
     featurize(begun)
     chosen = record_of(begun)
-    assert (chosen["batch_size"], chosen["pairs_per_pass"], chosen["device"]) == (32, 64, "cpu")
+    assert (chosen["batch_size"], chosen["pairs_per_pass"], chosen["device"]) == (256, 512, "cpu")
     whole = dataclasses.replace(begun, store=tmp_path / "whole")
     featurize(whole)
     expected = features_of(whole.store)

@@ -18,6 +18,7 @@ from dtrak_stream.features.gradient_featurizer import Featurizer
 from dtrak_stream.featurizing.execution import Execution
 from dtrak_stream.featurizing.options import ExecutionOptions, FeaturizeConfig
 from dtrak_stream.featurizing.run import featurize
+from dtrak_stream.support.memory import peak_memory
 from tests.crashing import contents
 from tests.featurizing.small_runs import OPTIONS, choose, config_of, features_of
 
@@ -109,6 +110,9 @@ def test_the_store_remembers_how_it_was_computed_and_how_long_it_took(
         "write",
     } == set(record["stage_seconds"])
     assert all(seconds > 0 for seconds in record["stage_seconds"].values())
+    chosen = record["calibration"]
+    assert min(chosen["cpu_seconds"], chosen["seconds"]) > 0
+    assert 2**27 < chosen["peak_bytes"] <= peak_memory()
 
 
 def out_of_memory_above(limit, engine):
