@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from dtrak_stream.errors import MemoryLimitError
+from dtrak_stream.gradients import coverage
 from dtrak_stream.gradients.coverage import served_parameters
 from dtrak_stream.gradients.hooked import HookedEngine
 from dtrak_stream.gradients.task import GradientTask
@@ -219,3 +220,18 @@ def test_lora_layers_of_peft():
     gradients = gathered(engine, images, IDS)
     assert_rows_close(gradients, slow_gradients(task, images, IDS))
     assert_rows_close(gradients, gathered(TimestepBatchedEngine(task), images, IDS))
+
+
+def test_random_sums_keep_the_length_of_a_gradient_however_it_is_cut():
+    numbers = torch.randn(2, 5000, generator=torch.Generator().manual_seed(0))
+    sums = torch.zeros(2, coverage._SUMS)
+    coverage._add_sums(sums, numbers, 0)
+    assert ((sums.norm(dim=1) / numbers.norm(dim=1)).log().abs() < 0.2).all()
+    in_parts = torch.zeros_like(sums)
+    for first, stop in ((0, 7), (7, 3001), (3001, 5000)):
+        coverage._add_sums(in_parts, numbers[:, first:stop], first)
+    assert torch.allclose(in_parts, sums, atol=1e-4)
+    equal = torch.ones(1, 5000)
+    sums = torch.zeros(1, coverage._SUMS)
+    coverage._add_sums(sums, equal, 0)
+    assert sums.norm() > 0.5 * equal.norm()
