@@ -165,6 +165,27 @@ def kept_on_disk(
     return kept, captions
 
 
+def bytes_to_keep(maker: FeatureMaker, folder: Path, samples: Samples) -> int:
+    """Return how much of the disk latents and embeddings of captions will take in a folder.
+
+    As if all captions were different, and besides what is there.
+
+    Raises
+    ------
+    ConfigurationError
+        If the model has no latents.
+    """
+    own = maker.task.denoiser if isinstance(maker, Featurizer) else None
+    if own is None or own.first_stage is None:
+        _refuse_cache(folder, "these features have no latents")
+        return 0
+    latents = KeptLatents(own.first_stage, folder, samples).missing_bytes
+    if not isinstance(own.conditioner, Captions):
+        return latents
+    prompts = with_kept_prompts(own.conditioner, folder, samples).kept
+    return latents + prompts.missing_bytes(len(samples))
+
+
 def _refuse_without_room(latents: KeptLatents, prompts: KeptPrompts) -> None:
     """Refuse a disk that is too small; captions are counted only if it were for all different."""
     missing = latents.missing_bytes

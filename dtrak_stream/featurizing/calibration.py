@@ -130,7 +130,8 @@ class _Calibration:
     def _pairs_in_a_pass(self) -> tuple[int, str]:
         kind = self._maker.device.type
         kept, most = (each.get(kind, each["cuda"]) for each in (_KEPT, _MOST_PAIRS))
-        wanted = max(1, min(kept // max(1, self._kept), most))
+        # two go through the network when layer rules are tried: no run needs less
+        wanted = max(2, min(kept // max(1, self._kept), most))
         if wanted > self._fitting:
             return self._fitting, "there is memory for no more in one pass"
         return wanted, f"a pass keeps {format_size(wanted * self._kept)}"

@@ -6,14 +6,17 @@ a run that goes on later makes the same one, unless the machine has become anoth
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from dtrak_stream.data.samples import Samples, size_of
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.maker import EngineName, FeatureMaker
 from dtrak_stream.featurizing.options import ExecutionOptions
 from dtrak_stream.support.device import device_name, free_memory
 
+_BATCH_BYTES = 64 * 2**20
 _AS_MUCH = 0.8  # what is free comes and goes by more than a tenth
 _ROOM = 2  # times what a pass keeps, for what its layers and its blocks take besides
 
@@ -83,6 +86,11 @@ class Execution:
             served=frozenset(self.served),
             compiled=self.compiled,
         )
+
+    def rows_at_a_time(self, samples: Samples) -> int:
+        """Return how many images of this shape are decoded and featurized together, at most."""
+        sample_bytes = 4 * math.prod(size_of(samples))
+        return max(1, min(self.batch_size, _BATCH_BYTES // sample_bytes))
 
     def suits(self, maker: FeatureMaker) -> bool:
         """Return whether it may be used for `maker` here and now.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dtrak_stream.data.decode_ahead import DecodedBatch, decode_ahead
-from dtrak_stream.data.samples import Samples, size_of
+from dtrak_stream.data.samples import Samples
 from dtrak_stream.errors import InterruptedRunError
 from dtrak_stream.features.maker import FeatureMaker
 from dtrak_stream.featurizing.background_writes import BackgroundWrites
@@ -21,8 +20,6 @@ from dtrak_stream.store.unfinished import ComputedRows, UnfinishedShards
 from dtrak_stream.store.writer import StoreWriter
 from dtrak_stream.support.progress import progress
 from dtrak_stream.support.timing import StageTimer, bottleneck
-
-_BATCH_BYTES = 64 * 2**20
 
 
 @dataclass
@@ -137,8 +134,7 @@ class ShardRun:
 
     @cached_property
     def _batch_size(self) -> int:
-        sample_bytes = 4 * math.prod(size_of(self.samples))
-        return max(1, min(self.execution.batch_size, _BATCH_BYTES // sample_bytes))
+        return self.execution.rows_at_a_time(self.samples)
 
     @property
     def _has_residuals(self) -> bool:

@@ -9,16 +9,18 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from dtrak_stream.data.options import ImageShape
-from dtrak_stream.data.samples import Condition, ConditionKind, read_batch
+from dtrak_stream.data.samples import Condition, ConditionKind, Samples, read_batch
 from dtrak_stream.features.maker import FeatureMaker
 from dtrak_stream.featurizing.calibration import choose_execution
 from dtrak_stream.featurizing.options import ExecutionOptions
 from dtrak_stream.support.device import peak_memory_on
 
 _MATRIX = 1024
-_SHARE_TRIED = 4  # the choice of a batch tries at most a quarter of the images
+_BATCHES = 3  # at least, the first of which is slower
+_PATIENCE = 10.0  # seconds, after which no further batch is begun
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,11 @@ class FeaturizingSpeed:
     Attributes
     ----------
     images_per_second
-        Rate, after a first batch.
+        Rate by the clock, after a first batch where there were several.
+    images_per_cpu_second
+        The same by the time of the processor, which others on the machine do not add to.
+    begin, cpu_begin
+        Seconds that choosing the execution took, by the clock and of the processor.
     how
         Engine and batch.
     memory
@@ -36,6 +42,9 @@ class FeaturizingSpeed:
     """
 
     images_per_second: float
+    images_per_cpu_second: float
+    begin: float
+    cpu_begin: float
     how: str
     memory: int
 
@@ -113,39 +122,57 @@ class RandomImages:
 
 def measure_featurizing(
     maker: FeatureMaker,
-    shape: ImageShape,
+    samples: Samples,
     options: ExecutionOptions,
     *,
     images: int,
+    rows_per_shard: int,
 ) -> FeaturizingSpeed:
-    """Choose engine and batch as a run does, and time one batch of at most so many images.
+    """Choose engine and batch as a run does, and time a few batches, as large as those of a run.
 
     Parameters
     ----------
     maker
         What computes features, and residuals where they have some.
-    shape
-        Shape of the images it takes.
+    samples
+        As many as the run has: how many there are decides what it would try.
     options
         What a run would be told of engine and batch.
     images
-        At least 1.
+        At least so many are featurized, unless that takes long; at least 1.
+    rows_per_shard
+        Most images of a batch, as a batch is of one shard.
     """
-    before = peak_memory_on(maker.device)
-    source = RandomImages(_SHARE_TRIED * images, shape, maker.conditioned_on)
-    execution = choose_execution(maker, source, options)
+    before, start = peak_memory_on(maker.device), _now()
+    execution = choose_execution(maker, samples, options)
     execution.apply(maker)
-    count = min(images, execution.batch_size)
-    batch, _ = read_batch(source, range(count))
-    maker.features(batch[:1])
-    start = time.perf_counter()
-    maker.features(batch)
-    maker.residuals(batch)
-    seconds = time.perf_counter() - start
+    begin, cpu_begin = _now() - start
+    most = min(len(samples), rows_per_shard, execution.rows_at_a_time(samples))
+    times: list[NDArray[np.float64]] = []
+    while len(times) < _BATCHES or len(times) * most < images:
+        batch, _ = read_batch(samples, range(most))
+        start = _now()
+        maker.features(batch)
+        maker.residuals(batch)
+        times.append(_now() - start)
+        if np.sum(times, axis=0)[0] > _PATIENCE:
+            break
     maker.close()
+    seconds, cpu_seconds = np.mean(times[1:] or times, axis=0)
     engine = "" if execution.engine == "none" else f"engine {execution.engine}, "
-    how = f"{engine}batches of {execution.batch_size}"
-    return FeaturizingSpeed(count / seconds, how, max(0, peak_memory_on(maker.device) - before))
+    return FeaturizingSpeed(
+        most / seconds,
+        most / cpu_seconds,
+        begin,
+        cpu_begin,
+        f"{engine}batches of {execution.batch_size}",
+        max(0, peak_memory_on(maker.device) - before),
+    )
+
+
+def _now() -> NDArray[np.float64]:
+    """Return the time by the clock, and that which this process had of the processor."""
+    return np.array([time.perf_counter(), time.process_time()])
 
 
 def measure_arithmetic() -> ArithmeticSpeed:

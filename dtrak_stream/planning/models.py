@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import time
 from dataclasses import dataclass
 
 from dtrak_stream.attribution.plan import AttributionPlan, ModelPlan
 from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.samples import CheckLabels, ConditionKind, Samples
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.features.kinds import open_features
+from dtrak_stream.features.kinds import bytes_to_keep, open_features
 from dtrak_stream.features.maker import FeatureMaker
 from dtrak_stream.featurizing.options import FeaturizeConfig
 from dtrak_stream.model.denoiser import Denoiser
@@ -42,6 +43,11 @@ class PlannedModel:
         process (on a GPU, the device) held before; at least those of the weights.
     speed
         What featurizing a few images took; None if that was not measured.
+    begin, cpu_begin
+        Seconds until the first image is featurized, by the clock and of the processor: loading,
+        trying layer rules, choosing an execution.
+    kept
+        Bytes on disk of the latents and captions that `--cache-latents` will add.
     """
 
     of_model: str
@@ -49,6 +55,9 @@ class PlannedModel:
     query: tuple[FeatureStore, ...]
     memory: int
     speed: FeaturizingSpeed | None
+    begin: float
+    cpu_begin: float
+    kept: int
 
 
 def plan_model(
@@ -77,8 +86,8 @@ def plan_model(
     ConfigurationError
         If an option has no such value, or images of this shape are not what the model takes.
     """
-
     before = peak_memory_on(choose_device(model.train.features.device))
+    seconds, cpu_seconds = time.perf_counter(), time.process_time()
 
     def images(
         shape: ImageShape | None, kind: ConditionKind, _: CheckLabels | None
@@ -88,15 +97,24 @@ def plan_model(
     named_or_given = model.train.model if denoiser is None else denoiser
     maker, train = open_features(named_or_given, model.train.features, None, images, visible=True)
     _refuse_other_shape(config, maker.wanted_shape)
-    speed = _speed(config, model.train, maker, train.shape)
-    grown = peak_memory_on(maker.device) - before  # nothing where a model before took more
+    seconds, cpu_seconds = time.perf_counter() - seconds, time.process_time() - cpu_seconds
     query = RandomImages(config.query_samples, train.shape, maker.conditioned_on)
+    kept = sum(
+        bytes_to_keep(maker, job.cache_latents, samples)
+        for job, samples in ((model.train, train), (model.query, query))
+        if job.cache_latents is not None
+    )
+    speed = _speed(config, model.train, maker, train)
+    grown = peak_memory_on(maker.device) - before  # nothing where a model before took more
     return PlannedModel(
         f" of {model.name}" if model.name else "",
         _stores(model.train, maker, train),
         _stores(dataclasses.replace(model.train, store=model.query.store), maker, query),
         max(grown, maker.weight_bytes + (speed.memory if speed else 0)),
         speed,
+        seconds + (speed.begin if speed else 0),
+        cpu_seconds + (speed.cpu_begin if speed else 0),
+        kept,
     )
 
 
@@ -110,11 +128,17 @@ def _stores(
 
 
 def _speed(
-    config: PlanConfig, job: FeaturizeConfig, maker: FeatureMaker, shape: ImageShape
+    config: PlanConfig, job: FeaturizeConfig, maker: FeatureMaker, samples: Samples
 ) -> FeaturizingSpeed | None:
     if not config.measured_images:
         return None
-    return measure_featurizing(maker, shape, job.execution, images=config.measured_images)
+    return measure_featurizing(
+        maker,
+        samples,
+        job.execution,
+        images=config.measured_images,
+        rows_per_shard=job.features.rows_per_shard,
+    )
 
 
 def _shape_of_images(config: PlanConfig, job: AttributionPlan) -> ImageShape:

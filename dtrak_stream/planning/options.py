@@ -37,8 +37,12 @@ pixels and CLIP."""
 held against the model's otherwise (default: the model's)."""
     run: Path = Path("runs/attribute")
     """Run folder that is planned for: its disk has to have the room."""
+    cache_latents: Path | None = None
+    """Folder in which a run would keep latents and embeddings of captions: what they will take \
+of the disk is counted, of captions as if all were different."""
     measured_images: int = 16
-    """Random images that are featurized to tell the time; 0: tell no time."""
+    """Random images that are featurized at least, in batches as large as those of a run, to tell \
+time and memory; 0: tell no time."""
     score_options: ScoreFlags = field(default_factory=ScoreOptions)
     features: tyro.conf.OmitArgPrefixes[FeatureOptions] = field(default_factory=FeatureOptions)
     execution: tyro.conf.OmitArgPrefixes[ExecutionOptions] = field(default_factory=ExecutionOptions)

@@ -27,6 +27,7 @@ from dtrak_stream.planning.stages import (
     plan_features,
     plan_gram_stage,
     plan_half_grams,
+    plan_kept,
 )
 from dtrak_stream.support.destinations import require_no_file_above
 from dtrak_stream.support.device import choose_device
@@ -45,12 +46,20 @@ class PlanResult:
         The run folder that is planned for.
     stages
         What each stage takes.
+    process_bytes
+        Memory of the process itself, its interpreter and packages.
+    begin, cpu_begin
+        Seconds until the first image is featurized, by the clock and of the processor, without
+        interpreter and packages: loading the models, trying layer rules, choosing an execution.
     quarantined
         Always 0: no image is looked at.
     """
 
     path: Path
     stages: list[StagePlan] = field(default_factory=list)
+    process_bytes: int = 0
+    begin: float = 0.0
+    cpu_begin: float = 0.0
     quarantined: int = 0
 
 
@@ -81,12 +90,13 @@ def plan(config: PlanConfig, *, denoiser: Denoiser | None = None) -> PlanResult:
     refusals += _refused_by_disk(config, stages)
     for stage in stages:
         say(str(stage))
-    _say_total(stages, itself)
+    begin, cpu_begin = sum(m.begin for m in models), sum(m.cpu_begin for m in models)
+    _say_total(stages, itself, begin if config.measured_images else None)
     for refusal in refusals:
         say(f"refused: {refusal}")
     if refusals:
         raise refusals[0]
-    return PlanResult(config.run, stages)
+    return PlanResult(config.run, stages, itself, begin, cpu_begin)
 
 
 def _job(config: PlanConfig) -> AttributionPlan:
@@ -102,6 +112,7 @@ def _job(config: PlanConfig) -> AttributionPlan:
         AttributeConfig(
             model=config.model,
             run=config.run,
+            cache_latents=config.cache_latents,
             features=config.features,
             execution=config.execution,
             score_options=config.score_options,
@@ -116,6 +127,9 @@ def _stages(
     config: PlanConfig, job: AttributionPlan, models: list[PlannedModel]
 ) -> tuple[list[StagePlan], list[DtrakStreamError]]:
     stages = [stage for model in models for stage in _feature_stages(model)]
+    if config.cache_latents is not None:
+        kept = max(model.kept for model in models)
+        stages.append(plan_kept(kept, config.train_samples + config.query_samples))
     refusals: list[DtrakStreamError] = []
     if choose_device(config.features.device).type == "cpu":
         refusals += _refused_by_memory(config, stages)
@@ -187,10 +201,11 @@ def _refused_by_disk(config: PlanConfig, stages: list[StagePlan]) -> list[DtrakS
     ]
 
 
-def _say_total(stages: list[StagePlan], itself: int) -> None:
+def _say_total(stages: list[StagePlan], itself: int, begin: float | None) -> None:
     disk = sum(stage.disk for stage in stages)
     memory = max(stage.memory for stage in stages)
     room = f"{format_size(memory)} of memory and {format_size(itself)} for the process itself"
     times = [stage.seconds for stage in stages if stage.seconds is not None]
-    time = f", about {duration(sum(times))}" if times else ""
+    told = "" if begin is None else f", {duration(begin)} of it to begin"
+    time = f", about {duration(sum(times) + (begin or 0))}{told}" if times else ""
     say(f"in all: {format_size(disk)} on disk, at most {room}{time}")

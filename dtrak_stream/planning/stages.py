@@ -33,6 +33,8 @@ class StagePlan:
         About how long it takes; None if nothing was measured.
     note
         How it would be done.
+    cpu_seconds
+        Time of the processor, where that was measured.
     """
 
     name: str
@@ -41,6 +43,7 @@ class StagePlan:
     memory: int
     seconds: float | None
     note: str
+    cpu_seconds: float | None = None
 
     def __str__(self) -> str:
         scratch = f" (and {format_size(self.scratch)} while it runs)" if self.scratch else ""
@@ -88,8 +91,15 @@ def plan_features(
     if speed:
         note += f", {speed.how}, {speed.images_per_second:.3g} images/s"
     seconds = fingerprint.samples / speed.images_per_second if speed else None
+    cpu_seconds = fingerprint.samples / speed.images_per_cpu_second if speed else None
     disk = count * bytes_on_disk(fingerprint, shards)
-    return StagePlan(name, disk, 0, memory, seconds, note)
+    return StagePlan(name, disk, 0, memory, seconds, note, cpu_seconds)
+
+
+def plan_kept(size: int, images: int) -> StagePlan:
+    """Plan what `--cache-latents` adds to a folder: so many bytes of so many images."""
+    note = f"latents of {images:,} images, and their captions if all are different"
+    return StagePlan("kept latents", size, 0, 0, None, note)
 
 
 def counted(count: int, one: str, many: str = "") -> str:

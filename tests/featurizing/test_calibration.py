@@ -42,7 +42,7 @@ def keeping(monkeypatch, kept):
         (1000, 2, 256, 512),  # more were never faster
         (4, 4, 1, 4),
         (7, 10, 1, 5),  # two equal passes of one image
-        (0, 4, 1, 1),  # a single pair is more than that
+        (0, 4, 1, 2),  # a single pair is more than that, but layer rules take two
     ],
 )
 def test_a_batch_is_as_large_as_what_a_pass_may_keep(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import re
 import shutil
+import time
 from collections import namedtuple
 
 import numpy as np
 import pytest
+import torch
 
 from dtrak_stream.cli.command_line import EXIT_DONE, EXIT_REFUSED
 from dtrak_stream.data.options import ImageShape
@@ -18,6 +20,10 @@ from dtrak_stream.errors import (
     DtrakStreamError,
     MemoryLimitError,
 )
+from dtrak_stream.features.gradient_featurizer import Featurizer
+from dtrak_stream.featurizing.execution import Execution
+from dtrak_stream.featurizing.options import ExecutionOptions
+from dtrak_stream.featurizing.run import featurize
 from dtrak_stream.gram.file import Gram
 from dtrak_stream.gram.options import GramOptions
 from dtrak_stream.model.loading import load_denoiser
@@ -27,8 +33,10 @@ from dtrak_stream.planning.run import plan
 from dtrak_stream.planning.stages import StagePlan, duration
 from dtrak_stream.scoring.options import ScoreOptions
 from dtrak_stream.store.shard import PAGE
+from tests.featurizing.test_captions import save_captioned
+from tests.model.text_pipelines import TEXT_PIPELINES, TOKENS
 from tests.planning.conftest import QUERIES, TRAIN, config, size_of, stages_of
-from tests.small_jobs import run_tool, small_features
+from tests.small_jobs import run_tool, small_features, small_job
 
 
 def test_the_room_on_disk_is_what_a_run_takes(finished):
@@ -75,6 +83,69 @@ def test_times_are_told_only_if_something_was_measured(model_folder, tmp_path, c
         r"in all: .* on disk, at most .* of memory and .* for the process itself, about",
         capsys.readouterr().err,
     )
+
+
+def test_as_many_images_are_measured_as_a_run_takes_at_once(model_folder, tmp_path, monkeypatch):
+    seen: list[int] = []
+    features = Featurizer.features
+
+    def recording(self, batch):
+        seen.append(len(batch))
+        return features(self, batch)
+
+    monkeypatch.setattr(Featurizer, "features", recording)
+    options = {"measured_images": 1, "execution": ExecutionOptions("hooked", 4)}
+    result = plan(config(model_folder, tmp_path, **options))
+    assert seen == [4, 4, 4]
+    assert "engine hooked, batches of 4" in result.stages[0].note
+    seen.clear()
+    plan(config(model_folder, tmp_path, **{**options, "measured_images": 14}))
+    assert seen == [4, 4, 4, 4]
+    seen.clear()
+    options["execution"] = ExecutionOptions("hooked", 64)
+    plan(config(model_folder, tmp_path, **options))
+    assert seen == [5, 5, 5]  # a batch is of one shard
+
+
+def test_no_further_batch_is_measured_once_that_took_long(model_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("dtrak_stream.planning.calibration._PATIENCE", 0.0)
+    result = plan(config(model_folder, tmp_path, measured_images=100))
+    assert result.stages[0].seconds is not None
+
+
+def test_the_time_to_begin_is_told_and_in_the_total(model_folder, tmp_path, monkeypatch, capsys):
+    def slow(*_):
+        time.sleep(1.6)
+        return Execution("timestep-batched", 2, 2, (), "")
+
+    monkeypatch.setattr("dtrak_stream.planning.calibration.choose_execution", slow)
+    result = plan(config(model_folder, tmp_path, measured_images=1))
+    assert result.begin > 1.6 > result.cpu_begin > 0
+    assert re.search(r"about \d+ s, \d+ s of it to begin", capsys.readouterr().err)
+
+
+def test_the_disk_of_kept_latents_is_what_a_run_takes_of_it(tmp_path):
+    model, cache = TEXT_PIPELINES["sd"].save(tmp_path / "sd"), tmp_path / "cache"
+    planned = config(model, tmp_path / "run", cache_latents=cache, train_samples=2)
+    kept = stages_of(plan(planned))["kept latents"]
+    assert not cache.exists()
+    captions = ("a red cat", "9 dogs", "a dog")
+    for side, some in (("train", captions[:2]), ("query", captions)):
+        job = small_job(model, save_captioned(tmp_path / side, some), tmp_path / f"{side}-store")
+        featurize(dataclasses.replace(job, cache_latents=cache / side))
+    conditioner = load_denoiser(model).conditioner
+    assert conditioner is not None
+    encoder = conditioner.networks["text_encoder"]
+    numbers = encoder(torch.zeros(1, TOKENS).long()).last_hidden_state
+    embedding = numbers.nbytes + 16 + 8  # the hash of the text, the checksum
+    latents = sum(path.stat().st_size for path in cache.glob("*/latents.bin"))
+    assert kept.disk == latents + (2 + 3) * embedding
+    assert "5 images" in kept.note
+
+
+def test_latents_of_a_model_without_any_are_refused(model_folder, tmp_path):
+    with pytest.raises(ConfigurationError, match=r"--cache-latents .*no latents; leave it out"):
+        plan(config(model_folder, tmp_path, cache_latents=tmp_path / "cache"))
 
 
 def test_the_memory_of_scoring_is_the_least_that_cuts_it_alike(model_folder, tmp_path):
