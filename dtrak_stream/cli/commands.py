@@ -79,6 +79,11 @@ BENCHMARKS = {
         "benchmark.main_job.options:MainJobConfig",
         "benchmark.main_job.run:measure_main_job",
     ),
+    "plan": Command(
+        "Measure how well a plan foretells the time and memory of a run.",
+        "benchmark.foretelling.options:ForetellingConfig",
+        "benchmark.foretelling.run:measure_foretelling",
+    ),
     "projectors": Command(
         "Measure the error and the speed of random projections.",
         "benchmark.projectors.options:ProjectorsConfig",

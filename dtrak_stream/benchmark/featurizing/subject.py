@@ -72,12 +72,12 @@ def _denoiser(name: ModelName, device: torch.device) -> Denoiser:
     if name == "digits":
         return load_denoiser(EMBEDDED_MODEL, device=device)
     with tempfile.TemporaryDirectory() as folder:
-        pipeline = DDPMPipeline(_random_unet(name), DDPMScheduler())
+        pipeline = DDPMPipeline(random_unet(name), DDPMScheduler())
         pipeline.save_pretrained(Path(folder))
         return load_denoiser(folder, device=device)
 
 
-def _random_unet(name: ModelName) -> UNet2DModel:
+def random_unet(name: ModelName) -> UNet2DModel:
     """Return the UNet of the DDPM paper for 32x32 images, or the same shape in small."""
     torch.manual_seed(0)
     small = name == "rgb32"

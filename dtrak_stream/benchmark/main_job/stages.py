@@ -60,9 +60,12 @@ class Stage:
         return [sys.executable, "-m", "dtrak_stream", self.tool, "--config", str(options_file)]
 
 
-def imports_command(tool: str) -> list[str]:
-    """Return the command that starts Python and imports what a command imports, and no more."""
-    code = _IMPORTS_ALONE + (_MODEL_IMPORTS if tool == _LOADS_A_MODEL else "")
+def imports_command(tool: str, *, of_models: bool = True) -> list[str]:
+    """Return the command that starts Python and imports what a command imports, and no more.
+
+    Packages of models, which are imported when one is loaded, only if `of_models` says so.
+    """
+    code = _IMPORTS_ALONE + (_MODEL_IMPORTS if of_models and tool == _LOADS_A_MODEL else "")
     return [sys.executable, "-c", code, tool]
 
 

@@ -1,0 +1,1 @@
+"""What a plan foretells beside what the run takes."""
