@@ -41,7 +41,8 @@ class TimestepBatchedEngine:
         (timestep, draw) pairs in one forward and backward pass; more are accumulated.
     gather_bytes
         Memory for gradients of several samples handed on together. Projectors are cheaper a
-        sample when they get several; one sample is always allowed.
+        sample when they get several. Those of one sample are collected, too, unless they take
+        more and come from one pass.
     compiled
         Whether the network runs through `torch.compile`, which takes a minute or more at first.
     """
@@ -98,7 +99,11 @@ class TimestepBatchedEngine:
         receive = self.task.unscaled(receive)
         functions = len(self.task.output_functions)
         width = sum(parameter.numel() for parameter in self._parameters.values())
-        rows = max(1, min(self.gather_bytes // (4 * functions * width), len(samples)))
+        together = self.gather_bytes // (4 * functions * width)
+        if not together and self._takes_one_pass:
+            self._stream_uncollected(samples, receive)
+            return
+        rows = max(1, min(together, len(samples)))
         gathered = torch.empty(rows, functions, width, device=self.task.denoiser.device)
         with self.task.arithmetic():
             for first in range(0, len(samples), rows):
@@ -106,6 +111,32 @@ class TimestepBatchedEngine:
                 for row in range(len(group)):
                     self._gradients_into(gathered[row], group[row : row + 1])
                 self._hand_on(gathered[: len(group)], first, receive)
+
+    @property
+    def _takes_one_pass(self) -> bool:
+        task = self.task
+        return not task.unit_gradients and len(task.pairs) <= self.pairs_per_pass
+
+    def _stream_uncollected(self, samples: SampleBatch, receive: Receiver) -> None:
+        """Hand on each parameter's gradient as it is: a second copy of all would be large."""
+        with self.task.arithmetic():
+            for row in range(len(samples)):
+                sample = samples[row : row + 1]
+                for function, found in enumerate(self._of_pairs(sample, self.task.pairs)):
+                    start = function * self.task.num_parameters
+                    self._hand_on_each(list(found), row, start, receive)
+                    del found  # before the next ones are there
+
+    def _hand_on_each(
+        self, gradients: list[Tensor | None], row: int, start: int, receive: Receiver
+    ) -> None:
+        """Hand on the gradients of one function of the sample in `row`, and let go of each."""
+        offsets = self.task.offsets()
+        for name in reversed(self._parameters):
+            gradient = gradients.pop()
+            if gradient is not None:
+                block = gradient.reshape(1, -1).float()
+                receive(GradientSlice(row, start + offsets[name], block))
 
     def _hand_on(self, gathered: Tensor, first: int, receive: Receiver) -> None:
         """Hand on the gradients (rows, J, p) of some samples, the first of which is `first`."""
@@ -140,6 +171,7 @@ class TimestepBatchedEngine:
                     value.sum(), inputs, allow_unused=True, retain_graph=function < len(values) - 1
                 )
             yield found[: len(parameters)]
+            del found
 
     @cached_property
     def _needs_input_gradient(self) -> bool:

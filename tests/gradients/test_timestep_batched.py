@@ -178,3 +178,23 @@ def test_a_model_whose_output_reaches_no_chosen_parameter_has_zero_gradients(uni
     for each in (task, dataclasses.replace(task, more_functions=more)):
         gradients = gathered(TimestepBatchedEngine(each), images_of(task, 2), IDS[:2])
         assert not gradients.any()
+
+
+def handed_on(engine):
+    """Return how many numbers each slice of one sample's gradient has."""
+    sizes: list[int] = []
+    sample = SampleBatch(("a",), IMAGES[:1])
+    engine.stream(sample, lambda piece: sizes.append(piece.block.numel()))
+    return sizes
+
+
+def test_gradients_larger_than_what_is_collected_are_handed_on_as_they_are(model_folder):
+    engine = make_engine(model_folder, gather_bytes=1)
+    each = sorted(parameter.numel() for parameter in engine.task.parameters.values())
+    assert sorted(handed_on(engine)) == each
+
+
+@pytest.mark.parametrize("options", [{"unit_gradients": True}, {"pairs_per_pass": 1}])
+def test_unit_gradients_and_those_of_several_passes_are_added_up_first(model_folder, options):
+    engine = make_engine(model_folder, gather_bytes=1, **options)
+    assert handed_on(engine) == [engine.num_parameters]
