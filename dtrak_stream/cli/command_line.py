@@ -1,21 +1,22 @@
-"""What a command is to a shell: one line that says how it ended, an exit code, Ctrl-C.
+"""What a command is to a shell: one line that says how it ended, an exit code, signals.
 
-Exit codes: 0 done, 2 bad input or refused, 3 done with quarantined samples, 130 interrupted.
+Exit codes: 0 done, 2 bad input or refused, 3 done with quarantined samples, 130 interrupted
+(by Ctrl-C or SIGTERM alike).
 """
 
 from __future__ import annotations
 
-import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn, Protocol, TypeVar
 
-from dtrak_stream.cli.interruption import interrupted
+from dtrak_stream.cli.interruption import how_to_go_on, interrupt_on_sigterm, interrupted
+from dtrak_stream.cli.watch_options import Watched, parse_watched
 from dtrak_stream.errors import DtrakStreamError
-from dtrak_stream.support.configuration import parse
 from dtrak_stream.support.obstacles import refuse_unavailable
+from dtrak_stream.support.watching import Ending
 
 EXIT_DONE = 0
 EXIT_REFUSED = 2
@@ -60,37 +61,75 @@ def run(
         Name of the program in its help (default: the file's).
     """
     given = sys.argv[1:] if arguments is None else arguments
-    sys.exit(exit_code(lambda: stage(parse(config_type, given, program=program))))
+    watched = Watched(_plain_name(program or Path(sys.argv[0]).name))
+
+    def work() -> Outcome:
+        config, options = parse_watched(config_type, given, program=program)
+        watched.begin(options)
+        return stage(config)
+
+    sys.exit(exit_code(work, watched.end))
 
 
-def exit_code(work: Callable[[], Outcome]) -> int:
-    """Do the work, print where its result is (or one line on what went wrong); see the codes."""
-    signal.signal(signal.SIGTERM, _interrupt)
+def exit_code(
+    work: Callable[[], Outcome], ended: Callable[[Ending], object] = lambda _: None
+) -> int:
+    """Do the work, print where its result is (or one line on what went wrong); see the codes.
+
+    Parameters
+    ----------
+    work
+        What is done.
+    ended
+        Is told how it ended, also where that is by an error of the program.
+    """
+    interrupt_on_sigterm()
+    try:
+        ending = _ending(work)
+    except BaseException as error:
+        failure = "".join(traceback.format_exception_only(error))
+        ended(Ending("failed", 1, failure))
+        raise
+    ended(ending)
+    return ending.exit_code
+
+
+def _ending(work: Callable[[], Outcome]) -> Ending:
     try:
         outcome = work()
+    except KeyboardInterrupt as interrupt:
+        return Ending("interrupted", interrupted(interrupt), how_to_go_on(interrupt))
     except DtrakStreamError as refusal:
-        print("error:", *str(refusal).splitlines(), file=sys.stderr)
-        return EXIT_REFUSED
+        return _refused(" ".join(str(refusal).splitlines()))
     except OSError as error:
         if error.filename is None:
             raise
-        try:
-            refuse_unavailable(error.filename, error)
-        except DtrakStreamError as refusal:
-            if not isinstance(error, PermissionError):
-                print("error:", refusal, file=sys.stderr)
-                return EXIT_REFUSED
-        print(
-            f"error: {error.filename}: {str(error.strerror).lower()}; "
-            "check the path and your right to write there",
-            file=sys.stderr,
-        )
-        return EXIT_REFUSED
-    except KeyboardInterrupt as interrupt:
-        return interrupted(interrupt)
-    print(getattr(outcome, "report", outcome.path))
-    return EXIT_QUARANTINED if outcome.quarantined else EXIT_DONE
+        return _refused(_about_path(error))
+    result = str(getattr(outcome, "report", outcome.path))
+    print(result)
+    if outcome.quarantined:
+        return Ending("quarantined", EXIT_QUARANTINED, result)
+    return Ending("done", EXIT_DONE, result)
 
 
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+def _refused(why: str) -> Ending:
+    print("error:", why, file=sys.stderr)
+    return Ending("refused", EXIT_REFUSED, why)
+
+
+def _about_path(error: OSError) -> str:
+    """Return what the system would not do with a path, and what to do about that."""
+    try:
+        refuse_unavailable(error.filename, error)
+    except DtrakStreamError as refusal:
+        if not isinstance(error, PermissionError):
+            return str(refusal)
+    return (
+        f"{error.filename}: {str(error.strerror).lower()}; "
+        "check the path and your right to write there"
+    )
+
+
+def _plain_name(program: str) -> str:
+    """Return the name of a command, however it was started: `bench size` of `bench.py size`."""
+    return program.removeprefix("dtrak-stream ").replace(".py", "")

@@ -1,6 +1,7 @@
 """The console command: `dtrak-stream NAME [options]`, and the same commands for `tools/`.
 
-Nothing but this loads before Ctrl-C is waited for: what reads options takes a moment to import.
+Nothing but this loads before Ctrl-C and SIGTERM are waited for: what reads options takes a moment
+to import.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from dtrak_stream.cli.interruption import interrupted
+from dtrak_stream.cli.interruption import interrupt_on_sigterm, interrupted
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -21,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     arguments
         Command line without the program name (default: `sys.argv[1:]`).
     """
+    interrupt_on_sigterm()
     try:
         from dtrak_stream.cli.dispatch import run_named
 
@@ -31,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run_tool(name: str) -> NoReturn:
     """Run one command by the name of the file in `tools/` that was started."""
+    interrupt_on_sigterm()
     try:
         from dtrak_stream.cli.dispatch import run_one
 

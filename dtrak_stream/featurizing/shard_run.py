@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from tqdm import tqdm
 
 from dtrak_stream.data.decode_ahead import DecodedBatch, decode_ahead
 from dtrak_stream.data.samples import Samples
@@ -18,7 +17,7 @@ from dtrak_stream.featurizing.execution import Execution
 from dtrak_stream.store.store_set import StoreSet
 from dtrak_stream.store.unfinished import ComputedRows, UnfinishedShards
 from dtrak_stream.store.writer import StoreWriter
-from dtrak_stream.support.progress import progress
+from dtrak_stream.support.progress import Bar, progress
 from dtrak_stream.support.timing import StageTimer, bottleneck
 
 
@@ -83,7 +82,7 @@ class ShardRun:
         """Return what is filled."""
         return self.writer.stores
 
-    def _compute_all(self, missing: list[int], writes: BackgroundWrites, bar: tqdm[None]) -> None:
+    def _compute_all(self, missing: list[int], writes: BackgroundWrites, bar: Bar) -> None:
         def waiting(shards: list[int]) -> None:
             bar.n = len(self.samples) - sum(len(self.stores.shard_rows(s)) for s in shards)
             bar.set_postfix_str(f"waiting for {len(shards)} shards of other processes")
@@ -98,7 +97,7 @@ class ShardRun:
         bar.n = len(self.samples)
         bar.set_postfix_str(self._state(writes))
 
-    def _compute_free(self, shards: list[int], writes: BackgroundWrites, bar: tqdm[None]) -> None:
+    def _compute_free(self, shards: list[int], writes: BackgroundWrites, bar: Bar) -> None:
         claimed = self._claimed(shards, writes, bar)
         batches = decode_ahead(self.samples, self._batches(claimed), self.timer)
         try:
@@ -110,9 +109,7 @@ class ShardRun:
         finally:
             batches.close()
 
-    def _claimed(
-        self, shards: list[int], writes: BackgroundWrites, bar: tqdm[None]
-    ) -> Iterator[range]:
+    def _claimed(self, shards: list[int], writes: BackgroundWrites, bar: Bar) -> Iterator[range]:
         """Yield the places still to compute of each shard that is ours, as Ctrl-C left it."""
         for shard in self.writer.claim_free(shards):
             places = self.stores.shard_rows(shard)

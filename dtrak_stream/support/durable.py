@@ -76,6 +76,18 @@ def write_npy(final: Path, array: NDArray[Any]) -> None:
     write_bytes(final, content.getbuffer())
 
 
+def show_text(final: Path, text: str) -> None:
+    """Write what others watch: whole at any moment, but not on disk for sure when this returns."""
+    final = target_of(final)
+    partial = _partial_of(final)
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(final)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
 def append_bytes(path: Path, content: bytes) -> None:
     """Add `content` to the end of `path`, on disk before this returns.
 

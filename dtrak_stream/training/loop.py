@@ -11,14 +11,13 @@ from typing import TypeAlias
 
 import torch
 import xxhash
-from tqdm import tqdm
 
 from dtrak_stream.data.options import with_effect
 from dtrak_stream.data.samples import SampleBatch
 from dtrak_stream.errors import InterruptedRunError
 from dtrak_stream.model.conditioning import NetworkInputs
 from dtrak_stream.store.quarantine import QuarantinedSample, keep_quarantine
-from dtrak_stream.support.progress import progress, say
+from dtrak_stream.support.progress import Bar, progress, say
 from dtrak_stream.support.provenance import flat_options
 from dtrak_stream.training.batches import ImageBatches, seed_of
 from dtrak_stream.training.configuration import TrainingConfig
@@ -166,7 +165,7 @@ class TrainingLoop:
             ]
             keep_quarantine(self.folder.quarantine, samples)
 
-    def _bar(self) -> tqdm[None]:
+    def _bar(self) -> Bar:
         done, total = self.optimisation.steps_done, self._total_steps
         visible = self.visible and not self.config.quiet
         return progress(total, description="training", unit="step", done=done, visible=visible)

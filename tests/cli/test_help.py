@@ -9,6 +9,7 @@ import pytest
 import dtrak_stream
 from dtrak_stream.cli.command_line import EXIT_DONE, EXIT_REFUSED
 from dtrak_stream.cli.commands import BENCHMARKS, COMMANDS, Command
+from dtrak_stream.cli.watch_options import WatchOptions
 from tests.commands_here import described, run_command, squeezed
 
 ALL = {(name,): command for name, command in COMMANDS.items() if isinstance(command, Command)} | {
@@ -22,7 +23,7 @@ def test_help_describes_every_option(words):
     told = run_command(*words, "--help")
     assert (told.code, told.stderr) == (EXIT_DONE, "")
     assert told.stdout.startswith(f"usage: dtrak-stream {' '.join(words)} [-h]")
-    options = described(ALL[words].options())
+    options = described(ALL[words].options()) | described(WatchOptions)
     assert len(options) > 1
     for flag, text in options.items():
         assert len(text.strip()) > 5, f"{flag} has no description"

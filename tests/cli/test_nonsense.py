@@ -15,6 +15,7 @@ import pytest
 
 from dtrak_stream.cli.command_line import EXIT_REFUSED
 from dtrak_stream.cli.commands import BENCHMARKS, COMMANDS, Command
+from dtrak_stream.cli.watch_options import WatchOptions
 from tests.commands_here import run_command
 
 REQUIRED = {
@@ -78,7 +79,7 @@ CASES = [
     (words, flag, value)
     for words, command in EVERY
     if isinstance(command, Command)
-    for flag, kind in options(command.options())
+    for flag, kind in [*options(command.options()), *options(WatchOptions)]
     for value in nonsense(flag, kind)
 ]
 

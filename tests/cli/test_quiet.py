@@ -1,4 +1,4 @@
-"""With --quiet no bar is drawn and nothing is told of the model, whatever the command."""
+"""With --quiet no bar is drawn; what was found is told all the same, whatever the command."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tqdm import tqdm
 
 from dtrak_stream.featurizing.run import featurize
 from dtrak_stream.generation.run import generate
 from dtrak_stream.model.loading import load_denoiser
+from dtrak_stream.support.progress_display import Display, FileLines, Shown
 from dtrak_stream.training.run import train
 from tests.generation.small_runs import config_of
 from tests.small_jobs import random_pixels, save_images, small_job
@@ -34,19 +34,18 @@ def training(_model: str, folder: Path) -> tuple[Callable[[Any], object], Any]:
 
 @pytest.mark.parametrize("quiet", [True, False])
 @pytest.mark.parametrize("command", [featurizing, generating, training])
-def test_quiet_draws_no_bar_and_names_no_model(
+def test_quiet_draws_no_bar_and_names_the_model_all_the_same(
     model_folder, tmp_path, monkeypatch, capsys, command, quiet
 ):
     drawn: list[str] = []
 
-    class Bar(tqdm):
-        def __init__(self, **options: Any) -> None:
-            drawn.extend([] if options["disable"] else [options["desc"]])
-            super().__init__(**options)
+    def drawing(stage: Shown) -> Display:
+        drawn.append(stage.description)
+        return FileLines(stage)
 
-    monkeypatch.setattr("dtrak_stream.support.progress.tqdm", Bar)
+    monkeypatch.setattr("dtrak_stream.support.progress.display", drawing)
     stage, config = command(model_folder, tmp_path)
     stage(dataclasses.replace(config, quiet=quiet))
     told = load_denoiser(model_folder).description in capsys.readouterr().err.splitlines()
     assert bool(drawn) == (not quiet)
-    assert told == (not quiet and command is not training)
+    assert told == (command is not training)

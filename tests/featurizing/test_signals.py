@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 from typing import Any
@@ -76,7 +77,9 @@ def test_an_interrupt_says_how_to_go_on_and_keeps_what_is_done(
     model_folder, many_images, long_run, tmp_path, number
 ):
     config = small_job(model_folder, many_images, tmp_path / "s", **LONG)
-    process = Beside("featurize", flags(config), tmp_path)
+    status, log = tmp_path / "status", tmp_path / "log"
+    watched = ["--status", str(status), "--log-json", str(log)]
+    process = Beside("featurize", [*flags(config), *watched], tmp_path)
     code, out, errors = stopped_half_way(config, process, number)
     assert (code, out) == (EXIT_INTERRUPTED, ""), errors
     done = len(shards_in(config.store))
@@ -85,6 +88,13 @@ def test_an_interrupt_says_how_to_go_on_and_keeps_what_is_done(
         f"interrupted: {done} of {MANY} shards of {config.store} are done and kept; "
         "run the same command again to continue where it stopped"
     )
+    assert f"featurize {last}\n" in status.read_text()
+    logged = [json.loads(line) for line in log.read_text().splitlines()]
+    [*_, counted] = [line for line in logged if line["event"] == "progress"]
+    assert (counted["stage"], counted["total"]) == ("featurizing", MANY)
+    assert done <= counted["done"] < MANY
+    assert logged[-1]["exit_code"] == EXIT_INTERRUPTED
+    assert f"interrupted: {logged[-1]['message']}" == last
     assert not list(config.store.rglob("*.partial"))
     assert featurize(config).computed == MANY - done
     assert stored(config.store) == long_run
