@@ -22,7 +22,7 @@ from dtrak_stream.errors import ConfigurationError, ModelError
 from dtrak_stream.model.config_files import read_config
 from dtrak_stream.model.latent_draws import LatentDraws
 from dtrak_stream.model.latent_scaling import LatentScaling, read_scaling
-from dtrak_stream.model.layout import NETWORK_FILE, ModelFolder, ModelPart
+from dtrak_stream.model.model_folder import NETWORK_FILE, ModelFolder, ModelPart
 from dtrak_stream.model.network_files import load_network, network_outline
 from dtrak_stream.model.options import LoadingOptions
 from dtrak_stream.model.parameters import hash_of_weights, refuse_weights_not_finite

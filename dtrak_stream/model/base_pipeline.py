@@ -8,7 +8,8 @@ from typing import Any
 from dtrak_stream.errors import ConfigurationError, InputError, ModelError
 from dtrak_stream.model.config_files import read_config
 from dtrak_stream.model.hub import fetch
-from dtrak_stream.model.layout import INDEX_FILE, NETWORK_FILE, ModelFolder, find_model
+from dtrak_stream.model.layout import find_model
+from dtrak_stream.model.model_folder import INDEX_FILE, NETWORK_FILE, ModelFolder
 from dtrak_stream.model.places import hub_name, model_root
 
 # what must agree for the parts of one network to be those of another

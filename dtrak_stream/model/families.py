@@ -48,7 +48,7 @@ from dtrak_stream.model.forward_passes import (
     predict_by_sd3,
     predict_by_unet,
 )
-from dtrak_stream.model.layout import NETWORK_FILE, ModelFolder
+from dtrak_stream.model.model_folder import NETWORK_FILE, ModelFolder
 from dtrak_stream.model.network_files import network_outline
 from dtrak_stream.model.options import LoadingOptions
 from dtrak_stream.model.own_pipeline import LoadedTexts, PipelineRow

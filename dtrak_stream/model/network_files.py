@@ -15,7 +15,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from dtrak_stream.errors import ModelError
 from dtrak_stream.model.config_files import read_config, saved_class
-from dtrak_stream.model.layout import AVERAGING_OPTIONS, NETWORK_FILE
+from dtrak_stream.model.model_folder import AVERAGING_OPTIONS, NETWORK_FILE
 from dtrak_stream.model.weight_files import WeightFiles, refuse_other_weights
 
 

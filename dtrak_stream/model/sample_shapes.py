@@ -11,7 +11,7 @@ from dtrak_stream.data.options import ImageShape
 from dtrak_stream.errors import ConfigurationError, ModelError
 from dtrak_stream.model.autoencoders import AUTOENCODER_PARTS
 from dtrak_stream.model.config_files import read_config
-from dtrak_stream.model.layout import NETWORK_FILE, ModelFolder
+from dtrak_stream.model.model_folder import NETWORK_FILE, ModelFolder
 
 _BLOCKS = (64,)  # of an autoencoder of diffusers whose configuration does not say
 

@@ -13,7 +13,7 @@ from dtrak_stream.errors import ConfigurationError, ModelError
 from dtrak_stream.model.captions import Captions
 from dtrak_stream.model.flow_schedule import read_flow_schedule
 from dtrak_stream.model.joint_text_encoders import TwoClipsAndT5
-from dtrak_stream.model.layout import NETWORK_FILE, ModelFolder
+from dtrak_stream.model.model_folder import NETWORK_FILE, ModelFolder
 from dtrak_stream.model.options import LoadingOptions
 from dtrak_stream.model.own_pipeline import LoadedTexts, PipelineRow
 from dtrak_stream.model.sample_shapes import refuse_told_an_image

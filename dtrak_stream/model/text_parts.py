@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dtrak_stream.errors import ModelError
 from dtrak_stream.model.config_files import read_config
-from dtrak_stream.model.layout import NETWORK_FILE, ModelFolder, ModelPart
+from dtrak_stream.model.model_folder import NETWORK_FILE, ModelFolder, ModelPart
 from dtrak_stream.model.parameters import refuse_weights_not_finite, weights_hash
 from dtrak_stream.model.weight_files import (
     OF_TRANSFORMERS,

@@ -15,7 +15,7 @@ from dtrak_stream.data.samples import ImageOrigin
 from dtrak_stream.errors import ConfigurationError, ModelError
 from dtrak_stream.model.captions import Captions
 from dtrak_stream.model.conditioning import ASPECT_RATIO, RESOLUTION, TIME_IDS, NetworkInputs
-from dtrak_stream.model.layout import NETWORK_FILE, ModelFolder
+from dtrak_stream.model.model_folder import NETWORK_FILE, ModelFolder
 from dtrak_stream.model.options import LoadingOptions
 from dtrak_stream.model.own_pipeline import LoadedTexts, PipelineRow
 from dtrak_stream.model.sample_shapes import refuse_told_an_image, sides_of

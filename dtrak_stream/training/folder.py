@@ -25,7 +25,7 @@ import xxhash
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
 from dtrak_stream.errors import CorruptFileError
-from dtrak_stream.model.layout import INDEX_FILE
+from dtrak_stream.model.model_folder import INDEX_FILE
 from dtrak_stream.support.destinations import refuse_foreign_folder
 from dtrak_stream.support.durable import remove_partials, write_bytes
 from dtrak_stream.training.fingerprint import (
