@@ -42,6 +42,8 @@ _NOT_RECIPE = {
     "size",
     "guidance",
     "t5-tokens",
+    "time-ids",
+    "base",
 }
 
 

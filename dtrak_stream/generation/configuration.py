@@ -71,6 +71,9 @@ one than it was trained on."""
     weights: WeightsName = "as-given"
     """Which weights of a training folder: raw, those of the last step; ema, their moving average; \
 as-given, those of the folder that is named, raw where it holds both."""
+    base: str | None = None
+    """The pipeline that a network given alone was trained from, a folder or hf:OWNER/NAME: its \
+first stage and text encoders are taken, and its scheduler where the network has none."""
     t5_tokens: int | None = None
     """Tokens of a prompt that T5 reads (default: as many as the model's pipeline takes)."""
     batch_size: int | None = None
@@ -128,6 +131,7 @@ on the way to each image, for featurize --output-function trajectory(...)."""
             loras=(*own, *loras_given(self.lora, self.lora_scale, some_layers=some)),
             weights=self.weights,
             t5_tokens=self.t5_tokens,
+            base=self.base,
         )
 
     def number_of_images(self, prompts: int) -> int:

@@ -50,7 +50,7 @@ def load_model(config: GenerationConfig) -> Denoiser:
     """
     base, own_lora = base_and_lora(config.model)
     options = config.loading(own_lora)
-    refuse_other_options(config, prompted=takes_prompts(base, options.weights), model=base)
+    refuse_other_options(config, prompted=takes_prompts(base, options), model=base)
     return load_denoiser(base, options, device=choose_device(config.device))
 
 

@@ -21,10 +21,11 @@ from dtrak_stream.model.first_stage import FirstStage
 from dtrak_stream.model.half_precision import HALF_PRECISION
 from dtrak_stream.model.half_weights import fill_in_half
 from dtrak_stream.model.hub import fetch, fetch_lora
-from dtrak_stream.model.layout import ModelFolder, find_model
+from dtrak_stream.model.layout import find_model
 from dtrak_stream.model.lora import apply_loras
+from dtrak_stream.model.model_folder import ModelFolder
 from dtrak_stream.model.network_files import load_network
-from dtrak_stream.model.options import LoadingOptions, LoraOptions, WeightsName
+from dtrak_stream.model.options import LoadingOptions, LoraOptions
 from dtrak_stream.model.own_pipeline import OwnPipeline, own_pipeline, texts_of
 from dtrak_stream.model.places import HUB, hub_name, model_root
 from dtrak_stream.model.probe import refuse_unlike_model
@@ -155,7 +156,7 @@ def _own_pipeline(
     return own_pipeline(row, found.network_name, network, autoencoder, texts, found.scheduler)
 
 
-def takes_prompts(folder: str, weights: WeightsName = "as-given") -> bool:
+def takes_prompts(folder: str, options: LoadingOptions) -> bool:
     """Return whether a model in a folder makes images of captions, before it is loaded.
 
     Raises
@@ -163,7 +164,7 @@ def takes_prompts(folder: str, weights: WeightsName = "as-given") -> bool:
     InputError, ModelError
         If there is no model, or none of a family that is known.
     """
-    return family_of(_found(folder, LoadingOptions(weights=weights))).pipeline is not None
+    return family_of(_found(folder, options)).pipeline is not None
 
 
 def _fetched(lora: LoraOptions) -> LoraOptions:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
-from dtrak_stream.model.options import LoadingOptions, LoraOptions, require_guidance
+from dtrak_stream.model.options import (
+    LoadingOptions,
+    LoraOptions,
+    TimeIdsName,
+    require_guidance,
+)
 from dtrak_stream.support.option_values import require_number
 
 
@@ -20,6 +25,12 @@ not say it or says another one."""
 dev)."""
     t5_tokens: int | None = None
     """Tokens of a caption that T5 reads (default: that of the model's pipeline)."""
+    time_ids: TimeIdsName | None = None
+    """What Stable Diffusion XL is told of sizes: each image's own before it was resized and where \
+it was cut (image, the usual, as for features), or always the model's (model)."""
+    base: str | None = None
+    """The pipeline that a network given alone was trained from, a folder or hf:OWNER/NAME: its \
+first stage and text encoders are taken, and its scheduler where the network has none."""
 
     def __post_init__(self) -> None:
         require_number("--size", self.size, 1, 2**16)
@@ -40,5 +51,10 @@ dev)."""
     def loading(self, *loras: LoraOptions) -> LoadingOptions:
         """Return how the model is read, with these LoRAs."""
         return LoadingOptions(
-            size=self.size, loras=loras, guidance=self.guidance, t5_tokens=self.t5_tokens
+            size=self.size,
+            loras=loras,
+            guidance=self.guidance,
+            t5_tokens=self.t5_tokens,
+            time_ids=self.time_ids or LoadingOptions.time_ids,
+            base=self.base,
         )

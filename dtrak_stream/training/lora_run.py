@@ -9,8 +9,9 @@ from torch import Tensor
 from dtrak_stream.data.images import Images, open_images
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.model.denoiser import Denoiser
-from dtrak_stream.model.layout import LORA_FILE, network_name
+from dtrak_stream.model.layout import LORA_FILE
 from dtrak_stream.model.loading import load_denoiser
+from dtrak_stream.model.model_folder import network_name
 from dtrak_stream.model.parameters import weights_hash
 from dtrak_stream.store.quarantine import read_quarantine
 from dtrak_stream.support.destinations import refuse_foreign_folder
@@ -33,7 +34,10 @@ from dtrak_stream.training.lora_layers import LoraLayers
 from dtrak_stream.training.optimisation import Optimisation
 
 # the model, and what it is told, is in the fingerprint by its contents
-_FREE_OPTIONS = FREE_OPTIONS | {"model", "size", "guidance", "t5-tokens"}
+_FREE_OPTIONS = FREE_OPTIONS | {
+    *("model", "base"),
+    *("size", "guidance", "t5-tokens", "time-ids"),
+}
 
 
 def train_lora(config: LoraTrainingConfig, *, visible: bool = True) -> TrainingResult:

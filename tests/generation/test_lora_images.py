@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import dtrak_stream
-from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError
+from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError, InputError
 from dtrak_stream.generation.run import generate
 from dtrak_stream.model.loading import load_denoiser
 from tests.attribution.jobs import datasets, job
@@ -55,6 +55,17 @@ def test_a_model_may_be_named_with_its_lora(base, tmp_path):
     assert named == made(run_of(model, tmp_path / "given", lora=(lora,)))
     with pytest.raises(FingerprintMismatchError, match="weights differs"):
         generate(run_of(model, tmp_path / "named"), visible=False)
+
+
+def test_a_network_alone_makes_the_images_of_its_base(base, tmp_path):
+    model, lora = base
+    alone = shutil.copytree(Path(model) / "unet", tmp_path / "alone")
+    whole = made(run_of(model, tmp_path / "whole", lora=(lora,)))
+    assert made(run_of(str(alone), tmp_path / "part", base=model, lora=(lora,))) == whole
+    again = run_of(model, tmp_path / "part", lora=(lora,))
+    assert generate(again, visible=False).path == tmp_path / "part"
+    with pytest.raises(InputError, match="or as --base the one that it was trained from"):
+        generate(run_of(str(alone), tmp_path / "none"), visible=False)
 
 
 def test_scales_without_loras_are_refused(base, tmp_path):
