@@ -160,6 +160,10 @@ class BadImageError(Exception):
         super().__init__(reason)
 
 
+class ClusterError(DtrakStreamError):
+    """Workers that share the work, or their scheduler, were lost; what they finished is kept."""
+
+
 class InterruptedRunError(KeyboardInterrupt):
     """Ctrl-C arrived; everything finished so far is kept.
 

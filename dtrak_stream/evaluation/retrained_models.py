@@ -6,6 +6,7 @@ claims; what is kept of a model is the same whoever made it.
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import threading
 import time
@@ -27,9 +28,11 @@ from dtrak_stream.model.options import LoraOptions
 from dtrak_stream.store.quarantine import read_quarantine
 from dtrak_stream.support.claims import Claims
 from dtrak_stream.support.cluster import connect
-from dtrak_stream.support.device import choose_device
+from dtrak_stream.support.cluster_options import HERE, own_device
+from dtrak_stream.support.device import choose_device, require_devices
 from dtrak_stream.support.progress import progress
-from dtrak_stream.support.workers import interruptible, run_jobs
+from dtrak_stream.support.shared_work import Cluster
+from dtrak_stream.support.stopping import stop_wanted
 from dtrak_stream.training.loop import AnyTraining, TrainingResult
 from dtrak_stream.training.lora_configuration import LoraTrainingConfig
 from dtrak_stream.training.lora_run import train_lora
@@ -60,7 +63,7 @@ class TrainedModel:
 
 
 def require_place(where: WorkerOptions) -> None:
-    """Refuse a device that is not here, or a scheduler that does not answer or has no workers.
+    """Refuse devices that are not here, or a scheduler that does not answer or has no workers.
 
     Raises
     ------
@@ -68,9 +71,10 @@ def require_place(where: WorkerOptions) -> None:
         See `choose_device` and `connect`.
     """
     if where.scheduler is None:
-        choose_device(where.device)
+        require_devices(where.device_names())
+        choose_device(where.first_device)
     else:  # what devices its workers have, only they can tell
-        with connect(where.scheduler):
+        with connect(where):
             pass
 
 
@@ -156,6 +160,8 @@ class ModelJob(ABC):
 def run_model_job(job: ModelJob) -> ModelTimes | None:
     """Make one model and keep what is wanted of it; what is there already is not made again.
 
+    It runs on the device of the worker that it is called on, if that has one of its own.
+
     Returns
     -------
     ModelTimes or None
@@ -168,8 +174,8 @@ def run_model_job(job: ModelJob) -> ModelTimes | None:
     InterruptedRunError
         On Ctrl-C, with a checkpoint of the training saved.
     """
+    training = on_own_device(job.training)
     with (
-        interruptible(),
         _ONE_MODEL_AT_A_TIME,
         Claims() as claims,
         cpu_threads(job.threads),
@@ -179,14 +185,22 @@ def run_model_job(job: ModelJob) -> ModelTimes | None:
         missing = job.missing()
         if not missing:
             return ModelTimes(0.0, 0.0)
-        model = train_model(job.training)
+        model = train_model(training)
         begin = time.perf_counter()
         for what in missing:
+            if stop_wanted():
+                raise InterruptedRunError("losses that are measured are kept")
             job.keep(what, model)
         times = ModelTimes(model.seconds, time.perf_counter() - begin)
         if not job.keep_model:
             shutil.rmtree(job.training.out, ignore_errors=True)
     return times
+
+
+def on_own_device(training: AnyTraining) -> AnyTraining:
+    """Return how a model is trained, on the device of this worker if it has one of its own."""
+    device = own_device()
+    return training if device is None else dataclasses.replace(training, device=device)
 
 
 def make_missing(
@@ -221,7 +235,7 @@ def make_missing(
     done = total - len(jobs)
     with progress(total, description="retraining", unit="model", done=done, visible=visible) as bar:
         try:
-            for times in _shared(jobs, where):
+            for times in _on(where, jobs):
                 done += 1
                 bar.update()
                 if times.training or times.measuring:
@@ -233,18 +247,19 @@ def make_missing(
     return made
 
 
-def _shared(jobs: Sequence[ModelJob], where: WorkerOptions) -> Iterator[ModelTimes]:
+def _on(where: WorkerOptions, jobs: Sequence[ModelJob]) -> Iterator[ModelTimes]:
+    alone = len(jobs) < 2 and where.scheduler is None and where.devices is None
+    with connect(HERE if alone else where, run_model_job) as cluster:
+        yield from _shared(jobs, cluster)
+
+
+def _shared(jobs: Sequence[ModelJob], cluster: Cluster) -> Iterator[ModelTimes]:
     """Yield the times of each model once it is made; zero for those that others made."""
     left = list(jobs)
     with Claims() as claims:  # one for all rounds: what stands still is seen by looking again
         while left:
             here = 0
-            for times in run_jobs(
-                run_model_job,
-                _free(left, claims),
-                workers=where.workers,
-                scheduler=where.scheduler,
-            ):
+            for times in cluster.run(run_model_job, _free(left, claims)):
                 if times is not None:
                     here += 1
                     yield times

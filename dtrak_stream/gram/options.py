@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from dtrak_stream.support.cluster_options import ClusterFlags, ClusterOptions
 from dtrak_stream.support.memory import parse_size
 
 
@@ -16,9 +17,8 @@ class GramOptions:
     """How the Gram matrix is computed."""
 
     memory_limit: str = "4GiB"
-    """Memory for arrays while computing Gram matrix and scores; larger work is cut into tiles."""
-    scheduler: str | None = None
-    """Address of a running Dask scheduler (tcp://host:8786). Default: threads of this process."""
+    """Memory for arrays while computing Gram matrix and scores; larger work is cut into tiles. \
+Workers have so much each."""
     gram_form: Literal["auto", "primal", "dual"] = "auto"
     """primal: Phi^T Phi; dual: Phi Phi^T, which is smaller when N <= k; auto: the smaller one."""
 
@@ -39,6 +39,7 @@ class GramConfig:
     out: Path
     """HDF5 file to write."""
     options: GramFlags = field(default_factory=GramOptions)
+    cluster: ClusterFlags = field(default_factory=ClusterOptions)
     quiet: bool = False
     """Draw no progress bars; what was found and decided is said all the same, a line each."""
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal
 
 from dtrak_stream.errors import MemoryLimitError
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.row_stream import stream_bytes
 from dtrak_stream.support.memory import format_enough, format_size
+from dtrak_stream.support.shared_work import Cluster
 
 GramForm = Literal["primal", "dual"]
 
 _SMALLEST_TILE = 64
-_ROWS_PER_GROUP = 32_768
+_ROWS_PER_GROUP = 8192
+_GROUPS_PER_RANGE = 4
+_AHEAD = 2
 ROWS_AT_A_TIME = (4096, 2048, 1024, 512, 256)
 """Rows whose product is one float32 sum, as memory allows: adding products of fewer to the float64
 sum takes longer than computing them."""
@@ -51,7 +55,9 @@ class GramPlan:
     tile_size
         Rows and columns computed at a time; `size` if all fits in memory at once.
     workers
-        Tasks that run at a time.
+        Tasks that run at a time in a process.
+    ahead
+        Ranges whose sums are begun, and not added to the whole yet, where one process computes.
     groups
         Shards that one task of the primal form sums over. One empty group in the dual form,
         whose tiles are computed in one go.
@@ -63,8 +69,20 @@ class GramPlan:
     size: int
     tile_size: int
     workers: int
+    ahead: int
     groups: tuple[range, ...]
     rows_at_a_time: int = ROWS_AT_A_TIME[0]
+
+    def ranges(self, done: int = 0) -> Iterator[tuple[range, ...]]:
+        """Yield the groups whose sums are added up before they are added to the whole.
+
+        Parameters
+        ----------
+        done
+            Groups that are in the whole already: those of the first ranges.
+        """
+        for start in range(done, len(self.groups), _GROUPS_PER_RANGE):
+            yield self.groups[start : start + _GROUPS_PER_RANGE]
 
     def tiles(self) -> Iterator[Tile]:
         """Yield the tiles of the upper triangle."""
@@ -83,9 +101,23 @@ class GramPlan:
 
 
 def plan_gram(
-    store: FeatureStore, form: GramForm | Literal["auto"], *, memory_limit: int, workers: int
+    store: FeatureStore,
+    form: GramForm | Literal["auto"],
+    *,
+    memory_limit: int,
+    workers: int,
+    fewest: int = 1,
 ) -> GramPlan:
     """Choose the form and the largest tiles that fit in `memory_limit` bytes.
+
+    Parameters
+    ----------
+    store, form
+        What is multiplied, and how.
+    memory_limit
+        Bytes that a process has.
+    workers, fewest
+        Tasks that a process runs at a time, and how many it can be brought down to.
 
     Raises
     ------
@@ -94,9 +126,24 @@ def plan_gram(
     """
     form = chosen_form(store, form)
     size = store.proj_dim if form == "primal" else len(store)
-    tile_size, workers, rows = _largest_fit(store, form, size, memory_limit, workers)
+    counts = range(workers, fewest - 1, -1)
+    tile_size, count, rows, ahead = _largest_fit(store, form, size, memory_limit, counts)
     groups = _groups(store) if form == "primal" else (range(0),)
-    return GramPlan(form, size, tile_size, workers, groups, rows)
+    return GramPlan(form, size, tile_size, count, ahead, groups, rows)
+
+
+def plan_on(
+    cluster: Cluster, store: FeatureStore, form: GramForm | Literal["auto"], *, memory_limit: int
+) -> GramPlan:
+    """Plan for a place, of whose processes each may take `memory_limit`; raises as `plan_gram`."""
+    limit = memory_limit if cluster.memory is None else min(memory_limit, cluster.memory)
+    return plan_gram(
+        store,
+        form,
+        memory_limit=limit,
+        workers=cluster.threads,
+        fewest=cluster.fewest_threads,
+    )
 
 
 def chosen_form(store: FeatureStore, form: GramForm | Literal["auto"]) -> GramForm:
@@ -107,17 +154,17 @@ def chosen_form(store: FeatureStore, form: GramForm | Literal["auto"]) -> GramFo
 
 
 def _largest_fit(
-    store: FeatureStore, form: GramForm, size: int, memory_limit: int, workers: int
-) -> tuple[int, int, int]:
+    store: FeatureStore, form: GramForm, size: int, memory_limit: int, counts: range
+) -> tuple[int, int, int, int]:
+    """Return the size of tiles, tasks at a time, rows at a time, and ranges ahead."""
     # fewer workers come before smaller tiles: each tile is another pass over the store
-    tile = size
+    tile, fewest = size, counts[-1]
     while True:
-        for count in range(workers, 0, -1):
-            for rows in ROWS_AT_A_TIME:
-                if tile_bytes(store, form, tile, count, rows) <= memory_limit:
-                    return tile, count, rows
+        for count, rows, ahead in product(counts, ROWS_AT_A_TIME, range(_AHEAD, 0, -1)):
+            if tile_bytes(store, form, tile, count, rows, ahead) <= memory_limit:
+                return tile, count, rows, ahead
         if tile <= _SMALLEST_TILE:
-            needed = format_enough(tile_bytes(store, form, tile, 1))
+            needed = format_enough(tile_bytes(store, form, tile, fewest))
             raise MemoryLimitError(
                 f"the smallest tiles of the Gram matrix need {needed}",
                 where=f"--memory-limit {format_size(memory_limit)}",
@@ -132,17 +179,19 @@ def tile_bytes(
     tile: int,
     workers: int,
     rows_at_a_time: int = ROWS_AT_A_TIME[-1],
+    ahead: int = 1,
 ) -> int:
     """Return the peak memory, in bytes, of computing with tiles of this size.
 
-    The running sum, its checkpoint on the way to disk, and for each worker a float64 sum, a
-    float32 product, and the features they are made of.
+    The running sum, its checkpoint on the way to disk, for each worker a float64 sum, a float32
+    product, and the features they are made of; sums that wait to be added to others.
     """
-    features = stream_bytes(store, rows_at_a_time)
+    features, waiting = stream_bytes(store, rows_at_a_time), 2 * ahead + workers - 1
     if form == "dual":
         features += 2 * 4 * tile * store.proj_dim
+        waiting = ahead - 1
     each = tile * tile * (8 + 4) + features
-    return tile * tile * (8 + 16) + workers * each
+    return tile * tile * (8 + 16 + 8 * waiting) + workers * each
 
 
 def _groups(store: FeatureStore) -> tuple[range, ...]:

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import add
 from pathlib import Path
 from typing import Any
 
 import torch
+from dask.delayed import Delayed
 
 from dtrak_stream.errors import CorruptFileError, InterruptedRunError
 from dtrak_stream.gram.file import GRAM_FILE, Gram, write_gram
 from dtrak_stream.gram.options import GramConfig, GramResult
-from dtrak_stream.gram.plan import GramPlan, Tile, chosen_form, plan_gram
+from dtrak_stream.gram.plan import GramPlan, Tile, chosen_form, plan_gram, plan_on
 from dtrak_stream.gram.products import Arithmetic, Matrix, partial_product
 from dtrak_stream.gram.update import bring_up_to_date
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.row_stream import CPU
 from dtrak_stream.support.checkpoints import Checkpoints
 from dtrak_stream.support.claims import alone_with, remove_dead_claim
-from dtrak_stream.support.cluster import Cluster, connect, task
+from dtrak_stream.support.cluster import connect, task
 from dtrak_stream.support.destinations import refuse_without_room
 from dtrak_stream.support.memory import format_size, parse_size
 from dtrak_stream.support.progress import progress, say
 from dtrak_stream.support.provenance import record_run
+from dtrak_stream.support.shared_work import Cluster
 
 
 def compute_gram(config: GramConfig) -> GramResult:
@@ -31,7 +35,9 @@ def compute_gram(config: GramConfig) -> GramResult:
 
     The matrix of the store as it was before rows were appended or removed is brought up to date.
 
-    Products are float32, sums are float64, in an order that does not depend on interruptions.
+    Products are float32, sums are float64, in an order that depends neither on interruptions nor
+    on who computes: sums of a few groups of shards are added in a tree where they were computed,
+    and the sums of these ranges one after the other here.
     Of several calls at once, one computes, and the others wait for its file; if it dies, another
     goes on where it stopped.
 
@@ -47,6 +53,8 @@ def compute_gram(config: GramConfig) -> GramResult:
         If no plan fits in the memory limit.
     DiskFullError
         If there is no room for the matrix and the sums it is made from.
+    ClusterError
+        If the scheduler of the workers is lost, or a product ends one worker after the other.
     """
     store = FeatureStore.open(config.store)
     limit = parse_size(config.options.memory_limit, flag="--memory-limit")
@@ -67,8 +75,8 @@ def compute_gram(config: GramConfig) -> GramResult:
 def _compute(config: GramConfig, store: FeatureStore, limit: int) -> int:
     """Compute the matrix; return how many products that were."""
     options = config.options
-    with connect(options.scheduler) as cluster:
-        plan = plan_gram(store, options.gram_form, memory_limit=limit, workers=cluster.workers)
+    with connect(config.cluster, partial_product) as cluster:
+        plan = plan_on(cluster, store, options.gram_form, memory_limit=limit)
         record_run(config.out.with_suffix(".config.yaml"), config)
         GramRun(store, plan, cluster, config.out, not config.quiet).run()
     return plan.num_tasks
@@ -92,6 +100,29 @@ def _refuse_other_file(config: GramConfig, store: FeatureStore) -> None:
     Gram.open(config.out).refuse_other(fingerprint, form)
     Checkpoints.discard_leftovers(config.out, {"fingerprint": fingerprint, "form": form})
     remove_dead_claim(config.out)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A range of groups whose sum is added to that of a tile.
+
+    Attributes
+    ----------
+    tile
+        The tile.
+    start, stop
+        Groups that its sum is of, before and after.
+    is_first
+        Whether it is the first one of this call.
+    before
+        The sum of the groups up to `start`, for the first step; None where it is of none.
+    """
+
+    tile: Tile
+    start: int
+    stop: int
+    is_first: bool
+    before: Matrix | None
 
 
 @dataclass(frozen=True)
@@ -127,20 +158,19 @@ class GramRun:
         say(
             f"Gram matrix: {plan.form}, {plan.size:,} x {plan.size:,} "
             f"({format_size(8 * plan.size**2)}), tiles of {plan.tile_size:,}, "
-            f"{plan.workers} at a time"
+            f"{self.cluster.at_a_time(plan.workers)} at a time"
         )
         checkpoints = Checkpoints.beside(self.out, self._identity())
         self._refuse_without_room(checkpoints)
         with progress(
             plan.num_tasks, description="Gram matrix", unit="product", visible=self.visible
         ) as bar:
-            for tile in plan.tiles():
-                try:
-                    self._finish(tile, checkpoints, bar.update)
-                except KeyboardInterrupt as interrupt:
-                    raise InterruptedRunError(
-                        f"partial sums are kept in {checkpoints.folder}"
-                    ) from interrupt
+            try:
+                self._add_up(checkpoints, bar.update)
+            except KeyboardInterrupt as interrupt:
+                raise InterruptedRunError(
+                    f"partial sums are kept in {checkpoints.folder}"
+                ) from interrupt
         write_gram(self.out, plan, self.store, self._finished_tiles(checkpoints))
         checkpoints.discard()
 
@@ -156,32 +186,49 @@ class GramRun:
             "form": self.plan.form,
             "tile_size": self.plan.tile_size,
             "groups": len(self.plan.groups),
+            "groups-per-range": max(map(len, self.plan.ranges())),
             "rows_at_a_time": self.plan.rows_at_a_time,
             "device": self.device.type,
             "tf32": self.tf32,
         }
 
-    def _finish(
-        self, tile: Tile, checkpoints: Checkpoints, advance: Callable[[int], object]
-    ) -> None:
-        """Bring the sum of one tile to completion, from its last checkpoint."""
-        done, total = self._resume(tile, checkpoints)
-        advance(done)
-        groups = self.plan.groups
-        while done < len(groups):
-            wave = groups[done : done + self.plan.workers]
-            tasks = [
-                task(partial_product, self.store, self.plan.form, tile, group, self.arithmetic)
-                for group in wave
-            ]
-            partials = list(self.cluster.compute(tasks))
-            total = partials.pop(0) if total is None else total
-            for partial in partials:
-                total += partial
-            before, done = done, done + len(wave)
-            checkpoints.save(f"{tile.name}-after-{done:06d}", total=total)
-            checkpoints.drop(f"{tile.name}-after-{before:06d}")
-            advance(len(wave))
+    def _add_up(self, checkpoints: Checkpoints, advance: Callable[[int], object]) -> None:
+        """Bring the sums of all tiles to completion, each from its last checkpoint."""
+        steps: deque[Step] = deque()
+        tasks = self._tasks(checkpoints, steps, advance)
+        ahead = self.plan.ahead
+        if self.cluster.workers > self.plan.workers:  # of other processes, with their own memory
+            ahead += 1 + self.cluster.workers // max(map(len, self.plan.ranges()))
+        total: Matrix | None = None
+        for part in self.cluster.in_order(tasks, ahead, at_a_time=self.plan.workers):
+            step = steps.popleft()
+            total = step.before if step.is_first else total
+            if total is None:
+                total = part
+            else:
+                total += part
+            checkpoints.save(f"{step.tile.name}-after-{step.stop:06d}", total=total)
+            checkpoints.drop(f"{step.tile.name}-after-{step.start:06d}")
+            advance(step.stop - step.start)
+
+    def _tasks(
+        self, checkpoints: Checkpoints, steps: deque[Step], advance: Callable[[int], object]
+    ) -> Iterator[Delayed]:
+        """Yield the sum of each range of each tile, and note in `steps` which it is."""
+        for tile in self.plan.tiles():
+            begun, before = self._resume(tile, checkpoints)
+            advance(begun)
+            done = begun
+            for groups in self.plan.ranges(begun):
+                is_first = done == begun
+                steps.append(
+                    Step(tile, done, done + len(groups), is_first, before if is_first else None)
+                )
+                done += len(groups)
+                yield _tree([self._product(tile, group) for group in groups])
+
+    def _product(self, tile: Tile, group: range) -> Delayed:
+        return task(partial_product, self.store, self.plan.form, tile, group, self.arithmetic)
 
     def _resume(self, tile: Tile, checkpoints: Checkpoints) -> tuple[int, Matrix | None]:
         """Return how many groups the last checkpoint of a tile sums, and the sum."""
@@ -203,3 +250,11 @@ class GramRun:
                     remedy="run the same command again; it computes that part anew",
                 )
             yield tile, total
+
+
+def _tree(parts: list[Delayed]) -> Delayed:
+    """Return the sum of some matrices, each added to its neighbour, then these sums, and so on."""
+    while len(parts) > 1:
+        pairs = [parts[i : i + 2] for i in range(0, len(parts), 2)]
+        parts = [task(add, *pair) if len(pair) > 1 else pair[0] for pair in pairs]
+    return parts[0]

@@ -47,5 +47,7 @@ time and memory; 0: tell no time."""
     features: tyro.conf.OmitArgPrefixes[FeatureOptions] = field(default_factory=FeatureOptions)
     execution: tyro.conf.OmitArgPrefixes[ExecutionOptions] = field(default_factory=ExecutionOptions)
     gram_options: GramFlags = field(default_factory=GramOptions)
+    scheduler: str | None = None
+    """Address of a running Dask scheduler whose workers would compute the Gram matrix."""
     quiet: bool = False
     """Draw no progress bars; what was found and decided is said all the same, a line each."""

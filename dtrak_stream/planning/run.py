@@ -158,7 +158,7 @@ def _later_stages(
     if job.method.uses_kernel:
         for model in models:
             name = f"Gram matrix{model.of_model}"
-            stage, cut = plan_gram_stage(name, model.train, options, arithmetic)
+            stage, cut = plan_gram_stage(name, model.train, options, config.scheduler, arithmetic)
             stages.append(stage)
             cuts += cut
         if config.score_options.error_bars:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dtrak_stream.gram.options import GramOptions
-from dtrak_stream.gram.plan import GramPlan, plan_gram, tile_bytes
+from dtrak_stream.gram.plan import GramPlan, plan_on, tile_bytes
 from dtrak_stream.planning.calibration import ArithmeticSpeed, FeaturizingSpeed
 from dtrak_stream.scoring.halves import HALVES, HalfSketch
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.room import bytes_on_disk, shard_memory
 from dtrak_stream.support.cluster import connect
+from dtrak_stream.support.cluster_options import ClusterOptions
 from dtrak_stream.support.memory import format_size, parse_size
 
 
@@ -111,6 +112,7 @@ def plan_gram_stage(
     name: str,
     stores: Sequence[FeatureStore],
     options: GramOptions,
+    scheduler: str | None,
     speed: ArithmeticSpeed | None,
 ) -> tuple[StagePlan, list[GramPlan]]:
     """Plan the Gram matrix of each store; the stores differ in what their features are of only.
@@ -128,8 +130,8 @@ def plan_gram_stage(
         As `plan_gram`.
     """
     limit = parse_size(options.memory_limit, flag="--memory-limit")
-    with connect(options.scheduler) as cluster:
-        plan = plan_gram(stores[0], options.gram_form, memory_limit=limit, workers=cluster.workers)
+    with connect(ClusterOptions(scheduler=scheduler)) as cluster:
+        plan = plan_on(cluster, stores[0], options.gram_form, memory_limit=limit)
     return _stage(name, stores, plan, speed), [plan] * len(stores)
 
 
@@ -147,8 +149,8 @@ def plan_half_grams(
     """
     limit = parse_size(options.memory_limit, flag="--memory-limit")
     halves = [HalfSketch(store, half) for store in stores for half in HALVES]
-    with connect(None) as cluster:
-        plan = plan_gram(halves[0], "auto", memory_limit=limit, workers=cluster.workers)
+    with connect() as cluster:
+        plan = plan_on(cluster, halves[0], "auto", memory_limit=limit)
     return _stage("Gram matrices of halves", halves, plan, speed)
 
 
@@ -163,5 +165,7 @@ def _stage(
     note = f"{count:,} matrices, each " if count > 1 else ""
     note += f"{plan.form}, {plan.size:,} x {plan.size:,}, {counted(len(tiles), 'tile')}"
     size = 8 * plan.size**2
-    memory = tile_bytes(store, plan.form, plan.tile_size, plan.workers)
+    memory = tile_bytes(
+        store, plan.form, plan.tile_size, plan.workers, plan.rows_at_a_time, plan.ahead
+    )
     return StagePlan(name, count * size, size, memory, seconds, note)

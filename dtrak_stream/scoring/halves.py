@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.gram.file import Gram
-from dtrak_stream.gram.plan import plan_gram
+from dtrak_stream.gram.plan import plan_on
 from dtrak_stream.gram.run import GramRun
 from dtrak_stream.gram.update import bring_up_to_date
 from dtrak_stream.projectors.table import PROJECTORS
@@ -151,8 +151,8 @@ def half_gram(
         gram.refuse_other(store.layout.state)
         return gram
     say(f"{out}: Gram matrix for error bars")
-    with connect(None) as cluster:
-        plan = plan_gram(store, "auto", memory_limit=memory_limit, workers=cluster.workers)
+    with connect() as cluster:
+        plan = plan_on(cluster, store, "auto", memory_limit=memory_limit)
         if outdated and bring_up_to_date(Gram.open(out), store, plan):
             return Gram.open(out)
         GramRun(store, plan, cluster, out, visible).run()

@@ -25,6 +25,9 @@ IMAGES_ALONE = "images"
 CLASS_NAMES = "class names"
 """What a run record tells of the samples: the hash of their images, and what labels stand for."""
 
+JOINED_VIEW = "features.h5"
+"""Name of the virtual array over all shards of a store: there once the store is complete."""
+
 
 @dataclass(frozen=True)
 class ShardSegment:
@@ -76,7 +79,7 @@ class StoreLayout:
     @property
     def joined_view_path(self) -> Path:
         """Return the path of the virtual array over all shards."""
-        return self.root / "features.h5"
+        return self.root / JOINED_VIEW
 
     @property
     def shards_folder(self) -> Path:

@@ -12,7 +12,7 @@ from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.support.memory import peak_memory, usable_memory
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str, *, flag: str = "--device") -> torch.device:
     """Return the device called `name`; `auto` is the first GPU, or the CPU without one.
 
     Raises
@@ -28,10 +28,30 @@ def choose_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ConfigurationError(
             f"no such device here ({str(error).splitlines()[0]})",
-            where=f"--device {name}",
+            where=f"{flag} {name}",
             remedy="use auto, cpu, or cuda on a machine with an NVIDIA GPU",
         ) from error
     return device
+
+
+def require_devices(names: Sequence[str]) -> None:
+    """Refuse devices that are not here; of a GPU, no memory is taken to find out.
+
+    Raises
+    ------
+    ConfigurationError
+        Naming the first.
+    """
+    for name in names:
+        kind, _, number = name.partition(":")
+        if kind != "cuda" or not number.isdecimal():
+            choose_device(name, flag="--devices")
+        elif int(number) >= torch.cuda.device_count():
+            raise ConfigurationError(
+                f"there are {torch.cuda.device_count()} GPUs here",
+                where=f"--devices {name}",
+                remedy="name those that are here, the first one cuda:0",
+            )
 
 
 def on_device(numbers: Sequence[object], device: torch.device) -> Tensor:

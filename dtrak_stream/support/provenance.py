@@ -19,7 +19,7 @@ from dtrak_stream.support.durable import remove_partials_of, write_bytes
 from dtrak_stream.support.option_values import REPEATABLE
 
 RECORD_KEY = "provenance"
-_OF_ONE_CALL = {"quiet", "rehash", "redo-corrupt"}
+_OF_ONE_CALL = {"quiet", "rehash", "redo-corrupt", "workers", "devices", "scheduler"}
 _PACKAGES = (
     "dtrak-stream",
     "torch",

@@ -18,7 +18,8 @@ from dtrak_stream.benchmark.lds.run import measure_lds
 from dtrak_stream.benchmark.lds.subjects import digits
 from dtrak_stream.errors import ConfigurationError, CorruptFileError, InputError
 from dtrak_stream.methods import METHODS
-from dtrak_stream.support.workers import run_jobs
+from dtrak_stream.support.cluster import connect
+from dtrak_stream.support.cluster_options import ClusterOptions
 
 DEFAULT_FLOOR = 0.288
 """Two standard errors below what was measured at default settings: 40.2 +- 2.0 for validation
@@ -47,7 +48,8 @@ def judged(tmp_path_factory) -> dict[tuple[str, str, str], float]:
         "best": FeatureSet("avg", 2, "shared", 1024, (Scoring("best", ("none",)),), grid=best),
     }
     jobs = [JudgingJob(digits(config), each, config) for each in sets.values()]
-    list(run_jobs(run_judging_job, jobs, workers=2))
+    with connect(ClusterOptions(workers=2), run_judging_job) as cluster:
+        list(cluster.run(run_judging_job, jobs))
     return {
         (name, row["transform"], row["queries"]): row["rules"]["auto"]["lds"]
         for name, job in zip(sets, jobs, strict=True)

@@ -26,6 +26,7 @@ from dtrak_stream.gram.plan import GramPlan, plan_gram, tile_bytes
 from dtrak_stream.gram.products import partial_product
 from dtrak_stream.gram.run import compute_gram
 from dtrak_stream.support.checkpoints import Checkpoints
+from dtrak_stream.support.cluster_options import ClusterOptions
 from tests.conftest import store_of
 from tests.crashing import finishes_before_step
 
@@ -34,8 +35,11 @@ def random_features(samples, proj_dim=64, seed=0):
     return np.random.default_rng(seed).normal(size=(samples, proj_dim)).astype(np.float32)
 
 
-def compute(store, out, **options):
-    return compute_gram(GramConfig(store.layout.root, out, GramOptions(**options), quiet=True))
+def compute(store, out, scheduler=None, **options):
+    cluster = ClusterOptions(scheduler=scheduler)
+    return compute_gram(
+        GramConfig(store.layout.root, out, GramOptions(**options), cluster, quiet=True)
+    )
 
 
 def direct(features, form):
@@ -98,7 +102,7 @@ def grouped(monkeypatch, store, workers=1):
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
-def test_groups_are_added_one_after_the_other_however_many_are_computed_at_once(
+def test_groups_are_added_in_one_tree_however_many_are_computed_at_once(
     make_store, tmp_path, monkeypatch, workers
 ):
     # shards so unlike that float64 rounds their sum, and rounds it otherwise in another order
@@ -106,15 +110,16 @@ def test_groups_are_added_one_after_the_other_however_many_are_computed_at_once(
     store = make_store("s", random_features(33) * scales)
     plan = grouped(monkeypatch, store, workers)
     (tile,) = plan.tiles()
-    expected = partial_product(store, "primal", tile, plan.groups[0])
-    for group in plan.groups[1:]:
-        expected += partial_product(store, "primal", tile, group)
+    parts = [partial_product(store, "primal", tile, group) for group in plan.groups]
+    expected = ((parts[0] + parts[1]) + (parts[2] + parts[3])) + parts[4]
+    assert not np.array_equal(expected, sum(parts))
     compute(store, tmp_path / "gram.h5", gram_form="primal")
     assert np.array_equal(Gram.open(tmp_path / "gram.h5").matrix(), expected)
 
 
 def test_work_goes_on_from_the_last_checkpoint(make_store, tmp_path, monkeypatch):
     """A kill between a checkpoint and the removal of the one before leaves both."""
+    monkeypatch.setattr("dtrak_stream.gram.plan._GROUPS_PER_RANGE", 1)
     store = make_store("s", random_features(33))
     plan = grouped(monkeypatch, store)
     out, summed = tmp_path / "gram.h5", []
@@ -142,7 +147,7 @@ def test_work_goes_on_from_the_last_checkpoint(make_store, tmp_path, monkeypatch
 
 
 def test_tiles_come_row_by_row_from_the_diagonal_on():
-    tiles = GramPlan("dual", 5, 2, 1, (range(0),)).tiles()
+    tiles = GramPlan("dual", 5, 2, 1, 1, (range(0),)).tiles()
     assert [(tile.rows, tile.columns) for tile in tiles] == [
         (range(0, 2), range(0, 2)),
         (range(0, 2), range(2, 4)),

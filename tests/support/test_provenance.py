@@ -20,6 +20,7 @@ from dtrak_stream.errors import FingerprintMismatchError
 from dtrak_stream.gram.options import GramConfig, GramOptions
 from dtrak_stream.scoring.options import ScoreConfig, ScoreOptions
 from dtrak_stream.support import provenance as module
+from dtrak_stream.support.cluster_options import ClusterOptions
 from dtrak_stream.support.configuration import parse
 from dtrak_stream.support.provenance import (
     flat_options,
@@ -81,7 +82,13 @@ def test_a_record_replaces_an_older_one_whole(tmp_path):
 @pytest.mark.parametrize(
     "config",
     [
-        GramConfig(Path("s"), Path("g.h5"), GramOptions("1GiB", "tcp://h:1", "dual"), quiet=True),
+        GramConfig(
+            Path("s"),
+            Path("g.h5"),
+            GramOptions("1GiB", "dual"),
+            ClusterOptions(scheduler="tcp://h:1"),
+            quiet=True,
+        ),
         GramConfig(Path("s"), Path("g.h5")),
         ScoreConfig(
             Path("a"),

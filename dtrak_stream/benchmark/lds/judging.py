@@ -42,9 +42,10 @@ from dtrak_stream.gram.run import compute_gram
 from dtrak_stream.methods import find_method
 from dtrak_stream.scoring.options import ScoreConfig, ScoreOptions
 from dtrak_stream.scoring.run import score
+from dtrak_stream.support.cluster import connect
+from dtrak_stream.support.cluster_options import own_device
 from dtrak_stream.support.durable import write_json
 from dtrak_stream.support.progress import progress, say, untold
-from dtrak_stream.support.workers import run_jobs
 
 _FORMAT = 2
 Method = Literal["datamodel", "empirical-influence"]
@@ -106,9 +107,10 @@ def judged_rows(jobs: Sequence[JudgingJob], config: JudgingConfig) -> list[Row]:
         visible=not config.quiet,
     ) as bar:
         try:
-            for _ in run_jobs(run_judging_job, missing, workers=config.where.workers):
-                done += 1
-                bar.update()
+            with connect(config.where, run_judging_job) as cluster:
+                for _ in cluster.run(run_judging_job, missing):
+                    done += 1
+                    bar.update()
         except KeyboardInterrupt as interrupt:
             raise InterruptedRunError(
                 f"rows of {done} of {len(jobs)} sets of features are kept beside {config.out}"
@@ -144,6 +146,10 @@ def _rows(job: JudgingJob, folder: Path) -> Iterator[Row]:
             yield from _judged(job, scoring, "gen", train, query, gram)
 
 
+def _device(job: JudgingJob) -> str:
+    return own_device() or job.config.where.device
+
+
 def _featurized(job: JudgingJob, images: str, store: Path) -> Path:
     config = FeaturizeConfig(
         images,
@@ -159,7 +165,7 @@ def _featurized(job: JudgingJob, images: str, store: Path) -> Path:
 
 def _feature_options(job: JudgingJob) -> FeatureOptions:
     """Return what a feature is: of the factors of a LoRA, where the data set is about one."""
-    options = job.features.options(job.config.where.device)
+    options = job.features.options(_device(job))
     if not job.features.timesteps:
         return replace(options, size=job.subject.side)
     lora = job.subject.lora
@@ -167,7 +173,7 @@ def _feature_options(job: JudgingJob) -> FeatureOptions:
 
 
 def _featurized_along(job: JudgingJob, along: str, store: Path) -> Path:
-    device = job.config.where.device
+    device = _device(job)
     images = write_paths(job.subject, device)
     config = FeaturizeConfig(
         str(images),

@@ -116,7 +116,7 @@ def prepare_fashion_mnist(config: LdsBenchConfig, source: Path) -> None:
         Path(subject.generated),
         subject.model,
         GENERATED,
-        device=config.where.device,
+        device=config.where.first_device,
     )
     generate(generation, visible=visible)
     retrain_subsets(
@@ -138,7 +138,7 @@ def training_of_fashion_mnist(config: LdsBenchConfig) -> TrainingConfig:
     return TrainingConfig(
         images=subject.train,
         out=Path(subject.model),
-        device=config.where.device,
+        device=config.where.first_device,
         architecture=ArchitectureOptions(
             block_out_channels=(8, 16, 32),
             layers_per_block=1,

@@ -152,7 +152,7 @@ def plan_counterfactual(config: CounterfactualConfig) -> CounterfactualPlan:
         config.model,
         images=config.images,
         told=config.told,
-        device=config.where.device,
+        device=config.where.first_device,
         visible=not config.quiet,
     )
     choose_timesteps(config.loss.loss_timesteps, recipe.num_timesteps)

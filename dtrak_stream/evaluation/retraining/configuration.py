@@ -12,30 +12,29 @@ from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.evaluation.options import LossOptions
 from dtrak_stream.model.places import EMBEDDED_MODEL
 from dtrak_stream.model.told_options import ToldOptions
+from dtrak_stream.support.cluster_options import ClusterOptions
 from dtrak_stream.support.option_values import LARGEST_SEED, require_number, require_seed
 
 
 @dataclass(frozen=True)
-class WorkerOptions:
-    """Where models are trained."""
+class WorkerOptions(ClusterOptions):
+    """Where models are trained: each by one process, which trains one at a time."""
 
-    workers: int = 1
-    """Models trained at a time on this machine, each in a process of its own."""
     threads: int = 1
-    """CPU threads of each. Results of different numbers of threads differ in the last bits."""
-    scheduler: str | None = None
-    """Address of a Dask scheduler, such as tcp://host:8786, instead of --workers; its workers see
-    the same files. Give them one thread each (dask worker --nthreads 1): one process trains one
-    model at a time."""
+    """CPU threads of each process. Results of different numbers of threads differ in the last \
+bits."""
     device: str = "auto"
     """Where models run: auto, cpu, cuda, cuda:1 ..."""
 
     def __post_init__(self) -> None:
-        for flag, value in (("--workers", self.workers), ("--threads", self.threads)):
-            if value < 1:
-                raise ConfigurationError(
-                    f"{value} is not supported", where=flag, remedy="give 1 or more"
-                )
+        super().__post_init__()
+        require_number("--threads", self.threads, 1)
+        self.refuse_two_devices(self.device)
+
+    @property
+    def first_device(self) -> str:
+        """Return where this process computes what it computes itself."""
+        return self.device_here(self.device)
 
 
 @dataclass(frozen=True)

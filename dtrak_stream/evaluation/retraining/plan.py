@@ -131,7 +131,7 @@ def plan_retraining(config: RetrainConfig) -> RetrainPlan:
         config.model,
         images=config.images,
         told=config.told,
-        device=config.where.device,
+        device=config.where.first_device,
         visible=not config.quiet,
     )
     options = recipe.config.image_options.elsewhere(config.query_split)
