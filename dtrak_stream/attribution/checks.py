@@ -15,6 +15,7 @@ from dtrak_stream.data.places import Place, locate
 from dtrak_stream.data.source_stamp import SourceStamps
 from dtrak_stream.data.spec import parse_spec
 from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError, InputError
+from dtrak_stream.features.kinds import number_of_stores
 from dtrak_stream.features.path_features import require_trajectory
 from dtrak_stream.featurizing.preparation import Identities, Prepared, prepare
 from dtrak_stream.gram.file import GRAM_FILE, Gram
@@ -30,7 +31,9 @@ from dtrak_stream.scoring.halves import refuse_without_halves
 from dtrak_stream.scoring.plan import plan_scores, score_work
 from dtrak_stream.scoring.scores_file import SCORES_FILE, Side
 from dtrak_stream.scoring.transforms import transform_of
+from dtrak_stream.store.layout import JOINED_VIEW
 from dtrak_stream.store.reader import FeatureStore
+from dtrak_stream.store.store_set import store_folders
 from dtrak_stream.support.cluster import connect
 from dtrak_stream.support.destinations import can_be_written, require_folder
 from dtrak_stream.support.memory import parse_size
@@ -170,11 +173,20 @@ def _refuse_among_images(run: Path, source: Place) -> None:
 
 
 def _refuse_scheduler(plan: AttributionPlan) -> None:
-    """Refuse a scheduler that is not there, or has no workers, if it is needed."""
-    scheduler = plan.config.gram_options.scheduler
-    grams = [gram.out for model in plan.models for gram in model.grams]
-    if scheduler is not None and not all(gram.exists() for gram in grams):
-        with connect(scheduler):
+    """Refuse a scheduler that is not there, or has no workers, if it may be needed.
+
+    Whether features are finished is found out later; a joined view says that they were.
+    """
+    cluster = plan.config.cluster
+    jobs = [job for model in plan.models for job in (model.train, model.query)]
+    results = [gram.out for model in plan.models for gram in model.grams]
+    results += [
+        folder / JOINED_VIEW
+        for job in jobs
+        for folder in store_folders(job.store, number_of_stores(job.features))
+    ]
+    if cluster.scheduler is not None and not all(result.exists() for result in results):
+        with connect(cluster):
             pass
 
 

@@ -25,6 +25,7 @@ from dtrak_stream.groups.options import GroupFlags, GroupOptions
 from dtrak_stream.model.places import EMBEDDED_MODEL
 from dtrak_stream.report.options import ReportOptions
 from dtrak_stream.scoring.options import ScoreFlags, ScoreOptions
+from dtrak_stream.support.cluster_options import ClusterFlags, ClusterOptions
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,14 @@ them: train and query in it, or queries/NAME/query. What it takes: see featurize
     gram_options: GramFlags = field(default_factory=GramOptions)
     group_options: GroupFlags = field(default_factory=GroupOptions)
     report: tyro.conf.OmitArgPrefixes[ReportOptions] = field(default_factory=ReportOptions)
+    cluster: ClusterFlags = field(default_factory=ClusterOptions)
     quiet: bool = False
     """Draw no progress bars; what was found and decided is said all the same, a line each."""
 
     def __post_init__(self) -> None:
         require_limit(self.limit)
         require_limit(self.query_limit, flag="--query-limit")
+        self.cluster.refuse_two_devices(self.features.device)
 
     @property
     def query_images(self) -> ImageOptions:

@@ -144,6 +144,7 @@ def _model_plan(config: AttributeConfig, method: Method, model: str, name: str) 
         execution=config.execution,
         image_options=config.image_options,
         condition_options=config.condition_options,
+        cluster=config.cluster,
         quiet=config.quiet,
     )
     queries = dataclasses.replace(
@@ -173,7 +174,7 @@ def _grams(config: AttributeConfig, folder: Path) -> tuple[GramConfig, ...]:
     stores = store_folders(folder / "train", number_of_stores(config.features))
     names = ["gram.h5"] if len(stores) == 1 else [f"gram-{i:03d}.h5" for i in range(len(stores))]
     return tuple(
-        GramConfig(store, folder / name, config.gram_options, config.quiet)
+        GramConfig(store, folder / name, config.gram_options, config.cluster, config.quiet)
         for store, name in zip(stores, names, strict=True)
     )
 

@@ -157,7 +157,7 @@ def _hash_of_options(config: FeaturizeConfig) -> str:
         "limit": config.limit,
         "model": config.model,
         "trajectory": str(config.trajectory),
-        "features": asdict(config.features),
+        "features": {**asdict(config.features), "device": None},
         "image options": flat_options(config.image_options),
         "condition options": asdict(config.condition_options),
         "device": choose_device(config.features.device).type,

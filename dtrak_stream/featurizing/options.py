@@ -15,6 +15,7 @@ from dtrak_stream.data.spec import require_limit
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.model.places import EMBEDDED_MODEL
+from dtrak_stream.support.cluster_options import ClusterFlags, ClusterOptions
 
 
 @dataclass(frozen=True)
@@ -82,11 +83,13 @@ caption 237 KB (SD 1.x), 636 KB (SDXL) or 2 to 5 MB (T5, 120 or 300 x 4096)."""
     execution: tyro.conf.OmitArgPrefixes[ExecutionOptions] = field(default_factory=ExecutionOptions)
     image_options: ImageFlags = field(default_factory=ImageOptions)
     condition_options: ConditionFlags = field(default_factory=ConditionOptions)
+    cluster: ClusterFlags = field(default_factory=ClusterOptions)
     quiet: bool = False
     """Draw no progress bars; what was found and decided is said all the same, a line each."""
 
     def __post_init__(self) -> None:
         require_limit(self.limit)
+        self.cluster.refuse_two_devices(self.features.device)
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from dtrak_stream.data.images import Images, open_images
 from dtrak_stream.data.options import ImageOptions, ImageShape
 from dtrak_stream.data.samples import CheckLabels, ConditionKind, Samples
 from dtrak_stream.data.source_stamp import SourceStamps
-from dtrak_stream.errors import FingerprintMismatchError
+from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError
 from dtrak_stream.features.kinds import number_of_stores, open_features
 from dtrak_stream.features.maker import FeatureMaker
-from dtrak_stream.features.options import used_options
+from dtrak_stream.features.options import FeatureOptions, used_options
 from dtrak_stream.features.path_features import is_trajectory
 from dtrak_stream.featurizing.checked import (
     Inputs,
@@ -32,8 +32,10 @@ from dtrak_stream.model.given import name_of_given
 from dtrak_stream.store.layout import StoreLayout, read_layout
 from dtrak_stream.store.room import refuse_what_cannot_fit, shard_memory
 from dtrak_stream.store.store_set import StoreSet, store_folders
+from dtrak_stream.store.taking_up import refuse_other_run
 from dtrak_stream.store.writer import StoreWriter
 from dtrak_stream.support.destinations import require_folder
+from dtrak_stream.support.device import require_devices
 from dtrak_stream.support.progress import say
 from dtrak_stream.support.stamps import Stamp
 
@@ -110,6 +112,10 @@ class Prepared:
         is_open, inputs = self.opened is not None, self.inputs
         return is_open and inputs is not None and inputs_of(self.config) == inputs
 
+    def new_writer(self) -> StoreWriter:
+        """Return another writer of the stores, for a part of the work."""
+        return _writer(self.config, self.stores)
+
     def images_identity(self) -> str | None:
         """Return the hash of the images if none of their files changed since it was found out."""
         along_a_path = is_trajectory(self.config.features.output_function)
@@ -175,7 +181,13 @@ def prepare(
     DtrakStreamError
         Whatever `featurize` is refused with before it computes anything.
     """
-    config = replace(config, features=used_options(config.features))
+    config = replace(config, features=_used_features(config))
+    if denoiser is not None and not config.cluster.is_this_process:
+        raise ConfigurationError(
+            "a model that is given from Python is in this process alone",
+            where="--workers, --devices or --scheduler",
+            remedy="leave them out, and start this several times at once to share the work",
+        )
     if denoiser is None:
         inputs = inputs_of(config, stamps)
     else:
@@ -206,6 +218,47 @@ def prepare(
     return prepared
 
 
+def join(config: FeaturizeConfig) -> Prepared:
+    """Open what computes shards of stores that another process has prepared and begun.
+
+    What the images are is taken from there; model and options are held against it.
+
+    Parameters
+    ----------
+    config
+        The job, as it was prepared.
+
+    Raises
+    ------
+    InputError
+        If the stores are not to be seen from here.
+    FingerprintMismatchError
+        If the model or the images are others than where the stores were begun.
+    DtrakStreamError
+        Whatever else opening them is refused with.
+    """
+    begun = read_layout(store_folders(config.store, number_of_stores(config.features))[0])
+    like = ImageShape(*map(int, begun.fingerprint.image_shape.split("x")))
+    known = None
+    if not is_trajectory(config.features.output_function):
+        known = KnownImages(begun.fingerprint.images, begun.images_alone() or None)
+    opening = _Opening(config, like, {}, None, trusted=known)
+    maker, samples = opening.features(None)
+    features = config.features
+    fingerprints = maker.fingerprints(samples, features.dtype, features.rows_per_shard)
+    stores = StoreSet.of(config.store, fingerprints)
+    for layout in stores.layouts:
+        refuse_other_run(layout)
+    return Prepared(config, _writer(config, stores), [], None, (maker, samples))
+
+
+def _used_features(config: FeaturizeConfig) -> FeatureOptions:
+    """Return the options that matter; what is checked here runs on the first of `--devices`."""
+    require_devices(config.cluster.device_names())
+    features = used_options(config.features)
+    return replace(features, device=config.cluster.device_here(features.device))
+
+
 @dataclass
 class _Opening:
     """Opens images and features, and finds out whether what was read is all in the stamp."""
@@ -215,6 +268,7 @@ class _Opening:
     identities: Identities
     inputs: Inputs | None
     denoiser: Denoiser | None = None
+    trusted: KnownImages | None = None
     images: list[tuple[Wanted, Images]] = field(default_factory=list)
 
     def features(self, opened: FeatureMaker | None) -> tuple[FeatureMaker, Samples]:
@@ -250,7 +304,7 @@ class _Opening:
         self, shape: ImageShape | None, kind: ConditionKind, check: CheckLabels | None
     ) -> Images:
         config, wanted = self.config, (shape or self.like, kind)
-        known = self.identities.get(self._key(wanted)) or self._kept_identities()
+        known = self.trusted or self.identities.get(self._key(wanted)) or self._kept_identities()
         images = open_images(
             config.images,
             wanted[0],

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from typing import Any
-
 from dtrak_stream.data.options import ImageShape
-from dtrak_stream.data.samples import Samples
-from dtrak_stream.features.maker import FeatureMaker
-from dtrak_stream.featurizing.calibration import choose_execution
-from dtrak_stream.featurizing.execution import Execution
-from dtrak_stream.featurizing.options import ExecutionOptions, FeaturizeConfig, FeaturizeResult
+from dtrak_stream.featurizing.computing import Computing, say_times
+from dtrak_stream.featurizing.options import FeaturizeConfig, FeaturizeResult
 from dtrak_stream.featurizing.preparation import Identities, Prepared, prepare
-from dtrak_stream.featurizing.shard_run import ShardRun
-from dtrak_stream.featurizing.zero_rows import record_zero_rows, say_zero_rows
+from dtrak_stream.featurizing.zero_rows import say_zero_rows
 from dtrak_stream.model.denoiser import Denoiser
-from dtrak_stream.store.layout import CLASS_NAMES, IMAGES_ALONE
 from dtrak_stream.store.store_set import StoreSet
-from dtrak_stream.store.writer import StoreWriter
-from dtrak_stream.support.device import peak_memory_on
 from dtrak_stream.support.progress import say
 from dtrak_stream.support.provenance import record_run
-from dtrak_stream.support.timing import bottleneck, describe
 
 
 def featurize(
@@ -47,6 +36,10 @@ def featurize(
 
     Raises
     ------
+    ConfigurationError
+        If a model is given that workers would have to share.
+    ClusterError
+        If the scheduler of the workers is lost, or a share of the work ends each of them.
     FingerprintMismatchError
         If the store was begun with another model, data set or option.
     CorruptFileError
@@ -67,7 +60,7 @@ def finish(prepared: Prepared) -> FeaturizeResult:
             _begin(prepared)
         computed = 0
         if prepared.opened is not None and prepared.missing:
-            computed = _compute(*prepared.opened, prepared)
+            computed = _compute(prepared)
         prepared.close()
         quarantined = writer.settle()
     prepared.note()
@@ -85,65 +78,26 @@ def _begin(prepared: Prepared) -> None:
     prepared.note()
 
 
-def _compute(maker: FeatureMaker, samples: Samples, prepared: Prepared) -> int:
-    """Compute the missing shards and note in store.json how, and where the time went."""
-    writer = prepared.writer
-    with writer.run_record() as record:  # whoever comes second executes as the first one does
-        execution = _execution(maker, samples, prepared.config, record)
-        record["execution"] = execution.record()
-        _record_samples(record, maker, samples, prepared)
-    execution.apply(maker)
-    before = maker.timer.seconds()
-    run = ShardRun(maker, samples, writer, execution)
+def _compute(prepared: Prepared) -> int:
+    """Compute the missing shards, here or on workers, and tell where the time went."""
     try:
-        return run.run(prepared.missing)
+        if prepared.config.cluster.is_this_process:
+            return _compute_here(prepared)
+        from dtrak_stream.featurizing.shares import compute_in_shares  # loads Dask
+
+        return compute_in_shares(prepared)
     finally:
         prepared.close()
-        record_zero_rows(writer, run.zero_rows)
-        after = maker.timer.seconds()
-        _record_times(writer, {name: after[name] - before.get(name, 0.0) for name in after})
-        for remark in (*samples.remarks(), *maker.remarks()):
+
+
+def _compute_here(prepared: Prepared) -> int:
+    computing = Computing.of(prepared)
+    try:
+        return computing.compute(prepared.writer, prepared.missing, waits=True)
+    finally:
+        say_times(computing.seconds)
+        for remark in computing.remarks():
             say(remark)
-
-
-def _record_samples(
-    record: dict[str, Any], maker: FeatureMaker, samples: Samples, prepared: Prepared
-) -> None:
-    """Note what the fingerprint does not tell apart: images, and what is made or said of them."""
-    more_than_images = samples.path is not None or maker.conditioned_on != "nothing"
-    if more_than_images and IMAGES_ALONE not in record:
-        record[IMAGES_ALONE] = samples.images_identity()
-    if prepared.class_names is not None:
-        record[CLASS_NAMES] = list(prepared.class_names)
-
-
-def _execution(
-    maker: FeatureMaker, samples: Samples, config: FeaturizeConfig, run_record: dict[str, Any]
-) -> Execution:
-    """Return what the store was begun with, if it suits this machine and nothing else is asked."""
-    options = config.execution
-    if "execution" in run_record and options == ExecutionOptions():
-        begun_with = Execution.recorded(run_record["execution"])
-        if begun_with.suits(maker):
-            return begun_with
-    seconds, cpu_seconds = time.perf_counter(), time.process_time()
-    execution = choose_execution(maker, samples, options)
-    run_record["calibration"] = {
-        "seconds": time.perf_counter() - seconds,
-        "cpu_seconds": time.process_time() - cpu_seconds,
-        "peak_bytes": peak_memory_on(maker.device),
-    }
-    say(f"engine {execution.engine}, batches of {execution.batch_size}: {execution.reason}")
-    return execution
-
-
-def _record_times(writer: StoreWriter, seconds: dict[str, float]) -> None:
-    with writer.run_record() as record:
-        before: dict[str, float] = record.get("stage_seconds", {})
-        total = {name: before.get(name, 0.0) + value for name, value in seconds.items()}
-        record["stage_seconds"] = {**before, **total}
-    if any(seconds.values()):  # others may have computed all of it
-        say(f"time: {describe(seconds)}; the bottleneck is {bottleneck(seconds)}")
 
 
 def _say_outcome(stores: StoreSet, computed: int, quarantined: int) -> None:

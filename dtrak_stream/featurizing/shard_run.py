@@ -18,6 +18,7 @@ from dtrak_stream.store.store_set import StoreSet
 from dtrak_stream.store.unfinished import ComputedRows, UnfinishedShards
 from dtrak_stream.store.writer import StoreWriter
 from dtrak_stream.support.progress import Bar, progress
+from dtrak_stream.support.stopping import stop_wanted
 from dtrak_stream.support.timing import StageTimer, bottleneck
 
 
@@ -31,6 +32,8 @@ class ShardRun:
         What computes, on what, into where.
     execution
         The engine and batch size the maker was set to.
+    waits
+        Whether shards of other writers are waited for.
     zero_rows
         How many features of each finished shard are zero throughout.
     """
@@ -39,6 +42,7 @@ class ShardRun:
     samples: Samples
     writer: StoreWriter
     execution: Execution
+    waits: bool = True
     zero_rows: dict[int, int] = field(default_factory=dict)
     _begun: dict[int, ComputedRows] = field(default_factory=dict)
     _computed: int = 0
@@ -47,13 +51,13 @@ class ShardRun:
     def run(self, missing: list[int]) -> int:
         """Compute the shards in `missing`; return the number of images this call computed.
 
-        Returns when none is missing any more, whoever computed it: those of other writers are
-        waited for, and taken over where a writer died.
+        If it waits, it returns when none is missing any more, whoever computed it: those of other
+        writers are waited for, and taken over where a writer died.
 
         Raises
         ------
         InterruptedRunError
-            On Ctrl-C, saying what is kept: all rows computed so far.
+            On Ctrl-C, or when it is told to stop, saying what is kept: all rows computed so far.
         DiskFullError
             If a shard cannot be written.
         """
@@ -91,7 +95,7 @@ class ShardRun:
         try:
             while free:
                 self._compute_free(free, writes, bar)
-                free = self.writer.wait_for_others(missing, waiting)
+                free = self.writer.wait_for_others(missing, waiting) if self.waits else []
         except KeyboardInterrupt as interrupt:
             raise self._interrupted(writes) from interrupt
         bar.n = len(self.samples)
@@ -103,6 +107,8 @@ class ShardRun:
         try:
             for batch in batches:
                 self._add(batch, writes)
+                if stop_wanted():
+                    raise KeyboardInterrupt
                 bar.update(len(batch.rows))
                 bar.set_postfix_str(self._state(writes), refresh=False)
             writes.wait()
@@ -186,8 +192,7 @@ class ShardRun:
             if rows.done and self.stores.without_shard(rows.shard):
                 self._unfinished.keep(rows)
                 kept += rows.done
-        finished = self.stores.num_shards - len(self.stores.missing_shards())
         return InterruptedRunError(
-            f"{finished} of {self.stores.num_shards} shards of {self.stores.root}"
-            f"{f' and {kept} rows of the next' if kept else ''} are done and kept"
+            f"{self.stores.progress}{f' and {kept} rows of the next' if kept else ''} "
+            "are done and kept"
         )

@@ -68,6 +68,12 @@ class StoreSet:
         """Return the rows that a shard holds."""
         return self.layouts[0].shard_rows(shard)
 
+    @property
+    def progress(self) -> str:
+        """Return how many shards are there, for a reader."""
+        finished = self.num_shards - len(self.missing_shards())
+        return f"{finished} of {self.num_shards} shards of {self.root}"
+
     def missing_shards(self) -> list[int]:
         """Return the shards that some store lacks."""
         return sorted({shard for layout in self.layouts for shard in layout.missing_shards()})

@@ -14,8 +14,17 @@ from PIL import Image
 from dtrak_stream.attribution import run as main_job
 from dtrak_stream.attribution.configuration import AttributeConfig
 from dtrak_stream.cli.command_line import EXIT_DONE, EXIT_REFUSED
+from dtrak_stream.featurizing.run import featurize
 from tests.commands_here import Told, run_command
-from tests.small_jobs import ALIKE, flags, random_pixels, save_images, small_features, written_at
+from tests.small_jobs import (
+    ALIKE,
+    flags,
+    random_pixels,
+    save_images,
+    small_features,
+    small_job,
+    written_at,
+)
 
 STAGES = ("finish", "compute_gram", "score", "update_report")
 SIZES = {"gray": (8, 8), "wide": (8, 10), "rgb": (8, 8, 3), "rgba": (8, 8, 4)}
@@ -199,6 +208,11 @@ def test_a_scheduler_is_looked_for_before_model_and_images_are(
 
 
 def test_a_scheduler_that_nothing_needs_is_not_asked(place, working, model_folder, tmp_path):
+    for images, store in (("train", "train"), ("gray", "query")):
+        job = small_job(
+            model_folder, place / images, tmp_path / "run" / store, output_function="simple"
+        )
+        featurize(job)
     words = f"--method gradient-dot --scheduler tcp://127.0.0.1:9 --run {tmp_path / 'run'}"
     told = attribute(place, model_folder, words)
     assert (told.code, working) == (EXIT_DONE, ["finish"]), told.stderr

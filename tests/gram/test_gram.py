@@ -138,9 +138,9 @@ def test_work_goes_on_from_the_last_checkpoint(make_store, tmp_path, monkeypatch
         ):
             compute(store, out, gram_form="primal")
         assert len(list(tmp_path.glob("gram.h5.parts/*-after-*"))) == 3
-        summed.append(0)  # whatever the count, nothing is interrupted again
+        begun = len(summed)  # the one after it may have begun as well
         compute(store, out, gram_form="primal")
-    assert summed[5:] == [3, 4]
+    assert sorted(summed[begun:]) == [3, 4]
     compute(store, tmp_path / "at-once.h5", gram_form="primal")
     assert out.read_bytes() == (tmp_path / "at-once.h5").read_bytes()
     assert [group.start for group in plan.groups] == [0, 1, 2, 3, 4]
