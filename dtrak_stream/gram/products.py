@@ -14,6 +14,7 @@ from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.row_stream import cut_rows, load_rows, stream_rows
 from dtrak_stream.support.arithmetic import repeatable
 from dtrak_stream.support.buffers import empty_on
+from dtrak_stream.support.cluster_options import own_device
 from dtrak_stream.support.matrix_products import add_to, multiply
 
 _COLUMNS_PER_PRODUCT = 8192
@@ -61,14 +62,15 @@ def partial_product(
     shards
         Shards to sum over.
     arithmetic
-        How: products of blocks are float32, sums of them float64.
+        How: products of blocks are float32, sums of them float64. A worker that has a device of
+        its own computes there.
 
     Returns
     -------
     ndarray
         (tile rows, tile columns) float64.
     """
-    device = torch.device(arithmetic.device)
+    device = torch.device(own_device() or arithmetic.device)
     with repeatable(device, tf32=arithmetic.tf32):
         if form == "primal":
             total = _primal_product(store, tile, shards, device, arithmetic.rows_at_a_time)

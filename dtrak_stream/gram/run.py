@@ -78,7 +78,8 @@ def _compute(config: GramConfig, store: FeatureStore, limit: int) -> int:
     with connect(config.cluster, partial_product) as cluster:
         plan = plan_on(cluster, store, options.gram_form, memory_limit=limit)
         record_run(config.out.with_suffix(".config.yaml"), config)
-        GramRun(store, plan, cluster, config.out, not config.quiet).run()
+        device = torch.device(config.cluster.device_here("cpu"))
+        GramRun(store, plan, cluster, config.out, not config.quiet, device).run()
     return plan.num_tasks
 
 

@@ -147,7 +147,7 @@ def _rows(job: JudgingJob, folder: Path) -> Iterator[Row]:
 
 
 def _device(job: JudgingJob) -> str:
-    return own_device() or job.config.where.device
+    return own_device() or job.config.where.first_device
 
 
 def _featurized(job: JudgingJob, images: str, store: Path) -> Path:

@@ -176,4 +176,4 @@ def plan_counterfactual(config: CounterfactualConfig) -> CounterfactualPlan:
 def _full_model(config: CounterfactualConfig, recipe: Recipe) -> Denoiser:
     if recipe.base:
         return load_trained(dataclasses.replace(recipe.config, out=model_root(config.model)))
-    return load_denoiser(config.model, device=choose_device(config.where.device))
+    return load_denoiser(config.model, device=choose_device(config.where.first_device))
