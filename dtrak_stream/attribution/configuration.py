@@ -64,6 +64,9 @@ them: train and query in it, or queries/NAME/query. What it takes: see featurize
     """Use only the first so many queries."""
     query_split: str | None = None
     """Split to read queries from where there are several, as --split is for training images."""
+    append: bool = False
+    """Append to the run what --train has more than it: its images must be the first ones there,
+    unchanged, and the others come last. Gram matrix, scores and page follow."""
     redo_corrupt: bool = False
     """Compute shards again that are truncated or fail their checksum, instead of refusing."""
     rehash: bool = False

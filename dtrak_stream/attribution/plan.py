@@ -138,6 +138,7 @@ def _model_plan(config: AttributeConfig, method: Method, model: str, name: str) 
         model=model,
         limit=config.limit,
         cache_latents=cache and cache / "train",
+        append=config.append,
         redo_corrupt=config.redo_corrupt,
         rehash=config.rehash,
         features=config.features,
@@ -149,6 +150,7 @@ def _model_plan(config: AttributeConfig, method: Method, model: str, name: str) 
     )
     queries = dataclasses.replace(
         train,
+        append=False,
         images=source,
         store=query_folder(config.run, query) / name / "query",
         limit=config.query_limit,

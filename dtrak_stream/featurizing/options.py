@@ -75,6 +75,9 @@ dtrak-stream generate --save-trajectory wrote."""
 featurizations of them: no image is decoded or encoded twice. Goes on where it was stopped. Takes \
 66 KB an image of 512 pixels (SD 1.x, 4 x 64 x 64 numbers of 4 bytes), and for each different \
 caption 237 KB (SD 1.x), 636 KB (SDXL) or 2 to 5 MB (T5, 120 or 300 x 4096)."""
+    append: bool = False
+    """Append to the store what --images has more than it: its images must be the first ones there,
+    unchanged, and the others come last. Only those are featurized."""
     redo_corrupt: bool = False
     """Compute shards again that are truncated or fail their checksum, instead of refusing."""
     rehash: bool = False

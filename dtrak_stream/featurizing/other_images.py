@@ -67,7 +67,9 @@ class _SampleIds:
 def _differences(stored: Names, now: Names) -> Iterator[str]:
     added, removed = _strangers(now, stored), _strangers(stored, now)
     if len(added):
-        yield f"added: {_named(now, added)}"
+        last = len(added) == len(now) - len(stored) == len(now) - added[0]
+        advice = ", which come last: take them with --append" if last else ""
+        yield f"added: {_named(now, added)}{advice}"
     if len(removed):
         yield f"removed: {_named(stored, removed)}"
     if not len(added) and not len(removed):

@@ -17,6 +17,7 @@ from dtrak_stream.features.kinds import number_of_stores, open_features
 from dtrak_stream.features.maker import FeatureMaker
 from dtrak_stream.features.options import FeatureOptions, used_options
 from dtrak_stream.features.path_features import is_trajectory
+from dtrak_stream.featurizing.appending import grown
 from dtrak_stream.featurizing.checked import (
     Inputs,
     inputs_of,
@@ -205,9 +206,12 @@ def prepare(
     refuse_useless_engine(config.execution, maker)
     features = config.features
     fingerprints = maker.fingerprints(samples, features.dtype, features.rows_per_shard)
+    stores = StoreSet.of(config.store, fingerprints)
+    if config.append:
+        stores = grown(stores, opening.first_images)
     prepared = Prepared(
         config,
-        _writer(config, StoreSet.of(config.store, fingerprints)),
+        _writer(config, stores),
         [],
         opening.inputs_found(),
         (maker, samples),
@@ -282,6 +286,19 @@ class _Opening:
             opened=opened,
             cache_latents=config.cache_latents,
         )
+
+    def first_images(self, count: int) -> str:
+        """Return the hash of the first so many images, with what they are of; reads them."""
+        config, (wanted, images) = self.config, self.images[-1]
+        return open_images(
+            config.images,
+            images.shape,
+            config.image_options,
+            limit=count,
+            conditioned_on=wanted[1],
+            conditions=used_conditions(config.condition_options, wanted[1]),
+            visible=not config.quiet,
+        ).identity()
 
     def inputs_found(self) -> Inputs | None:
         """Return the inputs if all that was hashed is in them and nothing changed meanwhile."""
@@ -381,12 +398,20 @@ def _is_verified(layout: StoreLayout, inputs: Inputs | None) -> bool:
     return checked.shards == stamp_shards(layout)
 
 
+def _is_trusted(layout: StoreLayout, prepared: Prepared) -> bool:
+    """Return whether the shards that are there need not be read: all, or those appended to."""
+    if _is_verified(layout, prepared.inputs):
+        return True
+    checked = read_checked(layout.root) if prepared.config.append else None
+    return checked is not None and checked.shards == stamp_shards(layout)
+
+
 def _take_up(prepared: Prepared) -> None:
     """Refuse what was begun otherwise, is damaged, is no store, or has no room."""
     config, stores = prepared.config, prepared.stores
     try:
         prepared.missing = prepared.writer.take_up(
-            lambda layout: not config.rehash and _is_verified(layout, prepared.inputs)
+            lambda layout: not config.rehash and _is_trusted(layout, prepared)
         )
     except FingerprintMismatchError as refusal:
         raise _with_what_differs(refusal, prepared) from refusal

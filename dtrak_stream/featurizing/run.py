@@ -72,7 +72,8 @@ def _begin(prepared: Prepared) -> None:
     prepared.writer.begin()
     for layout in prepared.stores.layouts:
         record = layout.root / "config.yaml"
-        if not record.exists():
+        is_longer = bool(layout.history.changes and prepared.missing)  # than when it was recorded
+        if is_longer or not record.exists():
             record_run(record, prepared.config)
     prepared.list_equal()
     prepared.note()

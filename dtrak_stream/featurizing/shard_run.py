@@ -157,7 +157,7 @@ class ShardRun:
         return rows
 
     def _add(self, batch: DecodedBatch, writes: BackgroundWrites) -> None:
-        shard = batch.rows.start // self.stores.layouts[0].fingerprint.rows_per_shard
+        (shard,) = self.stores.layouts[0].shards_of(batch.rows)
         rows = self._begun.get(shard) or self._begun.setdefault(shard, self._begin(shard))
         self._fill(rows, batch)
         if rows.is_whole:

@@ -36,9 +36,9 @@ def test_removed_samples_are_in_no_export(stores, tmp_path, quarantined, rows):
     assert np.isnan(exported).all(axis=1).tolist() == [row == 2 for row in rows]
     assert result.quarantined == 1
 
-    config = ScoreConfig(train, query, tmp_path / "scores.h5", quiet=True)
     plain = ScoreOptions(method="gradient-dot", save_scores="yes")
-    assert score(ScoreConfig(train, query, config.out, options=plain, quiet=True)).quarantined == 1
+    config = ScoreConfig(train, query, out=tmp_path / "scores.h5", options=plain, quiet=True)
+    assert score(config).quarantined == 1
     out = tmp_path / "scores.npy"
     result = export(ExportConfig(out, scores=config.out, quarantined=quarantined, quiet=True))
     assert (tmp_path / "scores.npy.train_ids.txt").read_text().split() == names

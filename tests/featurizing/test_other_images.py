@@ -33,7 +33,10 @@ def test_images_that_came_or_went_are_counted_and_named(job):
     for number in range(7, 12):
         shutil.copy(folder / "000.png", folder / f"{number:03d}.png")
     more = "7 images stored, 12 now; added: 007.png, 008.png, 009.png and 2 more"
-    assert told(job) == more
+    assert told(job) == f"{more}, which come last: take them with --append"
+    rename(job.images, {"011.png": "000-a.png"})
+    assert "--append" not in told(job)
+    rename(job.images, {"000-a.png": "011.png"})
     assert told(dataclasses.replace(job, limit=5)) == (
         "7 images stored, 5 now; removed: 005.png, 006.png"
     )
