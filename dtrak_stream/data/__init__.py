@@ -19,8 +19,10 @@ what its samples are called. A new kind is one row there, and a file with what o
   numbers of classes. A column ``split`` of a list tells splits, and is asked before all of these.
 - Paths in a list (``list:FILE.csv``) are relative to the list's folder and are the sample ids as
   they are written; no two of the rows that are meant may name one file.
-- Of img2dataset's folders and tar files, the parquet files beside them are no images; clones of
-  data sets on the hub are read by the parquet files in them.
+- Of img2dataset's folders and tar files, the parquet files beside them are no images, but what is
+  known of them: a row of which the fetching failed says nothing, and captions are taken from them
+  where no texts lie beside the images or in the tar files.
+- Clones of data sets on the hub are read by the parquet files in them.
 - Grayscale and RGB images of 8 bits a channel are read as they are; palette, CMYK and YCbCr
   images become RGB; EXIF rotation is applied unless `--exif ignore`; images of 16 bits a channel
   are read as `--depth16` says; of an animation the first frame is taken, and a line tells so.

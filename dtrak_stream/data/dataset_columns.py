@@ -10,10 +10,10 @@ from typing import Any
 import datasets
 
 from dtrak_stream.data.columns import Column, ColumnKind, entry_of
-from dtrak_stream.data.tar_files import KEY_COLUMN
+from dtrak_stream.data.tar_files import KEY_COLUMN, URL_COLUMN
 from dtrak_stream.errors import InputError
 
-_NAMES = {KEY_COLUMN, "__url__", "file_name", "filename", "path", "url"}
+_NAMES = {KEY_COLUMN, URL_COLUMN, "file_name", "filename", "path", "url"}
 _TEXT_FILES = {"txt", "text", "caption", "prompt"}
 _NUMBER_FILES = {"cls", "label", "class"}
 _JSON = "json"

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from dtrak_stream.data.columns import Column
-from dtrak_stream.data.folder_beside import FolderBeside
+from dtrak_stream.data.fetched_tables import WithTables, table_of
+from dtrak_stream.data.folder_beside import FolderBeside, stem_of
 from dtrak_stream.data.folder_walk import FolderWalk
 from dtrak_stream.data.name_block import NameBlock
 from dtrak_stream.data.options import ImageOptions
@@ -57,7 +58,7 @@ class FolderSource:
                 self._names.add(_encoded(name, folder))
         self._passed_over = walk.passed_over.lines()
         names = ListedNames(self.sample_ids, range(len(self)))
-        self._beside = FolderBeside(folder, parts, walk, names)
+        self._beside = self._with_tables(FolderBeside(folder, parts, walk, names), walk)
         self._refuse_empty(parts)
         self._remarks = Remarks(len(self), self._names.__getitem__)
 
@@ -88,7 +89,9 @@ class FolderSource:
         return [*self._passed_over, *self._remarks.lines()]
 
     def columns(self) -> Mapping[str, Column]:
-        """Return folders, texts, JSON, and the columns of metadata files; see `FolderBeside`."""
+        """Return folders, texts, JSON, and the columns of metadata files; see `FolderBeside`,
+        and of what img2dataset left.
+        """
         return self._beside.columns()
 
     def column(self, name: str, start: int, stop: int) -> Sequence[Any]:
@@ -103,6 +106,16 @@ class FolderSource:
         """Yield the name of each file and the hash of its bytes."""
         for index in range(start, stop):
             yield Content(file_hash(self._path(index)), self._names[index])
+
+    def _with_tables(self, own: FolderBeside, walk: FolderWalk) -> FolderBeside | WithTables:
+        """Return the columns with those of tables that img2dataset left, if there are any."""
+        outside = table_of(self._folder)
+        tables = walk.tables | ({} if outside is None else {"": outside})
+        stems = ListedNames(self._stems, range(len(self)))
+        return WithTables(own, tables, stems) if tables else own
+
+    def _stems(self, start: int, stop: int) -> list[str]:
+        return [stem_of(name) for name in self.sample_ids(start, stop)]
 
     def _refuse_empty(self, parts: Sequence[Path]) -> None:
         if not len(self):

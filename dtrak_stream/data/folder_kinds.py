@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dtrak_stream.data.fetched_tables import is_fetched_table
 from dtrak_stream.data.folder_walk import METADATA_FILES
 from dtrak_stream.data.kinds import KINDS
 from dtrak_stream.data.pixels import IMAGE_SUFFIXES
@@ -105,16 +106,8 @@ def look_into(folder: Path) -> FolderContents:
 
 
 def _is_record(path: Path) -> bool:
-    """Return whether a file says something of images beside it, and holds none.
-
-    These are metadata.parquet, and what img2dataset writes: 00000.parquet beside 00000/ or
-    00000.tar.
-    """
-    if path.name in METADATA_FILES:
-        return True
-    if path.suffix.lower() != ".parquet" or not path.stem.isdecimal():
-        return False
-    return path.with_suffix("").is_dir() or path.with_suffix(".tar").is_file()
+    """Return whether a file says something of images beside it, and holds none."""
+    return path.name in METADATA_FILES or is_fetched_table(path)
 
 
 def _refuse_images_beside(here: _Listing) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from dtrak_stream.data.fetched_tables import SUFFIX, is_fetched_table
 from dtrak_stream.data.natural_order import name_of, sortable
 from dtrak_stream.data.passed_over import PassedOver
 from dtrak_stream.data.pixels import IMAGE_SUFFIXES
@@ -45,6 +46,8 @@ class FolderWalk:
         Which endings there are of files that may lie beside an image and be called like it.
     metadata
         The metadata files, relative to the folder.
+    tables
+        Those that img2dataset left, by the folder in the folder that each is about.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -52,6 +55,7 @@ class FolderWalk:
         self.passed_over = PassedOver()
         self.sidecars = set[str]()
         self.metadata = list[str]()
+        self.tables = dict[str, Path]()
 
     def names(self, prefix: str = "") -> Iterator[str]:
         """Yield the relative paths of the image files whose paths begin so.
@@ -104,7 +108,7 @@ class FolderWalk:
                 if is_wanted(entry):
                     entries.append(_sortable_entry(entry))
                 elif is_beside(entry):
-                    self._note_beside(here, entry.name)
+                    self._note_beside(here / entry.name)
                 elif not entry.name.startswith("."):
                     passed_over.note(entry.name)
         self._refuse_own(here, records)
@@ -112,11 +116,14 @@ class FolderWalk:
             self.passed_over.add(passed_over)
         return entries
 
-    def _note_beside(self, here: Path, name: str) -> None:
-        if name in METADATA_FILES:
-            self.metadata.append((here / name).relative_to(self._folder).as_posix())
+    def _note_beside(self, path: Path) -> None:
+        if path.name in METADATA_FILES:
+            self.metadata.append(path.relative_to(self._folder).as_posix())
+        elif path.suffix in SIDECAR_SUFFIXES:
+            self.sidecars.add(path.suffix)
         else:
-            self.sidecars.add(os.path.splitext(name)[1])  # noqa: PTH122
+            about = path.with_suffix("").relative_to(self._folder).as_posix()
+            self.tables[about] = path
 
     def _refuse_own(self, here: Path, records: set[str]) -> None:
         """Refuse pictures that this package made, which are not what the folder is of."""
@@ -140,7 +147,9 @@ def is_wanted(entry: os.DirEntry[str]) -> bool:
 def is_beside(entry: os.DirEntry[str]) -> bool:
     """Return whether a file may say something of the images beside it."""
     name = entry.name
-    return name in METADATA_FILES or (name.lower().endswith(SIDECAR_SUFFIXES) and name[0] != ".")
+    if name in METADATA_FILES or (name.endswith(SIDECAR_SUFFIXES) and name[0] != "."):
+        return True
+    return name.lower().endswith(SUFFIX) and is_fetched_table(Path(entry.path))
 
 
 def _sortable_entry(entry: os.DirEntry[str]) -> bytes:

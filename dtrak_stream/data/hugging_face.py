@@ -16,6 +16,7 @@ import xxhash
 
 from dtrak_stream.data.columns import Column
 from dtrak_stream.data.dataset_columns import DatasetColumns
+from dtrak_stream.data.fetched_tables import WithTables, table_of
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.pixels import decode
 from dtrak_stream.data.places import Place, SourceRequest
@@ -31,7 +32,7 @@ from dtrak_stream.data.source import (
     unusable,
 )
 from dtrak_stream.data.splits import chosen_split
-from dtrak_stream.data.tar_files import KEY_COLUMN, samples, survey
+from dtrak_stream.data.tar_files import KEY_COLUMN, URL_COLUMN, samples, survey
 from dtrak_stream.data.unpacking import (
     folder_for,
     require_writable,
@@ -40,6 +41,7 @@ from dtrak_stream.data.unpacking import (
 )
 from dtrak_stream.errors import BadImageError, InputError
 from dtrak_stream.support.name_index import hashes_of
+from dtrak_stream.support.names import ListedNames
 
 _KEYS_AT_A_TIME = 2**14
 
@@ -59,6 +61,8 @@ class DatasetSource:
         What the user calls it.
     passed_over
         What is to be said of what is not among the rows.
+    tables
+        Those that img2dataset left beside tar files, by the paths of these without their ending.
 
     Raises
     ------
@@ -73,6 +77,7 @@ class DatasetSource:
         *,
         where: str,
         passed_over: Sequence[str] = (),
+        tables: Mapping[str, Path] | None = None,
     ) -> None:
         rows = rows.with_format(None)
         self._rows = rows
@@ -81,7 +86,8 @@ class DatasetSource:
         self._cells = rows.select_columns([self._column])
         if isinstance(rows.features[self._column], datasets.Image):
             self._cells = self._cells.cast_column(self._column, datasets.Image(decode=False))
-        self._beside = DatasetColumns(rows, self._column)
+        own = DatasetColumns(rows, self._column)
+        self._beside = WithTables(own, tables, _stems(rows)) if tables else own
         self._keys = _distinct_keys(rows)
         self._outside = False
         self._passed_over = passed_over
@@ -129,7 +135,8 @@ class DatasetSource:
 
     def columns(self) -> Mapping[str, Column]:
         """Return the other columns, and the entries of those that are structures."""
-        return self._beside.columns()
+        with self._reading:
+            return self._beside.columns()
 
     def column(self, name: str, start: int, stop: int) -> Sequence[Any]:
         """Return rows `[start, stop)` of a column; classes by their names."""
@@ -210,8 +217,13 @@ def open_tars(request: SourceRequest) -> DatasetSource:
         return found
 
     rows = _loaded(load, place.body, request.visible)
+    found = {str(path.with_suffix("")): table_of(path) for path in place.paths}
     return DatasetSource(
-        rows, request.options, where=place.body, passed_over=columns.passed_over.lines()
+        rows,
+        request.options,
+        where=place.body,
+        passed_over=columns.passed_over.lines(),
+        tables={stem: path for stem, path in found.items() if path is not None},
     )
 
 
@@ -295,6 +307,18 @@ def _holds_encoded_images(feature: object) -> bool:
         return feature.dtype in ("binary", "large_binary")
     is_pair = isinstance(feature, dict) and feature.keys() == {"bytes", "path"}
     return is_pair or isinstance(feature, datasets.Image)
+
+
+def _stems(rows: datasets.Dataset) -> ListedNames:
+    """Return the samples of tar files, each by the path of its file and its key."""
+    named = rows.select_columns([URL_COLUMN, KEY_COLUMN])
+
+    def listed(start: int, stop: int) -> list[str]:
+        found = named[start:stop]
+        pairs = zip(found[URL_COLUMN], found[KEY_COLUMN], strict=True)
+        return [f"{Path(url).with_suffix('')}/{key}" for url, key in pairs]
+
+    return ListedNames(listed, range(len(rows)))
 
 
 def _distinct_keys(rows: datasets.Dataset) -> datasets.Dataset | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dtrak_stream.data.arrays import DIGITS_FILE
+from dtrak_stream.data.fetched_tables import table_of as fetched_table_of
 from dtrak_stream.data.folder import prefix_of
 from dtrak_stream.data.folder_beside import metadata_above
 from dtrak_stream.data.folder_walk import is_beside, is_wanted
@@ -78,6 +79,8 @@ def stamp_source(spec: str, options: ImageOptions, stamping: Stamping) -> bool:
             stamping.tree(part, _is_read, prefix_of(part, place.path))
         for name in metadata_above(place.path, place.parts):
             stamping.file(place.path / name, name)
+        if (table := fetched_table_of(place.path)) is not None:
+            stamping.file(table)
     elif KINDS[place.kind].markers:
         stamping.tree(place.path, _is_visible)
     else:
@@ -88,6 +91,8 @@ def stamp_source(spec: str, options: ImageOptions, stamping: Stamping) -> bool:
 
 def _files_of(place: Place) -> Iterator[Path]:
     yield from place.paths
+    if place.kind == "webdataset":
+        yield from filter(None, map(fetched_table_of, place.paths))
     if place.kind == "idx" and (labels := labels_beside(place.path)) is not None:
         yield labels
 

@@ -20,7 +20,7 @@ from dtrak_stream.data.pixels import IMAGE_SUFFIXES
 from dtrak_stream.data.source import unreadable
 from dtrak_stream.errors import InputError
 
-KEY_COLUMN = "__key__"
+KEY_COLUMN, URL_COLUMN = "__key__", "__url__"
 ANY_IMAGE = "image"
 """The column of images whose names have several endings, where each sample has one."""
 
@@ -56,7 +56,7 @@ class TarColumns:
     def features(self) -> datasets.Features:
         """Return the columns of the data set: images, and bytes for what lies beside them."""
         names = {ANY_IMAGE} if self.joined else self.images
-        columns = {KEY_COLUMN: datasets.Value("string"), "__url__": datasets.Value("string")}
+        columns = {KEY_COLUMN: datasets.Value("string"), URL_COLUMN: datasets.Value("string")}
         columns |= {name: datasets.Value("binary") for name in sorted(self.others - names)}
         return datasets.Features(columns | {name: datasets.Image() for name in sorted(names)})
 
@@ -110,7 +110,7 @@ def samples(
             column = ANY_IMAGE if joined and _is_image(ending) else ending
             if sample.get(KEY_COLUMN) != key or column in sample:
                 yield from _complete(sample, empty)
-                sample = {KEY_COLUMN: key, "__url__": path}
+                sample = {KEY_COLUMN: key, URL_COLUMN: path}
             sample[column] = _cell(key, ending, content)
         yield from _complete(sample, empty)
 
