@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from dtrak_stream.scoring.run import score
     from dtrak_stream.scoring.scores_file import ScoresFile
     from dtrak_stream.store.reader import FeatureStore
-    from dtrak_stream.store.removal import RemoveConfig, remove
+    from dtrak_stream.store.removal import remove
+    from dtrak_stream.store.removal_options import RemoveConfig
     from dtrak_stream.verification.options import VerifyConfig
     from dtrak_stream.verification.run import verify
 
@@ -119,7 +120,7 @@ _HOMES = {
     "PlanConfig": "planning.options",
     "QueryConditionOptions": "data.query_options",
     "QueryImageOptions": "data.query_options",
-    "RemoveConfig": "store.removal",
+    "RemoveConfig": "store.removal_options",
     "ReportConfig": "report.options",
     "ReportOptions": "report.options",
     "SampleBatch": "data.samples",

@@ -126,7 +126,7 @@ COMMANDS: Mapping[str, Command | CommandGroup] = {
     ),
     "remove": Command(
         "Remove samples from feature stores.",
-        "store.removal:RemoveConfig",
+        "store.removal_options:RemoveConfig",
         "store.removal:remove",
     ),
     "gram": Command(

@@ -10,51 +10,17 @@ import numpy as np
 
 from dtrak_stream.data.row_files import read_rows
 from dtrak_stream.data.source import open_regular, unreadable
-from dtrak_stream.errors import ConfigurationError, InputError, first_few
+from dtrak_stream.errors import InputError, first_few
 from dtrak_stream.store.changing import change_store, require_complete, settle_change
 from dtrak_stream.store.history import Change
 from dtrak_stream.store.layout import StoreLayout, read_layout
 from dtrak_stream.store.reader import FeatureStore
+from dtrak_stream.store.removal_options import RemoveConfig
 from dtrak_stream.store.row_set import Rows, RowSet
 from dtrak_stream.store.store_set import store_roots
 from dtrak_stream.support.name_index import NameIndex
 from dtrak_stream.support.names import each_of, name_at
 from dtrak_stream.support.progress import say
-
-
-@dataclass(frozen=True)
-class RemoveConfig:
-    """Remove samples from feature stores: they are in no score, list, page or export any more.
-
-    Their rows keep their place, and are passed over like those of bad images. What was made of the
-    stores before is brought up to date by the commands that made it. Killed at any moment, and run
-    again, it does what is left to do; a sample that is removed already stays removed.
-    """
-
-    store: tuple[Path, ...]
-    """Feature stores; several, of several models, may follow each other: RUN/train, or all
-    RUN/models/*/train."""
-    ids: Path | None = None
-    """Text file with the id of a sample in each line, as the store and its scores tell them."""
-    rows: Path | None = None
-    """Instead: file of row numbers from 0 (.txt with one a line, .npy or .json)."""
-
-    def refuse_nothing_to_do(self) -> None:
-        """Refuse to remove nothing, or what is told in two ways.
-
-        Raises
-        ------
-        ConfigurationError
-            Saying what is to be given.
-        """
-        if not self.store:
-            raise ConfigurationError("none is given", where="--store", remedy="name one or more")
-        if (self.ids is None) == (self.rows is None):
-            raise ConfigurationError(
-                "exactly one of them tells what to remove",
-                where="--ids and --rows",
-                remedy="give sample ids as --ids, or row numbers as --rows",
-            )
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from dtrak_stream.store.changing import appended, grow
 from dtrak_stream.store.layout import read_layout
 from dtrak_stream.store.quarantine import read_quarantine
 from dtrak_stream.store.reader import FeatureStore
-from dtrak_stream.store.removal import RemoveConfig, remove
+from dtrak_stream.store.removal import remove
+from dtrak_stream.store.removal_options import RemoveConfig
 from dtrak_stream.verification.options import VerifyConfig
 from dtrak_stream.verification.run import verify
 from tests.crashing import contents, finishes_before_step

@@ -14,7 +14,8 @@ from dtrak_stream.gram.plan import tile_bytes
 from dtrak_stream.gram.run import compute_gram
 from dtrak_stream.gram.update import TOLERANCE
 from dtrak_stream.store.reader import FeatureStore
-from dtrak_stream.store.removal import RemoveConfig, remove
+from dtrak_stream.store.removal import remove
+from dtrak_stream.store.removal_options import RemoveConfig
 from tests.conftest import append_to, store_of
 from tests.crashing import contents, finishes_before_step
 

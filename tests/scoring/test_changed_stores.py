@@ -17,7 +17,8 @@ from dtrak_stream.scoring.options import ScoreConfig, ScoreOptions
 from dtrak_stream.scoring.run import score
 from dtrak_stream.scoring.scores_file import ScoresFile
 from dtrak_stream.store.reader import FeatureStore
-from dtrak_stream.store.removal import RemoveConfig, remove
+from dtrak_stream.store.removal import remove
+from dtrak_stream.store.removal_options import RemoveConfig
 from tests.conftest import append_to, store_of
 
 SAMPLES, NEW, DIM, GONE = 30, 6, 8, [1, 2, 17, 31]

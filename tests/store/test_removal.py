@@ -12,7 +12,8 @@ import pytest
 from dtrak_stream.errors import ConfigurationError, CorruptFileError, InputError
 from dtrak_stream.store.layout import read_layout
 from dtrak_stream.store.reader import FeatureStore
-from dtrak_stream.store.removal import RemoveConfig, remove
+from dtrak_stream.store.removal import remove
+from dtrak_stream.store.removal_options import RemoveConfig
 from dtrak_stream.store.row_set import RowSet
 from dtrak_stream.store.shard import pack_rows, write_shard
 from dtrak_stream.support.durable import append_bytes

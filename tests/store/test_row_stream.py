@@ -16,7 +16,8 @@ from dtrak_stream.errors import CorruptFileError
 from dtrak_stream.scoring.halves import HalfSketch
 from dtrak_stream.store import row_reader, shard
 from dtrak_stream.store.reader import FeatureStore
-from dtrak_stream.store.removal import RemoveConfig, remove
+from dtrak_stream.store.removal import remove
+from dtrak_stream.store.removal_options import RemoveConfig
 from dtrak_stream.store.row_reader import RowReader
 from dtrak_stream.store.row_stream import CPU, cut_rows, load_rows, stream_rows
 from tests.conftest import store_of
