@@ -144,6 +144,10 @@ def test_the_wheel_is_the_package_its_license_and_nothing_else(tree, wheel):
         "embedded/digits.npz",
         "embedded/digits_ddpm/unet/diffusion_pytorch_model.safetensors",
         "embedded/digits_truth.npz",
+        "embedded/garments_sd/unet/diffusion_pytorch_model.safetensors",
+        "embedded/digits_lora/training.yaml",
+        "embedded/digits_lora_generated/metadata.jsonl",
+        "embedded/digits_lora_truth.npz",
         "benchmark/results/lds.md",
     ],
 )

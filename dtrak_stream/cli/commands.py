@@ -69,6 +69,11 @@ BENCHMARKS = {
         "benchmark.lds.options:LdsBenchConfig",
         "benchmark.lds.run:measure_lds",
     ),
+    "lora": Command(
+        "Measure how well scores of a LoRA predict LoRAs retrained on halves of its images.",
+        "benchmark.lora.options:LoraBenchConfig",
+        "benchmark.lora.run:measure_lora",
+    ),
     "lora-base": Command(
         "Train the small text-to-image model that LoRAs of the benchmark are put on.",
         "benchmark.lora.options:LoraBaseConfig",

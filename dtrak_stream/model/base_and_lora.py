@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dtrak_stream.errors import ConfigurationError, InputError
 from dtrak_stream.model.lora_files import find_lora
-from dtrak_stream.model.places import EMBEDDED_MODEL, HUB, hub_name
+from dtrak_stream.model.places import EMBEDDED, HUB, hub_name
 
 _PLUS = "+"
 
@@ -53,7 +53,7 @@ def _pairs(model: str) -> list[tuple[str, str]]:
 
 
 def _is_model(name: str) -> bool:
-    if name == EMBEDDED_MODEL or name.startswith(HUB) or Path(name).is_dir():
+    if name in EMBEDDED or name.startswith(HUB) or Path(name).is_dir():
         return True
     return hub_name(name) is not None
 

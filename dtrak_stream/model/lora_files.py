@@ -26,6 +26,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from dtrak_stream.errors import InputError, ModelError, first_few
+from dtrak_stream.model.places import place_of
 from dtrak_stream.model.weight_files import refuse_programs
 
 # what is looked for in a folder, the surest first
@@ -90,14 +91,14 @@ class LoraFile:
 
 
 def find_lora(given: str | Path) -> Path:
-    """Return the file of a LoRA that is named by itself or by its folder.
+    """Return the file of a LoRA that is named by itself or by its folder, or comes along.
 
     Raises
     ------
     InputError
         If there is none.
     """
-    path = Path(given)
+    path = place_of(str(given))
     if path.is_file():
         return path
     found = [path / name for name in LORA_NAMES if (path / name).is_file()]

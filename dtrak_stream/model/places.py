@@ -8,14 +8,25 @@ from pathlib import Path
 from dtrak_stream.errors import InputError
 
 EMBEDDED_MODEL = "embedded:digits_ddpm"
+"""A small model of digits."""
+EMBEDDED_BASE = "embedded:garments_sd"
+"""A small text-to-image model of garments."""
+EMBEDDED_LORA = "embedded:digits_lora"
+"""A LoRA on it, of digits."""
+EMBEDDED = (EMBEDDED_MODEL, EMBEDDED_BASE, EMBEDDED_LORA)
 EMBEDDED_FOLDER = Path(__file__).parents[1] / "embedded"
 HUB = "hf:"
 GIVEN = "python:"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
+def place_of(name: str) -> Path:
+    """Return the path that is named, or where what comes along under this name is."""
+    return EMBEDDED_FOLDER / name.partition(":")[2] if name in EMBEDDED else Path(name)
+
+
 def model_root(folder: str) -> Path:
-    """Return the pipeline folder that `folder` names: a path, or the model that comes along.
+    """Return the pipeline folder that `folder` names: a path, or a model that comes along.
 
     Raises
     ------
@@ -28,7 +39,7 @@ def model_root(folder: str) -> Path:
             where=folder,
             remedy="give it there again (denoiser=...)",
         )
-    return EMBEDDED_FOLDER / folder.partition(":")[2] if folder == EMBEDDED_MODEL else Path(folder)
+    return place_of(folder)
 
 
 def hub_name(model: str) -> str | None:

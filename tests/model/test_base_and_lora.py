@@ -8,7 +8,7 @@ import pytest
 
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.model.base_and_lora import base_and_lora
-from dtrak_stream.model.places import EMBEDDED_MODEL
+from dtrak_stream.model.places import EMBEDDED_BASE, EMBEDDED_LORA, EMBEDDED_MODEL
 
 LORA = "pytorch_lora_weights.safetensors"
 
@@ -35,6 +35,7 @@ def here(tmp_path: Path, monkeypatch) -> Path:
         ("missing+missing", ("missing+missing", None)),
         ("base+", ("base+", None)),
         (f"{EMBEDDED_MODEL}+missing", (EMBEDDED_MODEL, "missing")),
+        (f"{EMBEDDED_BASE}+{EMBEDDED_LORA}", (EMBEDDED_BASE, EMBEDDED_LORA)),
         ("hf:owner/name+run/checkpoint-100", ("hf:owner/name", "run/checkpoint-100")),
         ("owner/name+run/checkpoint-100", ("owner/name", "run/checkpoint-100")),
     ],

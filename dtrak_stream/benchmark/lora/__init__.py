@@ -1,1 +1,1 @@
-"""A small text-to-image model that LoRAs of the benchmark are trained on."""
+"""A LoRA whose retrained halves are known, and the small text-to-image model it is put on."""

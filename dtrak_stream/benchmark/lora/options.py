@@ -1,11 +1,20 @@
-"""Every option of training the base model of the LoRA benchmark."""
+"""Every option of the LoRA benchmark, and of training its base model."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
+import tyro
+
+from dtrak_stream.benchmark.lds.options import ChosenQueries
+from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.evaluation.retraining.configuration import WorkerOptions
 from dtrak_stream.support.option_values import require_number, require_seed
+
+MethodName = Literal["best", "das", "trak", "d-trak", "pixel-cosine"]
+METHOD_NAMES: tuple[MethodName, ...] = ("best", "das", "trak", "d-trak", "pixel-cosine")
 
 
 @dataclass(frozen=True)
@@ -37,3 +46,51 @@ class LoraBaseConfig:
             ("--network-steps", self.network_steps),
         ):
             require_number(flag, value, 2)
+
+
+@dataclass(frozen=True)
+class LoraBenchConfig:
+    """Judge methods by LoRAs that were retrained on halves of their images (LDS).
+
+    A small text-to-image model, a LoRA of it that was trained on 500 digits with captions, 200
+    images that the LoRA made, and the losses of 200 other digits and of these images under LoRAs of
+    random halves come along: then it takes minutes. With --base, all but the base is made first and
+    kept in OUT.work: an hour of one core for every 60 LoRAs. What is done is not done again: an
+    interrupted run goes on when the same command is given again.
+    """
+
+    out: Path = Path("runs/bench/lora")
+    """Results: OUT.json and OUT.md. LoRA, truth and finished rows are kept in OUT.work."""
+    base: str | None = None
+    """Make LoRA, images and truth of this model: embedded:garments_sd, which comes along, or what
+    lora-base left in its OUT.work/pipeline (default: judge by what comes along)."""
+    methods: tuple[MethodName, ...] = METHOD_NAMES
+    """What is judged."""
+    epochs: int = 25
+    """With --base: passes over the images in which a LoRA is trained."""
+    images: int = 200
+    """With --base: number of digits that it was not trained on, and of images it makes."""
+    subsets: int = 32
+    """With --base: LoRAs retrained on halves."""
+    seeds: int = 2
+    """With --base: LoRAs retrained on each half."""
+    proj_dim: int = 1024
+    """Length k of a feature."""
+    queries: ChosenQueries = "all"
+    """Judge by every second query only: choose on the even ones and report the odd ones."""
+    where: tyro.conf.OmitArgPrefixes[WorkerOptions] = field(default_factory=WorkerOptions)
+    """Where LoRAs are trained, and features computed."""
+    quiet: bool = False
+    """Draw no progress bars."""
+
+    def __post_init__(self) -> None:
+        for flag, value, least, most in (
+            ("--epochs", self.epochs, 1, 2**16),
+            ("--images", self.images, 1, 500),
+            ("--subsets", self.subsets, 3, 2**16),
+            ("--seeds", self.seeds, 1, 2**16),
+            ("--proj-dim", self.proj_dim, 1, 2**16),
+        ):
+            require_number(flag, value, least, most)
+        if not self.methods:
+            raise ConfigurationError("names none", where="--methods", remedy="name one, or more")
