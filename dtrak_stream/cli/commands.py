@@ -54,6 +54,11 @@ class CommandGroup:
 
 
 BENCHMARKS = {
+    "append": Command(
+        "Measure what appending to a store, and removing from it, costs beside making all anew.",
+        "benchmark.append.options:AppendBenchConfig",
+        "benchmark.append.run:measure_append",
+    ),
     "featurize": Command(
         "Measure per-sample featurizing next to a plain training step and other ways.",
         "benchmark.featurizing.options:FeaturizeBenchConfig",

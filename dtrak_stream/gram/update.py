@@ -28,7 +28,7 @@ from dtrak_stream.support.progress import say
 TOLERANCE = 1e-6
 """The largest error of a matrix from which rows were subtracted, relative to itself."""
 
-_PROBES = 16
+_PROBES = 4
 _SUBTRACTING = 2  # what a row costs in float64, of what it costs in float32
 _CHECKING = 0.1  # what reading a row for the check costs, of that
 

@@ -92,6 +92,16 @@ class RunStores:
             raise _of_faulty(
                 f"made of no whole store, perhaps of {' or '.join(self.unknown)}", path
             )
+        for store in self.by_hash.values():
+            if store.earlier(fingerprint) is not None:
+                raise FingerprintMismatchError(
+                    what,
+                    fingerprint,
+                    f"{store.layout.root.name} {store.layout.state}",
+                    where=path,
+                    remedy=f"it is of {store.layout.root.name} before samples were appended or "
+                    "removed: run the command that wrote it again, which brings it up to date",
+                )
         known = ", ".join(
             f"{store.layout.root.name} {name}" for name, store in self.by_hash.items()
         )

@@ -1,0 +1,1 @@
+"""What it costs that a store changes: rows appended and removed, its Gram matrix, its scores."""
