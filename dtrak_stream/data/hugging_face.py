@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import io
 import threading
@@ -36,6 +35,7 @@ from dtrak_stream.data.tar_files import KEY_COLUMN, URL_COLUMN, samples, survey
 from dtrak_stream.data.unpacking import (
     folder_for,
     require_writable,
+    saying_nothing_itself,
     why_not_from_hub,
     why_not_loaded,
 )
@@ -232,7 +232,7 @@ def open_hub(request: SourceRequest) -> DatasetSource:
     where, options = request.place.body, request.options
     require_writable(Path(datasets.config.HF_DATASETS_CACHE))
     try:
-        with _bars(request.visible):
+        with saying_nothing_itself(bars=request.visible):
             found = datasets.load_dataset(where.removeprefix("hf:"), split=options.split)
     except Exception as error:
         raise why_not_from_hub(error, where) from error
@@ -263,23 +263,10 @@ def _rows_of_split(
 
 def _loaded(load: Callable[[], Found], where: object, visible: bool) -> Found:
     try:
-        with _bars(visible):
+        with saying_nothing_itself(bars=visible):
             return load()
     except Exception as error:  # the library, and pyarrow below it, have no common base error
         raise why_not_loaded(error, where) from error
-
-
-@contextlib.contextmanager
-def _bars(visible: bool) -> Iterator[None]:
-    """Show the progress bars of `datasets` or not, and leave them as they were."""
-    if visible or datasets.are_progress_bars_disabled():
-        yield
-        return
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        datasets.enable_progress_bars()
 
 
 def _chosen_column(features: datasets.Features, column: str | None, where: str) -> str:

@@ -14,7 +14,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from dtrak_stream.data.depth import deep_pixels, is_deep
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.remarks import Remark
-from dtrak_stream.data.source import Pixels, brief
+from dtrak_stream.data.source import A_POINTER, FETCH_LFS, LFS_POINTER, Pixels, brief
 from dtrak_stream.errors import BadImageError
 
 IMAGE_SUFFIXES = frozenset(
@@ -146,4 +146,7 @@ def _require_reasonable_size(image: Image.Image) -> None:
 
 def _why_unidentified(file: IO[bytes]) -> str:
     file.seek(0)
-    return "not an image that Pillow can read" if file.read(1) else "the file is empty (0 bytes)"
+    beginning = file.read(len(LFS_POINTER))
+    if beginning == LFS_POINTER:
+        return f"the file is {A_POINTER}; fetch it with {FETCH_LFS}"
+    return "not an image that Pillow can read" if beginning else "the file is empty (0 bytes)"

@@ -17,7 +17,13 @@ from dtrak_stream.data.folder_kinds import look_into
 from dtrak_stream.data.kinds import KINDS, SOURCES, SourceKind
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.shard_numbers import refuse_incomplete
-from dtrak_stream.data.source import open_regular, unreadable
+from dtrak_stream.data.source import (
+    A_POINTER,
+    FETCH_LFS,
+    LFS_POINTER,
+    open_regular,
+    unreadable,
+)
 from dtrak_stream.data.splits import by_split, chosen_split
 from dtrak_stream.errors import InputError
 
@@ -188,6 +194,9 @@ def _matches(pattern: str) -> list[Path]:
 
 def _require_readable(path: Path) -> None:
     try:
-        open_regular(path).close()
+        with open_regular(path) as file:
+            beginning = file.read(len(LFS_POINTER))
     except OSError as error:
         raise unreadable(path, error) from error
+    if beginning == LFS_POINTER:
+        raise InputError(f"is {A_POINTER}", where=path, remedy=f"fetch it with {FETCH_LFS}")

@@ -28,6 +28,10 @@ RowNumbers: TypeAlias = range | NDArray[np.int64]
 UNREADABLE = b"unreadable"
 """The picture in `Content` of a sample whose bytes cannot be read."""
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+"""What the text begins with that stands for a file until Git LFS fetches it."""
+A_POINTER, FETCH_LFS = "a pointer of Git LFS and not the file itself", "git lfs pull"
+
 _NO_FILES = {
     stat.S_IFIFO: "a named pipe",
     stat.S_IFSOCK: "a socket",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
+import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import datasets
@@ -16,6 +18,7 @@ from dtrak_stream.errors import DiskFullError, DtrakStreamError, InputError
 from dtrak_stream.support.stamps import Stamping
 
 _OWN_FOLDER = "dtrak_stream"
+_LOGGER = "datasets.packaged_modules"  # what reads files of each kind
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -62,6 +65,22 @@ def require_writable(folder: Path) -> None:
             where=folder,
             remedy="set HF_DATASETS_CACHE to a folder that can be written",
         ) from error
+
+
+@contextlib.contextmanager
+def saying_nothing_itself(*, bars: bool) -> Iterator[None]:
+    """Let the library draw its bars or not, and log no failure that it raises as well."""
+    logger = logging.getLogger(_LOGGER)
+    level, drawn = logger.level, not datasets.are_progress_bars_disabled()
+    logger.setLevel(logging.CRITICAL)
+    if drawn and not bars:
+        datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        if drawn and not bars:
+            datasets.enable_progress_bars()
 
 
 def why_not_loaded(error: Exception, where: object) -> DtrakStreamError:

@@ -20,6 +20,12 @@ def decoded(content: bytes) -> np.ndarray:
     return decode(io.BytesIO(content))
 
 
+def test_a_pointer_of_git_lfs_is_called_one():
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    with pytest.raises(BadImageError, match=r"a pointer of Git LFS .*git lfs pull"):
+        decoded(pointer)
+
+
 def noise(*shape: int) -> np.ndarray:
     return np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
 

@@ -1,6 +1,7 @@
 """Data sets of the Hugging Face library as a source."""
 
 import io
+import logging
 import tarfile
 from pathlib import Path
 
@@ -227,3 +228,19 @@ def test_progress_bars_of_datasets_are_left_as_they_were(tmp_path, encoded):
     assert not datasets.are_progress_bars_disabled()
     opened(tmp_path / "a.parquet")
     assert not datasets.are_progress_bars_disabled()
+
+
+def test_the_library_says_nothing_of_what_it_refuses(tmp_path, capfd, caplog):
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 cut off")
+    with pytest.raises(InputError):
+        open_images(str(tmp_path / "a.parquet"), visible=False)
+    assert "Failed to read" not in caplog.text + "".join(capfd.readouterr())
+    assert logging.getLogger("datasets.packaged_modules").level == logging.NOTSET
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.tar", "a.npy", "a.npz", "a.h5", "a.zip"])
+def test_a_pointer_of_git_lfs_in_place_of_a_file_is_called_one(tmp_path, name):
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    (tmp_path / name).write_text(pointer)
+    with pytest.raises(InputError, match=r"is a pointer of Git LFS .*git lfs pull"):
+        open_images(str(tmp_path / name), visible=False)
