@@ -13,7 +13,7 @@ from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.pixels import decode
 from dtrak_stream.data.places import Place, SourceRequest
 from dtrak_stream.data.remarks import Remarks
-from dtrak_stream.data.row_paths import PATH_COLUMNS, RowPaths
+from dtrak_stream.data.row_paths import PATH_COLUMNS, RowPaths, windows_hint
 from dtrak_stream.data.selected import SPLIT_COLUMN, of_split
 from dtrak_stream.data.source import (
     Content,
@@ -27,7 +27,7 @@ from dtrak_stream.data.source import (
 )
 from dtrak_stream.data.text_tables import Table, open_csv, open_json_lines, open_partition
 from dtrak_stream.errors import BadImageError, InputError, first_few
-from dtrak_stream.support.name_index import hashes_of
+from dtrak_stream.support.name_index import Hashes, hashes_of
 from dtrak_stream.support.progress import progress
 
 _AT_A_TIME = 2**14
@@ -173,7 +173,7 @@ class ManifestSource:
     def _refuse_twins(self, rows: RowNumbers) -> None:
         hashes = [hashes_of((), 0)]
         for _, names in self._blocks(rows):
-            hashes.append(hashes_of(map(str.encode, names), len(names)))
+            hashes.append(self._hashes(names))
         in_order = np.sort(np.concatenate(hashes))
         twins = in_order[1:][in_order[1:] == in_order[:-1]]
         if not len(twins):
@@ -186,11 +186,16 @@ class ManifestSource:
             remedy="leave one row for each image, or choose rows with --where or --rows",
         )
 
+    def _hashes(self, names: Sequence[str]) -> Hashes:
+        """Return what stands for the file of each path, however it is written; links are not."""
+        folder = self._path.parent.absolute()
+        return hashes_of((str(folder / name).encode() for name in names), len(names))
+
     def _twins(self, rows: RowNumbers, digest: np.bytes_) -> tuple[str, int, int]:
         """Return a path that is there twice, by its hash, and the first two rows that name it."""
         found = list[tuple[str, int]]()
         for block, names in self._blocks(rows):
-            same = hashes_of(map(str.encode, names), len(names)) == digest
+            same = self._hashes(names) == digest
             found += [(names[place], int(block[place])) for place in np.flatnonzero(same)]
         (name, first), (_, second), *_ = found
         return name, first, second
@@ -230,4 +235,5 @@ def _open_table(path: Path) -> Table:
 
 def _missing_line(count: int, first: Sequence[str]) -> str:
     files = "1 file that it lists is" if count == 1 else f"{count:,} files that it lists are"
-    return f"{files} missing ({first_few(first, count=count)}) and will be left out as bad samples"
+    named = first_few(first, count=count)
+    return f"{files} missing ({named}) and will be left out as bad samples{windows_hint(first)}"

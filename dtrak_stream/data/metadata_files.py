@@ -20,6 +20,7 @@ import numpy as np
 
 from dtrak_stream.data.columns import Column, ColumnKind, is_path
 from dtrak_stream.data.places import Place
+from dtrak_stream.data.row_paths import windows_hint
 from dtrak_stream.data.source import open_regular, unreadable
 from dtrak_stream.errors import InputError, first_few
 from dtrak_stream.support.name_index import NameIndex
@@ -53,8 +54,8 @@ class MetadataFiles:
     Raises
     ------
     InputError
-        If a file cannot be read, has no column `file_name`, names a file that is not there, or an
-        image has two rows.
+        If a file cannot be read, has no column `file_name`, names a file that is not there or lies
+        outside, or an image has two rows.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class MetadataFiles:
         is_there: Callable[[str], bool] | None = None,
     ) -> None:
         self._folder = folder
+        self._root = posixpath.normpath(folder.absolute().as_posix()).rstrip("/") + "/"
         self._files = files
         self._names = names
         self._file_of = np.zeros(len(names), np.uint32)
@@ -129,7 +131,14 @@ class MetadataFiles:
                 where=self._folder / file,
                 remedy=f"name the image of each row in {_FILE_NAME}, or rename this file",
             )
-        return posixpath.normpath(posixpath.join(posixpath.dirname(file), name))
+        target = posixpath.normpath(posixpath.join(self._root, posixpath.dirname(file), name))
+        if not target.startswith(self._root):
+            raise InputError(
+                f"line {line} names a file outside of {self._folder} ({name})",
+                where=self._folder / file,
+                remedy="remove it, or write images elsewhere into a list: list:FILE.csv",
+            )
+        return target.removeprefix(self._root)
 
     def _note_kinds(self, reader: _Reader, rows: Sequence[Placed]) -> None:
         for _, _, row in rows:
@@ -167,7 +176,7 @@ class _Missing:
                 f"{self.count:,} of the files it names are not there "
                 f"({first_few(self.names, count=self.count)})",
                 where=", ".join(str(folder / file) for file in files[:2]),
-                remedy="put them there, or remove their rows",
+                remedy="put them there, or remove their rows" + windows_hint(self.names),
             )
 
 

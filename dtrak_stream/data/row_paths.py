@@ -84,3 +84,9 @@ def _refused(what: str, columns: Sequence[str], where: Path) -> InputError:
         where=where,
         remedy="name the one to use with --path-column, or a pattern such as images/{label}/{name}",
     )
+
+
+def windows_hint(missing: Sequence[str]) -> str:
+    """Return what is to be added of files that are not there, if \\ may be why."""
+    has_one = any("\\" in name for name in missing)
+    return "; between folders write / instead of \\" * has_one

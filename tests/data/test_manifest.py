@@ -144,6 +144,20 @@ def test_two_rows_that_name_one_file_are_refused(tmp_path, folder):
     assert ids(open_images(f"list:{path}[:3]", visible=False)) == [row["path"] for row in rows[:3]]
 
 
+@pytest.mark.parametrize("second", ["./images/5.png", "images//5.png", "{folder}/5.png"])
+def test_two_spellings_of_one_path_are_refused(tmp_path, folder, second):
+    rows = [{"path": name} for name in ("images/5.png", second.format(folder=folder))]
+    with pytest.raises(InputError, match=r"rows 0 and 1 .* both name images/5\.png"):
+        opened(write(tmp_path, ".csv", rows))
+
+
+def test_paths_of_windows_are_told(tmp_path, folder, capsys):
+    rows = [{"path": "images/5.png"}, {"path": "images\\3.png"}]
+    open_images(f"list:{write(tmp_path, '.csv', rows)}", visible=False)
+    told = "bad samples; between folders write / instead of \\"
+    assert told in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("value", ["", None, 7, ["a"], "a\0.png", "\ud800.png"])
 def test_a_row_without_a_path_is_refused(tmp_path, value):
     path = write(tmp_path, ".jsonl", [{"path": "a.png"}, {"path": value}])

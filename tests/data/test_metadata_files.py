@@ -114,3 +114,29 @@ def test_text_that_is_not_utf_8_is_refused(folder):
     listed = ListedNames(lambda start, stop: NAMES[start:stop], range(len(NAMES)))
     with pytest.raises(InputError, match="is not UTF-8"):
         MetadataFiles(folder, ["metadata.jsonl"], listed)
+
+
+def test_images_may_be_named_by_absolute_paths_and_through_folders_above(folder):
+    rows = [
+        {"file_name": str(folder / "0.png"), "text": "absolute"},
+        {"file_name": f"../{folder.name}/1.png", "text": "from above"},
+    ]
+    inner = [{"file_name": "../a/2.png", "text": "from beside"}]
+    found = files(folder, jsonl=lines(*rows), inner=lines(*inner))
+    assert found.values("text", 0, 3) == ["absolute", "from above", "from beside"]
+
+
+@pytest.mark.parametrize("name", ["../0.png", "/etc/hostname"])
+def test_a_row_of_a_file_outside_is_refused(folder, name):
+    (folder.parent / "0.png").touch()
+    with pytest.raises(InputError, match=r"line 1 names a file outside of .*list:FILE"):
+        files(folder, jsonl=lines({"file_name": name, "text": "x"}))
+
+
+def test_paths_of_windows_are_told_apart_from_missing_files(folder):
+    rows = lines({"file_name": "a\\2.png", "text": "x"})
+    with pytest.raises(InputError, match=r"are not there .*between folders write / instead of"):
+        files(folder, jsonl=rows)
+    with pytest.raises(InputError) as refused:
+        files(folder, jsonl=lines({"file_name": "a/3.png", "text": "x"}))
+    assert "instead of" not in refused.value.remedy
