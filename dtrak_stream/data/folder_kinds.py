@@ -48,6 +48,7 @@ class _Listing:
     folder: Path
     markers: set[str] = field(default_factory=set)
     archives: list[Path] = field(default_factory=list)
+    tables: list[Path] = field(default_factory=list)
     split_folders: list[Path] = field(default_factory=list)
     has_images: bool = False
     has_card: bool = False
@@ -62,8 +63,8 @@ class _Listing:
         elif suffix in IMAGE_SUFFIXES:
             self.has_images = True
         elif suffix in _ARCHIVES:
-            if not _is_record(self.folder / entry.name):
-                self.archives.append(self.folder / entry.name)
+            is_record = _is_record(self.folder / entry.name)
+            (self.tables if is_record else self.archives).append(self.folder / entry.name)
         elif entry.name == _CARD:
             self.has_card = True
         elif is_folder(entry):
@@ -83,7 +84,8 @@ def look_into(folder: Path) -> FolderContents:
 
     Archives lie in the folder itself, or in folders below it if neither images nor archives do,
     as in the clone of a data set. What lies deeper beside an image makes no folder of archives.
-    The tables that img2dataset writes beside its folders or tar files are no archives.
+    The tables that img2dataset writes beside its folders or tar files are no archives, and
+    metadata.parquet is one only where there are no images that it could be about.
     Folders of splits lie in the folder, or in the one folder that there is in it.
 
     Raises
@@ -99,6 +101,8 @@ def look_into(folder: Path) -> FolderContents:
             return FolderContents(marked=kind.name)
     _refuse_images_beside(here)
     archives = here.archives if here.archives or here.has_images else _deeper_archives(folder)
+    if not archives and here.tables and not _has_images(folder):
+        archives = [path for path in here.tables if path.name in METADATA_FILES]
     if archives:
         _refuse_several_sets(folder, archives)
         return FolderContents(archives=archives)
@@ -169,6 +173,12 @@ def _deeper_archives(folder: Path) -> list[Path]:
             if _suffix(name) in _ARCHIVES and not _is_record(Path(root, name)):
                 found.append(Path(root, name))
     return found
+
+
+def _has_images(folder: Path) -> bool:
+    """Return whether there are image files below a folder."""
+    walk = os.walk(folder, followlinks=True)
+    return any(_suffix(name) in IMAGE_SUFFIXES for _, _, names in walk for name in names)
 
 
 def _refuse_several_sets(folder: Path, archives: list[Path]) -> None:

@@ -99,6 +99,14 @@ def test_a_parquet_file_that_only_looks_like_a_table_of_img2dataset_is_read(tmp_
     assert shades(tmp_path / "train.parquet") == [4]
 
 
+def test_metadata_in_parquet_is_a_data_set_where_there_are_no_images_beside_it(tmp_path):
+    write_images(tmp_path / "set" / "metadata.parquet", [5])
+    assert shades(tmp_path / "set") == [5]
+    (tmp_path / "set" / "more").mkdir()
+    (tmp_path / "set" / "more" / "1.png").write_bytes(png(1))
+    assert ids(tmp_path / "set") == ["more/1.png"]
+
+
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     """What cloning a data set of the hub leaves."""
