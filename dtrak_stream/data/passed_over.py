@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections import Counter
 
+from dtrak_stream.data.sidecars import SIDECAR_SUFFIXES
+
 _ENDINGS_KEPT = 64  # names such as image.00001 could be all of different endings
 _ENDINGS_TOLD = 5
 _OTHERS = "of other endings"
@@ -18,7 +20,10 @@ class PassedOver:
 
     def note(self, name: str) -> None:
         """Count a file."""
-        self._add(os.path.splitext(name)[1].lower() or "without an ending", 1)  # noqa: PTH122
+        ending = os.path.splitext(name)[1]  # noqa: PTH122
+        # .TXT tells why such a text is not read
+        told = ending if ending.lower() in SIDECAR_SUFFIXES else ending.lower()
+        self._add(told or "without an ending", 1)
 
     def add(self, others: PassedOver) -> None:
         """Count what another one has counted."""

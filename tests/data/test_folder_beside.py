@@ -46,6 +46,15 @@ def test_what_lies_beside_images_is_not_passed_over(images):
     ]
 
 
+def test_texts_whose_ending_is_in_capitals_are_told_to_be_passed_over(images):
+    (images / "000.TXT").write_text("a")
+    source = opened(images)
+    assert ".txt" not in source.columns()
+    assert source.remarks() == [
+        "1 file is passed over (1 .TXT): rename or convert what is an image"
+    ]
+
+
 def test_a_metadata_file_above_a_split_is_of_its_images(tmp_path):
     for split in ("train", "test"):
         save_images(tmp_path / "set" / split, random_pixels(1))
