@@ -15,6 +15,7 @@ from dtrak_stream.data.equal_images import EqualImages, PictureHashes
 from dtrak_stream.data.fitting import cures, fit, native_shape, origin_of, shape_of
 from dtrak_stream.data.opening import open_source
 from dtrak_stream.data.options import ImageOptions, ImageShape, with_effect
+from dtrak_stream.data.picture_identity import pictures_identity
 from dtrak_stream.data.remarks import say_once
 from dtrak_stream.data.samples import CheckLabels, Condition, ConditionKind, ImageOrigin
 from dtrak_stream.data.source import Pixels, Source
@@ -137,6 +138,10 @@ class Images:
         if self._images_identity is None:
             self._images_identity = self._hash()
         return self._images_identity
+
+    def pictures_identity(self) -> str:
+        """Return the hash of the pictures and their ids alone; see `pictures_identity`."""
+        return pictures_identity(self._source, self._rows, visible=self._visible)
 
     def images_if_hashed(self) -> str | None:
         """Return that hash of the images alone if it is known; reads nothing."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dtrak_stream.errors import InterruptedRunError
+from dtrak_stream.errors import FingerprintMismatchError, InterruptedRunError
 from dtrak_stream.exchange.declaration import declared_factor, declared_fingerprint
 from dtrak_stream.exchange.feature_array import open_feature_array
 from dtrak_stream.exchange.options import ImportConfig, ImportResult
-from dtrak_stream.exchange.sample_ids import choose_sample_ids
+from dtrak_stream.exchange.sample_ids import choose_sample_ids, pictures_of
 from dtrak_stream.exchange.scaled_rows import ScaledRows
 from dtrak_stream.store.fingerprint import Fingerprint
-from dtrak_stream.store.layout import StoreLayout
+from dtrak_stream.store.layout import PICTURES, StoreLayout
 from dtrak_stream.store.room import (
     RoomAdvice,
     bytes_while_written,
@@ -40,7 +40,7 @@ def import_features(config: ImportConfig) -> ImportResult:
     ConfigurationError
         If a declaration is missing or has no such value.
     FingerprintMismatchError
-        If the store was begun from another array, or declared otherwise.
+        If the store was begun from another array, declared otherwise, or of other images.
     CorruptFileError
         If a shard is damaged and `redo_corrupt` is not set.
     DiskFullError, MemoryLimitError
@@ -68,6 +68,8 @@ def import_features(config: ImportConfig) -> ImportResult:
             stores.layouts, config.store, shard_bytes=_shard_bytes(fingerprint), advice=_ADVICE
         )
         writer.begin()
+        if config.images is not None:
+            _keep_pictures(config, config.images, writer)
         if not (config.store / "config.yaml").exists():
             record_run(config.store / "config.yaml", config)
         written = _write(rows, writer, missing)
@@ -75,6 +77,21 @@ def import_features(config: ImportConfig) -> ImportResult:
     _say_outcome(stores.layouts[0], len(written), quarantined)
     samples = sum(len(stores.shard_rows(shard)) for shard in written)
     return ImportResult(config.store, quarantined, samples)
+
+
+def _keep_pictures(config: ImportConfig, images: str, writer: StoreWriter) -> None:
+    """Keep a hash of the pictures that the features are said to be of, and refuse others."""
+    found = pictures_of(images, config.picked.of(images), visible=not config.quiet)
+    with writer.run_record() as record:
+        kept = record.setdefault(PICTURES, found)
+    if kept != found:
+        raise FingerprintMismatchError(
+            "hash of the pictures",
+            kept,
+            found,
+            where=images,
+            remedy=f"give the --images that {config.store} was begun with, or another --store",
+        )
 
 
 def _shard_bytes(fingerprint: Fingerprint) -> int:

@@ -150,8 +150,8 @@ class ImportConfig:
     """File with the id of each sample, one a line, in the order of the store; or a pickle of \
 whole numbers, such as D-TRAK's idx-train.pkl."""
     images: str | None = None
-    """Image source whose ids the samples have, in its order, so that a report can show them. \
-Default without --ids: row numbers."""
+    """Image source whose ids the samples have, in its order, so that a report can show them; \
+a hash of its pictures is kept. Default without --ids: row numbers."""
     picked: tyro.conf.OmitArgPrefixes[PickedImages] = field(default_factory=PickedImages)
     rules: tyro.conf.OmitArgPrefixes[RowRules] = field(default_factory=RowRules)
     dtype: Literal["float16", "float32"] = "float32"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dtrak_stream.data.index_pickle import is_pickle, read_index_pickle
 from dtrak_stream.data.opening import open_source
 from dtrak_stream.data.options import ImageOptions
+from dtrak_stream.data.picture_identity import pictures_identity
 from dtrak_stream.data.source import open_regular, unreadable
 from dtrak_stream.data.spec import parse_spec
 from dtrak_stream.errors import ConfigurationError, InputError
@@ -71,6 +72,20 @@ def _ids_of_images(images: str, options: ImageOptions, count: int, visible: bool
     first, last = spec.rows(len(source), None)
     _require_count(last - first, count, images)
     return lambda start, stop: source.sample_ids(first + start, first + stop)
+
+
+def pictures_of(images: str, options: ImageOptions, *, visible: bool) -> str:
+    """Return the hash of the pictures whose ids are taken; parameters as `choose_sample_ids`.
+
+    Raises
+    ------
+    InputError
+        If the source cannot be opened.
+    """
+    spec = parse_spec(images)
+    source = open_source(spec.body, options, visible=visible)
+    rows = range(*spec.rows(len(source), None))
+    return pictures_identity(source, rows, visible=visible)
 
 
 def _require_count(found: int, count: int, where: object) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from dtrak_stream.data.labels import Labels, open_labels
 from dtrak_stream.data.options import ImageOptions
+from dtrak_stream.data.picture_identity import are_comparable, pictures_identity
 from dtrak_stream.data.source import open_regular, unreadable
 from dtrak_stream.errors import FingerprintMismatchError, InputError
 from dtrak_stream.groups.options import GroupOptions
@@ -24,6 +25,7 @@ from dtrak_stream.support.progress import progress
 _HEADERS = {"id", "sample_id", "sample id", "train_id"}
 _CHUNK = 65_536
 _NAMED_AT_MOST = 3
+_OTHER_IMAGES = "give the training images that were featurized as --group-source"
 
 Line = tuple[int, str, str]
 
@@ -33,6 +35,7 @@ def read_groups(
     ids: Names,
     *,
     images: ImageOptions | None = None,
+    pictures: str = "",
     memory_limit: int,
     visible: bool,
 ) -> GroupTable:
@@ -46,6 +49,9 @@ def read_groups(
         The N samples.
     images
         How the images of `--group-source` were opened.
+    pictures
+        Hash of the pictures that the samples are of, which those of `--group-source` must have;
+        "" if it is not known.
     memory_limit
         Bytes that names may take.
     visible
@@ -66,7 +72,10 @@ def read_groups(
     if options.groups is not None:
         _fill_from_file(builder, options.groups, ids)
     else:
-        _fill_from_column(builder, _open(options, images, visible), ids, visible=visible)
+        labels = _open(options, images, visible)
+        _fill_from_column(builder, labels, ids, visible=visible)
+        if pictures:
+            _require_pictures(labels, len(ids), pictures, visible=visible)
     table = builder.table()
     if table.rest == len(ids):
         raise InputError(
@@ -93,7 +102,7 @@ def _fill_from_column(builder: GroupBuilder, labels: Labels, ids: Names, *, visi
             len(ids),
             len(labels),
             where=labels.where,
-            remedy="give the training images that were featurized as --group-source",
+            remedy=_OTHER_IMAGES,
         )
     with progress(len(ids), description="reading groups", unit="sample", visible=visible) as bar:
         for start in range(0, len(ids), _CHUNK):
@@ -102,6 +111,18 @@ def _fill_from_column(builder: GroupBuilder, labels: Labels, ids: Names, *, visi
             codes = [builder.code(label) for label in labels.labels(start, stop)]
             builder.index[start:stop] = codes
             bar.update(stop - start)
+
+
+def _require_pictures(labels: Labels, count: int, pictures: str, *, visible: bool) -> None:
+    found = pictures_identity(labels.source, labels.rows[:count], visible=visible)
+    if are_comparable(pictures, found) and found != pictures:
+        raise FingerprintMismatchError(
+            "hash of the pictures of the training images",
+            pictures,
+            found,
+            where=labels.where,
+            remedy=_OTHER_IMAGES,
+        )
 
 
 def _require_same(labels: Labels, ids: Names, start: int, stop: int) -> None:
@@ -113,7 +134,7 @@ def _require_same(labels: Labels, ids: Names, start: int, stop: int) -> None:
                 stored.decode(),
                 name,
                 where=labels.where,
-                remedy="give the training images that were featurized as --group-source",
+                remedy=_OTHER_IMAGES,
             )
 
 

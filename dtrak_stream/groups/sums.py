@@ -238,7 +238,14 @@ def sum_groups(
     table = None
     if options.chosen:
         ids = train.ids
-        table = read_groups(options, ids, images=images, memory_limit=memory_limit, visible=visible)
+        table = read_groups(
+            options,
+            ids,
+            images=images,
+            pictures=train.layout.pictures(),
+            memory_limit=memory_limit,
+            visible=visible,
+        )
         if table.rest:
             say(
                 f"{table.rest:,} of {len(ids):,} training samples have no group: they are summed "

@@ -112,6 +112,7 @@ def _compared(side: Side, images: Images) -> ComparedImages:
         remedy=f"give the {ROLES[side]} that were featurized, in their order, with the same limit "
         "and image options",
         identity=images.identity,
+        pictures=images.pictures_identity,
         count=len(images),
     )
 

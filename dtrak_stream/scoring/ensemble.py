@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dtrak_stream.data.picture_identity import are_comparable
 from dtrak_stream.errors import ConfigurationError, refuse_differences
 from dtrak_stream.features.comparing import is_along_a_path, refuse_other_features
 from dtrak_stream.gram.file import Gram
@@ -231,7 +232,7 @@ def _differences(first: FeatureStore, other: FeatureStore) -> Iterator[tuple[str
         yield f"id of sample {row}", name_at(first.ids, row), name_at(other.ids, row)
     images = images_of(first.layout), images_of(other.layout)
     # brought to other shapes, the same images have other hashes
-    if all(images) and first.fingerprint.image_shape == other.fingerprint.image_shape:
+    if are_comparable(*images) and first.fingerprint.image_shape == other.fingerprint.image_shape:
         yield "hash of the images", *images
 
 

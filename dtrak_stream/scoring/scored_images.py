@@ -1,7 +1,8 @@
 """Which images scores are of: a hash of each side, kept with them and compared with other images.
 
 Sample ids cannot tell: those of an array are row numbers, and any two arrays have the same. The
-hash is `Images.identity`: of the bytes of the images and their order, whatever the path.
+hash is `Images.identity`: of the bytes of the images and their order, whatever the path. Of
+imported features it is `pictures_identity`: how the images were brought to shape is not known.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from dtrak_stream.data.options import ImageShape
+from dtrak_stream.data.picture_identity import are_comparable, is_of_pictures
 from dtrak_stream.errors import FingerprintMismatchError
 from dtrak_stream.features.comparing import is_along_a_path
 from dtrak_stream.scoring.scores_file import ScoresFile, Side
@@ -39,6 +41,8 @@ class ComparedImages:
         The shape they were brought to before they were hashed; None for that of the scores.
     count
         Their number, where it must be that of the scores.
+    pictures
+        Returns the hash of their pictures alone, which scores of imported features keep instead.
     """
 
     side: Side
@@ -47,6 +51,7 @@ class ComparedImages:
     identity: Callable[[], str | None]
     shape: ImageShape | str | None = None
     count: int | None = None
+    pictures: Callable[[], str] | None = None
 
 
 def refuse_other_images(scores: ScoresFile, compared: Iterable[ComparedImages]) -> None:
@@ -71,17 +76,21 @@ def _are_the_same(scores: ScoresFile, compared: ComparedImages) -> bool:
     """Return whether they are; False if it cannot be told."""
     scored = scores.images(compared.side)
     shape = scores.attributes["image_shape"]
-    if not scored or str(compared.shape or shape) != shape:
+    of_pictures = is_of_pictures(scored)
+    if not scored or (str(compared.shape or shape) != shape and not of_pictures):
         return False
     role, scored_count = ROLES[compared.side], scores.count(compared.side)
     if compared.count not in (None, scored_count):
         raise _others(compared, f"number of {role}", scored_count, compared.count)
-    found = compared.identity()
-    if found is not None and found != scored:
+    hashed = compared.pictures if of_pictures else compared.identity
+    found = None if hashed is None else hashed()
+    if found is None or not are_comparable(scored, found):
+        return False
+    if found != scored:
         raise _others(
             compared, f"hash of the {role} ({compared.side}_images of {scores.path})", scored, found
         )
-    return found is not None
+    return True
 
 
 def _others(
@@ -95,12 +104,13 @@ def _others(
 def images_of(store: StoreLayout) -> str:
     """Return the hash of the images whose features a store holds; "" if that is not known.
 
+    Of imported features it is that of the pictures that they were said to be of.
     Where samples are more than images, the fingerprint is about all of it, and the images alone
     are told beside it.
     """
     fingerprint = store.fingerprint
     if fingerprint.is_imported:
-        return ""
+        return store.pictures()
     if is_along_a_path(fingerprint.output_function):
         return store.images_alone()
     return store.images_alone() or fingerprint.images

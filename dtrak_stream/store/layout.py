@@ -22,6 +22,7 @@ FORMAT_VERSION = 1
 LIVING_FORMAT_VERSION = 2
 """The format of a store that was appended to or removed from: it has a history beside its plan."""
 IMAGES_ALONE = "images"
+PICTURES = "pictures"
 CLASS_NAMES = "class names"
 """What a run record tells of the samples: the hash of their images, and what labels stand for."""
 
@@ -185,6 +186,10 @@ class StoreLayout:
         paths make a sample besides.
         """
         return str(self.run_record().get(IMAGES_ALONE, ""))
+
+    def pictures(self) -> str:
+        """Return the hash of the pictures that imported features are of; "" if not known."""
+        return str(self.run_record().get(PICTURES, ""))
 
     def class_names(self) -> tuple[str, ...] | None:
         """Return what the labels of the samples stand for, in their order; None for nothing."""

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 
 import numpy as np
 import pytest
 
+from dtrak_stream.data.images import open_images
 from dtrak_stream.errors import (
     ConfigurationError,
+    FingerprintMismatchError,
     InputError,
 )
 from dtrak_stream.exchange.options import PickedImages
+from dtrak_stream.groups.options import GroupOptions
+from dtrak_stream.groups.sums import sum_groups
+from dtrak_stream.store.layout import read_layout
+from dtrak_stream.store.reader import FeatureStore
 from tests.exchange.conftest import (
     features_in,
     ids_in,
@@ -37,6 +44,47 @@ def test_ids_come_from_a_file_or_from_images(tmp_path):
     images = save_images(tmp_path / "images", random_pixels(5))
     imported(path, tmp_path / "pictured", images=f"{images}[1:4]")
     assert ids_in(tmp_path / "pictured") == ["001.png", "002.png", "003.png"]
+
+
+def test_imported_features_keep_a_hash_of_the_pictures_they_are_said_to_be_of(tmp_path):
+    path, store = saved(tmp_path / "a.npy", random_features(3, 4)), tmp_path / "store"
+    images = save_images(tmp_path / "images", random_pixels(3))
+    imported(path, store, images=str(images))
+    kept = read_layout(store).pictures()
+    assert kept == open_images(str(images), visible=False).pictures_identity()
+    moved = images.rename(tmp_path / "moved")
+    imported(path, store, images=str(moved))
+    save_images(moved, random_pixels(1, seed=1))
+    with pytest.raises(FingerprintMismatchError, match="hash of the pictures"):
+        imported(path, store, images=str(moved))
+    imported(path, tmp_path / "unnamed")
+    assert read_layout(tmp_path / "unnamed").pictures() == ""
+
+
+def test_groups_of_other_pictures_with_the_same_names_are_refused(tmp_path):
+    for seed, name in enumerate(("ours", "theirs")):
+        pixels = random_pixels(3, seed=seed)
+        np.savez(tmp_path / f"{name}.npz", pixels=pixels, artist=np.array(["a", "b", "a"]))
+    path, ours = saved(tmp_path / "a.npy", random_features(3, 4)), f"{tmp_path}/ours.npz:pixels"
+    imported(path, tmp_path / "store", images=ours)
+    train = FeatureStore(read_layout(tmp_path / "store"))
+    groups = GroupOptions(group_column="artist", group_source=ours)
+
+    def summed(groups: GroupOptions) -> object:
+        return sum_groups(
+            groups,
+            train,
+            lambda: np.ones(3, np.bool_),
+            queries=1,
+            images=None,
+            memory_limit=2**20,
+            visible=False,
+        )
+
+    summed(groups)
+    others = dataclasses.replace(groups, group_source=f"{tmp_path}/theirs.npz:pixels")
+    with pytest.raises(FingerprintMismatchError, match="pictures of the training images"):
+        summed(others)
 
 
 @pytest.mark.parametrize("text", ["a\r\nb\r\nc\r\n", "a\r\nb\r\nc", "a\nb\nc"])

@@ -72,10 +72,26 @@ def test_images_that_could_not_be_compared_anyway_are_not_read(scores):
     refuse_other_images(scores, [compared("query", identity=lambda: pytest.fail("was read"))])
 
 
-def test_imported_features_do_not_tell_their_images(small):
+def test_scores_of_imported_features_are_compared_by_pictures_of_any_shape(tmp_path, capsys):
+    path = scores_of(tmp_path / "scores.h5", whole_numbers(2, 5), train_images="files:ours")
+    unread = {"identity": lambda: pytest.fail("was read"), "shape": "3x8x8"}
+    with ScoresFile(path) as scores:
+        refuse_other_images(scores, [compared(pictures=lambda: "files:ours", **unread)])
+        assert capsys.readouterr().err == ""
+        with pytest.raises(FingerprintMismatchError, match="theirs"):
+            refuse_other_images(scores, [compared(pictures=lambda: "files:theirs", **unread)])
+        for pictures in (None, lambda: "arrays:theirs"):
+            refuse_other_images(scores, [compared(pictures=pictures, **unread)])
+            assert "could not be checked" in capsys.readouterr().err
+
+
+def test_imported_features_tell_their_images_where_these_are_known(small):
     fingerprint = dataclasses.replace(small.train.fingerprint, weights=IMPORTED)
     assert images_of(small.train.layout) == "train"
-    assert images_of(StoreLayout(small.train.layout.root, fingerprint)) == ""
+    layout = StoreLayout(small.train.layout.root, fingerprint)
+    assert images_of(layout) == ""
+    layout.write_run_record({"pictures": "files:ours"})
+    assert images_of(layout) == "files:ours"
 
 
 def test_models_that_were_given_other_images_with_the_same_names_are_refused(tmp_path):

@@ -106,6 +106,7 @@ def _training_images(images: Images, *, in_order: bool) -> ComparedImages:
         remedy="score the images that the model was trained on",
         identity=lambda: images.images_identity() if in_order else None,
         shape=images.shape,
+        pictures=images.pictures_identity if in_order else None,
     )
 
 
