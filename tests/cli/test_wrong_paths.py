@@ -62,12 +62,12 @@ WRONG: dict[str, dict[str, tuple[str, ...]]] = {
     "attribute": {
         **{"model": FOLDER, "train": SOURCE, "query": SOURCE, "run": NEW_FOLDER},
         **{"trajectory": FOLDER, "groups": FILE, "group-source": SOURCE},
-        **{"rows": FILE, "query-rows": FILE},
+        **{"rows": FILE, "query-rows": FILE, "base": FOLDER},
     },
-    "plan": {"model": FOLDER, "run": NEW_FOLDER},
+    "plan": {"model": FOLDER, "base": FOLDER, "run": NEW_FOLDER},
     "featurize": {
         **{"model": FOLDER, "images": SOURCE, "store": NEW_FOLDER, "trajectory": FOLDER},
-        "rows": FILE,
+        **{"rows": FILE, "base": FOLDER},
     },
     "remove": {"store": FOLDER, "ids": FILE, "rows": ("folder.txt", "pipe.txt", "gone.txt")},
     "gram": {"store": FOLDER, "out": NEW_FILE},
@@ -86,8 +86,8 @@ WRONG: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "export": {"store": FOLDER, "scores": FILE, "out": ("text/x.npy", "pipe.npy", "folder.npy")},
     "train": {"images": SOURCE, "rows": FILE, "subset": FILE, "out": NEW_FOLDER},
-    "train-lora": {"model": FOLDER, "out": NEW_FOLDER},
-    "generate": {"model": FOLDER, "prompts": FILE, "out": NEW_FOLDER},
+    "train-lora": {"model": FOLDER, "base": FOLDER, "out": NEW_FOLDER},
+    "generate": {"model": FOLDER, "base": FOLDER, "prompts": FILE, "out": NEW_FOLDER},
     "retrain-subsets": {
         **{"model": FOLDER, "images": SOURCE, "query": SOURCE, "stratify": FILE},
         "out": NEW_FILE,
