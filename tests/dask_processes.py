@@ -11,6 +11,8 @@ import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from distributed import Client
+
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
@@ -31,12 +33,14 @@ class DaskProcesses(AbstractContextManager["DaskProcesses"]):
 
     @property
     def address(self) -> str:
-        """Wait until the scheduler answers; return its address."""
+        """Wait until the scheduler answers and has all workers; return its address."""
         deadline = time.monotonic() + 60
         while not self._file.exists():
             assert time.monotonic() < deadline, "the scheduler does not start"
             time.sleep(0.05)
         address: str = json.loads(self._file.read_text())["address"]
+        with Client(address, set_as_default=False) as client:
+            client.wait_for_workers(len(self.workers), timeout=120)
         return address
 
     def _start(self, kind: str, *options: str) -> subprocess.Popen[bytes]:
