@@ -59,6 +59,11 @@ BENCHMARKS = {
         "benchmark.append.options:AppendBenchConfig",
         "benchmark.append.run:measure_append",
     ),
+    "cluster": Command(
+        "Measure how much sooner a Gram matrix is there when workers share it.",
+        "benchmark.cluster.options:ClusterBenchConfig",
+        "benchmark.cluster.run:measure_cluster",
+    ),
     "featurize": Command(
         "Measure per-sample featurizing next to a plain training step and other ways.",
         "benchmark.featurizing.options:FeaturizeBenchConfig",

@@ -1,0 +1,1 @@
+"""How much sooner a Gram matrix is there when workers share it."""
