@@ -16,8 +16,9 @@ GUIDES = [
     ROOT / "dtrak_stream/exchange/d_trak_folders.md",
     ROOT / "dtrak_stream/verification/what_is_checked.md",
 ]
+SHARING = ROOT / "dtrak_stream/support/several_machines.md"
 PAGES = ["README.md", "CHANGELOG.md"]
-PAGES += [path.relative_to(ROOT).as_posix() for path in (*GUIDES, *RESULTS)]
+PAGES += [path.relative_to(ROOT).as_posix() for path in (*GUIDES, SHARING, *RESULTS)]
 
 
 def test_the_python_example_prints_proponents(tmp_path, monkeypatch, capsys):
@@ -45,6 +46,8 @@ def test_every_link_leads_to_a_file_or_out_of_the_repository(page):
 
 
 SHOWN = README + "".join(path.read_text() for path in GUIDES)
+# other lines of it are commands of others
+SHOWN += "".join(line for line in SHARING.read_text().splitlines() if "dtrak-stream" in line)
 
 
 @pytest.mark.parametrize("flag", sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", SHOWN))))
