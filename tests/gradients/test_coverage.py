@@ -222,6 +222,34 @@ def test_lora_layers_of_peft():
     assert_rows_close(gradients, gathered(TimestepBatchedEngine(task), images, IDS))
 
 
+@pytest.mark.parametrize(
+    ("in_half", "error", "is_served"),
+    [(False, 0.004, True), (False, 0.03, False), (True, 0.03, True), (True, 0.3, False)],
+)
+def test_rounding_of_weights_in_half_is_not_taken_for_a_wrong_rule(
+    monkeypatch, in_half, error, is_served
+):
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.frozen, self.moving = nn.Linear(6, 6), nn.Linear(6, 6)
+
+        def forward(self, x):
+            return self.moving(self.frozen(x.to(self.frozen.weight.dtype)).float())
+
+    def with_error(engine, task):
+        found = sums(engine, task)
+        return found * (1 + error) if isinstance(engine, HookedEngine) else found
+
+    torch.manual_seed(0)
+    network, sums = Network(Two()), coverage._sums
+    if in_half:
+        network.body.frozen.bfloat16()
+    task = task_of(network, wanted="moving", autocast=torch.bfloat16 if in_half else None)
+    monkeypatch.setattr(coverage, "_sums", with_error)
+    assert served_parameters(task) == (frozenset(task.parameters) if is_served else frozenset())
+
+
 def test_random_sums_keep_the_length_of_a_gradient_however_it_is_cut():
     numbers = torch.randn(2, 5000, generator=torch.Generator().manual_seed(0))
     sums = torch.zeros(2, coverage._SUMS)
