@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from dtrak_stream.errors import DtrakStreamError
@@ -14,7 +16,14 @@ class MeasuringFailedError(DtrakStreamError):
     """A process that was to be measured failed."""
 
 
-def answer_of(module: str, told: object, *, where: str, remedy: str) -> Any:
+def answer_of(
+    module: str,
+    told: object,
+    *,
+    where: str,
+    remedy: str,
+    environment: Mapping[str, str] | None = None,
+) -> Any:
     """Return what a module of this package, run as a process, answers.
 
     Parameters
@@ -25,6 +34,8 @@ def answer_of(module: str, told: object, *, where: str, remedy: str) -> Any:
         What it is to measure.
     where, remedy
         Of the refusal.
+    environment
+        Variables that it finds besides those of this process.
 
     Raises
     ------
@@ -32,7 +43,8 @@ def answer_of(module: str, told: object, *, where: str, remedy: str) -> Any:
         With the end of what the process printed.
     """
     command = [sys.executable, "-m", module, json.dumps(told)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = {**os.environ, **(environment or {})}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=found)
     if done.returncode != 0:
         what = f"exit code {done.returncode}: {done.stderr.strip()[-300:]}"
         raise MeasuringFailedError(what, where=where, remedy=remedy)

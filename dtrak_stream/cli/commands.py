@@ -109,6 +109,11 @@ BENCHMARKS = {
         "benchmark.rerun.options:RerunConfig",
         "benchmark.rerun.run:measure_rerun",
     ),
+    "scale": Command(
+        "Measure Gram matrix and scores of stores of growing size, beside their products.",
+        "benchmark.scale.options:ScaleConfig",
+        "benchmark.scale.run:measure_scale",
+    ),
     "size": Command(
         "Measure networks of the size that people fine-tune: seconds an image and memory.",
         "benchmark.size.options:SizeBenchConfig",

@@ -1,0 +1,1 @@
+"""Gram matrix, damping and scores of synthetic stores of growing size, beside their products."""
