@@ -176,7 +176,14 @@ def _grams(config: AttributeConfig, folder: Path) -> tuple[GramConfig, ...]:
     stores = store_folders(folder / "train", number_of_stores(config.features))
     names = ["gram.h5"] if len(stores) == 1 else [f"gram-{i:03d}.h5" for i in range(len(stores))]
     return tuple(
-        GramConfig(store, folder / name, config.gram_options, config.cluster, config.quiet)
+        GramConfig(
+            store,
+            folder / name,
+            config.gram_options,
+            config.cluster,
+            config.quiet,
+            device=config.features.device,
+        )
         for store, name in zip(stores, names, strict=True)
     )
 
@@ -193,6 +200,7 @@ def _score_config(config: AttributeConfig, models: tuple[ModelPlan, ...]) -> Sco
         memory_limit=config.gram_options.memory_limit,
         quiet=config.quiet,
         groups=_group_options(config),
+        device=config.features.device,
     )
 
 

@@ -10,12 +10,14 @@ from typing import Any
 
 import h5py
 import numpy as np
+import torch
 
 from dtrak_stream.errors import CorruptFileError, InputError, refuse_differences
 from dtrak_stream.gram.plan import GramForm, GramPlan, Tile
-from dtrak_stream.gram.products import Matrix
+from dtrak_stream.gram.products import Arithmetic, Matrix
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.support.destinations import FileKind, holds_hdf5
+from dtrak_stream.support.device import device_name
 from dtrak_stream.support.durable import remove_partials_of
 from dtrak_stream.support.hdf5 import new_hdf5
 from dtrak_stream.support.obstacles import refuse_unavailable
@@ -40,12 +42,15 @@ class Gram:
         Primal, Phi^T Phi with d = k, or dual, Phi Phi^T with d = N.
     fingerprint
         State of the store it was computed from: `StoreLayout.state`.
+    tf32
+        Whether factors of its products were cut to 11 bits.
     """
 
     path: Path
     shape: tuple[int, ...]
     form: GramForm
     fingerprint: str
+    tf32: bool = False
 
     @classmethod
     def open(cls, path: Path) -> Gram:
@@ -60,7 +65,8 @@ class Gram:
         """
         with _opened(path) as file:
             attributes = file.attrs
-            return cls(path, file["gram"].shape, attributes["form"], attributes["fingerprint"])
+            known = attributes["form"], attributes["fingerprint"]
+            return cls(path, file["gram"].shape, *known, bool(attributes.get("tf32", False)))
 
     @property
     def size(self) -> int:
@@ -72,18 +78,21 @@ class Gram:
         """Return how many rows `blocks` gives at a time."""
         return max(1, min(self.size, ROW_BLOCK_BYTES // (8 * max(1, self.size))))
 
-    def refuse_other(self, fingerprint: str, form: GramForm | None = None) -> None:
+    def refuse_other(
+        self, fingerprint: str, form: GramForm | None = None, *, tf32: bool | None = None
+    ) -> None:
         """Refuse to be the Gram matrix of the store in this state, unless it is.
 
         Raises
         ------
         FingerprintMismatchError
-            If its fingerprint, or its form where one is asked for, is another.
+            If its fingerprint, or its form or its products where they are asked for, is another.
         """
         refuse_differences(
             (
                 ("Gram matrix: fingerprint", self.fingerprint, fingerprint),
                 ("Gram matrix: form", self.form, form or self.form),
+                ("Gram matrix: tf32", self.tf32, self.tf32 if tf32 is None else tf32),
             ),
             where=self.path,
             remedy="it belongs to another store or option: give another file (or --run), "
@@ -131,18 +140,25 @@ class Gram:
 
 
 def write_gram(
-    path: Path, plan: GramPlan, store: FeatureStore, tiles: Iterable[tuple[Tile, Matrix]]
+    path: Path,
+    plan: GramPlan,
+    store: FeatureStore,
+    tiles: Iterable[tuple[Tile, Matrix]],
+    arithmetic: Arithmetic = Arithmetic(),  # noqa: B008 (frozen)
 ) -> None:
     """Write a Gram matrix, tile by tile, durably.
 
     Parameters
     ----------
     path
-        HDF5 file: `gram` (d, d) float64; attributes form, fingerprint, samples, proj_dim.
+        HDF5 file: `gram` (d, d) float64; attributes form, fingerprint, samples, proj_dim, device,
+        tf32.
     plan, store
         What was computed, of what.
     tiles
         The tiles of the upper triangle with their contents.
+    arithmetic
+        How they were computed.
 
     Raises
     ------
@@ -164,6 +180,8 @@ def write_gram(
         file.attrs["fingerprint"] = store.layout.state
         file.attrs["samples"] = len(store)
         file.attrs["proj_dim"] = store.proj_dim
+        file.attrs["device"] = device_name(torch.device(arithmetic.device))
+        file.attrs["tf32"] = arithmetic.tf32
 
 
 @contextmanager

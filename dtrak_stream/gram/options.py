@@ -42,6 +42,10 @@ class GramConfig:
     cluster: ClusterFlags = field(default_factory=ClusterOptions)
     quiet: bool = False
     """Draw no progress bars; what was found and decided is said all the same, a line each."""
+    device: str = "auto"
+    """Where features are multiplied: auto (a GPU where there is one), cpu, cuda or cuda:1."""
+    tf32: bool = False
+    """Let a GPU cut the factors of products to 11 bits: faster, and only good to 3 digits."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,9 @@ GramForm = Literal["primal", "dual"]
 
 _SMALLEST_TILE = 64
 _ROWS_PER_GROUP = 8192
+_MOST_ROWS_PER_GROUP = 65_536
+_GROUPS = 32
+"""A large store is cut into about so many groups: what each begins with is a cost of its own."""
 _GROUPS_PER_RANGE = 4
 _AHEAD = 2
 ROWS_AT_A_TIME = (4096, 2048, 1024, 512, 256)
@@ -196,5 +199,6 @@ def tile_bytes(
 
 def _groups(store: FeatureStore) -> tuple[range, ...]:
     shards = store.layout.num_shards
-    step = max(1, _ROWS_PER_GROUP // store.fingerprint.rows_per_shard)
+    rows = max(_ROWS_PER_GROUP, min(_MOST_ROWS_PER_GROUP, len(store) // _GROUPS))
+    step = max(1, rows // store.fingerprint.rows_per_shard)
     return tuple(range(start, min(start + step, shards)) for start in range(0, shards, step))

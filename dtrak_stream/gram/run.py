@@ -20,10 +20,12 @@ from dtrak_stream.gram.products import Arithmetic, Matrix, partial_product
 from dtrak_stream.gram.update import bring_up_to_date
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.row_stream import CPU
+from dtrak_stream.support.arithmetic import repeatable
 from dtrak_stream.support.checkpoints import Checkpoints
 from dtrak_stream.support.claims import alone_with, remove_dead_claim
 from dtrak_stream.support.cluster import connect, task
 from dtrak_stream.support.destinations import refuse_without_room
+from dtrak_stream.support.device import device_of_products, free_memory
 from dtrak_stream.support.memory import format_size, parse_size
 from dtrak_stream.support.progress import progress, say
 from dtrak_stream.support.provenance import record_run
@@ -51,12 +53,15 @@ def compute_gram(config: GramConfig) -> GramResult:
         If a shard is damaged.
     MemoryLimitError
         If no plan fits in the memory limit.
+    ConfigurationError
+        If there is no such device here.
     DiskFullError
         If there is no room for the matrix and the sums it is made from.
     ClusterError
         If the scheduler of the workers is lost, or a product ends one worker after the other.
     """
     store = FeatureStore.open(config.store)
+    _device(config)
     limit = parse_size(config.options.memory_limit, flag="--memory-limit")
     if not GRAM_FILE.refuse_other(config.out, flag="--out (or --run)", kept=True):
         Checkpoints.refuse_foreign(config.out)
@@ -75,12 +80,22 @@ def compute_gram(config: GramConfig) -> GramResult:
 def _compute(config: GramConfig, store: FeatureStore, limit: int) -> int:
     """Compute the matrix; return how many products that were."""
     options = config.options
-    with connect(config.cluster, partial_product) as cluster:
+    device = torch.device(config.cluster.device_here(str(_device(config))))
+    if device.type != "cpu" and config.cluster.is_this_process:
+        limit = min(limit, free_memory(device))
+    # what is set there for all threads stays so until all are done
+    with (
+        repeatable(device, tf32=config.tf32),
+        connect(config.cluster, partial_product) as cluster,
+    ):
         plan = plan_on(cluster, store, options.gram_form, memory_limit=limit)
         record_run(config.out.with_suffix(".config.yaml"), config)
-        device = torch.device(config.cluster.device_here("cpu"))
-        GramRun(store, plan, cluster, config.out, not config.quiet, device).run()
+        GramRun(store, plan, cluster, config.out, not config.quiet, device, config.tf32).run()
     return plan.num_tasks
+
+
+def _device(config: GramConfig) -> torch.device:
+    return device_of_products(config.device, tf32=config.tf32)
 
 
 def _compute_or_update(config: GramConfig, store: FeatureStore, limit: int) -> int:
@@ -88,7 +103,8 @@ def _compute_or_update(config: GramConfig, store: FeatureStore, limit: int) -> i
     gram, form = Gram.open(config.out), chosen_form(store, config.options.gram_form)
     plan = plan_gram(store, form, memory_limit=limit, workers=1)
     refuse_without_room(config.out, 8 * plan.size**2)
-    if not bring_up_to_date(gram, store, plan):
+    exact = not (gram.tf32 or config.tf32)
+    if not exact or not bring_up_to_date(gram, store, plan):
         return _compute(config, store, limit)
     record_run(config.out.with_suffix(".config.yaml"), config)
     return sum(1 for _ in plan.tiles())
@@ -98,7 +114,7 @@ def _refuse_other_file(config: GramConfig, store: FeatureStore) -> None:
     """Refuse a file that is there and is no such Gram matrix; drop what a killed run left."""
     form = chosen_form(store, config.options.gram_form)
     fingerprint = store.layout.state
-    Gram.open(config.out).refuse_other(fingerprint, form)
+    Gram.open(config.out).refuse_other(fingerprint, form, tf32=config.tf32)
     Checkpoints.discard_leftovers(config.out, {"fingerprint": fingerprint, "form": form})
     remove_dead_claim(config.out)
 
@@ -172,7 +188,7 @@ class GramRun:
                 raise InterruptedRunError(
                     f"partial sums are kept in {checkpoints.folder}"
                 ) from interrupt
-        write_gram(self.out, plan, self.store, self._finished_tiles(checkpoints))
+        write_gram(self.out, plan, self.store, self._finished_tiles(checkpoints), self.arithmetic)
         checkpoints.discard()
 
     def _refuse_without_room(self, checkpoints: Checkpoints) -> None:

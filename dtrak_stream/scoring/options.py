@@ -45,7 +45,7 @@ ScoreFlags = Annotated[tyro.conf.OmitArgPrefixes[ScoreOptions], tyro.conf.arg(na
 
 
 _OF_TRUTH = ("truth", "loss_key", "subsets")
-_OF_FEATURES = ("train", "query", "gram")
+_OF_FEATURES = ("train", "query", "gram", "device", "tf32")
 _OF_SCORES_FROM_FEATURES = ("damping", "transform", "checkpoint_weights", "error_bars")
 
 Paths = Path | tuple[Path, ...]
@@ -81,6 +81,10 @@ need no features."""
     quiet: bool = False
     """Draw no progress bars; what was found and decided is said all the same, a line each."""
     groups: GroupFlags = field(default_factory=GroupOptions)
+    device: str = "auto"
+    """Where features are multiplied: auto (a GPU where there is one), cpu, cuda or cuda:1."""
+    tf32: bool = False
+    """Let a GPU cut the factors of products to 11 bits: faster, and only good to 3 digits."""
 
     def __post_init__(self) -> None:
         parse_size(self.memory_limit, flag="--memory-limit")

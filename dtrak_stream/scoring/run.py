@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.errors import ConfigurationError, InterruptedRunError
@@ -31,6 +32,7 @@ from dtrak_stream.scoring.writer import (
 )
 from dtrak_stream.support.checkpoints import Checkpoints
 from dtrak_stream.support.claims import alone_with, remove_dead_claim
+from dtrak_stream.support.device import device_name, device_of_products
 from dtrak_stream.support.memory import parse_size
 from dtrak_stream.support.progress import say
 from dtrak_stream.support.provenance import record_run
@@ -56,6 +58,8 @@ class ScoreRun:
         Bytes for arrays.
     groups
         What sums scores per group of training samples.
+    device
+        Where features are multiplied.
     """
 
     config: ScoreConfig
@@ -66,6 +70,7 @@ class ScoreRun:
     plan: ScorePlan
     memory_limit: int
     groups: GroupSums
+    device: torch.device
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the scores: attributes of the file, and of unfinished work."""
@@ -79,6 +84,7 @@ class ScoreRun:
             "train_fingerprint": ",".join(model.train.layout.state for model in models),
             "query_fingerprint": ",".join(model.query.layout.state for model in models),
             "has_all_scores": self.plan.save_scores,
+            "tf32": self.config.tf32,
             **self._begun(),
             **self.groups.identity,
         }
@@ -103,6 +109,7 @@ class ScoreRun:
             "gram_form": ",".join(forms),
             "solver": self.plan.solver,
             "rows_at_a_time": self.plan.rows_at_a_time,
+            "device": self.device.type,
         }
 
     def compute(self) -> int:
@@ -123,6 +130,7 @@ class ScoreRun:
             progress = f"scored blocks are kept in {checkpoints.folder}"
             raise InterruptedRunError(progress) from interrupt
         attributes = self.identity() | store_attributes(self.ensemble)
+        attributes["device"] = device_name(self.device)
         of_lambda = self._attributes_of_lambdas(scorer, checkpoints)
         write_scores(config.out, scorer, checkpoints, attributes, of_lambda)
         checkpoints.discard()
@@ -140,7 +148,7 @@ class ScoreRun:
             choices=dampings.each if dampings else (),
             several=dampings is not None and dampings.several,
             groups=self.groups,
-            products=Products(rows_at_a_time=self.plan.rows_at_a_time),
+            products=Products(self.device, self.config.tf32, self.plan.rows_at_a_time),
         )
 
     def _attributes_of_lambdas(
@@ -222,7 +230,7 @@ def prepare(config: ScoreConfig, images: ImageOptions | None = None) -> ScoreRun
     method = find_method(config.options.method)
     _refuse_retrained_subsets(method, config)
     config = used_by(method, config)
-    options = config.options
+    options, device = config.options, device_of_products(config.device, tf32=config.tf32)
     transform = transform_of(method, options.transform)
     dampings = parse_dampings(options.damping) if method.uses_kernel else None
     limit = parse_size(config.memory_limit, flag="--memory-limit")
@@ -233,7 +241,7 @@ def prepare(config: ScoreConfig, images: ImageOptions | None = None) -> ScoreRun
         NORMALISATIONS[method.normalisation].refuse_without_residuals(model.train, method.name)
     groups = _group_sums(config, ensemble, images, limit)
     plan = _plan(config, method, dampings, ensemble, groups, limit)
-    return ScoreRun(config, method, transform, dampings, ensemble, plan, limit, groups)
+    return ScoreRun(config, method, transform, dampings, ensemble, plan, limit, groups, device)
 
 
 def _group_sums(

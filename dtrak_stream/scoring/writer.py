@@ -29,6 +29,9 @@ SIGN_CONVENTION = (
     "an LDS correlates the loss with minus the score"
 )
 
+_ADDED_LATER = {"tf32": False}
+"""What files that lack an attribute were made with."""
+
 
 def finished_scores(
     path: Path, identity: dict[str, Any], *, told: Callable[[str], object] = say
@@ -56,7 +59,7 @@ def finished_scores(
         remedy="its scores are of something else and are kept: give another --out (or --run)",
     )
     for name, value in identity.items():
-        if stored.get(name) != value:
+        if stored.get(name, _ADDED_LATER.get(name)) != value:
             destinations.require_file(path, flag="--out (or --run)")
             told(f"{path}: was made with {name} {stored.get(name)!r}, now {value!r}; scoring again")
             return None

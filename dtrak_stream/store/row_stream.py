@@ -15,6 +15,7 @@ from dtrak_stream.store.row_reader import RowReader
 from dtrak_stream.support.buffers import empty_on
 
 CPU = torch.device("cpu")
+_PIECE_BYTES = 2**20
 _DTYPES = {"float16": torch.float16, "float32": torch.float32}
 
 
@@ -68,7 +69,6 @@ def stream_rows(
     make = _PinnedRows if device.type == "cuda" else _Rows
     dtype = _DTYPES[stored.fingerprint.dtype]
     slots = [make(longest, stored.proj_dim, dtype, device) for _ in cuts[:2]]
-    converted = empty_on(device, (longest, stored.proj_dim))
     with ExitStack() as stack:
         for slot in slots:
             stack.callback(slot.finish)
@@ -85,7 +85,7 @@ def stream_rows(
             slot = coming.result()
             if number + 1 < len(cuts):
                 coming = pool.submit(filled, number + 1)
-            features, scale = slot.convert(len(rows), converted)
+            features, scale = slot.convert(len(rows))
             yield RowBlock(rows, store.of_stored(features), scale)
 
 
@@ -109,64 +109,67 @@ def cut_rows(rows: range, step: int) -> list[range]:
 
 def stream_bytes(store: FeatureStore, rows_at_a_time: int) -> int:
     """Return how much memory `stream_rows` takes, on a CPU."""
-    stored = store.stored
-    width = stored.proj_dim
-    stored_bytes = 2 * _DTYPES[stored.fingerprint.dtype].itemsize * width
-    folded = 0 if stored is store else 4 * store.proj_dim
-    return min(rows_at_a_time, len(store)) * (stored_bytes + 4 * width + folded)
+    width = store.stored.proj_dim
+    folded = 0 if store.stored is store else 4 * store.proj_dim
+    rows = min(rows_at_a_time, len(store))
+    return rows * (2 * (4 * width + 4) + folded) + 2 * min(_PIECE_BYTES, 4 * width * rows)
 
 
 class _Rows:
-    """Rows as they are stored, in the memory of the host."""
+    """Rows as float32 in the memory of the host."""
 
     def __init__(self, rows: int, dim: int, dtype: torch.dtype, _: torch.device) -> None:
-        self._features = self._made(rows, dim, dtype=dtype)
-        self._scale = self._made(rows, dtype=torch.float32)
-
-    def _made(self, *shape: int, dtype: torch.dtype) -> Tensor:
-        return empty_on(CPU, shape, dtype)
+        self._features = empty_on(CPU, (rows, dim))
+        self._scale = empty_on(CPU, (rows,))
+        # what was read is converted while it is in the cache
+        step = max(1, _PIECE_BYTES // (dim * dtype.itemsize))
+        self._piece = empty_on(CPU, (min(rows, step), dim), dtype)
 
     def fill(self, reader: RowReader, rows: range) -> None:
         """Read rows; what `convert` returned of the rows before is not touched."""
-        count = len(rows)
-        reader.read(rows, self._features[:count].numpy(), self._scale[:count].numpy())
+        scale, step = self._scale.numpy(), len(self._piece)
+        for part in cut_rows(rows, step):
+            place = slice(part.start - rows.start, part.stop - rows.start)
+            piece = self._piece[: len(part)]
+            reader.read(part, piece.numpy(), scale[place])
+            self._features[place].copy_(piece)
 
-    def convert(self, count: int, out: Tensor) -> tuple[Tensor, Tensor]:
-        """Return features (count, dim), as float32 in `out`, and their scales (count,)."""
-        return out[:count].copy_(self._features[:count]), self._scale[:count]
+    def convert(self, count: int) -> tuple[Tensor, Tensor]:
+        """Return features (count, dim) float32, and their scales (count,)."""
+        return self._features[:count], self._scale[:count]
 
     def finish(self) -> None:
         """Wait for what is on its way."""
 
 
 class _PinnedRows(_Rows):
-    """Rows as they are stored, on their way to a GPU."""
+    """Rows as they are stored, on their way to a GPU, where they become float32."""
 
     def __init__(self, rows: int, dim: int, dtype: torch.dtype, device: torch.device) -> None:
-        super().__init__(rows, dim, dtype, device)
-        self._there = self._features.to(device), self._scale.to(device)
+        self._stored = torch.empty(rows, dim, dtype=dtype, pin_memory=True)
+        self._scale = torch.empty(rows, pin_memory=True)
+        self._there = self._stored.to(device), self._scale.to(device)
+        self._features = torch.empty(rows, dim, device=device)
         self._copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
         self._used = torch.cuda.Event()  # type: ignore[no-untyped-call]
 
-    def _made(self, *shape: int, dtype: torch.dtype) -> Tensor:
-        return torch.empty(*shape, dtype=dtype, pin_memory=True)
-
     def fill(self, reader: RowReader, rows: range) -> None:
         """Read rows, and begin to copy them, when those before have been made use of."""
         self._used.synchronize()
-        super().fill(reader, rows)
+        count = len(rows)
+        reader.read(rows, self._stored[:count].numpy(), self._scale[:count].numpy())
         with torch.cuda.stream(self._copies):
-            for there, here in zip(self._there, (self._features, self._scale), strict=True):
-                there[: len(rows)].copy_(here[: len(rows)], non_blocking=True)
+            for there, here in zip(self._there, (self._stored, self._scale), strict=True):
+                there[:count].copy_(here[:count], non_blocking=True)
         self._arrived.record(self._copies)
 
-    def convert(self, count: int, out: Tensor) -> tuple[Tensor, Tensor]:
+    def convert(self, count: int) -> tuple[Tensor, Tensor]:
         """Return features and scales there, when they have arrived."""
-        working = torch.cuda.current_stream(out.device)
+        working = torch.cuda.current_stream(self._features.device)
         working.wait_event(self._arrived)
-        features, scale = (there[:count] for there in self._there)
-        converted = out[:count].copy_(features), scale.clone()
+        stored, scale = (there[:count] for there in self._there)
+        converted = self._features[:count].copy_(stored), scale.clone()
         self._used.record(working)
         return converted
 

@@ -54,6 +54,24 @@ def require_devices(names: Sequence[str]) -> None:
             )
 
 
+def device_of_products(name: str, *, tf32: bool) -> torch.device:
+    """Return where matrices are multiplied: the device called `name`; see `choose_device`.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such device here, or it cannot cut factors to 11 bits as `tf32` asks for.
+    """
+    device = choose_device(name)
+    if tf32 and device.type != "cuda":
+        raise ConfigurationError(
+            f"there is no TF32 on {device.type}",
+            where="--tf32",
+            remedy="leave it out, or use --device cuda on a machine with an NVIDIA GPU",
+        )
+    return device
+
+
 def on_device(numbers: Sequence[object], device: torch.device) -> Tensor:
     """Return whole numbers of the host as an int64 tensor on a device; see `moved`."""
     return moved(torch.tensor(numbers, dtype=torch.int64), device)

@@ -8,6 +8,7 @@ from functools import partial
 import h5py
 import numpy as np
 import pytest
+import torch
 from distributed import LocalCluster
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -23,7 +24,7 @@ from dtrak_stream.errors import (
 from dtrak_stream.gram.file import Gram
 from dtrak_stream.gram.options import GramConfig, GramOptions
 from dtrak_stream.gram.plan import GramPlan, plan_gram, tile_bytes
-from dtrak_stream.gram.products import partial_product
+from dtrak_stream.gram.products import mirror, partial_product
 from dtrak_stream.gram.run import compute_gram
 from dtrak_stream.support.checkpoints import Checkpoints
 from dtrak_stream.support.cluster_options import ClusterOptions
@@ -257,6 +258,8 @@ def test_a_file_says_what_it_is_the_gram_of(make_store, tmp_path, form):
             "fingerprint": store.fingerprint.hash(),
             "samples": 20,
             "proj_dim": 64,
+            "device": "cpu",
+            "tf32": False,
         }
 
 
@@ -313,3 +316,30 @@ def test_a_scheduler_computes_the_same_matrix(make_store, tmp_path):
         compute(store, tmp_path / "cluster.h5", scheduler=cluster.scheduler_address)
     threads, remote = Gram.open(tmp_path / "threads.h5"), Gram.open(tmp_path / "cluster.h5")
     assert np.array_equal(threads.matrix(), remote.matrix())
+
+
+def test_what_a_gpu_adds_in_another_order_is_mirrored(monkeypatch):
+    monkeypatch.setattr("dtrak_stream.gram.products._MIRRORED_AT_A_TIME", 3)
+    matrix = torch.arange(64.0, dtype=torch.float64).reshape(8, 8)
+    expected = np.triu(matrix) + np.triu(matrix, 1).T
+    mirror(matrix)
+    assert np.array_equal(matrix, expected)
+
+
+def test_tf32_is_refused_where_there_is_none(make_store, tmp_path):
+    store = make_store("s", random_features(5))
+    config = GramConfig(store.layout.root, tmp_path / "gram.h5", device="cpu", tf32=True)
+    with pytest.raises(ConfigurationError, match=r"--tf32: there is no TF32 on cpu"):
+        compute_gram(config)
+
+
+def test_a_gram_of_coarser_products_is_not_taken_for_one_that_is_not(make_store, tmp_path):
+    store, out = make_store("s", random_features(20)), tmp_path / "gram.h5"
+    compute(store, out)
+    with h5py.File(out, "r+") as file:
+        file.attrs["tf32"] = True
+    with pytest.raises(FingerprintMismatchError, match="tf32"):
+        compute(store, out)
+    with h5py.File(out, "r+") as file:
+        del file.attrs["tf32"]  # as files that were written before it was told
+    assert compute(store, out).computed == 0

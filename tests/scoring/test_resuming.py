@@ -136,6 +136,16 @@ def test_a_finished_file_is_enough_to_know_that_all_is_done(run, monkeypatch):
         run.score(damping="0.7")
 
 
+def test_scores_of_products_that_were_cut_are_made_again(run):
+    run.score()
+    with h5py.File(run.out, "r+") as file:
+        file.attrs["tf32"] = True
+    assert run.score().computed > 0
+    with h5py.File(run.out, "r+") as file:
+        del file.attrs["tf32"]  # as files that were written before it was told
+    assert run.score().computed == 0
+
+
 def test_quarantined_samples_are_counted_when_nothing_is_left_to_do(tmp_path):
     train, query = TRAIN.copy(), QUERY.copy()
     train[3], query[1] = np.nan, np.nan

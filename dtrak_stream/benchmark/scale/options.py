@@ -51,5 +51,6 @@ class ScaleConfig:
             ("--wide-samples", self.wide_samples),
         ):
             require_number(flag, value, 1)
-        for value in (self.proj_dim, *self.wide):
-            require_number("--proj-dim", value, 2, 2**16)
+        require_number("--proj-dim", self.proj_dim, 2, 2**16)
+        for value in self.wide:
+            require_number("--wide", value, 2, 2**16)

@@ -121,7 +121,9 @@ def _wide(config: ScaleConfig, folder: Path, proj_dim: int) -> dict[str, Any]:
         "ratios": _ratios(costs),
         "tile_size": plan.tile_size,
         "passes": sum(1 for _ in plan.tiles()),
-        "planned_bytes": tile_bytes(store, "primal", plan.tile_size, 1, plan.rows_at_a_time),
+        "planned_bytes": tile_bytes(
+            store, "primal", plan.tile_size, 1, plan.rows_at_a_time, plan.ahead
+        ),
         "million_store_bytes": 2 * _MILLION * proj_dim,
         "million_cpu_seconds": costs["Gram"]["cpu_seconds"] * _MILLION / samples,
     }
