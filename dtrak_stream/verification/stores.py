@@ -38,7 +38,7 @@ def verify_store(layout: StoreLayout, *, visible: bool) -> str:
     changes = layout.history.changes[1:]
     removed = len(layout.removed)
     told = f", {removed:,} removed" if removed else ""
-    told += f", {len(changes):,} changes in its history" if changes else ""
+    told += f", changed {len(changes):,} times" if changes else ""
     return (
         f"{fingerprint.samples:,} rows of {fingerprint.proj_dim:,} in {layout.num_shards:,} "
         f"shards, checksums hold, {len(bad):,} quarantined{told}"

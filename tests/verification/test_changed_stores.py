@@ -42,7 +42,7 @@ def test_a_store_after_its_last_change_is_whole(run, capsys):
     (run / "gram.h5").unlink()
     check(run)
     told = capsys.readouterr().err
-    assert "1 quarantined, 3 removed, 2 changes in its history" in told
+    assert "1 quarantined, 3 removed, changed 2 times" in told
 
 
 def test_what_is_of_an_earlier_state_is_named_with_what_to_do(run):
