@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from dtrak_stream.data.arrays import ArraySource
-from dtrak_stream.data.hugging_face import DatasetSource
+from dtrak_stream.data.dataset_source import DatasetSource
 from dtrak_stream.data.images import Images, open_images
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.data.source import open_regular
@@ -162,7 +162,7 @@ def test_files_that_rows_name_are_not_hashed_as_bad_ones_when_out_of_reach(tmp_p
         {"image": named}, features=datasets.Features({"image": datasets.Image()})
     )
     source = DatasetSource(rows, ImageOptions(), where="rows")
-    monkeypatch.setattr("dtrak_stream.data.hugging_face.open_regular", fail_with(errno.ESTALE))
+    monkeypatch.setattr("dtrak_stream.data.dataset_source.open_regular", fail_with(errno.ESTALE))
     with pytest.raises(UnavailableError, match="stale file handle"):
         list(source.contents(0, 2))
 
