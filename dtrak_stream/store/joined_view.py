@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import h5py
 
 from dtrak_stream.store.layout import StoreLayout
 from dtrak_stream.store.row_set import Rows
-from dtrak_stream.store.shard import file_in_memory
+from dtrak_stream.store.shard import file_in_memory, open_shard
 from dtrak_stream.support.durable import write_bytes
 
 
 def write_joined_view(layout: StoreLayout) -> None:
     """Write `features.h5`: one virtual array over all shards, for anyone with h5py."""
-    shards = [_datasets(layout.shard_path(shard)) for shard in range(layout.num_shards)]
+    shards = [_datasets(layout, shard) for shard in range(layout.num_shards)]
     image = io.BytesIO()
     with file_in_memory(image) as file:
         for name in shards[0]:
@@ -29,9 +28,9 @@ def write_joined_view(layout: StoreLayout) -> None:
     write_bytes(layout.joined_view_path, image.getbuffer())
 
 
-def _datasets(shard: Path) -> dict[str, tuple[tuple[int, ...], Any]]:
-    with h5py.File(shard, "r") as file:
-        return {name: (file[name].shape, file[name].dtype) for name in file}
+def _datasets(layout: StoreLayout, shard: int) -> dict[str, tuple[tuple[int, ...], Any]]:
+    places = open_shard(layout.shard_path(shard), layout.shard_fingerprint(shard)).places
+    return {name: (places[name].shape, places[name].dtype) for name in sorted(places)}
 
 
 def _virtual(layout: StoreLayout, name: str, parts: list[tuple[tuple[int, ...], Any]]) -> Any:
@@ -44,7 +43,11 @@ def _virtual(layout: StoreLayout, name: str, parts: list[tuple[tuple[int, ...], 
         rows = layout.shard_rows(shard)
         relative = layout.shard_path(shard).relative_to(layout.root)
         source = h5py.VirtualSource(str(relative), name, shape=part_shape, dtype=dtype)
-        for there in _stretches_between(rows, layout.removed.within(rows)):
+        removed = layout.removed.within(rows)
+        if not len(removed):
+            joined[rows.start : rows.stop] = source
+            continue
+        for there in _stretches_between(rows, removed):
             first, last = there.start - rows.start, there.stop - rows.start
             joined[there.start : there.stop] = source[first:last]
     return joined

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from dtrak_stream.store.layout import StoreLayout
-from dtrak_stream.store.shard import read_shard
+from dtrak_stream.store.shard import open_shard, telling_damage
 from dtrak_stream.support.durable import append_bytes, write_bytes
 
 _LOST_REASON = "bad when it was computed; why was lost"
@@ -74,9 +74,12 @@ def settle_quarantine(layout: StoreLayout) -> None:
     entries: list[QuarantinedSample] = []
     for shard in range(layout.num_shards):
         path, first = layout.shard_path(shard), layout.shard_rows(shard).start
-        contents = read_shard(path, layout.shard_fingerprint(shard), check=False)
-        for place in map(int, np.flatnonzero(contents.scale == 0)):
-            sample_id = contents.sample_id[place].decode()
+        stored = open_shard(path, layout.shard_fingerprint(shard))
+        with telling_damage(path):
+            bad = np.flatnonzero(stored.part("scale") == 0)
+            ids = stored.part("sample_id") if len(bad) else np.empty(0, np.bytes_)
+        for place in map(int, bad):
+            sample_id = ids[place].decode()
             lost = QuarantinedSample(first + place, sample_id, _LOST_REASON)
             entries.append(noted.get(first + place, lost))
     keep_quarantine(layout.quarantine_path, entries)
