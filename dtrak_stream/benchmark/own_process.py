@@ -11,6 +11,8 @@ from typing import Any
 
 from dtrak_stream.errors import DtrakStreamError
 
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
 
 class MeasuringFailedError(DtrakStreamError):
     """A process that was to be measured failed."""
@@ -49,3 +51,8 @@ def answer_of(
         what = f"exit code {done.returncode}: {done.stderr.strip()[-300:]}"
         raise MeasuringFailedError(what, where=where, remedy=remedy)
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def one_thread() -> dict[str, str]:
+    """Return the environment of a process whose libraries compute on one thread."""
+    return {**os.environ, **dict.fromkeys(_THREADS, "1")}

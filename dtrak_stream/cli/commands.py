@@ -69,6 +69,11 @@ BENCHMARKS = {
         "benchmark.featurizing.options:FeaturizeBenchConfig",
         "benchmark.featurizing.run:measure_featurize",
     ),
+    "kills": Command(
+        "Measure what is lost where featurizing is killed again and again.",
+        "benchmark.kills.options:KillsConfig",
+        "benchmark.kills.run:measure_kills",
+    ),
     "listing": Command(
         "Measure listing and ordering a folder of very many images.",
         "benchmark.listing.options:ListingConfig",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from typing import Any
 import xxhash
 
 from dtrak_stream.benchmark.main_job.stages import imports_command
+from dtrak_stream.benchmark.own_process import one_thread
 from dtrak_stream.benchmark.rerun.images import save_array
 from dtrak_stream.benchmark.results import (
     BenchmarkResult,
@@ -31,7 +31,6 @@ from dtrak_stream.featurizing.options import ExecutionOptions, FeaturizeConfig
 from dtrak_stream.support.progress import say
 from dtrak_stream.support.provenance import record_run
 
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 _EXECUTION = ExecutionOptions(engine="hooked", batch_size=128)  # measuring it would be a part
 _HEADINGS = ("processes", "start and imports, s", "whole, s", "of one process", "work", "of one")
 
@@ -81,7 +80,7 @@ def run_together(commands: Sequence[Sequence[str]]) -> float:
     InputError
         If one fails, with the end of what it printed.
     """
-    environment, begin = {**os.environ, **_ONE_THREAD}, time.perf_counter()
+    environment, begin = one_thread(), time.perf_counter()
     processes = [
         subprocess.Popen(
             command,

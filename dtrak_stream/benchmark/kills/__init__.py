@@ -1,0 +1,1 @@
+"""Featurizing that is killed again and again: what it costs, and whether anything is lost."""
