@@ -109,6 +109,11 @@ BENCHMARKS = {
         "benchmark.projectors.options:ProjectorsConfig",
         "benchmark.projectors.run:measure_projectors",
     ),
+    "recipe": Command(
+        "Measure the recipe that D-TRAK was published with, next to best.",
+        "benchmark.recipe.options:RecipeConfig",
+        "benchmark.recipe.run:measure_recipe",
+    ),
     "rerun": Command(
         "Measure what it costs to start a finished main job again.",
         "benchmark.rerun.options:RerunConfig",

@@ -17,6 +17,7 @@ from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.model.parameters import choose_parameters
 from dtrak_stream.model.places import EMBEDDED_MODEL
 from dtrak_stream.objective.noise import ImageNoise
+from dtrak_stream.objective.noise_keying import NoiseKeying
 from dtrak_stream.objective.output_functions import OutputFunction
 from dtrak_stream.objective.timesteps import choose_timesteps
 
@@ -32,7 +33,7 @@ class Subject:
     name
         Name of the model.
     task
-        What is differentiated: the training loss, averaged over K timesteps.
+        What is differentiated: a function of the output, averaged over K timesteps.
     samples
         B random images.
     """
@@ -48,19 +49,25 @@ class Subject:
 
 
 def make_subject(
-    name: ModelName, *, timesteps: int, pairs: int | None, device: torch.device
+    name: ModelName,
+    *,
+    timesteps: int | str,
+    pairs: int | None,
+    device: torch.device,
+    output_function: str = "simple",
+    noise: NoiseKeying = "shared",
 ) -> Subject:
     """Return a model with as many random images as give `pairs` at `timesteps` each."""
     denoiser = _denoiser(name, device)
     shape = denoiser.image_shape
-    count = max(1, (pairs or _PAIRS[name]) // timesteps)
     task = GradientTask(
         denoiser,
         choose_parameters(denoiser.network, "all"),
-        OutputFunction("simple", denoiser.schedule),
+        OutputFunction(output_function, denoiser.schedule),
         choose_timesteps(str(timesteps), denoiser.schedule.num_timesteps),
-        ImageNoise(0),
+        ImageNoise(0, noise),
     )
+    count = max(1, (pairs or _PAIRS[name]) // len(task.timesteps))
     generator = torch.Generator().manual_seed(0)
     size = (count, shape.channels, shape.height, shape.width)
     images = torch.rand(size, generator=generator).mul_(2).sub_(1).to(device)

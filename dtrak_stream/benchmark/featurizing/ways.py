@@ -25,6 +25,7 @@ HOOKED = "hooked"
 EXACT = "timestep-batched"
 VMAP = "vmap(grad)"
 _SKETCH = " + sketch"
+HOOKED_AND_SKETCH = HOOKED + _SKETCH
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Way:
 
 def way_names(*, vmap: bool) -> list[str]:
     """Return the names of all ways."""
-    engines = [HOOKED, HOOKED + _SKETCH, EXACT, EXACT + _SKETCH]
+    engines = [HOOKED, HOOKED_AND_SKETCH, EXACT, EXACT + _SKETCH]
     return [TRAINING, *engines, *([VMAP] if vmap else [])]
 
 
@@ -108,17 +109,16 @@ def _sketching(subject: Subject, proj_dim: int) -> Callable[[GradientSlice], Non
 
 def vmap_gradients(subject: Subject, size: int) -> Tensor:
     """Return gradients (B, p) as TRAK and D-TRAK were published: vmap(grad) for each timestep."""
-    network = subject.task.denoiser.network
-    detached = {name: p.detach() for name, p in subject.task.parameters.items()}
+    task, kept = subject.task, []
+    network = task.denoiser.network
+    detached = {name: p.detach() for name, p in task.parameters.items()}
 
     def f(parameters: dict[str, Tensor], noisy: Tensor, target: Tensor, timestep: Tensor) -> Tensor:
         arguments = (noisy[None], timestep[None])
         output = functional_call(network, parameters, arguments, {"return_dict": False})[0]
-        value: Tensor = (output - target[None]).square().mean()
-        return value
+        return task.output_function(output, target[None], timestep[None])[0]
 
     per_sample = vmap(grad(f), in_dims=(None, 0, 0, 0))
-    task, kept = subject.task, []
     with _attention_for_vmap(network), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # operators without a batching rule are said to be slow
         for first in range(0, len(subject.samples), size):

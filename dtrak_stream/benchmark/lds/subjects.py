@@ -72,7 +72,7 @@ class Subject:
         return self.validation if name == "val" else self.generated
 
 
-def digits(config: LdsBenchConfig) -> Subject:
+def digits(config: JudgingConfig) -> Subject:
     """Return the digits: model, generated images and truth come along."""
     return Subject(
         "digits",

@@ -1,0 +1,1 @@
+"""The recipe as it was published next to `best`: images a second, and LDS."""
