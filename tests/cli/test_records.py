@@ -33,6 +33,10 @@ CONSTRAINED: dict[str, Any] = {
     "ema_decay": 0.99,
     "memory_limit": "512MB",
     "labels": "3,1,2",
+    "workers": 3,
+    "devices": "yes: it's #1,'devices',[a:b]",
+    "device": "yes: it's #1",
+    "scheduler": None,
     "where": ("style=yes: it's #1",),
     "query_where": ("style=[a:b]",),
     "caption_column": None,
@@ -40,7 +44,7 @@ CONSTRAINED: dict[str, Any] = {
     "caption_template": "yes: it's #1, {label, _ as space} [a:b]",
 }
 """Values of options that are checked against each other or a limit."""
-LEFT_OUT = {"sampler", "caption_column", "drop_captions"}
+LEFT_OUT = {"sampler", "caption_column", "drop_captions", "scheduler"}
 """Options that others leave no choice but the default."""
 
 
