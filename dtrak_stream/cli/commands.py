@@ -64,6 +64,11 @@ BENCHMARKS = {
         "benchmark.cluster.options:ClusterBenchConfig",
         "benchmark.cluster.run:measure_cluster",
     ),
+    "crashes": Command(
+        "Kill the stages at random moments and compare what is left and what comes of it.",
+        "benchmark.crashes.options:CrashesConfig",
+        "benchmark.crashes.run:measure_crashes",
+    ),
     "featurize": Command(
         "Measure per-sample featurizing next to a plain training step and other ways.",
         "benchmark.featurizing.options:FeaturizeBenchConfig",

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrak_stream.errors import DiskFullError
+from dtrak_stream.support.obstacles import refuse_out_of_reach
 from dtrak_stream.support.writers import Writer
 
 PARTIAL_SUFFIX = ".partial"
@@ -40,6 +41,8 @@ def durable_path(final: Path) -> Iterator[Path]:
     ------
     DiskFullError
         If the file system, a quota or a file-size limit leaves no room for the file.
+    UnavailableError
+        If the disk, or the server it belongs to, does not take what is written.
     """
     final = target_of(final)
     partial = _partial_of(final)
@@ -165,11 +168,18 @@ def _write_all(file: FileIO, content: bytes | memoryview) -> None:
 
 @contextlib.contextmanager
 def disk_full_explained(final: Path) -> Iterator[None]:
-    """Raise `DiskFullError` of `final` for whatever inside fails for want of room."""
+    """Raise `DiskFullError` of `final` for whatever inside fails for want of room.
+
+    Raises
+    ------
+    UnavailableError
+        If the disk, or the server it belongs to, does not take what is written.
+    """
     try:
         yield
     except OSError as error:
         if not _says_no_room(error):
+            refuse_out_of_reach(final, error)
             raise
         raise DiskFullError(
             "no room left to write this file",

@@ -68,6 +68,18 @@ def refuse_unavailable(where: object, error: BaseException) -> None:
         raise UnavailableError(found[0], where=where, remedy=found[1]) from error
 
 
+def refuse_out_of_reach(where: object, error: BaseException) -> None:
+    """Raise the refusal of a file whose disk or server does not answer; return for other errors.
+
+    Raises
+    ------
+    UnavailableError
+        Saying so, and what to do about that.
+    """
+    if errno_of(error) in _OUT_OF_REACH:
+        refuse_unavailable(where, error)
+
+
 def _obstacle(number: int | None, *, is_lock: bool) -> tuple[str, str] | None:
     """Return what is in the way, and what to do; None if the file itself may be to blame."""
     if number is None:

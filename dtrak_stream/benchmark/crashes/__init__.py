@@ -1,0 +1,1 @@
+"""Killing at random, again and again: is everything still what it is without kills?"""

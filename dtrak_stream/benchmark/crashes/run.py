@@ -1,0 +1,224 @@
+"""Turns of kills at random, what they left, and the table of it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from dtrak_stream.benchmark.crashes.options import CrashesConfig
+from dtrak_stream.benchmark.crashes.stages import IMAGES, STAGES, Turn, work
+from dtrak_stream.benchmark.rerun.images import save_array
+from dtrak_stream.benchmark.results import (
+    BenchmarkResult,
+    machine,
+    refuse_other_results,
+    table,
+    write_results,
+)
+from dtrak_stream.errors import InputError
+from dtrak_stream.support.progress import progress, say
+
+_START = "forkserver"
+_TWO_WRITERS = 0.25  # of the starts
+_BOTH_ARE_KILLED = 0.5  # of those
+_KILLED_AT_MOST = 4  # times in a stage, before it is let finish
+_HEADINGS = (
+    "stage",
+    "kills",
+    "with two writers",
+    "starts",
+    "finished pieces that kills left",
+    "shards in hand of a killed writer, at most",
+)
+
+
+@dataclass
+class Tally:
+    """What happened to one stage in all turns."""
+
+    kills: int = 0
+    kills_of_two: int = 0
+    starts: int = 0
+    finished_before: int = 0
+    in_hand: list[int] = field(default_factory=list)
+
+
+def measure_crashes(config: CrashesConfig) -> BenchmarkResult:
+    """Kill stages at random and compare what comes of it; see `CrashesConfig`.
+
+    Raises
+    ------
+    InputError
+        If a process fails, a finished file is written again, or any file is another than without
+        kills.
+    """
+    refuse_other_results(config.out, config)
+    measured_on = machine()
+    with tempfile.TemporaryDirectory(prefix="crashes-", dir=config.work) as folder:
+        images = save_array(Path(folder) / "images.npy", IMAGES)
+        killing = Killing(config, images, Path(folder))
+        killing.run()
+    numbers = {
+        "benchmark": "crashes",
+        "turns": killing.turns,
+        "stages": {stage: vars(tally) for stage, tally in killing.tallies.items()},
+    }
+    page = _as_markdown(killing)
+    return write_results(config.out, config, measured_on, numbers, page)
+
+
+class Killing:
+    """Turns until so many processes are killed as are to be.
+
+    Attributes
+    ----------
+    tallies
+        What happened to each stage.
+    turns
+        How many turns there were.
+    """
+
+    def __init__(self, config: CrashesConfig, images: Path, folder: Path) -> None:
+        self.tallies = {stage: Tally() for stage in STAGES}
+        self.turns = 0
+        self._config, self._images, self._folder = config, images, folder
+        self._random = random.Random(config.seed)
+        self._context: Any = multiprocessing.get_context(_START)
+        self._seconds: dict[str, float] = {}
+        self._wanted: dict[str, bytes] = {}
+        if _START == "forkserver":
+            self._context.set_forkserver_preload([work.__module__])
+
+    @property
+    def kills(self) -> int:
+        """Return how many processes were killed."""
+        return sum(tally.kills for tally in self.tallies.values())
+
+    def run(self) -> None:
+        """Make a turn without kills, and then turns with them."""
+        whole = Turn(self._images, self._folder / "whole")
+        whole.featurize_queries()
+        for stage in STAGES:
+            begin = time.perf_counter()
+            self._finish(stage, whole)
+            self._seconds[stage] = time.perf_counter() - begin
+        self._wanted = whole.contents()
+        times = ", ".join(f"{stage} {self._seconds[stage]:.1f} s" for stage in STAGES)
+        say(f"without kills: {times}")
+        visible = not self._config.quiet
+        with progress(
+            self._config.kills, description="crashes", unit="kill", visible=visible
+        ) as bar:
+            while self.kills < self._config.kills:
+                self._turn(whole.folder / "query", lambda: bar.update(self.kills - bar.n))
+
+    def _turn(self, queries: Path, advance: Callable[[], object]) -> None:
+        turn = Turn(self._images, self._folder / f"turn-{self.turns}")
+        shutil.copytree(queries, turn.folder / "query")
+        for stage in STAGES:
+            for _ in range(self._random.randint(1, _KILLED_AT_MOST)):
+                if self._start_and_kill(stage, turn):
+                    break
+                advance()
+            self._finish(stage, turn)
+        self._compare(turn)
+        shutil.rmtree(turn.folder)
+        self.turns += 1
+
+    def _start_and_kill(self, stage: str, turn: Turn) -> bool:
+        """Start a stage and kill it at some moment; return whether it was over before."""
+        tally, before = self.tallies[stage], turn.finished()
+        count = 2 if self._random.random() < _TWO_WRITERS else 1
+        victims = 2 if count == 2 and self._random.random() < _BOTH_ARE_KILLED else 1
+        processes = [self._started(stage, turn) for _ in range(count)]
+        tally.starts += count
+        killed = 0
+        moments = sorted(self._random.uniform(0, self._seconds[stage]) for _ in range(victims))
+        for process, last, moment in zip(processes, [0.0, *moments], moments, strict=False):
+            process.join(moment - last)
+            killed += _killed(process)
+        tally.in_hand += [turn.in_hand()] if stage == "features" and killed == count else []
+        for process in processes[victims:]:
+            _require_done(process, stage)
+        tally.kills += killed
+        tally.kills_of_two += killed if count == 2 else 0
+        tally.finished_before += len(before)
+        self._refuse_changed(before, turn)
+        return killed < count
+
+    def _finish(self, stage: str, turn: Turn) -> None:
+        before = turn.finished()
+        _require_done(self._started(stage, turn), stage)
+        self._refuse_changed(before, turn)
+
+    def _started(self, stage: str, turn: Turn) -> BaseProcess:
+        process: BaseProcess = self._context.Process(target=work, args=(stage, turn.job(stage)))
+        process.start()
+        return process
+
+    def _refuse_changed(self, before: dict[str, tuple[int, int]], turn: Turn) -> None:
+        """Refuse that what was finished before is gone or was written again."""
+        after = turn.finished()
+        changed = [name for name, written in before.items() if after.get(name) != written]
+        if changed:
+            raise _refusal(f"{', '.join(changed)} was written again after a kill")
+
+    def _compare(self, turn: Turn) -> None:
+        found, wanted = turn.contents(), self._wanted
+        differing = sorted(
+            name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name)
+        )
+        if differing:
+            raise _refusal(f"{', '.join(differing)} differs from the same without kills")
+
+
+def _killed(process: BaseProcess) -> bool:
+    """Kill a process; return whether it was not yet over."""
+    process.kill()
+    process.join()
+    if process.exitcode not in (0, -9):
+        raise _refusal(f"a process ended with exit code {process.exitcode}")
+    return process.exitcode != 0
+
+
+def _require_done(process: BaseProcess, stage: str) -> None:
+    process.join()
+    if process.exitcode != 0:
+        raise _refusal(f"{stage}: a process that nobody killed ended with {process.exitcode}")
+
+
+def _refusal(what: str) -> InputError:
+    return InputError(what, where="bench crashes", remedy="report it")
+
+
+def _as_markdown(killing: Killing) -> str:
+    rows = [
+        [
+            stage,
+            str(tally.kills),
+            str(tally.kills_of_two),
+            str(tally.starts),
+            f"{tally.finished_before:,}",
+            str(max(tally.in_hand, default="")),
+        ]
+        for stage, tally in killing.tallies.items()
+    ]
+    return "\n\n".join(
+        (
+            "# Killed at random",
+            f"{killing.kills} processes were killed (SIGKILL) in {killing.turns} turns. Each turn "
+            f"featurizes {IMAGES} images of 8x8 into shards of 8 rows, computes their Gram matrix "
+            "and scores. In the end, all files of each turn were, byte for byte, those of a turn "
+            "without kills, and none was left over. No finished shard, Gram matrix or scores file "
+            "was written again after a kill.",
+            table(_HEADINGS, rows),
+        )
+    )
