@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn, Protocol, TypeVar
@@ -84,6 +85,8 @@ def exit_code(
         Is told how it ended, also where that is by an error of the program.
     """
     interrupt_on_sigterm()
+    # Pillow warns of images that are refused as bombs by their names
+    warnings.filterwarnings("ignore", message=r"Image size \(\d+ pixels\) exceeds limit")
     try:
         ending = _ending(work)
     except BaseException as error:

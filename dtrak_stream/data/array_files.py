@@ -25,6 +25,7 @@ from dtrak_stream.data.columns import ArrayForms, ArraysBeside
 from dtrak_stream.data.places import SourceRequest
 from dtrak_stream.data.source import open_regular, unreadable
 from dtrak_stream.errors import DiskFullError, InputError
+from dtrak_stream.support.hdf5_members import refuse_reaching_out
 
 _HDF5_CHUNK_CACHE_BYTES = 64 * 2**20  # rows share a chunk, which must not be unpacked for each
 _COPY_BYTES = 2**20
@@ -94,14 +95,17 @@ def open_hdf5(request: SourceRequest) -> ArraySource:
 
     h5py lets one thread at a time into the library.
     """
-    rows, key = map_hdf5(request.place.path, request.place.key)
+    path = request.place.path
+    rows, key = map_hdf5(path, request.place.key)
     return ArraySource(
         rows,
-        where=f"{request.place.path}:{key}",
+        where=f"{path}:{key}",
         key=key,
         outside=_lies_elsewhere(rows),
         float_range=request.options.float_range,
-        beside=ArraysBeside(lambda: _hdf5_forms(rows.file), lambda name: rows.file[name]),
+        beside=ArraysBeside(
+            lambda: _hdf5_forms(rows.file), lambda name: _own(rows.file, name, path)
+        ),
     )
 
 
@@ -111,7 +115,7 @@ def map_hdf5(path: Path, key: str | None) -> tuple[Any, str]:
     Raises
     ------
     InputError
-        If the file cannot be read or has no such data set.
+        If the file cannot be read or has no such data set, or shows data from outside its folder.
     """
     try:
         file = h5py.File(path, "r", rdcc_nbytes=_HDF5_CHUNK_CACHE_BYTES)
@@ -119,7 +123,7 @@ def map_hdf5(path: Path, key: str | None) -> tuple[Any, str]:
         raise unreadable(path, error) from error
     try:
         key = _chosen_key(key, _hdf5_keys(file), path)
-        return file[key], key
+        return _own(file, key, path), key
     except BaseException:
         file.close()
         raise
@@ -148,6 +152,11 @@ def _npz_forms(path: Path) -> ArrayForms:
                 shape, _, dtype = _npy_header(member, 0, name)
                 forms[name.removesuffix(".npy")] = shape, dtype
     return forms
+
+
+def _own(file: h5py.File, key: str, path: Path) -> h5py.Dataset:
+    refuse_reaching_out(file[key], path)
+    return file[key]
 
 
 def _hdf5_forms(file: h5py.File) -> ArrayForms:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dtrak_stream.data.source import UNREADABLE
 from dtrak_stream.support.durable import durable_path
+from dtrak_stream.support.table_cells import cell_of
 
 EQUAL_IMAGES_NAME = "equal_images.csv"
 """The file in a store that lists them."""
@@ -48,7 +49,7 @@ class EqualImages:
             rows = csv.writer(file, lineterminator="\n")
             rows.writerow(_HEADER)
             for again, first in self.repeats:
-                rows.writerow((name(int(again)), name(int(first))))
+                rows.writerow((cell_of(name(int(again))), cell_of(name(int(first)))))
 
 
 class PictureHashes:

@@ -12,6 +12,7 @@ from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.scoring.scores_file import Ranked, ScoresFile
 from dtrak_stream.support.names import FixedWidthNames
 from dtrak_stream.support.progress import progress
+from dtrak_stream.support.table_cells import cell_of
 
 COLUMNS = ("query_id", "rank", "train_id", "score", "side", "list")
 
@@ -23,7 +24,8 @@ def write_rankings(path: Path, scores: ScoresFile, top_k: int | None, *, visible
 
     Columns: `query_id`, `rank` (1 is the strongest of its list), `train_id`, `score`, `side`
     (`proponent` if the score is positive, `opponent` if negative, `neutral` at 0; `unsigned` if
-    scores were transformed so that they have no sign), `list` (`top` or `bottom`).
+    scores were transformed so that they have no sign), `list` (`top` or `bottom`). Ids that a
+    spreadsheet would take for formulas have a ' in front (`support/table_cells.py`).
 
     Parameters
     ----------
@@ -80,9 +82,9 @@ def _lines(scores: ScoresFile, query: int, count: int, ids: FixedWidthNames) -> 
         for entry, train_id in zip(ranked, names, strict=True):
             side = _side(entry) if signed else "unsigned"
             yield (
-                name,
+                cell_of(name),
                 entry.rank,
-                train_id.decode(errors="replace"),
+                cell_of(train_id.decode(errors="replace")),
                 f"{entry.score:.9g}",
                 side,
                 end,

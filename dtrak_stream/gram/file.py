@@ -20,6 +20,7 @@ from dtrak_stream.support.destinations import FileKind, holds_hdf5
 from dtrak_stream.support.device import device_name
 from dtrak_stream.support.durable import remove_partials_of
 from dtrak_stream.support.hdf5 import new_hdf5
+from dtrak_stream.support.hdf5_members import refuse_foreign_members
 from dtrak_stream.support.obstacles import refuse_unavailable
 
 ROW_BLOCK_BYTES = 64 * 2**20
@@ -191,6 +192,7 @@ def _opened(path: Path) -> Iterator[Any]:
         raise InputError(what, where=path, remedy="run dtrak-stream gram first")
     try:
         with h5py.File(path, "r") as file:
+            refuse_foreign_members(file, path)
             yield file
     except (OSError, KeyError, RuntimeError) as error:
         refuse_unavailable(path, error)

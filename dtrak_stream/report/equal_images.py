@@ -11,6 +11,7 @@ from dtrak_stream.data.equal_images import EQUAL_IMAGES_NAME
 from dtrak_stream.scoring.scored_images import images_of
 from dtrak_stream.scoring.scores_file import ScoresFile
 from dtrak_stream.store.layout import read_layout
+from dtrak_stream.support.table_cells import name_in
 
 # where the main job has the store of training images, or the first of several
 _STORES = ("train", "train/probe-000", "models/0/train", "models/0/train/probe-000")
@@ -71,4 +72,4 @@ def _rows(path: Path) -> Iterator[tuple[str, str]]:
         next(rows, None)
         for row in rows:
             if len(row) == 2:
-                yield row[0], row[1]
+                yield name_in(row[0]), name_in(row[1])

@@ -18,6 +18,7 @@ from dtrak_stream.data.source import open_regular, unreadable
 from dtrak_stream.errors import CorruptFileError, InputError
 from dtrak_stream.scoring.transforms import TRANSFORMS, Transform
 from dtrak_stream.support.destinations import FileKind, holds_hdf5
+from dtrak_stream.support.hdf5_members import refuse_foreign_members
 from dtrak_stream.support.names import FixedWidthNames
 from dtrak_stream.support.obstacles import refuse_unavailable
 
@@ -352,9 +353,15 @@ def _open(path: Path) -> h5py.File:
     except OSError as error:
         raise unreadable(path, error) from error
     try:
-        return h5py.File(path, "r")
+        file = h5py.File(path, "r")
     except OSError as error:
         raise _unreadable(path, error) from error
+    try:
+        refuse_foreign_members(file, path)
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def _unreadable(path: Path, error: OSError) -> InputError:

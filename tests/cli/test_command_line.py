@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -183,3 +184,12 @@ def test_options_that_contradict_each_other_are_refused_in_one_line(capsys, tmp_
 def test_a_configuration_error_names_what_where_and_what_to_do():
     error = ConfigurationError("is cold", where="--soup", remedy="heat it")
     assert str(error) == "--soup: is cold; heat it"
+
+
+def test_pillows_warning_of_an_image_that_is_refused_anyway_is_not_shown(capsys):
+    def warn(soup):
+        warnings.warn(f"Image size ({10**8} pixels) exceeds limit of 5 pixels", stacklevel=1)
+        return Served(soup.pot)
+
+    with warnings.catch_warnings():
+        assert exit_of(warn, ["--pot", "p"], capsys) == (EXIT_DONE, "p\n", "")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
@@ -132,3 +134,19 @@ def test_lists_longer_than_those_in_the_file_are_refused(tmp_path, scored, top_k
     attribution, _ = scored
     with pytest.raises(DtrakStreamError, match="have 7 entries"):
         exported_scores(attribution.out, tmp_path / "s.csv", top_k=top_k)
+
+
+def test_a_name_is_no_formula_for_a_spreadsheet(tmp_path, scored):
+    out = tmp_path / "hostile.h5"
+    shutil.copy(scored[0].out, out)
+    hostile = "=HYPERLINK(1)"
+    with h5py.File(out, "r+") as file:
+        for name in ("train_id", "query_id"):
+            count = len(file[name])
+            del file[name]
+            file[name] = np.array([f"{hostile}{row}".encode() for row in range(count)], np.bytes_)
+    exported_scores(out, tmp_path / "s.csv")
+    for line in lines_of(tmp_path / "s.csv"):
+        assert line["train_id"].startswith(f"'{hostile}")
+        assert line["query_id"].startswith(f"'{hostile}")
+        float(line["score"])

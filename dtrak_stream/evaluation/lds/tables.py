@@ -24,6 +24,7 @@ from dtrak_stream.evaluation.lds.comparison import (
 )
 from dtrak_stream.evaluation.lds.estimate import LdsEstimate, NoiseCeiling
 from dtrak_stream.evaluation.lds.judge import Judge, Judgement
+from dtrak_stream.support.table_cells import cell_of
 
 RULE = "rule-chosen damping"
 ORACLE = "oracle damping (best on this truth)"
@@ -97,14 +98,15 @@ def per_query_table(
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     agreement = ["seed agreement"] if ceiling is not None else []
-    table.writerow(["query", "query_id", *(j.name for j in judgements), *agreement])
+    titles = (cell_of(judgement.name) for judgement in judgements)
+    table.writerow(["query", "query_id", *titles, *agreement])
     columns = [_spread(j.used, j.estimate.per_query) for j in judgements]
     if ceiling is not None:
         columns.append(_spread(judge.known, ceiling.per_query))
     names = judge.truth.query_ids(judge.key) or [""] * len(judge.chosen)
     for query in np.flatnonzero(judge.chosen):
         cells = ["" if np.isnan(column[query]) else repr(column[query]) for column in columns]
-        table.writerow([int(query), names[query], *cells])
+        table.writerow([int(query), cell_of(names[query]), *cells])
     return text.getvalue()
 
 
