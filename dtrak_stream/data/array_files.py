@@ -9,6 +9,7 @@ import os
 import shutil
 import struct
 import tempfile
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -28,13 +29,18 @@ from dtrak_stream.errors import DiskFullError, InputError
 from dtrak_stream.support.hdf5_members import refuse_reaching_out
 
 _HDF5_CHUNK_CACHE_BYTES = 64 * 2**20  # rows share a chunk, which must not be unpacked for each
+# what NumPy meets headers that are none with: it takes them for Python
+_NO_HEADER = (ValueError, KeyError, TypeError, SyntaxError, RecursionError, tokenize.TokenError)
 _COPY_BYTES = 2**20
 _LOCAL_HEADER = struct.Struct("<26xHH")
 _HEADER_READERS = {
     (1, 0): npy_format.read_array_header_1_0,
     (2, 0): npy_format.read_array_header_2_0,
 }
-_UNREADABLE_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+_UNREADABLE_ZIP = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError),
+    UnicodeDecodeError,  # the name before the member is another than in the directory
+)
 
 
 def open_npy(request: SourceRequest) -> ArraySource:
@@ -124,6 +130,9 @@ def map_hdf5(path: Path, key: str | None) -> tuple[Any, str]:
     try:
         key = _chosen_key(key, _hdf5_keys(file), path)
         return _own(file, key, path), key
+    except (OSError, KeyError, RuntimeError) as error:
+        file.close()
+        raise unreadable(path, error) from error
     except BaseException:
         file.close()
         raise
@@ -164,9 +173,9 @@ def _hdf5_forms(file: h5py.File) -> ArrayForms:
 
 
 def _hdf5_keys(file: h5py.File) -> list[str]:
-    keys: list[str] = []
+    keys: list[str | bytes] = []  # bytes is a name that is no text
     file.visititems(lambda name, item: keys.append(name) if _is_dataset(item) else None)
-    return keys
+    return [key for key in keys if isinstance(key, str)]
 
 
 def _lies_elsewhere(rows: h5py.Dataset) -> bool:
@@ -242,7 +251,7 @@ def _npy_header(
     file.seek(start)
     try:
         shape, column_major, dtype = _HEADER_READERS[npy_format.read_magic(file)](file)
-    except (ValueError, KeyError) as error:
+    except _NO_HEADER as error:
         raise InputError(
             "is not a NumPy array, or is truncated",
             where=where,

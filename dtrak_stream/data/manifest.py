@@ -109,7 +109,7 @@ class ManifestSource:
             len(rows), description="looking for files", unit="file", visible=shown
         ) as bar:
             for _, names in self._blocks(rows):
-                gone = [name for name in names if not (self._path.parent / name).exists()]
+                gone = [name for name in names if not _is_there(self._path.parent / name)]
                 missing += len(gone)
                 first += gone[: _NAMES_TOLD - len(first)]
                 bar.update(len(names))
@@ -237,3 +237,10 @@ def _missing_line(count: int, first: Sequence[str]) -> str:
     files = "1 file that it lists is" if count == 1 else f"{count:,} files that it lists are"
     named = first_few(first, count=count)
     return f"{files} missing ({named}) and will be left out as bad samples{windows_hint(first)}"
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that no file can have
+        return False

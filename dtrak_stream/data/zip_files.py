@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from dtrak_stream.data.source import (
     Pixels,
     RowNumbers,
     refuse_out_of_reach,
+    unreadable,
     unusable,
 )
 from dtrak_stream.data.zip_beside import ZipBeside
@@ -61,7 +63,10 @@ class ZipSource:
         archive = open_archive(path)
         found = contents_of(archive, options.split, path)
         self._passed_over = found.passed_over.lines()
-        self._members = ZipMembers(archive, found.images)
+        try:
+            self._members = ZipMembers(archive, found.images)
+        except zipfile.BadZipFile as error:
+            raise unreadable(path, error) from error
         names = ListedNames(self._members.listed, range(len(self)))
         metadata, others = [*found.metadata.values()], NameIndex(found.others)
         self._beside = ZipBeside(path, archive, names, found.sidecars, metadata, others)

@@ -26,7 +26,10 @@ _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile
 _ENCRYPTED = 1
 _OF_WINDOWS = (0, 10, 14)  # FAT, NTFS and VFAT, as the format numbers file systems
 _MOST_BYTES = 2**30
-_DAMAGED = (zipfile.BadZipFile, zlib.error, LZMAError, EOFError, NotImplementedError, RuntimeError)
+_DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, LZMAError, EOFError, NotImplementedError, RuntimeError),
+    UnicodeDecodeError,  # the name before the member is another than in the directory
+)
 
 
 class ZipMembers:
@@ -43,6 +46,11 @@ class ZipMembers:
     ----------
     names
         Their paths in the archive.
+
+    Raises
+    ------
+    zipfile.BadZipFile
+        If its directory tells of a member that lies nowhere.
     """
 
     def __init__(self, archive: zipfile.ZipFile, members: Sequence[zipfile.ZipInfo]) -> None:
@@ -51,7 +59,10 @@ class ZipMembers:
         self._numbers = np.empty(len(members), _MEMBER)
         for place, member in enumerate(members):
             self.names.add(member.orig_filename.encode())
-            self._numbers[place] = tuple(getattr(member, name) for name in _MEMBER.names or ())
+            facts = tuple(getattr(member, name) for name in _MEMBER.names or ())
+            if min(facts) < 0:  # where members lie is told from the end of the archive
+                raise zipfile.BadZipFile("a member lies before the beginning of the archive")
+            self._numbers[place] = facts
 
     def __len__(self) -> int:
         return len(self.names)

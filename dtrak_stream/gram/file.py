@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 import torch
+import xxhash
 
 from dtrak_stream.errors import CorruptFileError, InputError, refuse_differences
 from dtrak_stream.gram.plan import GramForm, GramPlan, Tile
@@ -24,6 +25,7 @@ from dtrak_stream.support.hdf5_members import refuse_foreign_members
 from dtrak_stream.support.obstacles import refuse_unavailable
 
 ROW_BLOCK_BYTES = 64 * 2**20
+_HASHED_BYTES = 2**18  # at a time
 GRAM_FILE = FileKind(
     "a Gram matrix", "dtrak-stream gram", holds_hdf5("gram", attributes=("form", "fingerprint"))
 )
@@ -126,6 +128,18 @@ class Gram:
                 rows = range(start, min(start + self.rows_at_a_time, self.size))
                 yield rows, self._checked(file, rows, range(self.size))
 
+    def refuse_flipped(self) -> None:
+        """Refuse a file whose numbers are not those that were written.
+
+        Raises
+        ------
+        CorruptFileError
+            If its checksum does not hold; a file without one is taken as it is.
+        """
+        with _opened(self.path) as file:
+            if file.attrs.get("checksum") not in (None, _checksum(file["gram"])):
+                raise _damaged(self.path, "its numbers do not match its checksum")
+
     def matrix(self) -> Matrix:
         """Return the whole matrix: (d, d) float64; no memory is needed beside it but a block."""
         whole = np.empty(self.shape)
@@ -153,7 +167,7 @@ def write_gram(
     ----------
     path
         HDF5 file: `gram` (d, d) float64; attributes form, fingerprint, samples, proj_dim, device,
-        tf32.
+        tf32, and checksum, the xxh3-128 of all numbers.
     plan, store
         What was computed, of what.
     tiles
@@ -183,6 +197,16 @@ def write_gram(
         file.attrs["proj_dim"] = store.proj_dim
         file.attrs["device"] = device_name(torch.device(arithmetic.device))
         file.attrs["tf32"] = arithmetic.tf32
+        new.check()  # what could not be written cannot be read
+        file.attrs["checksum"] = _checksum(gram)
+
+
+def _checksum(gram: Any) -> str:
+    digest = xxhash.xxh3_128()
+    rows = max(1, _HASHED_BYTES // (8 * max(1, gram.shape[1])))
+    for start in range(0, gram.shape[0], rows):
+        digest.update(np.ascontiguousarray(gram[start : start + rows]).data.cast("B"))
+    return digest.hexdigest()
 
 
 @contextmanager

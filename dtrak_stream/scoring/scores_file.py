@@ -99,6 +99,10 @@ class ScoresFile(AbstractContextManager["ScoresFile"]):
             self._root = self._choose_root(damping)
             self._require_parts()
             self._require_shapes()
+            _ = self.attributes  # damaged ones are met here, not later
+        except (OSError, KeyError, RuntimeError) as error:
+            self._file.close()
+            raise _unreadable(path, error) from error
         except BaseException:
             self._file.close()
             raise
@@ -358,13 +362,16 @@ def _open(path: Path) -> h5py.File:
         raise _unreadable(path, error) from error
     try:
         refuse_foreign_members(file, path)
+    except (OSError, KeyError, RuntimeError) as error:
+        file.close()
+        raise _unreadable(path, error) from error
     except BaseException:
         file.close()
         raise
     return file
 
 
-def _unreadable(path: Path, error: OSError) -> InputError:
+def _unreadable(path: Path, error: OSError | KeyError | RuntimeError) -> InputError:
     refuse_unavailable(path, error)
     return InputError(
         f"cannot be read as HDF5 ({str(error).splitlines()[0]})", where=path, remedy=_REMEDY

@@ -258,7 +258,7 @@ def read_layout(root: Path) -> StoreLayout:
         version = plan["format_version"]
         fingerprint = Fingerprint.of_record(plan["fingerprint"])
         known = plan.get("history", {"entries": 0, "hash": ""})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CorruptFileError(
             f"not readable ({error})", where=path, remedy="featurize into another --store"
         ) from error

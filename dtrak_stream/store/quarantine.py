@@ -87,9 +87,13 @@ def settle_quarantine(layout: StoreLayout) -> None:
 
 def _entry(line: bytes) -> QuarantinedSample | None:
     try:
-        return QuarantinedSample(**json.loads(line))
-    except ValueError:  # the beginning of an object is no JSON
+        told = json.loads(line)
+    except (ValueError, RecursionError):  # the beginning of an object is no JSON
         return None
+    kinds = {"row": int, "sample_id": str, "reason": str}
+    if not isinstance(told, dict) or {name: type(each) for name, each in told.items()} != kinds:
+        return None  # damaged: which rows are bad is what the shards say
+    return QuarantinedSample(**told)
 
 
 def _is_torn(path: Path) -> bool:

@@ -184,7 +184,7 @@ def _options_in(path: Path) -> dict[str, Any]:
             where=f"--config {path}",
             remedy="give an existing YAML file",
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(
             f"not YAML ({' '.join(str(error).split())})",
             where=f"--config {path}",

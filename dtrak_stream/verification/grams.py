@@ -35,6 +35,7 @@ def verify_gram(path: Path, stores: RunStores) -> str:
     if problem:
         remedy = "move it away and run dtrak-stream gram again"
         raise CorruptFileError(problem, where=path, remedy=remedy)
+    gram.refuse_flipped()
     seen = " by halves, for error bars" if gram.fingerprint in stores.halves else ""
     return f"{gram.form}, {size:,} x {size:,}, of {store.layout.root.name}{seen}"
 

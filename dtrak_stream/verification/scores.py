@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -22,6 +24,7 @@ from dtrak_stream.scoring.scores_file import (
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.row_set import NO_ROWS
 from dtrak_stream.support.names import FixedWidthNames, first_difference
+from dtrak_stream.support.obstacles import refuse_unavailable
 from dtrak_stream.support.progress import progress
 from dtrak_stream.verification.rankings import SCORE_AGAIN, Usable, verify_query
 from dtrak_stream.verification.run_stores import RunStores
@@ -39,10 +42,23 @@ def verify_scores(path: Path, stores: RunStores, *, visible: bool) -> str:
     InputError, CorruptFileError
         If it is not a scores file, or its parts contradict each other.
     """
-    dampings = _dampings(path)
-    for damping in dampings:
-        line = _verify_one(path, damping, stores, visible=visible)
+    with _damage_told(path):
+        dampings = _dampings(path)
+        for damping in dampings:
+            line = _verify_one(path, damping, stores, visible=visible)
     return line if dampings == [None] else f"{line}, {len(dampings)} dampings"
+
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    """Tell what HDF5 and NumPy say of a file whose parts cannot be read as a fault of it."""
+    try:
+        yield
+    except (OSError, KeyError, RuntimeError, ValueError) as error:
+        refuse_unavailable(path, error)
+        raise CorruptFileError(
+            f"parts of it cannot be read ({error})", where=path, remedy=SCORE_AGAIN
+        ) from error
 
 
 def _dampings(path: Path) -> list[int | None]:

@@ -18,8 +18,7 @@ from dtrak_stream.errors import InputError
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    """Few images, in children of this process, where all is imported."""
-    monkeypatch.setattr(run_module, "_START", "fork")
+    """Few images."""
     monkeypatch.setattr(run_module, "IMAGES", 12)
     monkeypatch.setattr(stages, "_QUERIES", 2)
     monkeypatch.setattr(stages, "_GRAM_MEMORY", "4GiB")
@@ -32,7 +31,6 @@ def tiny(folder: Path, kills: int = 3) -> CrashesConfig:
     return CrashesConfig(kills=kills, work=folder, out=folder / "out", quiet=True)
 
 
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_stages_are_killed_and_finished_and_nothing_is_left_but_the_numbers(tmp_path):
     page = measure_crashes(tiny(tmp_path)).path.read_text()
     told = json.loads((tmp_path / "out.json").read_text())
@@ -43,7 +41,6 @@ def test_stages_are_killed_and_finished_and_nothing_is_left_but_the_numbers(tmp_
     assert not list(tmp_path.glob("crashes-*"))
 
 
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [

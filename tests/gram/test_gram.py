@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+import xxhash
 from distributed import LocalCluster
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -260,6 +261,7 @@ def test_a_file_says_what_it_is_the_gram_of(make_store, tmp_path, form):
             "proj_dim": 64,
             "device": "cpu",
             "tf32": False,
+            "checksum": xxhash.xxh3_128_hexdigest(file["gram"][()].tobytes()),
         }
 
 

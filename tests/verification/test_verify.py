@@ -130,6 +130,13 @@ def swap(file: h5py.File) -> None:
         file[name][0, :2] = file[name][0, :2][::-1]
 
 
+def flip_last(path: Path, text: bytes) -> None:
+    """Flip a bit where a text stands for the last time."""
+    content = bytearray(path.read_bytes())
+    content[content.rindex(text)] ^= 1
+    path.write_bytes(content)
+
+
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a lost shard": (lambda run: shard(run).unlink(), r"train: 1 of 4 shards are missing; run"),
     "a flipped bit": (lambda run: flip_bit(shard(run)), r"00000001\.h5: contents do not match"),
@@ -151,6 +158,14 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
         ),
         "row 1 is quarantined as query-1, and not quarantined in the shards",
     ),
+    "a damaged ledger": (
+        lambda run: (run / "train" / "quarantine.jsonl").write_text('{"rox": 4}\n3\n' + "[" * 9999),
+        "row 4 is not quarantined, and quarantined as train-4 in the shards",
+    ),
+    "damaged attributes of scores": (
+        lambda run: flip_last(run / "scores.h5", b"damping"),
+        r"scores\.h5: (parts of it cannot be read|cannot be read as HDF5)",
+    ),
     "no joined view": (lambda run: (run / "train/features.h5").unlink(), r"features\.h5: is miss"),
     "another joined view": (
         lambda run: shutil.copy(run / "query/features.h5", run / "train/features.h5"),
@@ -164,6 +179,10 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a Gram matrix with NaN": (
         lambda run: edited(run / "gram.h5", lambda file: put(file, "gram", (0, 1), np.nan)),
         "holds NaN",
+    ),
+    "a number of a Gram matrix that is a little other": (
+        lambda run: edited(run / "gram.h5", lambda file: put(file, "gram", (2, 2), 1000.5)),
+        r"gram\.h5: its numbers do not match its checksum",
     ),
     "a Gram matrix of another form": (
         lambda run: edited(run / "gram.h5", lambda file: file.attrs.modify("form", "primal")),

@@ -26,7 +26,6 @@ from dtrak_stream.benchmark.results import (
 from dtrak_stream.errors import InputError
 from dtrak_stream.support.progress import progress, say
 
-_START = "forkserver"
 _TWO_WRITERS = 0.25  # of the starts
 _BOTH_ARE_KILLED = 0.5  # of those
 _KILLED_AT_MOST = 4  # times in a stage, before it is let finish
@@ -91,11 +90,10 @@ class Killing:
         self.turns = 0
         self._config, self._images, self._folder = config, images, folder
         self._random = random.Random(config.seed)
-        self._context: Any = multiprocessing.get_context(_START)
+        self._context: Any = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload([work.__module__])
         self._seconds: dict[str, float] = {}
         self._wanted: dict[str, bytes] = {}
-        if _START == "forkserver":
-            self._context.set_forkserver_preload([work.__module__])
 
     @property
     def kills(self) -> int:
