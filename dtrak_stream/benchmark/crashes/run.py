@@ -35,7 +35,7 @@ _HEADINGS = (
     "with two writers",
     "starts",
     "finished pieces that kills left",
-    "shards in hand of a killed writer, at most",
+    "shards in hand when all writers were killed, at most",
 )
 
 
