@@ -43,7 +43,7 @@ def job(model, tmp_path) -> FeaturizeConfig:
 def done(monkeypatch) -> dict[str, int]:
     """How many images were encoded and decoded, and how many of the captions were encoded."""
     counts = {"encoded": 0, "decoded": 0, "captions": 0}
-    latents, image, encode = Autoencoder.latents, Images.image, LastLayer.encode
+    latents, image, encode = Autoencoder.latents, Images.image_and_origin, LastLayer.encode
 
     def counted_latents(self, images, sample_ids):
         counts["encoded"] += len(images)
@@ -58,7 +58,7 @@ def done(monkeypatch) -> dict[str, int]:
         return encode(self, text)
 
     monkeypatch.setattr(Autoencoder, "latents", counted_latents)
-    monkeypatch.setattr(Images, "image", counted_image)
+    monkeypatch.setattr(Images, "image_and_origin", counted_image)
     monkeypatch.setattr(LastLayer, "encode", counted_encode)
     return counts
 

@@ -117,7 +117,7 @@ def test_an_interrupt_in_python_says_what_is_done(
     model_folder, spoilt, whole, tmp_path, monkeypatch
 ):
     config = small_job(model_folder, spoilt, tmp_path / "s")
-    decode = Images.image
+    decode = Images.image_and_origin
 
     def interrupted_at_the_fifth(self, index):
         if index == 4:
@@ -125,7 +125,7 @@ def test_an_interrupt_in_python_says_what_is_done(
         return decode(self, index)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Images, "image", interrupted_at_the_fifth)
+        patch.setattr(Images, "image_and_origin", interrupted_at_the_fifth)
         with pytest.raises(InterruptedRunError, match=r"[0-2] of 3 shards of .* are done and kept"):
             featurize(config)
     assert not list(config.store.rglob("*.partial"))

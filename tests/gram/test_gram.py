@@ -313,7 +313,7 @@ def test_a_scheduler_computes_the_same_matrix(make_store, tmp_path):
     store = make_store("s", random_features(90))
     compute(store, tmp_path / "threads.h5")
     with LocalCluster(
-        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+        n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0"
     ) as cluster:
         compute(store, tmp_path / "cluster.h5", scheduler=cluster.scheduler_address)
     threads, remote = Gram.open(tmp_path / "threads.h5"), Gram.open(tmp_path / "cluster.h5")

@@ -151,7 +151,7 @@ def test_more_groups_than_fit_in_memory_are_refused():
 
 def test_millions_of_groups_are_planned_with_fewer_queries_at_a_time(run):
     score_groups(run, groups_of(run))
-    options, limit = ScoreOptions(), 64 * 2**20
+    options, limit = ScoreOptions(), 80 * 2**20
     work = plan_module.score_work(
         find_method("d-trak"),
         options,

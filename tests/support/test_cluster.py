@@ -298,7 +298,7 @@ def test_a_scheduler_computes_in_order_or_is_refused_without_workers():
         n_workers=1,
         threads_per_worker=3,
         processes=False,
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
         memory_limit=2**30,
     ) as local:
         address = local.scheduler_address

@@ -77,8 +77,10 @@ def test_subset_of_bad_images_only_is_refused(tmp_path):
 
 def test_subset_is_all_that_is_trained_on(tmp_path, monkeypatch):
     seen: Counter = Counter()
-    image = Images.image
-    monkeypatch.setattr(Images, "image", lambda self, i: seen.update([i]) or image(self, i))
+    decode = Images.image_and_origin
+    monkeypatch.setattr(
+        Images, "image_and_origin", lambda self, i: seen.update([i]) or decode(self, i)
+    )
     np.save(tmp_path / "subset.npy", [20, 3, 9])
     train(tiny(tmp_path / "out", subset=tmp_path / "subset.npy"), visible=False)
     assert set(seen) == {3, 9, 20}
@@ -98,8 +100,10 @@ def test_missing_subset_is_refused(tmp_path):
 
 def test_decoded_images_are_kept_within_the_memory_given(tmp_path, monkeypatch):
     decoded: Counter = Counter()
-    image = Images.image
-    monkeypatch.setattr(Images, "image", lambda self, i: decoded.update([i]) or image(self, i))
+    decode = Images.image_and_origin
+    monkeypatch.setattr(
+        Images, "image_and_origin", lambda self, i: decoded.update([i]) or decode(self, i)
+    )
     kept = trained_bytes(tiny(tmp_path / "kept"))
     assert set(decoded.values()) == {1}
     decoded.clear()
