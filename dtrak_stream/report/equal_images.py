@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from dtrak_stream.data.equal_images import EQUAL_IMAGES_NAME
@@ -28,7 +28,7 @@ def equal_lists_beside(scores: Path) -> list[Path]:
     return [path for path in paths if path.is_file()][:1]
 
 
-def equal_images_shown(scores: ScoresFile, queries: int, count: int) -> Mapping[str, int]:
+def equal_images_shown(scores: ScoresFile, queries: Iterable[int], count: int) -> Mapping[str, int]:
     """Return how many equal images there are of those that a page shows, by their ids.
 
     Parameters
@@ -36,7 +36,7 @@ def equal_images_shown(scores: ScoresFile, queries: int, count: int) -> Mapping[
     scores
         The opened file.
     queries, count
-        The page shows the first so many queries, each with so many images at both ends.
+        The page shows these queries, each with so many images at both ends.
 
     Returns
     -------
@@ -49,7 +49,7 @@ def equal_images_shown(scores: ScoresFile, queries: int, count: int) -> Mapping[
         return {}
     shown = {
         scores.train_id(each.index)
-        for query in range(queries)
+        for query in queries
         for each in (*scores.top(query, count), *scores.bottom(query, count))
     }
     firsts = {again: first for again, first in _rows(lists[0]) if again in shown}

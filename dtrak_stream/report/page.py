@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,12 +49,17 @@ class Page:
     """What to show."""
     shape: ImageShape
     """Shape of every image."""
-    shown: int
-    """Number of queries on the page."""
+    queries: Sequence[int]
+    """Rows of the queries on the page."""
     overall: Overall
     """What holds over all queries."""
     groups: GroupLists | None = None
     """The opened file's group rankings."""
+
+    @property
+    def shown(self) -> int:
+        """Return the number of queries on the page."""
+        return len(self.queries)
 
     def group_bars(self) -> GroupBars | None:
         """Return what makes the bars of each query's groups; None if there are no groups."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from dtrak_stream.data.images import Images, open_images
 from dtrak_stream.data.options import ImageOptions, ImageShape
@@ -78,7 +80,7 @@ def write_report(config: ReportConfig, known: KnownImages = nothing_known) -> Re
         shape = parse_shape(str(scores.attributes["image_shape"]))
         train, query = _galleries(config, scores, shape, known)
         page = replace(_page(config, scores, shape, train), groups=groups)
-        equal = equal_images_shown(scores, page.shown, config.report.proponents)
+        equal = equal_images_shown(scores, page.queries, config.report.proponents)
         cards = CardMaker(scores, train, query, config.report.proponents, equal)
         _write(page, cards, config)
     if made is not None and not (train.reaches_outside() or query.reaches_outside()):
@@ -126,8 +128,14 @@ def _page(config: ReportConfig, scores: ScoresFile, shape: ImageShape, train: Ga
         rows=options.influential,
         visible=not config.quiet,
     )
-    shown = min(options.max_queries or scores.query_count, scores.query_count)
-    return Page(scores, options, shape, shown, found)
+    return Page(scores, options, shape, _shown(scores, options.max_queries), found)
+
+
+def _shown(scores: ScoresFile, at_most: int) -> list[int]:
+    """Return the rows of the first queries that were not removed; 0 stands for all of them."""
+    left = np.ones(scores.query_count, np.bool_)
+    left[scores.removed("query")] = False
+    return [int(row) for row in np.flatnonzero(left)[: at_most or None]]
 
 
 def _write(page: Page, cards: CardMaker, config: ReportConfig) -> None:
@@ -137,14 +145,14 @@ def _write(page: Page, cards: CardMaker, config: ReportConfig) -> None:
     with durable_path(config.out / PAGE_NAME) as partial, partial.open("wb") as file:
         for piece in page.render(_drawn(cards, page, grids, visible=not config.quiet)):
             file.write(piece.encode())
-    _remove_old_grids(grids, page.shown)
+    _remove_old_grids(grids, page.queries)
 
 
 def _drawn(cards: CardMaker, page: Page, grids: Path, *, visible: bool) -> Iterator[Card]:
     """Yield each card once its grid is on disk."""
     columns, bars = page.options.proponents, page.group_bars()
     with progress(page.shown, description="report", unit="query", visible=visible) as bar:
-        for number in range(page.shown):
+        for number in page.queries:
             card = cards.card(number)
             picture = draw_grid(card, columns)
             write_bytes(grids / _grid_name(number), encode_png(picture, software=GENERATOR))
@@ -152,8 +160,8 @@ def _drawn(cards: CardMaker, page: Page, grids: Path, *, visible: bool) -> Itera
             bar.update()
 
 
-def _remove_old_grids(grids: Path, shown: int) -> None:
-    current = {_grid_name(number) for number in range(shown)}
+def _remove_old_grids(grids: Path, shown: Sequence[int]) -> None:
+    current = {_grid_name(number) for number in shown}
     for grid in grids.glob(GRIDS):
         if grid.name not in current:
             grid.unlink()

@@ -42,12 +42,12 @@ def test_a_list_of_other_images_is_not_looked_at(config):
     scores = dtrak_stream.attribute(config).scores
     names = ("001.png", "003.png", "004.png")
     with dtrak_stream.ScoresFile(scores) as opened:
-        assert equal_images_shown(opened, 1, 5) == dict.fromkeys(names, 3)
-        assert set(equal_images_shown(opened, 1, 1)) < set(names)
+        assert equal_images_shown(opened, [0], 5) == dict.fromkeys(names, 3)
+        assert set(equal_images_shown(opened, [0], 1)) < set(names)
     with h5py.File(scores, "r+") as file:
         file.attrs["train_images"] = "others"
     with dtrak_stream.ScoresFile(scores) as opened:
-        assert equal_images_shown(opened, 1, 5) == {}
+        assert equal_images_shown(opened, [0], 5) == {}
 
 
 def test_a_page_is_made_anew_when_its_list_changes(config):

@@ -201,6 +201,21 @@ def test_a_quarantined_query_is_said_to_be_one(run: Run) -> None:
         assert len(card.all("svg")) == 1
 
 
+def test_a_removed_query_is_on_no_card_and_takes_no_place(run: Run) -> None:
+    run.report()
+    run.scores[0] = np.nan
+    run.write_scores(quarantined_query=0)
+    with h5py.File(run.config.scores, "r+") as file:
+        file["query_removed"] = np.array([0])
+    page = run.report(max_queries=2)
+    assert [card.attributes["id"] for card in cards(page)] == ["query-1", "query-2"]
+    assert "All 2 are shown" in page.words
+    assert "This query was quarantined" not in page.words
+    assert run.query_ids[0] not in page.text
+    grids = sorted(path.name for path in (run.config.out / "grids").iterdir())
+    assert grids == ["query-00001.png", "query-00002.png"]
+
+
 def test_only_the_first_queries_are_shown_and_the_page_says_so(run: Run) -> None:
     page = run.report(max_queries=2)
     assert len(cards(page)) == 2
