@@ -26,12 +26,14 @@ from dtrak_stream.errors import (
 from dtrak_stream.evaluation.losses import LossMeter
 from dtrak_stream.evaluation.options import LossOptions
 from dtrak_stream.evaluation.recipe import read_recipe
-from dtrak_stream.evaluation.retrained_models import train_model
+from dtrak_stream.evaluation.retrained_models import make_missing, train_model
+from dtrak_stream.evaluation.retraining import run
 from dtrak_stream.evaluation.retraining.configuration import WorkerOptions
 from dtrak_stream.evaluation.retraining.plan import plan_retraining
 from dtrak_stream.evaluation.retraining.run import retrain_subsets
 from dtrak_stream.evaluation.subsets import draw_subset
 from dtrak_stream.evaluation.truth import TruthFile
+from dtrak_stream.support.writers import Writer
 from tests.crashing import finishes_before_step, start_beside
 from tests.evaluation.conftest import IMAGES, MORE_QUERIES, QUERIES, retraining
 from tests.small_jobs import flags, random_pixels, save_images, signalled, spoil, start_tool
@@ -132,6 +134,40 @@ def test_two_runs_at_once_share_the_models(full_model, tmp_path, whole):
     assert config.out.read_bytes() == whole.read_bytes()
     assert sum(int(told.read_text()) for told in made) == 4
     assert not list(tmp_path.rglob("*.claim"))
+
+
+def test_a_run_that_finishes_earlier_leaves_what_one_with_more_models_needs(
+    full_model, tmp_path, whole, monkeypatch
+):
+    smaller = retraining(full_model, tmp_path / "truth.npz", subsets=1, query=SETS)
+    larger = dataclasses.replace(smaller, subsets=2, seeds=2)
+    work = tmp_path / "truth.npz.work"
+    made: list[int] = []
+
+    def make_when_the_other_is_done(jobs, *rest, **named):
+        monkeypatch.setattr(run, "make_missing", make_missing)
+        made.append(retrain_subsets(smaller).models)
+        assert {file.name for file in (work / "subsets").iterdir()} == {"0000.npy", "0001.npy"}
+        return make_missing(jobs, *rest, **named)
+
+    monkeypatch.setattr(run, "make_missing", make_when_the_other_is_done)
+    made.append(retrain_subsets(larger).models)
+    assert made == [1, 3]
+    assert larger.out.read_bytes() == whole.read_bytes()
+    assert not any((work / name).exists() for name in ("subsets", "claims", "models"))
+
+
+def test_what_a_dead_run_claimed_is_removed_by_the_next(full_model, tmp_path):
+    process = start_beside(lambda: None)
+    writer = dataclasses.replace(Writer.here(), process=process)
+    os.waitpid(process, 0)
+    claim = tmp_path / "truth.npz.work" / "claims" / "run-0.claim"
+    config = retraining(full_model, tmp_path / "truth.npz", subsets=1)
+    plan_retraining(config).claim()
+    claim.parent.mkdir()
+    claim.write_text(writer.spelling)
+    retrain_subsets(config)
+    assert not claim.parent.exists()
 
 
 def test_interrupted_run_says_what_is_kept(full_model, tmp_path, monkeypatch):

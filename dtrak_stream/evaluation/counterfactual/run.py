@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from dtrak_stream.evaluation.counterfactual.summary import (
     write_page,
 )
 from dtrak_stream.evaluation.retrained_models import make_missing, require_place
+from dtrak_stream.evaluation.shared_folder import shared_folder
 from dtrak_stream.support.durable import write_bytes, write_json
 from dtrak_stream.support.progress import say
 from dtrak_stream.support.provenance import record_run
@@ -67,18 +67,16 @@ def counterfactual(config: CounterfactualConfig) -> CounterfactualResult:
     require_place(config.where)
     plan.claim()
     record_run(config.out / "config.yaml", config)
-    made = make_missing(
-        plan.missing(),
-        len(plan.models()),
-        config.where,
-        kept_in=config.out,
-        visible=not config.quiet,
-    )
-    results = collect_results(plan)
-    _write(config.out, results)
-    unwanted = ["subsets", "claims"] + ([] if config.keep_models else ["models"])
-    for name in unwanted:
-        shutil.rmtree(config.out / name, ignore_errors=True)
+    with shared_folder(config.out, keep_models=config.keep_models):
+        made = make_missing(
+            plan.missing(),
+            len(plan.models()),
+            config.where,
+            kept_in=config.out,
+            visible=not config.quiet,
+        )
+        results = collect_results(plan)
+        _write(config.out, results)
     say(markdown(results))
     return CounterfactualResult(config.out / "index.html", len(made), results)
 

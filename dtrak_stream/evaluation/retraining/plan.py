@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -88,12 +87,6 @@ class RetrainPlan:
         images = self.opened(query)
         described = self.config.loss.described()
         return {"queries": images.identity(), **images_alone(images), **described}
-
-    def remove_what_is_not_kept(self) -> None:
-        """Remove files that only unfinished models need."""
-        unwanted = ["subsets", "claims"] + ([] if self.config.keep_models else ["models"])
-        for name in unwanted:
-            shutil.rmtree(self.work.path / name, ignore_errors=True)
 
     @cached_property
     def _opened(self) -> dict[str, Images]:

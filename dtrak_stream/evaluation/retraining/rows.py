@@ -5,6 +5,7 @@ OUT.work/KEY/fingerprint.json    one set of queries and its noise
 OUT.work/KEY/rows/               losses of each model, named by subset and seed
 OUT.work/subsets/0003.npy        image numbers of a subset
 OUT.work/models/0003-01/         a model that is being trained, or is kept
+OUT.work/claims/                 claims on models, and one of each run that goes on
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from dtrak_stream.evaluation.retraining.plan import (
 )
 from dtrak_stream.evaluation.retraining.queries import QuerySet
 from dtrak_stream.evaluation.retraining.rows import ModelName, ModelRow
+from dtrak_stream.evaluation.shared_folder import shared_folder
 from dtrak_stream.evaluation.truth import (
     TruthFile,
     encoded_ids,
@@ -84,15 +85,15 @@ def retrain_subsets(config: RetrainConfig) -> RetrainResult:
     if stored is not None:
         keep_stored_rows(plan, stored)
     record_run(config.out.with_suffix(".config.yaml"), config)
-    times = make_missing(
-        plan.missing(),
-        len(plan.models()),
-        config.where,
-        kept_in=plan.work.path,
-        visible=not config.quiet,
-    )
-    quarantined = _write(plan)
-    plan.remove_what_is_not_kept()
+    with shared_folder(plan.work.path, keep_models=config.keep_models):
+        times = make_missing(
+            plan.missing(),
+            len(plan.models()),
+            config.where,
+            kept_in=plan.work.path,
+            visible=not config.quiet,
+        )
+        quarantined = _write(plan)
     training, losses = sum(t.training for t in times), sum(t.measuring for t in times)
     if training:
         say(
