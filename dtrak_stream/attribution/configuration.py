@@ -26,6 +26,7 @@ from dtrak_stream.model.places import EMBEDDED_MODEL
 from dtrak_stream.report.options import ReportOptions
 from dtrak_stream.scoring.options import ScoreFlags, ScoreOptions
 from dtrak_stream.support.cluster_options import ClusterFlags, ClusterOptions
+from dtrak_stream.support.option_values import own_folders
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,14 @@ sd15+run/checkpoint-100 sd15+run/checkpoint-200."""
     query: str = "sklearn:digits[1000:1016]"
     """Images to explain: generated ones, or any others; sources as for --train. NAME=SRC keeps \
 them in RUN/queries/NAME, beside other queries of the same training features."""
-    run: Path = Path("runs/attribute")
+    run: Path = field(
+        default=Path("runs/attribute"), metadata=own_folders("train", "query", "models")
+    )
     """Folder for everything this run writes."""
     trajectory: Path | None = None
     """Sampling paths of the queries, for journey-trak: the folder that dtrak-stream generate \
 --save-trajectory wrote."""
-    cache_latents: Path | None = None
+    cache_latents: Path | None = field(default=None, metadata=own_folders("train", "query"))
     """Folder that keeps what a model of latents makes of images and captions, for other runs on \
 them: train and query in it, or queries/NAME/query. What it takes: see featurize --help."""
     limit: int | None = None

@@ -66,7 +66,7 @@ def run(
 
     def work() -> Outcome:
         config, options = parse_watched(config_type, given, program=program)
-        watched.begin(options)
+        watched.begin(options, config)
         return stage(config)
 
     sys.exit(exit_code(work, watched.end))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import dtrak_stream
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.support.configuration import parse
 from dtrak_stream.support.durable import target_of
+from dtrak_stream.support.option_values import folders_taken
 from dtrak_stream.support.progress import heard_by
 from dtrak_stream.support.watching import LOG, STATUS, Ending, Forgiving, JsonLog, StatusFile
 
@@ -36,6 +38,23 @@ left), and in the end how it ended."""
     log_json: Path | None = None
     """File that gets a JSON object a line: begin, remarks, progress and end, each with its time. \
 Goes on at the end of a log that is there."""
+
+    def refuse_folders_of(self, config: Any) -> None:
+        """Refuse files in folders that the command is to begin, which must be empty for it.
+
+        Raises
+        ------
+        ConfigurationError
+            Naming the file and the folder.
+        """
+        for flag, file in (("--status", self.status), ("--log-json", self.log_json)):
+            for option, folder in folders_taken(config):
+                if file is not None and _lies_in(file, folder) and _is_unused(folder):
+                    raise ConfigurationError(
+                        f"lies in {folder}, which {option} is to begin as a new or empty folder",
+                        where=f"{flag} {file}",
+                        remedy="give a place outside of it",
+                    )
 
     def refuse_other_files(self) -> None:
         """Refuse files that are there and are none of these.
@@ -91,14 +110,17 @@ class Watched:
         self._watchers: list[Forgiving] = []
         self._heard = ExitStack()
 
-    def begin(self, options: WatchOptions) -> None:
+    def begin(self, options: WatchOptions, config: Any) -> None:
         """Let the files tell that the command is begun, and hear all it tells from now on.
 
         Raises
         ------
         InputError
             If there is another file where one is to be.
+        ConfigurationError
+            If both files are one, or lie where this configuration needs an empty folder.
         """
+        options.refuse_folders_of(config)
         options.refuse_other_files()
         if options.status is not None:
             self._watch(StatusFile(options.status, self._command), "--status")
@@ -116,3 +138,11 @@ class Watched:
         forgiving = Forgiving(watcher, flag)
         self._watchers.append(forgiving)
         self._heard.enter_context(heard_by(forgiving))
+
+
+def _lies_in(file: Path, folder: Path) -> bool:
+    return Path(os.path.realpath(file)).is_relative_to(os.path.realpath(folder))
+
+
+def _is_unused(folder: Path) -> bool:
+    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))

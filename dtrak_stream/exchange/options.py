@@ -12,7 +12,7 @@ from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.objective.function_names import formulas_in_words
 from dtrak_stream.projectors.table import PROJECTORS
-from dtrak_stream.support.option_values import require_number, require_seed
+from dtrak_stream.support.option_values import own_folders, require_number, require_seed
 
 if TYPE_CHECKING:
     DeclaredProjector = str
@@ -143,7 +143,7 @@ class ImportConfig:
     """
 
     array: tyro.conf.OmitArgPrefixes[ArrayOptions]
-    store: Path
+    store: Path = field(metadata=own_folders())
     """Folder of the feature store to write, or to continue."""
     features: tyro.conf.OmitArgPrefixes[DeclaredFeatures]
     ids: Path | None = None

@@ -16,6 +16,7 @@ from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.model.places import EMBEDDED_MODEL
 from dtrak_stream.support.cluster_options import ClusterFlags, ClusterOptions
+from dtrak_stream.support.option_values import own_folders
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class FeaturizeConfig:
 
     images: Annotated[str, tyro.conf.arg(help=f"Images: {SOURCE_HELP}")]
     """Images: any row of the table of kinds of sources."""
-    store: Path
+    store: Path = field(metadata=own_folders())
     """Folder of the feature store to write, or to continue; with --output-function probe(J), \
 folder of the J stores probe-000, probe-001 ..."""
     model: str = EMBEDDED_MODEL
@@ -70,7 +71,7 @@ need none."""
     trajectory: Path | None = None
     """Sampling paths of the images, for --output-function trajectory(...): the folder that \
 dtrak-stream generate --save-trajectory wrote."""
-    cache_latents: Path | None = None
+    cache_latents: Path | None = field(default=None, metadata=own_folders())
     """Folder that keeps what a model of latents makes of images and captions, for other \
 featurizations of them: no image is decoded or encoded twice. Goes on where it was stopped. Takes \
 66 KB an image of 512 pixels (SD 1.x, 4 x 64 x 64 numbers of 4 bytes), and for each different \

@@ -15,7 +15,7 @@ from dtrak_stream.model.options import (
     require_guidance,
 )
 from dtrak_stream.model.places import EMBEDDED_MODEL
-from dtrak_stream.support.option_values import REPEATABLE, require_number, require_seed
+from dtrak_stream.support.option_values import REPEATABLE, own_folders, require_number, require_seed
 
 SamplerKind = Literal["own", "ddim", "ddpm"]
 _COUNT = 16
@@ -30,7 +30,7 @@ class GenerationConfig:
     when the same command is given again; a larger --count adds images.
     """
 
-    out: Path
+    out: Path = field(metadata=own_folders())
     """Folder for the images, 00000.png and so on, and metadata.jsonl, what each is of."""
     model: str = EMBEDDED_MODEL
     """Diffusers pipeline folder with safetensors, checkpoint-N of training, hf:OWNER/NAME, or \

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from dtrak_stream.errors import ConfigurationError
@@ -14,6 +16,26 @@ MAY_BE_EMPTY: Mapping[str, Any] = {"may be empty": True}
 """Metadata of a field that may be given as an empty text and is something else by default."""
 REPEATABLE: Mapping[str, Any] = {"repeatable": True}
 """Metadata of an option that may be given several times, each time with further values."""
+_OWN_FOLDERS = "own folders"
+
+
+def own_folders(*below: str) -> Mapping[str, Any]:
+    """Return metadata of a path where a command takes only folders that are new or empty.
+
+    Parameters
+    ----------
+    below
+        Names of these folders in the path; without any, it is the path itself.
+    """
+    return {_OWN_FOLDERS: below or ("",)}
+
+
+def folders_taken(config: Any) -> Iterator[tuple[str, Path]]:
+    """Yield the flag and the place of each folder that a command takes as its own."""
+    for field in dataclasses.fields(config):
+        given = getattr(config, field.name)
+        for name in field.metadata.get(_OWN_FOLDERS, ()) if given is not None else ():
+            yield f"--{field.name.replace('_', '-')}", given / name
 
 
 def require_number(flag: str, value: int | None, least: int, largest: int | None = None) -> None:

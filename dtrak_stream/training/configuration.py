@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,7 +14,7 @@ from dtrak_stream.data.options import ImageFlags, ImageOptions
 from dtrak_stream.data.spec import require_limit
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.model.prediction_types import PredictionType
-from dtrak_stream.support.option_values import require_seed
+from dtrak_stream.support.option_values import own_folders, require_seed
 
 MIB = 2**20
 
@@ -144,7 +144,7 @@ class TrainingConfig:
 
     images: Annotated[str, tyro.conf.arg(help=f"Training images: {SOURCE_HELP}")]
     """Training images: any row of the table of kinds of sources."""
-    out: Path
+    out: Path = field(metadata=own_folders())
     """Folder for the model (a diffusers pipeline with safetensors)."""
     limit: int | None = None
     """Use the first so many images only."""

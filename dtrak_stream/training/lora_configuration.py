@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +15,7 @@ from dtrak_stream.data.options import ImageFlags, ImageOptions
 from dtrak_stream.data.spec import require_limit
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.model.told_options import ToldOptions
-from dtrak_stream.support.option_values import require_number, require_seed
+from dtrak_stream.support.option_values import own_folders, require_number, require_seed
 from dtrak_stream.training.configuration import OptimisationOptions
 
 
@@ -61,7 +61,7 @@ class LoraTrainingConfig:
     model: str
     """The model that it is a LoRA of: a diffusers pipeline folder with safetensors, or
     hf:OWNER/NAME."""
-    out: Path
+    out: Path = field(metadata=own_folders())
     """Folder for the LoRA, as pytorch_lora_weights.safetensors in the names of diffusers."""
     limit: int | None = None
     """Use the first so many images only."""

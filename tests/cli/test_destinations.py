@@ -241,6 +241,21 @@ def test_a_folder_of_somebody_else_is_refused_and_left_alone(place, inputs, tmp_
     refused_untouched(place, inputs, tmp_path, folder)
 
 
+TAKEN = [place for place in FOLDERS if Path(place.written).parts[0] == place.value]
+"""The folders that are told by their option, or lie in it; others have endings added."""
+
+
+@pytest.mark.parametrize("flag", ["--status", "--log-json"])
+@pytest.mark.parametrize("place", TAKEN, ids=named)
+def test_nothing_watches_from_a_folder_that_is_to_be_begun(place, flag, inputs, tmp_path):
+    file = tmp_path / place.written / "watch"
+    told = run_command(*given(place, inputs, tmp_path), flag, str(file))
+    assert told.code == 2, (told.stdout, told.stderr)
+    (line,) = told.stderr.splitlines()
+    assert f"{flag} {file}: lies in {file.parent}, which {place.flag} is to begin" in line
+    assert seen(tmp_path) == {}
+
+
 def first(places: list[Place], command: str) -> Place:
     return next(place for place in places if place.command.split()[0] == command)
 

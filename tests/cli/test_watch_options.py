@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from dtrak_stream.cli.command_line import EXIT_DONE, EXIT_QUARANTINED, EXIT_REFUSED, run
-from dtrak_stream.errors import InputError
+from dtrak_stream.cli.watch_options import WatchOptions
+from dtrak_stream.errors import ConfigurationError, InputError
+from dtrak_stream.featurizing.options import FeaturizeConfig
 from dtrak_stream.support.progress import progress, say
 from tests.cli.test_command_line import Served, own_signals
 from tests.commands_here import run_command
@@ -140,3 +142,19 @@ def test_a_real_command_tells_its_stages_and_records_none_of_the_options(tmp_pat
     assert status.read_text().endswith(f" dtrak-stream gram done: {tmp_path}/new.h5\n")
     assert "Gram matrix" in {json.loads(line).get("stage") for line in log.read_text().splitlines()}
     assert "status" not in (tmp_path / "new.config.yaml").read_text()
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_run_that_is_begun_may_hold_the_files(tmp_path, is_there):
+    store, link = tmp_path / "store", tmp_path / "link"
+    store.mkdir()
+    link.symlink_to(store)
+    if is_there:
+        (store / "store.json").touch()
+    config = FeaturizeConfig(images="i", store=store)
+    options = WatchOptions(log_json=link / "deep" / "log")
+    if is_there:
+        options.refuse_folders_of(config)
+    else:
+        with pytest.raises(ConfigurationError, match=r"link/deep/log: lies in .*store"):
+            options.refuse_folders_of(config)

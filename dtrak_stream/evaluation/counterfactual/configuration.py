@@ -13,7 +13,7 @@ from dtrak_stream.evaluation.options import LossOptions
 from dtrak_stream.evaluation.retraining.configuration import WorkerOptions
 from dtrak_stream.model.places import EMBEDDED_MODEL
 from dtrak_stream.model.told_options import ToldOptions
-from dtrak_stream.support.option_values import require_seed
+from dtrak_stream.support.option_values import own_folders, require_seed
 
 RANDOM = "random"
 _NAMED = re.compile(r"(?P<name>[^=/\s]+)=(?P<path>.+)", re.DOTALL)
@@ -36,7 +36,7 @@ class CounterfactualConfig:
     generated: Path
     """Folder of generated images that dtrak-stream generate wrote; they are the queries of the
     scores."""
-    out: Path
+    out: Path = field(metadata=own_folders())
     """Folder for results, figures and what is needed to go on."""
     model: str = EMBEDDED_MODEL
     """Folder of the full model, from dtrak-stream train (or the small model that comes along), or
