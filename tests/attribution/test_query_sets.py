@@ -147,5 +147,6 @@ def test_other_rows_of_the_same_source_are_other_queries(again, tmp_path):
     assert first.scores.parent.parent == again.run / "queries"
     assert dtrak_stream.attribute(picking).scores == first.scores
     whole = datasets(again.run / "scores.h5")["scores"]
-    assert np.array_equal(datasets(first.scores)["scores"], whole[[1, 0]])
+    turned = datasets(first.scores)["scores"]  # in other rows of the products: rounded otherwise
+    np.testing.assert_allclose(turned, whole[[1, 0]], atol=1e-6 * np.abs(whole).max())
     assert dtrak_stream.attribute(again).scores == again.run / "scores.h5"

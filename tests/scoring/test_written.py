@@ -54,6 +54,8 @@ def test_the_attributes_say_how_the_scores_came_about(small):
         "effective_dimension_error": 0,
         "rank": 24,
         "kernel_solver": "cholesky",
+        "device": "cpu",
+        "tf32": False,
         "num_models": 1,
         "checkpoint_weights": "equal",
         "error_bars": False,
