@@ -13,7 +13,12 @@ import numpy as np
 import torch
 import xxhash
 
-from dtrak_stream.errors import CorruptFileError, InputError, refuse_differences
+from dtrak_stream.errors import (
+    CorruptFileError,
+    FingerprintMismatchError,
+    InputError,
+    refuse_differences,
+)
 from dtrak_stream.gram.plan import GramForm, GramPlan, Tile
 from dtrak_stream.gram.products import Arithmetic, Matrix
 from dtrak_stream.store.reader import FeatureStore
@@ -101,6 +106,24 @@ class Gram:
             remedy="it belongs to another store or option: give another file (or --run), "
             "or move it away and run dtrak-stream gram again",
         )
+
+    def refuse_earlier(self, store: FeatureStore) -> None:
+        """Refuse to stand for a store that was changed since.
+
+        Raises
+        ------
+        FingerprintMismatchError
+            If it is of the store as it was before a change.
+        """
+        if self.is_of_earlier(store):
+            raise FingerprintMismatchError(
+                "Gram matrix: fingerprint",
+                self.fingerprint,
+                store.layout.state,
+                where=self.path,
+                remedy=f"it is of {store.layout.root} before samples were appended or removed: run "
+                "dtrak-stream gram with it as --out, which brings it up to date",
+            )
 
     def is_of_earlier(self, store: FeatureStore) -> bool:
         """Return whether it is of a store as it was before it was changed."""

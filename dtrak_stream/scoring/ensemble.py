@@ -185,6 +185,7 @@ def _open_model(
     gram = None
     if gram_path is not None:
         gram = Gram.open(gram_path)
+        gram.refuse_earlier(train)
         gram.refuse_other(train.layout.state)
     return Model(train, query, gram, weight)
 

@@ -101,6 +101,22 @@ def test_error_bars_and_sums_of_groups_are_those_of_a_rebuild(tmp_path, features
         assert np.allclose(mine, theirs, rtol=0, atol=1e-5 * largest)
 
 
+def test_a_gram_matrix_of_before_a_change_is_refused_with_how_to_bring_it_up_to_date(
+    tmp_path, features
+):
+    train = store_of(tmp_path / "train", features[:SAMPLES])
+    query = store_of(tmp_path / "query", features[-3:])
+    gram, out = tmp_path / "gram.h5", tmp_path / "scores.h5"
+    compute_gram(GramConfig(train.layout.root, gram, quiet=True))
+    changed(tmp_path, train, features)
+    config = ScoreConfig(train=train.layout.root, query=query.layout.root, gram=gram, out=out)
+    with pytest.raises(FingerprintMismatchError, match="before samples were appended or removed"):
+        score(config)
+    assert not out.exists()
+    compute_gram(GramConfig(train.layout.root, gram, quiet=True))
+    score(config)
+
+
 def test_scores_of_another_store_are_still_kept(tmp_path, features):
     query = store_of(tmp_path / "query", features[-3:])
     train = store_of(tmp_path / "train", features[:SAMPLES])
