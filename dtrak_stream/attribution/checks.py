@@ -17,7 +17,8 @@ from dtrak_stream.data.spec import parse_spec
 from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError, InputError
 from dtrak_stream.features.kinds import number_of_stores
 from dtrak_stream.features.path_features import require_trajectory
-from dtrak_stream.featurizing.preparation import Identities, Prepared, prepare
+from dtrak_stream.featurizing.opening import Identities
+from dtrak_stream.featurizing.preparation import Prepared, prepare
 from dtrak_stream.gram.file import GRAM_FILE, Gram
 from dtrak_stream.gram.options import GramConfig
 from dtrak_stream.gram.plan import GramPlan, chosen_form, plan_gram

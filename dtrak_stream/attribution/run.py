@@ -14,7 +14,7 @@ from dtrak_stream.attribution.configuration import AttributeConfig, AttributeRes
 from dtrak_stream.attribution.plan import AttributionPlan, ModelPlan, make_plan
 from dtrak_stream.attribution.query_sets import OtherQueriesError, as_a_set_of_their_own
 from dtrak_stream.data.source_stamp import SourceStamps
-from dtrak_stream.featurizing.preparation import Identities
+from dtrak_stream.featurizing.opening import Identities
 from dtrak_stream.featurizing.run import finish
 from dtrak_stream.gram.run import compute_gram
 from dtrak_stream.model.denoiser import Denoiser

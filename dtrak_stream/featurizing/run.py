@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dtrak_stream.data.options import ImageShape
 from dtrak_stream.featurizing.computing import Computing, say_times
+from dtrak_stream.featurizing.opening import Identities
 from dtrak_stream.featurizing.options import FeaturizeConfig, FeaturizeResult
-from dtrak_stream.featurizing.preparation import Identities, Prepared, prepare
+from dtrak_stream.featurizing.preparation import Prepared, prepare
 from dtrak_stream.featurizing.zero_rows import say_zero_rows
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.store.store_set import StoreSet

@@ -13,8 +13,9 @@ import pytest
 from dtrak_stream.data.condition_options import ConditionOptions
 from dtrak_stream.data.images import open_images
 from dtrak_stream.errors import FingerprintMismatchError, InputError
+from dtrak_stream.featurizing.opening import Identities
 from dtrak_stream.featurizing.options import FeaturizeConfig
-from dtrak_stream.featurizing.preparation import Identities, prepare
+from dtrak_stream.featurizing.preparation import prepare
 from dtrak_stream.featurizing.run import featurize
 from dtrak_stream.scoring.scored_images import images_of
 from dtrak_stream.store.layout import read_layout
