@@ -13,7 +13,8 @@ import h5py
 
 from dtrak_stream.store.layout import StoreLayout
 from dtrak_stream.store.row_set import Rows
-from dtrak_stream.store.shard import file_in_memory, open_shard
+from dtrak_stream.store.shard import file_in_memory
+from dtrak_stream.store.stored_shard import open_shard
 from dtrak_stream.support.durable import write_bytes
 
 

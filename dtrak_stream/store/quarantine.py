@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from dtrak_stream.store.layout import StoreLayout
-from dtrak_stream.store.shard import open_shard, telling_damage
+from dtrak_stream.store.stored_shard import open_shard, telling_damage
 from dtrak_stream.support.durable import append_bytes, write_bytes
 
 _LOST_REASON = "bad when it was computed; why was lost"

@@ -14,12 +14,10 @@ from dtrak_stream.errors import InputError
 from dtrak_stream.store.layout import StoreLayout, read_layout
 from dtrak_stream.store.row_set import Rows
 from dtrak_stream.store.sample_ids import StoreIds
-from dtrak_stream.store.shard import (
+from dtrak_stream.store.shard import FloatArray, ShardRows, corrupt_shard
+from dtrak_stream.store.stored_shard import (
     ArrayPlace,
-    FloatArray,
-    ShardRows,
     StoredShard,
-    corrupt_shard,
     open_shard,
     read_shard,
     telling_damage,

@@ -11,14 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrak_stream.store.shard import (
-    FloatArray,
-    ShardDigest,
-    StoredShard,
-    corrupt_shard,
-    read_fully,
-    telling_damage,
-)
+from dtrak_stream.store.shard import FloatArray, corrupt_shard
+from dtrak_stream.store.stored_shard import ShardDigest, StoredShard, read_fully, telling_damage
 
 if TYPE_CHECKING:
     from dtrak_stream.store.reader import FeatureStore

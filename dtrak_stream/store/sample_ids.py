@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dtrak_stream.store.layout import StoreLayout
-from dtrak_stream.store.shard import StoredShard, telling_damage
+from dtrak_stream.store.stored_shard import StoredShard, telling_damage
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
-"""One shard: rows of features in one HDF5 file, written whole or not at all."""
+"""One shard: rows of features in one HDF5 file, written whole or not at all.
+
+It is read in `stored_shard`.
+"""
 
 from __future__ import annotations
 
 import io
-import math
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 
 from dtrak_stream.errors import CorruptFileError
 from dtrak_stream.support.durable import write_bytes
-from dtrak_stream.support.obstacles import refuse_unavailable
 
 PAGE = 4096
 _LARGEST_EXPONENT = 15  # the largest entry of a stored row is at most 2**15
-_DATASETS = ("features", "scale", "sample_id", "norm")
-_OPTIONAL = ("residual",)
+DATASETS = ("features", "scale", "sample_id", "norm")
+OPTIONAL = ("residual",)
 
 FloatArray = NDArray[np.float32]
 
@@ -55,7 +54,7 @@ class ShardRows:
 
     def datasets(self) -> dict[str, NDArray[Any]]:
         """Return the arrays by their names in the file."""
-        arrays = {name: getattr(self, name) for name in (*_DATASETS, *_OPTIONAL)}
+        arrays = {name: getattr(self, name) for name in (*DATASETS, *OPTIONAL)}
         return {name: array for name, array in arrays.items() if array is not None}
 
     def dequantised(self, start: int, stop: int) -> FloatArray:
@@ -78,7 +77,7 @@ class ShardRows:
     def checksum(self, fingerprint: str) -> str:
         """Return the xxh3-128 of the contents and of the run they belong to."""
         digest = xxhash.xxh3_128(fingerprint.encode())
-        _add_arrays(digest, self.datasets())
+        add_arrays(digest, self.datasets())
         return digest.hexdigest()
 
 
@@ -155,205 +154,17 @@ def file_in_memory(image: io.BytesIO) -> Any:
     return h5py.File(image, "w", libver="latest", alignment_threshold=PAGE, alignment_interval=PAGE)
 
 
-def read_shard(path: Path, fingerprint: str, *, check: bool = True) -> ShardRows:
-    """Map a shard into memory and check it.
-
-    Parameters
-    ----------
-    path
-        The shard.
-    fingerprint
-        Hash of the run it must belong to.
-    check
-        Whether to compare the contents with their checksum.
-
-    Returns
-    -------
-    ShardRows
-        `features` is a read-only memory map; the rest is in memory.
-
-    Raises
-    ------
-    UnavailableError
-        If it is locked, or out of reach in another way.
-    CorruptFileError
-        If the file is truncated, is not a shard, or its checksum does not hold.
-    """
-    with telling_damage(path):
-        stored = _stored_shard(path, fingerprint)
-        place = stored.places["features"]
-        features = np.memmap(path, place.dtype, "r", place.offset, place.shape)
-        arrays = stored.arrays(*_DATASETS[1:], *_OPTIONAL)
-    rows = ShardRows(features, **arrays)
-    if check and rows.checksum(fingerprint) != stored.checksum:
-        raise _mismatch(path)
-    return rows
-
-
-@dataclass(frozen=True)
-class ArrayPlace:
-    """Where an array lies in a file, and what it is.
-
-    Attributes
-    ----------
-    offset
-        Its first byte.
-    shape, dtype
-        What it is, C-contiguous.
-    """
-
-    offset: int
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-
-@dataclass(frozen=True)
-class StoredShard:
-    """A shard on disk: what there is to know before its arrays are read.
-
-    Attributes
-    ----------
-    path
-        The file.
-    places
-        Its arrays by the names in `ShardRows`; those that it lacks are absent.
-    checksum
-        What `ShardRows.checksum` must be.
-    """
-
-    path: Path
-    places: dict[str, ArrayPlace]
-    checksum: str
-
-    def arrays(self, *names: str) -> dict[str, NDArray[Any]]:
-        """Return some of its arrays by their names, but for those that it lacks; see `part`."""
-        return {name: self.part(name) for name in names if name in self.places}
-
-    def part(self, name: str, rows: slice = slice(None)) -> NDArray[Any]:
-        """Return consecutive rows of one of its arrays.
-
-        Raises
-        ------
-        OSError, ValueError
-            If the file cannot be read, or is too short.
-        """
-        place = self.places[name]
-        wanted = range(place.shape[0])[rows]
-        array = np.empty((len(wanted), *place.shape[1:]), place.dtype)
-        row_bytes = place.dtype.itemsize * math.prod(place.shape[1:])
-        with self.path.open("rb", buffering=0) as file:
-            start = place.offset + wanted.start * row_bytes
-            read_fully(file.fileno(), array.view(np.uint8).reshape(-1).data, start)
-        return array
-
-
-class ShardDigest:
-    """The checksum of a shard whose features are read piece by piece.
-
-    Parameters
-    ----------
-    stored
-        The shard.
-    fingerprint
-        Hash of the run it belongs to.
-    """
-
-    def __init__(self, stored: StoredShard, fingerprint: str) -> None:
-        self._stored, place = stored, stored.places["features"]
-        self._digest = xxhash.xxh3_128(fingerprint.encode())
-        self._digest.update(_heading("features", place.dtype, place.shape))
-
-    def add(self, features: memoryview) -> None:
-        """Take in the bytes of the next rows."""
-        self._digest.update(features)
-
-    def require(self) -> None:
-        """Compare, when all features were added.
-
-        Raises
-        ------
-        CorruptFileError
-            If they are not what they were when the shard was written.
-        """
-        _add_arrays(self._digest, self._stored.arrays(*_DATASETS[1:], *_OPTIONAL))
-        if self._digest.hexdigest() != self._stored.checksum:
-            raise _mismatch(self._stored.path)
-
-
-def open_shard(path: Path, fingerprint: str) -> StoredShard:
-    """Look at a shard without reading its features; raises as `read_shard`, but for checksums."""
-    with telling_damage(path):
-        return _stored_shard(path, fingerprint)
-
-
-@contextmanager
-def telling_damage(path: Path) -> Iterator[None]:
-    """Tell errors of reading a shard as `read_shard` does."""
-    try:
-        yield
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
-        refuse_unavailable(path, error)
-        raise corrupt_shard(path, f"truncated or not a shard ({error})") from error
-
-
-def read_fully(descriptor: int, into: memoryview, offset: int) -> None:
-    """Fill a buffer of bytes from a place in a file.
-
-    Raises
-    ------
-    ValueError
-        If the file ends before.
-    """
-    while into:
-        count = os.preadv(descriptor, [into], offset)
-        if not count:
-            raise ValueError("the file ends too early")
-        into, offset = into[count:], offset + count
-
-
-def _stored_shard(path: Path, fingerprint: str) -> StoredShard:
-    # h5py's own objects for files, data sets and attributes take ten times as long
-    file = h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDONLY)
-    try:
-        places = {name: _place(file, name.encode()) for name in _DATASETS}
-        places |= {name: _place(file, name.encode()) for name in _OPTIONAL if name.encode() in file}
-        checksum, run = _text(file, b"checksum"), _text(file, b"fingerprint")
-    finally:
-        file.close()
-    if run != fingerprint:
-        raise corrupt_shard(path, "belongs to another run")
-    return StoredShard(path, places, checksum)
-
-
-def _place(file: Any, name: bytes) -> ArrayPlace:
-    dataset = h5py.h5d.open(file, name)
-    offset = dataset.get_offset()
-    if offset is None:
-        raise ValueError(f"{name.decode()} is not stored in one piece")
-    return ArrayPlace(offset, dataset.shape, dataset.dtype)
-
-
-def _text(file: Any, name: bytes) -> str:
-    attribute = h5py.h5a.open(file, name)
-    text = np.empty((), attribute.dtype)
-    attribute.read(text)
-    value = text[()]
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _heading(name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+def heading_of(name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """Return what stands before the bytes of an array in the checksum of a shard."""
     return f"{name}|{dtype.str}|{shape}|".encode()
 
 
-def _add_arrays(digest: Any, arrays: Mapping[str, NDArray[Any]]) -> None:
+def add_arrays(digest: Any, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Take whole arrays into the checksum of a shard."""
     for name, values in arrays.items():
         array = np.ascontiguousarray(values)
-        digest.update(_heading(name, array.dtype, array.shape))
+        digest.update(heading_of(name, array.dtype, array.shape))
         digest.update(array.data.cast("B"))
-
-
-def _mismatch(path: Path) -> CorruptFileError:
-    return corrupt_shard(path, "contents do not match the checksum")
 
 
 def corrupt_shard(path: Path, what: str) -> CorruptFileError:

@@ -8,7 +8,7 @@ from pathlib import Path
 from dtrak_stream.errors import CorruptFileError, InputError
 from dtrak_stream.store.changing import is_to_grow
 from dtrak_stream.store.layout import StoreLayout, read_layout
-from dtrak_stream.store.shard import read_shard
+from dtrak_stream.store.stored_shard import read_shard
 from dtrak_stream.store.unfinished import drop_what_is_finished
 from dtrak_stream.support.claims import claim_of, remove_useless_claims
 from dtrak_stream.support.durable import is_partial_of, remove_partials, write_json

@@ -18,7 +18,8 @@ from dtrak_stream.scoring.options import ScoreConfig, ScoreOptions, ScoreResult
 from dtrak_stream.scoring.run import prepare, score
 from dtrak_stream.store.layout import StoreLayout
 from dtrak_stream.store.reader import FeatureStore
-from dtrak_stream.store.shard import read_shard, write_shard
+from dtrak_stream.store.shard import write_shard
+from dtrak_stream.store.stored_shard import read_shard
 from dtrak_stream.support.checkpoints import Checkpoints
 from dtrak_stream.support.durable import write_json
 from tests.conftest import store_of

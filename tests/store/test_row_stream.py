@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from dtrak_stream.errors import CorruptFileError
 from dtrak_stream.scoring.halves import HalfSketch
-from dtrak_stream.store import row_reader, shard
+from dtrak_stream.store import row_reader, stored_shard
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.removal import remove
 from dtrak_stream.store.removal_options import RemoveConfig
@@ -115,7 +115,7 @@ def test_a_shard_that_ends_early_is_refused(make_store, monkeypatch):
 
 def test_a_shard_is_checked_once(make_store, monkeypatch):
     store, taken = make_store("s", FEATURES), []
-    digest = shard.ShardDigest
+    digest = stored_shard.ShardDigest
 
     def counted(stored, fingerprint):
         taken.append(stored.path.name)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from dtrak_stream.errors import CorruptFileError
-from dtrak_stream.store.shard import pack_rows, read_shard, write_shard
+from dtrak_stream.store.shard import pack_rows, write_shard
+from dtrak_stream.store.stored_shard import read_shard
 
 finite = st.floats(-(2.0**100), 2.0**100, width=32)
 

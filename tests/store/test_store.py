@@ -20,7 +20,8 @@ from dtrak_stream.store.quarantine import (
     read_quarantine,
 )
 from dtrak_stream.store.reader import FeatureStore
-from dtrak_stream.store.shard import read_shard, write_shard
+from dtrak_stream.store.shard import write_shard
+from dtrak_stream.store.stored_shard import read_shard
 from tests.conftest import store_of
 from tests.scoring.conftest import with_residuals
 

@@ -16,7 +16,8 @@ from dtrak_stream.scoring.options import ScoreConfig, ScoreOptions
 from dtrak_stream.scoring.run import score
 from dtrak_stream.scoring.scores_file import ScoresFile
 from dtrak_stream.store.quarantine import QuarantinedSample, append_quarantine
-from dtrak_stream.store.shard import read_shard, write_shard
+from dtrak_stream.store.shard import write_shard
+from dtrak_stream.store.stored_shard import read_shard
 from dtrak_stream.verification.options import VerifyConfig, VerifyResult
 from dtrak_stream.verification.run import verify
 from tests.groups.conftest import write_groups

@@ -15,7 +15,8 @@ import pytest
 from dtrak_stream.cli.command_line import EXIT_DONE, EXIT_REFUSED
 from dtrak_stream.errors import DtrakStreamError, UnavailableError
 from dtrak_stream.store.quarantine import QuarantinedSample, append_quarantine, keep_quarantine
-from dtrak_stream.store.shard import ShardRows, read_shard, write_shard
+from dtrak_stream.store.shard import ShardRows, write_shard
+from dtrak_stream.store.stored_shard import read_shard
 from dtrak_stream.verification.options import VerifyConfig, VerifyResult
 from dtrak_stream.verification.run import verify
 from tests.crashing import contents
