@@ -14,7 +14,7 @@ from dtrak_stream.data import folder as folder_module
 from dtrak_stream.data.images import open_images
 from dtrak_stream.errors import FingerprintMismatchError
 from dtrak_stream.features import gradient_features
-from dtrak_stream.featurizing import preparation
+from dtrak_stream.featurizing import opening
 from dtrak_stream.featurizing.shard_run import ShardRun
 from tests.attribution.jobs import QUERIES, TRAIN, job
 from tests.small_jobs import fingerprint_of, random_pixels, save_images
@@ -31,7 +31,7 @@ def counted(monkeypatch):
 
     for module, name in (
         (gradient_features, "load_denoiser"),
-        (preparation, "open_images"),
+        (opening, "open_images"),
         (folder_module, "file_hash"),
     ):
         monkeypatch.setattr(module, name, partial(count, name, getattr(module, name)))
