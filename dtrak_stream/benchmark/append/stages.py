@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from dtrak_stream.benchmark.scale.synthetic import synthetic_fingerprint
 from dtrak_stream.gram.options import GramConfig, GramOptions
 from dtrak_stream.gram.run import compute_gram
 from dtrak_stream.scoring.options import ScoreConfig, ScoreOptions
@@ -101,25 +102,8 @@ def _random_rows(layout: StoreLayout, shard: int) -> ComputedRows:
 
 
 def _fingerprint(rows: int, dim: int) -> Fingerprint:
-    return Fingerprint(
-        model="none",
-        weights="none",
-        parameters="none",
-        num_parameters=dim,
-        output_function="square",
-        timesteps=(500,),
-        noise_keying="shared",
-        noise_draws=1,
-        seed=0,
-        projector="sketch",
-        projector_version=1,
-        proj_dim=dim,
-        image_shape="1x8x8",
-        precision="float32",
-        images=f"{rows} random rows",
-        samples=rows,
-        dtype="float16",
-        rows_per_shard=ROWS_PER_SHARD,
+    return synthetic_fingerprint(
+        f"{rows} random rows", samples=rows, proj_dim=dim, rows_per_shard=ROWS_PER_SHARD
     )
 
 

@@ -26,7 +26,9 @@ def write_synthetic_store(
     seed
         Of the numbers.
     """
-    fingerprint = _fingerprint(samples, proj_dim, rows_per_shard, seed)
+    fingerprint = synthetic_fingerprint(
+        f"synthetic {seed}", samples=samples, proj_dim=proj_dim, rows_per_shard=rows_per_shard
+    )
     stores = StoreSet.of(root, (fingerprint,))
     deviations = np.arange(1, proj_dim + 1, dtype=np.float32) ** -0.5
     with StoreWriter(stores, redo_corrupt=False, visible=False, bad_row="not finite") as writer:
@@ -40,7 +42,13 @@ def write_synthetic_store(
         writer.settle()
 
 
-def _fingerprint(samples: int, proj_dim: int, rows_per_shard: int, seed: int) -> Fingerprint:
+def synthetic_fingerprint(
+    images: str, *, samples: int, proj_dim: int, rows_per_shard: int
+) -> Fingerprint:
+    """Return what is told of a float16 store that no model and no images were needed for.
+
+    `images` tells one such store from another.
+    """
     return Fingerprint(
         model="synthetic",
         weights="synthetic",
@@ -56,7 +64,7 @@ def _fingerprint(samples: int, proj_dim: int, rows_per_shard: int, seed: int) ->
         proj_dim=proj_dim,
         image_shape="1x8x8",
         precision="float32",
-        images=f"synthetic {seed}",
+        images=images,
         samples=samples,
         dtype="float16",
         rows_per_shard=rows_per_shard,
