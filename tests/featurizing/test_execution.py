@@ -112,7 +112,8 @@ def test_the_store_remembers_how_it_was_computed_and_how_long_it_took(
     assert all(seconds > 0 for seconds in record["stage_seconds"].values())
     chosen = record["calibration"]
     assert min(chosen["cpu_seconds"], chosen["seconds"]) > 0
-    assert 2**27 < chosen["peak_bytes"] <= peak_memory()
+    # the kernel sums what each processor counted only now and then, so a later peak may read lower
+    assert 2**27 < chosen["peak_bytes"] < peak_memory() + 2**24
 
 
 def out_of_memory_above(limit, engine):
