@@ -36,6 +36,43 @@ _ANY = (*LOSSES, *_PREDICTIONS)
 
 
 @dataclass(frozen=True)
+class Stream:
+    """One term of the sum that a method's score is: w T(S) / c, from features of its own.
+
+    Attributes
+    ----------
+    name
+        What its folders and files are called; nothing where a method has one stream only.
+    output_function, output_functions, timesteps, proj_dim
+        As the columns of `Method`.
+    timestep_weights
+        What --timestep-weights is of its features.
+    transform
+        T: a row of the table in `scoring.transforms`.
+    weight
+        w.
+    scaled
+        Whether c is the mean of |T(S)| over a sample of queries and training samples, so that
+        streams of any size add up; else c is 1.
+    """
+
+    name: str
+    output_function: str
+    output_functions: tuple[str, ...]
+    timesteps: str = DEFAULT_TIMESTEPS
+    proj_dim: int = DEFAULT_PROJ_DIM
+    timestep_weights: Literal["none", "unit-gradient"] = "none"
+    transform: str = "none"
+    weight: float = 1.0
+    scaled: bool = False
+
+    def takes(self, output_function: str) -> bool:
+        """Return whether features of this function, or of its kind, are what it is of."""
+        kind = output_function.partition("(")[0]
+        return not {kind, output_function}.isdisjoint(self.output_functions)
+
+
+@dataclass(frozen=True)
 class Method:
     """One attribution method.
 
@@ -68,6 +105,10 @@ class Method:
         Whether its checkpoints may have weights of their own in the average.
     timesteps, proj_dim
         What --timesteps and --proj-dim are unless told otherwise.
+    sum_of
+        The streams it adds up, where it is not computed from one kind of features alone: then
+        they have the columns that say what features are, and `transform` is what their sum is
+        called.
     """
 
     name: str
@@ -84,6 +125,18 @@ class Method:
     weighs_checkpoints: bool = False
     timesteps: str = DEFAULT_TIMESTEPS
     proj_dim: int = DEFAULT_PROJ_DIM
+    sum_of: tuple[Stream, ...] = ()
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """Return the terms of the sum that its score is: one for most methods."""
+        if self.sum_of:
+            return self.sum_of
+        weights: Literal["none", "unit-gradient"] = (
+            "unit-gradient" if self.needs == "unit-gradients" else "none"
+        )
+        own = (self.output_function, self.output_functions, self.timesteps, self.proj_dim)
+        return (Stream("", *own, timestep_weights=weights, transform=self.transform),)
 
 
 _DOT = "phi_q . phi_n"
@@ -139,44 +192,79 @@ def find_method(name: str) -> Method:
     return METHODS[name]
 
 
-def refuse_other_output_function(method: Method, output_function: str) -> None:
+def refuse_other_output_function(method: Method, output_function: str, number: int = 0) -> None:
     """Refuse training features that are not what the method differentiates.
+
+    Parameters
+    ----------
+    method, output_function
+        The method, and what features are of.
+    number
+        Which of its streams they are for.
 
     Raises
     ------
     ConfigurationError
         Naming the output functions it takes.
     """
-    kind = output_function.partition("(")[0]
-    if kind == "interpolation":
+    stream = method.streams[number]
+    if output_function.partition("(")[0] == "interpolation":
         interpolation_eta(output_function)
-    if kind not in method.output_functions:
+    if not stream.takes(output_function):
+        who = f"stream {stream.name} of {method.name}" if stream.name else method.name
         raise ConfigurationError(
-            f"{method.name} takes features of {', '.join(method.output_functions)}, "
+            f"{who} takes features of {', '.join(stream.output_functions)}, "
             f"not of {output_function}",
             where=f"--method {method.name}",
-            remedy=f"featurize with --output-function {method.output_function}, "
+            remedy=f"featurize with --output-function '{stream.output_function}', give the stores "
+            "in the order of the streams, or choose another --method"
+            if stream.name
+            else f"featurize with --output-function {stream.output_function}, "
             "or choose another --method",
         )
 
 
-def features_of(method: Method, options: FeatureOptions) -> FeatureOptions:
+def features_of(method: Method, options: FeatureOptions, number: int = 0) -> FeatureOptions:
     """Return what features of training samples are, the method choosing what the user did not.
 
     Options that mean nothing for such features are left out, and said.
 
+    Parameters
+    ----------
+    method, options
+        The method, and what the user chose.
+    number
+        Which of its streams the features are for.
+
     Raises
     ------
     ConfigurationError
-        If the user chose an output function that the method does not take.
+        If the user chose an output function that the method does not take, or what the streams of
+        a method have each of their own.
     """
-    chosen = options.output_function or method.output_function
-    refuse_other_output_function(method, chosen)
+    stream = method.streams[number]
+    if method.sum_of:
+        _refuse_one_for_all(method, options)
+    chosen = options.output_function or stream.output_function
+    refuse_other_output_function(method, chosen, number)
     options = used_options(replace(options, output_function=chosen))
-    if method.needs == "unit-gradients":
-        options = replace(options, timestep_weights="unit-gradient")
+    if stream.timestep_weights != "none":
+        options = replace(options, timestep_weights=stream.timestep_weights)
     if chosen not in IMAGE_FEATURES:
-        options = replace(options, timesteps=options.timesteps or method.timesteps)
+        options = replace(options, timesteps=options.timesteps or stream.timesteps)
     if options.projector != "identity":
-        options = replace(options, proj_dim=own_or(options.proj_dim, method.proj_dim))
+        options = replace(options, proj_dim=own_or(options.proj_dim, stream.proj_dim))
     return options
+
+
+def _refuse_one_for_all(method: Method, options: FeatureOptions) -> None:
+    """Refuse one value of what each stream of a sum has of its own."""
+    usual = FeatureOptions()
+    for name in ("output_function", "timesteps", "timestep_weights"):
+        if (value := getattr(options, name)) != getattr(usual, name):
+            streams = " and ".join(stream.name for stream in method.streams)
+            raise ConfigurationError(
+                f"{method.name} is a sum of streams ({streams}), which have each their own",
+                where=f"--{name.replace('_', '-')} {value}",
+                remedy="leave it out, or choose another --method",
+            )

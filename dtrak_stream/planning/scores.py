@@ -13,7 +13,8 @@ from dtrak_stream.kernel.spectrum import EXACT_SIZE
 from dtrak_stream.planning.calibration import ArithmeticSpeed
 from dtrak_stream.planning.stages import StagePlan, counted
 from dtrak_stream.scoring.options import ScoreOptions
-from dtrak_stream.scoring.plan import ScorePlan, ScoreWork, plan_scores, score_room, score_work
+from dtrak_stream.scoring.plan import ScorePlan, ScoreWork, plan_scores, score_work
+from dtrak_stream.scoring.room import score_room
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.room import bytes_on_disk
 from dtrak_stream.support.memory import parse_size
@@ -85,7 +86,7 @@ def plan_score_stage(
         queries=len(query),
         samples=len(train),
         lambdas=work.lambdas,
-        stores=len(pairs),
+        sums=work.sums,
     )
     seconds = sum(_seconds(planned, speed)) if speed else None
     memory = _least_memory(planned, limit)

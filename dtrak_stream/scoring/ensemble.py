@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +15,11 @@ from dtrak_stream.errors import ConfigurationError, refuse_differences
 from dtrak_stream.features.comparing import is_along_a_path, refuse_other_features
 from dtrak_stream.gram.file import Gram
 from dtrak_stream.methods import METHODS, Method, refuse_other_output_function
-from dtrak_stream.scoring.options import Paths, ScoreConfig, as_tuple
+from dtrak_stream.scoring.given_stores import GivenStores, given_stores
+from dtrak_stream.scoring.options import ScoreConfig
 from dtrak_stream.scoring.scored_images import images_of
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.row_set import NO_ROWS, RowSet
-from dtrak_stream.store.store_set import store_roots
 from dtrak_stream.support.names import first_difference, name_at
 
 
@@ -34,20 +34,38 @@ class Model:
     gram
         Gram matrix of the training store; None for a method without a kernel.
     weight
-        Share of this model in the average.
+        Share of this model in the average of its stream.
+    stream
+        Number of the stream of the method's sum that they are of.
     """
 
     train: FeatureStore
     query: FeatureStore
     gram: Gram | None
     weight: float
+    stream: int = 0
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """One model or several, of the same samples in the same order."""
+    """One model or several, of the same samples in the same order.
+
+    Attributes
+    ----------
+    models
+        All of the first stream, then all of the second, and so on.
+    """
 
     models: tuple[Model, ...]
+
+    @property
+    def streams(self) -> tuple[tuple[int, ...], ...]:
+        """Return for each stream which models it is averaged over."""
+        numbers = [one.stream for one in self.models]
+        return tuple(
+            tuple(place for place, number in enumerate(numbers) if number == stream)
+            for stream in range(max(numbers) + 1)
+        )
 
     @property
     def first(self) -> Model:
@@ -113,24 +131,16 @@ def open_ensemble(method: Method, config: ScoreConfig) -> Ensemble:
     FingerprintMismatchError
         If query features or a Gram matrix do not belong to the training features.
     ConfigurationError
-        If the numbers of stores differ, a Gram matrix is missing, the method does not take such
-        features, or weights are malformed.
+        If the numbers of stores differ or are not those of the method's streams, a Gram matrix is
+        missing, the method does not take such features, or weights are malformed.
     """
-    trains, queries = _stores(config.train), _stores(config.query)
-    grams = as_tuple(config.gram)
-    _refuse_other_counts(method, len(trains), len(queries), len(grams))
-    weights = checkpoint_weights(method, config.options.checkpoint_weights, len(trains))
-    models = tuple(
-        _open_model(method, *paths)
-        for paths in zip(
-            trains,
-            queries,
-            grams if method.uses_kernel else [None] * len(trains),
-            weights,
-            strict=True,
-        )
-    )
-    return Ensemble(models)
+    given = given_stores(method, config)
+    models: list[Model] = []
+    for stream in range(len(method.streams)):
+        own = [one for one in given if one.stream == stream]
+        weights = checkpoint_weights(method, config.options.checkpoint_weights, len(own))
+        models += map(partial(_open_model, method), own, weights)
+    return Ensemble(tuple(models))
 
 
 def refuse_other_samples(ensemble: Ensemble) -> None:
@@ -147,47 +157,16 @@ def refuse_other_samples(ensemble: Ensemble) -> None:
         _refuse_other_samples(first.query, model.query)
 
 
-def _stores(paths: Paths) -> tuple[Path, ...]:
-    """Return all stores, those of probes instead of the folder that holds them."""
-    return tuple(store for path in as_tuple(paths) for store in store_roots(path))
-
-
-def _refuse_other_counts(method: Method, trains: int, queries: int, grams: int) -> None:
-    if not trains or not queries:
-        raise ConfigurationError(
-            "no features are given",
-            where="--train --query",
-            remedy="give the stores that dtrak-stream featurize wrote",
-        )
-    if method.uses_kernel and not grams:
-        raise ConfigurationError(
-            f"{method.name} needs the Gram matrix of the training features",
-            where="--gram",
-            remedy="make it with dtrak-stream gram --store TRAIN --out gram.h5, and give it as "
-            "--gram gram.h5",
-        )
-    if queries != trains or (method.uses_kernel and grams != trains):
-        kernel = f" and {grams} Gram matrices" if method.uses_kernel else ""
-        raise ConfigurationError(
-            f"{trains} training stores need as many of the others, but there are {queries} "
-            f"query stores{kernel}",
-            where="--train --query --gram",
-            remedy="give one of each for every model, in the same order",
-        )
-
-
-def _open_model(
-    method: Method, train_path: Path, query_path: Path, gram_path: Path | None, weight: float
-) -> Model:
-    train, query = FeatureStore.open(train_path), FeatureStore.open(query_path)
-    refuse_other_output_function(method, train.fingerprint.output_function)
-    refuse_other_queries(method, train, query, query_path)
+def _open_model(method: Method, given: GivenStores, weight: float) -> Model:
+    train, query = FeatureStore.open(given.train), FeatureStore.open(given.query)
+    refuse_other_output_function(method, train.fingerprint.output_function, given.stream)
+    refuse_other_queries(method, train, query, given.query)
     gram = None
-    if gram_path is not None:
-        gram = Gram.open(gram_path)
+    if given.gram is not None:
+        gram = Gram.open(given.gram)
         gram.refuse_earlier(train)
         gram.refuse_other(train.layout.state)
-    return Model(train, query, gram, weight)
+    return Model(train, query, gram, weight, given.stream)
 
 
 def refuse_other_queries(

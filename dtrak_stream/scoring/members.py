@@ -58,22 +58,27 @@ class Member:
 def members_of(
     ensemble: Ensemble, *, error_bars: bool, memory_limit: int, visible: bool
 ) -> Iterator[Member]:
-    """Yield the terms of all averages, the whole features first.
+    """Yield the terms of all averages: stream by stream, of each the whole features first.
 
     For error bars the Gram matrices of both halves are computed on the way, if need be.
     """
-    for number, model in enumerate(ensemble.models):
-        yield Member(model, number)
-    for variant, half in enumerate(HALVES if error_bars else (), start=1):
-        for number, model in enumerate(ensemble.models):
-            train, query = HalfSketch(model.train, half), HalfSketch(model.query, half)
-            halved = replace(model, train=train, query=query)
-            if model.gram is not None:
-                gram = half_gram(
-                    train, half, model.gram.path, memory_limit=memory_limit, visible=visible
-                )
-                halved = replace(halved, gram=gram)
-            yield Member(halved, number, variant)
+    halves = HALVES if error_bars else ()
+    for numbers in ensemble.streams:
+        for number in numbers:
+            yield Member(ensemble.models[number], number)
+        for variant, half in enumerate(halves, start=1):
+            for number in numbers:
+                halved = _halved(ensemble.models[number], half, memory_limit, visible=visible)
+                yield Member(halved, number, variant)
+
+
+def _halved(model: Model, half: str, memory_limit: int, *, visible: bool) -> Model:
+    train, query = HalfSketch(model.train, half), HalfSketch(model.query, half)
+    halved = replace(model, train=train, query=query)
+    if model.gram is None:
+        return halved
+    gram = half_gram(train, half, model.gram.path, memory_limit=memory_limit, visible=visible)
+    return replace(halved, gram=gram)
 
 
 class MemberScores:
@@ -101,8 +106,15 @@ class MemberScores:
 
     def blocks(self, queries: range) -> ScoreBlocks:
         """Return what scores consecutive queries."""
+        return self.blocks_of([queries])
+
+    def blocks_of(self, queries: Sequence[range]) -> ScoreBlocks:
+        """Return what scores several runs of queries as one block."""
         model = self._model
-        features = self._normalisation.queries(model.query.rows(queries))
+        stored = [model.query.rows(run) for run in queries]
+        features = self._normalisation.queries(
+            stored[0] if len(stored) == 1 else np.concatenate(stored)
+        )
         if self._kernel is None or model.gram is None:
             return DotProducts(features, model.train, self._products)
         return _FORMS[model.gram.form](features, self._kernel, model.train, self._products)

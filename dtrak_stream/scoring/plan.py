@@ -15,6 +15,7 @@ from dtrak_stream.kernel.spectrum import EXACT_SIZE
 from dtrak_stream.methods import Method
 from dtrak_stream.scoring.normalisation import NORMALISATIONS, ROWS_AT_A_TIME, Normalisation
 from dtrak_stream.scoring.options import ScoreOptions
+from dtrak_stream.scoring.sampled import ROWS_OF_RUN, SAMPLED_QUERIES, SAMPLED_RUNS
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.row_stream import stream_bytes
 from dtrak_stream.support.memory import format_enough, format_size
@@ -27,6 +28,7 @@ _STREAM_BYTES = 32 * 2**20
 _SHARE_OF_STREAM = 8
 _VECTORS_OF_GRADIENTS = 6  # right side, solution, direction, image, and two products
 _VECTORS_OF_LANCZOS = 5
+_COPIES_OF_SAMPLE = 6  # of one model, joined, as they are kept; their sum, transformed, in float64
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,10 @@ class ScoreWork:
     normalisation
         What scores are divided by.
     sums
-        Sums over models that are kept side by side: none for a single model, 3 with error bars.
+        Sums over models and streams that are kept side by side: none for a single model, 3 with
+        error bars, one more for a sum of streams.
+    samples
+        Whether scores of a sample are computed before all others, for the scale of a stream.
     """
 
     dampings: DampingChoices | None
@@ -88,6 +93,7 @@ class ScoreWork:
     form: GramForm = "primal"
     normalisation: Normalisation = NORMALISATIONS["none"]
     sums: int = 0
+    samples: bool = False
 
     @property
     def lambdas(self) -> int:
@@ -126,14 +132,20 @@ def score_work(
     stores
         The training stores: of several models, or of probes.
     """
-    variants = 3 if options.error_bars else 1
+    variants, streams = 3 if options.error_bars else 1, len(method.streams)
     return ScoreWork(
         dampings,
         gram_size=max((gram.size for gram in grams), default=0),
         form=grams[0].form if grams else "primal",
         normalisation=NORMALISATIONS[method.normalisation],
-        sums=variants if variants * len(stores) > 1 else 0,
+        sums=slots_of(streams, variants) if variants * len(stores) > 1 else 0,
+        samples=any(stream.scaled for stream in method.streams),
     )
+
+
+def slots_of(streams: int, variants: int) -> int:
+    """Return how many sums are kept side by side: one for each variant, and the latest stream's."""
+    return variants + (streams > 1)
 
 
 def plan_scores(
@@ -172,8 +184,9 @@ def plan_scores(
         shared = _shared_bytes(train, work, solver, part_rows) + group_bytes[0]
         each = _bytes_per_query(train, options, work, solver, part_rows)
         each += work.lambdas * group_bytes[1]
+        sampled = _sample_bytes(train, query, work, solver)
         fitting = (memory_limit - room - shared) // each
-        if fitting >= 1:
+        if fitting >= 1 and memory_limit - room - shared >= sampled:
             fits = 4 * work.lambdas * len(query) * len(train) <= memory_limit
             kept = {"yes": True, "no": False, "auto": fits}
             return ScorePlan(
@@ -183,7 +196,7 @@ def plan_scores(
                 solver=solver,
                 rows_at_a_time=_rows_at_a_time(train, room),
             )
-        needs.append(_limit_for(train, shared + each))
+        needs.append(_limit_for(train, shared + max(each, sampled)))
     raise _too_small(work, min(needs), memory_limit)
 
 
@@ -246,62 +259,32 @@ def _kernel_bytes(size: int, solver: Solver) -> int:
 def _bytes_per_query(
     train: FeatureStore, options: ScoreOptions, work: ScoreWork, solver: Solver, part_rows: int
 ) -> int:
-    lambdas, size = work.lambdas, work.gram_size
-    # stored and preconditioned queries, float64 solve; dual scores; one part and its copies
-    queries = (4 + 4 * lambdas + 8 + 8 * lambdas) * train.proj_dim
-    scores = (4 + 8 + 8 * lambdas) * size + 4 * 4 * lambdas * part_rows
+    lambdas = work.lambdas
+    parts = 4 * 4 * lambdas * part_rows  # one part and its copies
     sums = 3 * 4 * lambdas * part_rows * work.sums
     lists = 3 * 2 * (4 + 8) * lambdas * min(options.top_k, len(train))  # both, and two copies
+    return _bytes_to_solve(train, work, solver) + parts + sums + lists
+
+
+def _bytes_to_solve(train: FeatureStore, work: ScoreWork, solver: Solver) -> int:
+    """Return what a query takes besides its scores of a part."""
+    lambdas, size = work.lambdas, work.gram_size
+    # stored and preconditioned queries, float64 solve; dual scores
+    queries = (4 + 4 * lambdas + 8 + 8 * lambdas) * train.proj_dim
+    scores = (4 + 8 + 8 * lambdas) * size
     vectors = 8 * _VECTORS_OF_GRADIENTS * lambdas * size
-    return queries + scores + sums + lists + (vectors if solver == "conjugate gradients" else 0)
+    return queries + scores + (vectors if solver == "conjugate gradients" else 0)
+
+
+def _sample_bytes(train: FeatureStore, query: FeatureStore, work: ScoreWork, solver: Solver) -> int:
+    """Return what the scores of a sample take, which are one block: nothing where none is taken."""
+    if not work.samples:
+        return 0
+    # the rows of a query as they are read are joined; sampled scores are averaged and transformed
+    each = _bytes_to_solve(train, work, solver) + 4 * train.proj_dim
+    each += _COPIES_OF_SAMPLE * 4 * work.lambdas * min(SAMPLED_RUNS * ROWS_OF_RUN, len(train))
+    return min(SAMPLED_QUERIES, len(query)) * each
 
 
 def _cut(total: int, step: int) -> tuple[range, ...]:
     return tuple(range(start, min(start + step, total)) for start in range(0, total, step))
-
-
-@dataclass(frozen=True)
-class ScoreRoom:
-    """Bytes on disk, besides ids and headers.
-
-    Attributes
-    ----------
-    file
-        Of the scores file.
-    parts
-        Of all scored blocks, which are kept until the file is written.
-    """
-
-    file: int
-    parts: int
-
-
-def score_room(
-    plan: ScorePlan,
-    options: ScoreOptions,
-    *,
-    queries: int,
-    samples: int,
-    lambdas: int,
-    stores: int,
-) -> ScoreRoom:
-    """Return how much room scoring takes.
-
-    Parameters
-    ----------
-    plan, options
-        How it is cut, and what is kept.
-    queries, samples
-        Q and N.
-    lambdas
-        L, 1 without a kernel.
-    stores
-        How many training stores are averaged over.
-    """
-    bars, top_k = options.error_bars, min(options.top_k, samples)
-    every = 4 * lambdas * queries * samples
-    kept = every * (1 + bars) if plan.save_scores else 0
-    lists = (32 if bars else 24) * lambdas * queries * top_k
-    variants = 3 if bars else 1
-    sums = every * variants if variants * stores > 1 else 0
-    return ScoreRoom(kept + lists, max(kept + lists * len(plan.rows), sums))

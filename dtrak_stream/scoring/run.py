@@ -5,29 +5,32 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.errors import ConfigurationError, InterruptedRunError
 from dtrak_stream.groups.sums import GroupSums, sum_groups
 from dtrak_stream.kernel.damping import DampingChoices, parse_dampings
-from dtrak_stream.methods import Method, find_method
+from dtrak_stream.methods import Method, Stream, find_method
 from dtrak_stream.scoring.blocks import Products
 from dtrak_stream.scoring.ensemble import Ensemble, open_ensemble, refuse_other_samples
+from dtrak_stream.scoring.file_attributes import (
+    identity_of_streams,
+    lambda_attributes,
+    store_attributes,
+)
 from dtrak_stream.scoring.halves import refuse_without_halves
-from dtrak_stream.scoring.members import kernel_facts, members_of
+from dtrak_stream.scoring.members import members_of
 from dtrak_stream.scoring.normalisation import NORMALISATIONS
 from dtrak_stream.scoring.options import ScoreConfig, ScoreResult, used_by
 from dtrak_stream.scoring.plan import ScorePlan, plan_scores, score_work
 from dtrak_stream.scoring.scorer import Scorer
 from dtrak_stream.scoring.scores_file import SIDES
-from dtrak_stream.scoring.transforms import Transform, transform_of
+from dtrak_stream.scoring.transforms import Transform, streams_of, transform_of
 from dtrak_stream.scoring.writer import (
     finished_scores,
     quarantined_in,
     refuse_without_room,
-    store_attributes,
     write_scores,
 )
 from dtrak_stream.support.checkpoints import Checkpoints
@@ -48,6 +51,8 @@ class ScoreRun:
         What was asked for.
     method, transform
         How features become scores, and what is done to them.
+    streams
+        The terms of the sum that scores are.
     dampings
         The lambdas; None for a method without a kernel.
     ensemble
@@ -65,6 +70,7 @@ class ScoreRun:
     config: ScoreConfig
     method: Method
     transform: Transform
+    streams: tuple[Stream, ...]
     dampings: DampingChoices | None
     ensemble: Ensemble
     plan: ScorePlan
@@ -85,6 +91,7 @@ class ScoreRun:
             "query_fingerprint": ",".join(model.query.layout.state for model in models),
             "has_all_scores": self.plan.save_scores,
             "tf32": self.config.tf32,
+            **identity_of_streams(self.streams),
             **self._begun(),
             **self.groups.identity,
         }
@@ -110,6 +117,7 @@ class ScoreRun:
             "solver": self.plan.solver,
             "rows_at_a_time": self.plan.rows_at_a_time,
             "device": self.device.type,
+            "streams": [stream.name for stream in self.streams],
         }
 
     def compute(self) -> int:
@@ -129,9 +137,9 @@ class ScoreRun:
         except KeyboardInterrupt as interrupt:
             progress = f"scored blocks are kept in {checkpoints.folder}"
             raise InterruptedRunError(progress) from interrupt
-        attributes = self.identity() | store_attributes(self.ensemble)
+        attributes = self.identity() | store_attributes(self.ensemble, self.streams)
         attributes["device"] = device_name(self.device)
-        of_lambda = self._attributes_of_lambdas(scorer, checkpoints)
+        of_lambda = lambda_attributes(scorer, checkpoints)
         write_scores(config.out, scorer, checkpoints, attributes, of_lambda)
         checkpoints.discard()
         return computed
@@ -144,33 +152,12 @@ class ScoreRun:
             self.plan,
             self.config.options,
             self.method,
-            self.transform,
+            self.streams,
             choices=dampings.each if dampings else (),
             several=dampings is not None and dampings.several,
             groups=self.groups,
             products=Products(self.device, self.config.tf32, self.plan.rows_at_a_time),
         )
-
-    def _attributes_of_lambdas(
-        self, scorer: Scorer, checkpoints: Checkpoints
-    ) -> list[dict[str, Any]]:
-        """Return the attributes of each lambda: of several models, the means, and all of them."""
-        if self.dampings is None:
-            return [{}]
-        members = scorer.members[: len(self.ensemble.models)]
-        facts = [kernel_facts(member, checkpoints) for member in members]
-        form = self.ensemble.first.gram.form if self.ensemble.first.gram else ""
-        attributes: list[dict[str, Any]] = []
-        for each in range(scorer.lambdas):
-            rows = [one.attributes(each) for one in facts]
-            of_models = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-            attributes.append({name: float(values.mean()) for name, values in of_models.items()})
-            if len(rows) > 1:
-                attributes[-1] |= {
-                    f"{name}_of_models": all_of for name, all_of in of_models.items()
-                }
-            attributes[-1] |= {"gram_form": form, "kernel_solver": self.plan.solver}
-        return attributes
 
 
 def score(config: ScoreConfig, images: ImageOptions | None = None) -> ScoreResult:
@@ -232,6 +219,7 @@ def prepare(config: ScoreConfig, images: ImageOptions | None = None) -> ScoreRun
     config = used_by(method, config)
     options, device = config.options, device_of_products(config.device, tf32=config.tf32)
     transform = transform_of(method, options.transform)
+    streams = streams_of(method, options.transform)
     dampings = parse_dampings(options.damping) if method.uses_kernel else None
     limit = parse_size(config.memory_limit, flag="--memory-limit")
     ensemble = open_ensemble(method, config)
@@ -241,7 +229,9 @@ def prepare(config: ScoreConfig, images: ImageOptions | None = None) -> ScoreRun
         NORMALISATIONS[method.normalisation].refuse_without_residuals(model.train, method.name)
     groups = _group_sums(config, ensemble, images, limit)
     plan = _plan(config, method, dampings, ensemble, groups, limit)
-    return ScoreRun(config, method, transform, dampings, ensemble, plan, limit, groups, device)
+    return ScoreRun(
+        config, method, transform, streams, dampings, ensemble, plan, limit, groups, device
+    )
 
 
 def _group_sums(

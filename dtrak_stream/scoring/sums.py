@@ -31,13 +31,13 @@ class PartSums:
         Where they are kept.
     members
         Number of members.
-    variants
-        Number of averages V.
+    slots
+        Number of sums A that are kept side by side.
     """
 
     checkpoints: Checkpoints
     members: int
-    variants: int
+    slots: int
 
     def done(self, names: list[str]) -> dict[str, int]:
         """Return for each block how many members are in it, by what is kept whole."""
@@ -57,8 +57,8 @@ class PartSums:
                 return count
         return 0
 
-    def add(self, name: str, done: int, variant: int, scores: FloatArray) -> FloatArray:
-        """Return the sums (V, L, Q, n) of a block of `done` members after adding one more.
+    def add(self, name: str, done: int, slot: int, scores: FloatArray) -> FloatArray:
+        """Return the sums (A, L, Q, n) of a block of `done` members after adding one to a sum.
 
         Raises
         ------
@@ -68,13 +68,13 @@ class PartSums:
         if self.members == 1:
             return scores[None]
         if done == 0:
-            sums = np.zeros((self.variants, *scores.shape), np.float32)
+            sums = np.zeros((self.slots, *scores.shape), np.float32)
         else:
             kept = self.checkpoints.load(self._name(name, done))
             if kept is None:
                 raise damaged_part(self.checkpoints, name)
             sums = kept["sums"]
-        sums[variant] += scores
+        sums[slot] += scores
         return sums
 
     def keep_sums(self, name: str, done: int, sums: FloatArray) -> None:

@@ -7,13 +7,13 @@ words of a report read its columns.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from dtrak_stream.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from dtrak_stream.methods import Method
+    from dtrak_stream.methods import Method, Stream
     from dtrak_stream.store.shard import FloatArray
 
 _FIRST_ORDER, _SQUARED = (0.15, 0.45), (0.12, 0.36)
@@ -138,6 +138,18 @@ def transform_of(method: Method, asked: str) -> Transform:
         where=f"--transform {asked}",
         remedy="leave it out, or choose another --method",
     )
+
+
+def streams_of(method: Method, asked: str) -> tuple[Stream, ...]:
+    """Return the streams of a method, with what is done to each when the user asks for `asked`.
+
+    Raises
+    ------
+    ConfigurationError
+        As `transform_of`.
+    """
+    asked = transform_of(method, asked).name
+    return method.sum_of or (replace(method.streams[0], transform=asked),)
 
 
 def transforms_in_words() -> str:

@@ -11,9 +11,8 @@ import numpy as np
 
 from dtrak_stream.errors import refuse_differences
 from dtrak_stream.scoring.ensemble import Ensemble
-from dtrak_stream.scoring.plan import score_room
 from dtrak_stream.scoring.rankings import ENDS, JoinedLists
-from dtrak_stream.scoring.scored_images import images_of
+from dtrak_stream.scoring.room import score_room
 from dtrak_stream.scoring.scorer import Scorer
 from dtrak_stream.scoring.scores_file import SCORES_FILE, damping_group, subject_of
 from dtrak_stream.scoring.sums import damaged_part
@@ -23,11 +22,6 @@ from dtrak_stream.support.durable import remove_partials_of
 from dtrak_stream.support.hdf5 import new_hdf5
 from dtrak_stream.support.names import write_names
 from dtrak_stream.support.progress import say
-
-SIGN_CONVENTION = (
-    "positive = proponent: including the sample lowers the query's loss; "
-    "an LDS correlates the loss with minus the score"
-)
 
 _ADDED_LATER = {"tf32": False}
 """What files that lack an attribute were made with."""
@@ -69,31 +63,6 @@ def finished_scores(
 def quarantined_in(attributes: dict[str, Any]) -> int:
     """Return how many samples of either set have no scores, as a scores file tells."""
     return int(attributes["quarantined_train"] + attributes["quarantined_query"])
-
-
-def store_attributes(ensemble: Ensemble) -> dict[str, Any]:
-    """Return what the scores file tells about the features it was made of."""
-    train, query = ensemble.first.train, ensemble.first.query
-    fingerprint = train.fingerprint
-    return {
-        "output_function": fingerprint.output_function,
-        "timesteps": ",".join(map(str, fingerprint.timesteps)),
-        "noise": fingerprint.noise_keying,
-        "noise_draws": fingerprint.noise_draws,
-        "projector": fingerprint.projector,
-        "proj_dim": fingerprint.proj_dim,
-        "num_parameters": fingerprint.num_parameters,
-        "seed": fingerprint.seed,
-        "image_shape": fingerprint.image_shape,
-        "num_models": len(ensemble.models),
-        "train_samples": len(train),
-        "query_samples": len(query),
-        "train_images": images_of(train.layout),
-        "query_images": images_of(query.layout),
-        "quarantined_train": ensemble.quarantined_train,
-        "quarantined_query": ensemble.quarantined_query,
-        "sign_convention": SIGN_CONVENTION,
-    }
 
 
 def write_scores(
@@ -194,7 +163,7 @@ def refuse_without_room(path: Path, scorer: Scorer, checkpoints: Checkpoints) ->
         queries=len(scorer.query),
         samples=len(scorer.train),
         lambdas=scorer.lambdas,
-        stores=len(scorer.ensemble.models),
+        sums=scorer.sums,
     )
     names = [name for _, _, name in scorer.plan.parts()]
     missing = len(set(names) - checkpoints.names()) / len(names)

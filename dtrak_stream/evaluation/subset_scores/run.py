@@ -21,9 +21,10 @@ from dtrak_stream.evaluation.subset_scores.regressions import (
     fitted_scores,
 )
 from dtrak_stream.evaluation.truth import TruthFile, encoded_ids
+from dtrak_stream.scoring.file_attributes import SIGN_CONVENTION
 from dtrak_stream.scoring.rankings import RunningTop
 from dtrak_stream.scoring.scores_file import FITTED_SUBSETS, FITTED_TO
-from dtrak_stream.scoring.writer import SIGN_CONVENTION, finished_scores
+from dtrak_stream.scoring.writer import finished_scores
 from dtrak_stream.support.destinations import refuse_without_room
 from dtrak_stream.support.hdf5 import new_hdf5
 from dtrak_stream.support.names import FixedWidthNames, write_names

@@ -1,0 +1,133 @@
+"""What a scores file tells of what it was made of, and of each lambda."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from dtrak_stream.methods import Stream
+from dtrak_stream.scoring.ensemble import Ensemble
+from dtrak_stream.scoring.members import kernel_facts
+from dtrak_stream.scoring.scored_images import images_of
+from dtrak_stream.scoring.scorer import Scorer
+from dtrak_stream.scoring.stream_scales import StreamScales
+from dtrak_stream.support.checkpoints import Checkpoints
+
+SIGN_CONVENTION = (
+    "positive = proponent: including the sample lowers the query's loss; "
+    "an LDS correlates the loss with minus the score"
+)
+
+_BETWEEN_STREAMS = " + "
+
+
+def identity_of_streams(streams: Sequence[Stream]) -> dict[str, Any]:
+    """Return what decides a sum of streams; nothing where there is one only.
+
+    Attributes of the file: `streams`, their names in order; `transform_of_streams`, and
+    `weight_of_streams` and `scaled_streams`, as the methods table has them.
+    """
+    if len(streams) == 1:
+        return {}
+    return {
+        "streams": ",".join(stream.name for stream in streams),
+        "transform_of_streams": ",".join(stream.transform for stream in streams),
+        "weight_of_streams": ",".join(f"{stream.weight:g}" for stream in streams),
+        "scaled_streams": ",".join(stream.name for stream in streams if stream.scaled),
+    }
+
+
+def store_attributes(ensemble: Ensemble, streams: Sequence[Stream]) -> dict[str, Any]:
+    """Return what the scores file tells about the features it was made of.
+
+    Of a sum of streams, what they do not have in common stands there for each, with + between.
+    """
+    train, query = ensemble.first.train, ensemble.first.query
+    numbers = [len(models) for models in ensemble.streams]
+    return {
+        **_of_features(ensemble),
+        **({"stores_of_streams": ",".join(map(str, numbers))} if len(streams) > 1 else {}),
+        "num_models": max(numbers),
+        "train_samples": len(train),
+        "query_samples": len(query),
+        "train_images": images_of(train.layout),
+        "query_images": images_of(query.layout),
+        "quarantined_train": ensemble.quarantined_train,
+        "quarantined_query": ensemble.quarantined_query,
+        "sign_convention": SIGN_CONVENTION,
+    }
+
+
+def _of_features(ensemble: Ensemble) -> dict[str, Any]:
+    """Return the options that features were made with."""
+    rows = []
+    for models in ensemble.streams:
+        fingerprint = ensemble.models[models[0]].train.fingerprint
+        rows.append(
+            {
+                "output_function": fingerprint.output_function,
+                "timesteps": ",".join(map(str, fingerprint.timesteps)),
+                "noise": fingerprint.noise_keying,
+                "noise_draws": fingerprint.noise_draws,
+                "projector": fingerprint.projector,
+                "proj_dim": fingerprint.proj_dim,
+                "num_parameters": fingerprint.num_parameters,
+                "seed": fingerprint.seed,
+                "image_shape": fingerprint.image_shape,
+            }
+        )
+    return {name: _in_common([row[name] for row in rows]) for name in rows[0]}
+
+
+def _in_common(values: list[Any]) -> Any:
+    """Return the value of all streams, or the values of each as text."""
+    if all(value == values[0] for value in values):
+        return values[0]
+    return _BETWEEN_STREAMS.join(map(str, values))
+
+
+def lambda_attributes(scorer: Scorer, checkpoints: Checkpoints) -> list[dict[str, Any]]:
+    """Return the attributes of each lambda.
+
+    Of several models, the means, and all of them as `NAME_of_models`. Of a sum of streams, the
+    means over each stream's models as `NAME_of_streams`, and `scale_of_streams`, what each was
+    divided by.
+    """
+    scales = StreamScales(scorer.ensemble, scorer.streams, checkpoints)
+    attributes: list[dict[str, Any]] = [{} for _ in range(scorer.lambdas)]
+    for each, told in enumerate(attributes):
+        if len(scorer.streams) > 1:
+            told["scale_of_streams"] = np.array(
+                [scales.of_lambda(stream, each) for stream in range(len(scorer.streams))]
+            )
+        if scorer.choices:
+            told |= _of_kernels(scorer, checkpoints, each)
+    return attributes
+
+
+def _of_kernels(scorer: Scorer, checkpoints: Checkpoints, each: int) -> dict[str, Any]:
+    """Return what is told of one lambda in the kernels of all models."""
+    ensemble = scorer.ensemble
+    whole = sorted(
+        (member for member in scorer.members if not member.variant), key=lambda one: one.number
+    )
+    rows = [kernel_facts(member, checkpoints).attributes(each) for member in whole]
+    of_models = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    told = dict(_means(ensemble, of_models))
+    if len(rows) > len(ensemble.streams):
+        told |= {f"{name}_of_models": values for name, values in of_models.items()}
+    forms = [one.gram.form for one in ensemble.models if one.gram]
+    first = [forms[models[0]] for models in ensemble.streams]
+    return told | {"gram_form": _in_common(first), "kernel_solver": scorer.plan.solver}
+
+
+def _means(ensemble: Ensemble, of_models: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield name and value of the means over models, or over those of each stream."""
+    for name, values in of_models.items():
+        means = np.array([values[list(models)].mean() for models in ensemble.streams])
+        if len(means) > 1:
+            yield f"{name}_of_streams", means
+        else:
+            yield name, float(means[0])
