@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.features.names import is_of_images, kind_of
 from dtrak_stream.features.options import (
     DEFAULT_PROJ_DIM,
-    IMAGE_FEATURES,
     FeatureOptions,
     own_or,
     used_options,
@@ -68,7 +68,7 @@ class Stream:
 
     def takes(self, output_function: str) -> bool:
         """Return whether features of this function, or of its kind, are what it is of."""
-        kind = output_function.partition("(")[0]
+        kind = kind_of(output_function)
         return not {kind, output_function}.isdisjoint(self.output_functions)
 
 
@@ -208,7 +208,7 @@ def refuse_other_output_function(method: Method, output_function: str, number: i
         Naming the output functions it takes.
     """
     stream = method.streams[number]
-    if output_function.partition("(")[0] == "interpolation":
+    if kind_of(output_function) == "interpolation":
         interpolation_eta(output_function)
     if not stream.takes(output_function):
         who = f"stream {stream.name} of {method.name}" if stream.name else method.name
@@ -250,7 +250,7 @@ def features_of(method: Method, options: FeatureOptions, number: int = 0) -> Fea
     options = used_options(replace(options, output_function=chosen))
     if stream.timestep_weights != "none":
         options = replace(options, timestep_weights=stream.timestep_weights)
-    if chosen not in IMAGE_FEATURES:
+    if not is_of_images(chosen):
         options = replace(options, timesteps=options.timesteps or stream.timesteps)
     if options.projector != "identity":
         options = replace(options, proj_dim=own_or(options.proj_dim, stream.proj_dim))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError, In
 from dtrak_stream.features.kinds import number_of_stores
 from dtrak_stream.features.path_features import require_trajectory
 from dtrak_stream.featurizing.opening import Identities
+from dtrak_stream.featurizing.options import FeaturizeConfig
 from dtrak_stream.featurizing.preparation import Prepared, prepare
 from dtrak_stream.gram.file import GRAM_FILE, Gram
 from dtrak_stream.gram.options import GramConfig
@@ -202,12 +203,17 @@ def check_model(
     train = known(model.train)
     shape = _shape_of(train)
     try:
-        query = known(model.query, like=shape, beside=train)
+        query = known(_of_same_bandwidth(model.query, train), like=shape, beside=train)
     except FingerprintMismatchError as refusal:
         train.close()
         refuse_other_images(refusal)
     _refuse_other_classes(train, query)
     return CheckedModel(train, query)
+
+
+def _of_same_bandwidth(query: FeaturizeConfig, train: Prepared) -> FeaturizeConfig:
+    """Return the job of the queries with the bandwidth that the training images told."""
+    return replace(query, features=replace(query.features, bandwidth=train.bandwidth))
 
 
 def _refuse_other_classes(train: Prepared, query: Prepared) -> None:

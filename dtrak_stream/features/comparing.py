@@ -6,6 +6,7 @@ For stores that are there: nothing here computes a feature, or takes long to imp
 from __future__ import annotations
 
 from dtrak_stream.errors import refuse_differences
+from dtrak_stream.features.names import kind_of, vector_of
 from dtrak_stream.store.fingerprint import STORAGE_FIELDS, Fingerprint
 
 _KINDS_OF_JOURNEYS = {"trajectory", "simple"}
@@ -14,7 +15,7 @@ _FIELDS_OF_PATHS = ("output_function", "timesteps", "noise_draws")
 
 def is_along_a_path(output_function: str) -> bool:
     """Return whether features are along the paths that images were generated on."""
-    return _kind(output_function) == "trajectory"
+    return kind_of(output_function) == "trajectory"
 
 
 def refuse_other_features(train: Fingerprint, query: Fingerprint, *, where: object) -> None:
@@ -28,14 +29,21 @@ def refuse_other_features(train: Fingerprint, query: Fingerprint, *, where: obje
     FingerprintMismatchError
         Naming the first field that differs, and both values.
     """
-    if train.output_function == query.output_function == "pixels":
+    if train.output_function == query.output_function and _is_of_pixels(train):
         refuse_differences(
             [("image_shape", train.image_shape, query.image_shape)],
             where=where,
             remedy="featurize both with the same --size, or queries by dtrak-stream attribute, "
             "which gives them the shape of the training images",
         )
-    of_a_journey = {_kind(each.output_function) for each in (train, query)} == _KINDS_OF_JOURNEYS
+    if train.output_function == query.output_function and train.bandwidth is not None:
+        refuse_differences(
+            [("bandwidth", train.bandwidth, query.bandwidth)],
+            where=where,
+            remedy=f"featurize the queries with --bandwidth {train.bandwidth:g}, that of the "
+            "training images",
+        )
+    of_a_journey = {kind_of(each.output_function) for each in (train, query)} == _KINDS_OF_JOURNEYS
     train.refuse_other(
         query,
         may_differ={*STORAGE_FIELDS, *(_FIELDS_OF_PATHS if of_a_journey else ())},
@@ -44,5 +52,5 @@ def refuse_other_features(train: Fingerprint, query: Fingerprint, *, where: obje
     )
 
 
-def _kind(output_function: str) -> str:
-    return output_function.partition("(")[0]
+def _is_of_pixels(fingerprint: Fingerprint) -> bool:
+    return vector_of(fingerprint.output_function) == "pixels"

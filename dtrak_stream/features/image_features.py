@@ -9,39 +9,79 @@ name        feature of one image                                                
 ==========  ======================================================================  =========
 
 They go through the same projectors, into the same store, as gradients do; dot products and
-cosines of them are the baselines of Zheng et al. 2024, table 1.
+cosines of them are the baselines of Zheng et al. 2024, table 1. ``rff(pixels)`` and ``rff(clip)``
+are random Fourier features of them: see `vector_maps`.
 """
 
 from __future__ import annotations
 
 from dtrak_stream.data.options import ImageShape
+from dtrak_stream.data.samples import Samples
 from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.features.bandwidth import median_bandwidth
 from dtrak_stream.features.clip import ClipEncoder
 from dtrak_stream.features.encoder import ImageEncoder, PixelEncoder
 from dtrak_stream.features.image_featurizer import ImageFeaturizer
+from dtrak_stream.features.names import fourier_inside, vector_of
 from dtrak_stream.features.options import DEFAULT_PROJ_DIM, FeatureOptions, own_or
+from dtrak_stream.features.vector_maps import LinearMap, VectorMap, fourier_map, shortening_of
 from dtrak_stream.projectors.projector import MAX_PROJ_DIM
 from dtrak_stream.projectors.table import make_projector
 from dtrak_stream.support.device import choose_device
 from dtrak_stream.support.timing import StageTimer, clock_of
 
 
-def make_image_featurizer(shape: ImageShape, options: FeatureOptions) -> ImageFeaturizer:
-    """Set up encoder and projector for images of `shape`.
+def make_image_featurizer(
+    samples: Samples,
+    options: FeatureOptions,
+    *,
+    bandwidth: float | None = None,
+    visible: bool = True,
+) -> ImageFeaturizer:
+    """Set up encoder and map to rows for images of the shape that `samples` have.
+
+    Parameters
+    ----------
+    samples
+        The images. Some are looked at where a bandwidth is wanted and neither given nor in
+        `options`.
+    options
+        What a feature is.
+    bandwidth
+        That of Fourier features, where it was found before.
+    visible
+        Whether to show a progress bar.
 
     Raises
     ------
     ConfigurationError
         If an option has no such value, or means nothing without a diffusion model.
     InputError, ModelError
-        If CLIP cannot be loaded; see `ClipEncoder`.
+        If CLIP cannot be loaded; see `ClipEncoder`. If the images tell no bandwidth.
     """
     _refuse_what_needs_a_model(options)
     device = choose_device(options.device)
-    encoder: ImageEncoder = PixelEncoder(shape)
-    if options.output_function == "clip":
-        _refuse_channels(shape)
+    encoder: ImageEncoder = PixelEncoder(samples.shape)
+    if vector_of(options.output_function) == "clip":
+        _refuse_channels(samples.shape)
         encoder = ClipEncoder(options.clip, device)
+    if fourier_inside(options.output_function) is None:
+        rows: VectorMap = _linear_map(encoder, options)
+    else:
+        bandwidth = options.bandwidth or bandwidth
+        if bandwidth is None:
+            bandwidth = _bandwidth_of(samples, encoder, options, visible=visible)
+        rows = fourier_map(
+            encoder.length,
+            width=own_or(options.proj_dim, DEFAULT_PROJ_DIM),
+            seed=options.seed,
+            bandwidth=bandwidth,
+        )
+    timer = StageTimer(clock_of(device))
+    return ImageFeaturizer(encoder, rows, samples.shape, device, timer)
+
+
+def _linear_map(encoder: ImageEncoder, options: FeatureOptions) -> LinearMap:
     default = "identity" if encoder.length <= MAX_PROJ_DIM else "sketch"
     projector = make_projector(
         options.projector or default,
@@ -49,8 +89,19 @@ def make_image_featurizer(shape: ImageShape, options: FeatureOptions) -> ImageFe
         seed=options.seed,
         num_parameters=encoder.length,
     )
-    timer = StageTimer(clock_of(device))
-    return ImageFeaturizer(encoder, projector, shape, device, options.seed, timer)
+    return LinearMap(projector, options.seed)
+
+
+def _bandwidth_of(
+    samples: Samples, encoder: ImageEncoder, options: FeatureOptions, *, visible: bool
+) -> float:
+    short = LinearMap(shortening_of(encoder.length, options.seed), options.seed)
+    return median_bandwidth(
+        samples,
+        lambda batch: short(encoder.encode(batch.tensors)),
+        options.seed,
+        visible=visible,
+    )
 
 
 def _refuse_what_needs_a_model(options: FeatureOptions) -> None:

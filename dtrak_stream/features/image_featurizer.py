@@ -1,4 +1,4 @@
-"""From images to stored rows: encoder and projector as one thing, within memory."""
+"""From images to stored rows: encoder and map to rows as one thing, within memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.samples import ConditionKind, SampleBatch, Samples
 from dtrak_stream.features.encoder import ImageEncoder
 from dtrak_stream.features.maker import EngineName, fingerprint, in_fitting_batches
-from dtrak_stream.projectors.projector import Projector
+from dtrak_stream.features.vector_maps import VectorMap
 from dtrak_stream.store.fingerprint import Fingerprint
 from dtrak_stream.support.arithmetic import repeatable
 from dtrak_stream.support.device import moved
@@ -27,28 +27,29 @@ class ImageFeaturizer:
     ----------
     encoder
         Maps an image to numbers.
-    projector
+    rows
         Maps those to a feature.
     shape
         Shape of the images.
     device
         Where it computes.
-    seed
-        Seed of the projector.
     timer
-        Told how long the encoder and the projector take.
+        Told how long both take.
     batch_size
         Images encoded at a time. Halved whenever the device runs out of memory.
     """
 
     encoder: ImageEncoder
-    projector: Projector
+    rows: VectorMap
     shape: ImageShape
     device: torch.device
-    seed: int
     timer: StageTimer = field(repr=False)
     batch_size: int = 64
     smallest_batch: ClassVar[str] = "one image"
+
+    def serves(self, shape: ImageShape, bandwidth: float | None) -> bool:
+        """Return whether it computes the features of images of a shape, with this bandwidth."""
+        return self.shape == shape and self.rows.identity().get("bandwidth") == bandwidth
 
     @property
     def wanted_shape(self) -> None:
@@ -98,7 +99,7 @@ class ImageFeaturizer:
     @property
     def width(self) -> int:
         """Return k, the length of a feature."""
-        return self.projector.proj_dim
+        return self.rows.width
 
     def features(self, samples: SampleBatch) -> Tensor:
         """Return the features of B images: (B, k) float32 on the CPU.
@@ -118,22 +119,18 @@ class ImageFeaturizer:
         self, samples: Samples, dtype: str, rows_per_shard: int
     ) -> tuple[Fingerprint, ...]:
         """Return what the features depend on: no denoiser, no timesteps, no noise."""
-        random = self.projector.name != "identity"
         identity = {
             "model": self.encoder.model,
             "weights": self.encoder.weights,
             "parameters": "none",
             "num_parameters": self.encoder.length,
-            "output_function": self.encoder.name,
+            "output_function": self.rows.name_of(self.encoder.name),
             "timesteps": (),
             "noise_keying": "none",
             "noise_draws": 0,
-            "seed": self.seed if random else 0,
-            "projector": self.projector.name,
-            "projector_version": self.projector.version,
-            "proj_dim": self.projector.proj_dim,
             "image_shape": str(self.shape),
             "precision": "float32",
+            **self.rows.identity(),
         }
         return (fingerprint(identity, samples, dtype, rows_per_shard),)
 
@@ -148,8 +145,7 @@ class ImageFeaturizer:
         with self.timer.stage("forward"):
             encoded = moved(self.encoder.encode(samples.tensors), self.device)
         with self.timer.stage("projection"):
-            out = torch.zeros(len(samples), self.projector.proj_dim, device=self.device)
-            self.projector.add(encoded, 0, out)  # (B, length) -> (B, k)
+            out = self.rows(encoded)  # (B, length) -> (B, k)
         with self.timer.stage("copy"):
             return out.cpu()
 

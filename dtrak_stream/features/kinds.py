@@ -19,7 +19,8 @@ from dtrak_stream.features.kept_latents import KeptLatents
 from dtrak_stream.features.kept_prompts import KeptPrompts, with_kept_prompts
 from dtrak_stream.features.kept_record import FLAG
 from dtrak_stream.features.maker import FeatureMaker
-from dtrak_stream.features.options import IMAGE_FEATURES, FeatureOptions
+from dtrak_stream.features.names import is_of_images, vector_of
+from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.features.path_features import (
     AVERAGED,
     is_trajectory,
@@ -55,6 +56,7 @@ def open_features(
     visible: bool = True,
     opened: FeatureMaker | None = None,
     cache_latents: Path | None = None,
+    bandwidth: float | None = None,
 ) -> tuple[FeatureMaker, Samples]:
     """Return what computes the features, and what they are computed of.
 
@@ -78,6 +80,9 @@ def open_features(
     cache_latents
         Where latents of these images and embeddings of their captions are kept, for a model of
         latents.
+    bandwidth
+        That of random Fourier features, where it was found before; left out, and where `options`
+        have none, the images tell it.
 
     Raises
     ------
@@ -92,12 +97,14 @@ def open_features(
         images = open_images(*_wanted(along))
         return along, TrajectorySamples(images, folder, along.task.timesteps, visible=visible)
     _refuse_trajectory(trajectory)
-    if options.output_function in IMAGE_FEATURES:
+    if is_of_images(options.output_function):
         _refuse_cache(cache_latents, f"{options.output_function} features have no latents")
         images = _images_of_their_own_shape(options.size, open_images)
-        if isinstance(opened, ImageFeaturizer) and opened.shape == images.shape:
+        found = options.bandwidth or bandwidth
+        if isinstance(opened, ImageFeaturizer) and opened.serves(images.shape, found):
             return opened, images
-        return make_image_featurizer(images.shape, options), images
+        maker = make_image_featurizer(images, options, bandwidth=bandwidth, visible=visible)
+        return maker, images
     if isinstance(opened, Featurizer):
         featurizer = opened
     else:
@@ -248,9 +255,9 @@ def stamp_features(
     OSError
         If a file or folder cannot be looked at.
     """
-    if options.output_function == "pixels":
+    if vector_of(options.output_function) == "pixels":
         return True
-    if options.output_function == "clip":
+    if vector_of(options.output_function) == "clip":
         return _stamp_folder(Path(options.clip), stamping)
     if is_trajectory(options.output_function) and trajectory is not None:
         stamping.tree(TrajectoryFolder(trajectory).folder, _is_visible, "trajectory/")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import tyro
 
 from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.features.names import fourier_inside, is_of_images, vector_of
 from dtrak_stream.model.options import (
     HalfName,
     LatentsName,
@@ -26,7 +28,6 @@ from dtrak_stream.support.unused_options import without_unused
 
 MAX_NOISE_DRAWS = 65_535
 DEFAULT_PROJ_DIM = 4096
-IMAGE_FEATURES = ("pixels", "clip")
 _OF_GRADIENTS = (
     *("timesteps", "noise", "noise_draws", "parameters", "latents"),
     *("lora", "lora_scale", "lora_some_layers", "weights"),
@@ -38,7 +39,8 @@ _OUTPUT_FUNCTION = (
     f"What is differentiated: {formulas_in_words()}, interpolation(ETA), or probe(J), J random "
     "projections of the output at once, a store for each; for queries, trajectory(one-step) or "
     "trajectory(averaged), simple along the path an image was generated on; or pixels or clip, "
-    "image features without gradients. Default: the method's own (square for d-trak)."
+    "image features without gradients, or rff(pixels) or rff(clip), random Fourier features of "
+    "them. Default: the method's own (square for d-trak)."
 )
 _PROJECTOR = (
     f"Random projection: {projectors_in_words()}. Default: sketch for gradients; identity for "
@@ -95,10 +97,14 @@ it was cut, as in diffusers' training scripts; or always the model's, and no cut
     projector: Annotated[ProjectorName | None, tyro.conf.arg(help=_PROJECTOR)] = None
     """Random projection: a row of the table of projectors."""
     proj_dim: int | None = None
-    """Length k of a projected feature: a multiple of 64 from 64 to 65,536. Default: the method's \
-own (4,096 for most)."""
+    """Length k of a projected feature, or D of random Fourier features: a multiple of 64 from 64 \
+to 65,536. Default: the method's own (4,096 for most)."""
+    bandwidth: float | None = None
+    """Squared distance m of two images at which random Fourier features have the product \
+exp(-1/2). Default: the median of pairs of training images, which queries have to be given where \
+they are featurized by themselves."""
     seed: int = 0
-    """Seed of the noise, the projector and the probes."""
+    """Seed of the noise, the projector, the probes and random Fourier features."""
     dtype: Literal["float16", "float32"] = "float16"
     """How features are stored; float16 has a scale for each row."""
     precision: Literal["float32", "tf32", "bfloat16", "float16"] = "float32"
@@ -126,6 +132,7 @@ taken of (default: the size of the first image)."""
         require_number("--size", self.size, 1, 2**16)
         require_number("--t5-tokens", self.t5_tokens, 1, 4096)
         require_guidance(self.guidance)
+        _require_bandwidth(self.bandwidth)
         self._loras()
         if 0 in self.lora_scale:
             raise ConfigurationError(
@@ -177,6 +184,13 @@ taken of (default: the size of the first image)."""
         return halves.get(self.precision) if known else None
 
 
+def _require_bandwidth(value: float | None) -> None:
+    if value is not None and not (math.isfinite(value) and value > 0):
+        raise ConfigurationError(
+            "must be a number above 0", where=f"--bandwidth {value}", remedy="change it"
+        )
+
+
 def own_or(given: int | None, usual: int) -> int:
     """Return what was given; what is usual only if nothing was: 0 is for others to refuse."""
     return usual if given is None else given
@@ -185,10 +199,14 @@ def own_or(given: int | None, usual: int) -> int:
 def used_options(options: FeatureOptions) -> FeatureOptions:
     """Return the options without those that mean nothing for such features; say which those are."""
     function = options.output_function
-    if function in IMAGE_FEATURES:
+    if is_of_images(function):
         options = without_unused(options, _OF_GRADIENTS, f"{function} features are no gradients")
-    if function != "clip":
+    if vector_of(function) != "clip":
         options = without_unused(options, ["clip"], "CLIP is not what features are computed with")
+    if fourier_inside(function) is None:
+        options = without_unused(options, ["bandwidth"], "there are no random Fourier features")
+    else:
+        options = without_unused(options, ["projector"], f"{function} is a map of its own")
     if options.projector == "identity":
         options = without_unused(options, ["proj_dim"], "identity keeps every number")
     return options

@@ -87,6 +87,7 @@ class Opening:
             visible=not config.quiet,
             opened=opened,
             cache_latents=config.cache_latents,
+            bandwidth=self._kept_bandwidth(),
         )
 
     def first_images(self, count: int) -> str:
@@ -138,6 +139,13 @@ class Opening:
         )
         self.images.append((wanted, images))
         return images
+
+    def _kept_bandwidth(self) -> float | None:
+        """Return that of a store that was begun: images that come later do not change it."""
+        root = store_folders(self.config.store, number_of_stores(self.config.features))[0]
+        if not (root / "store.json").is_file():
+            return None
+        return read_layout(root).fingerprint.bandwidth
 
     def _kept_identities(self) -> KnownImages:
         """Return what a store that was begun from the same inputs tells of the images."""

@@ -89,6 +89,11 @@ class Prepared:
         """Return another writer of the stores, for a part of the work."""
         return _writer(self.config, self.stores)
 
+    @property
+    def bandwidth(self) -> float | None:
+        """Return that of random Fourier features; None for others."""
+        return self.stores.layouts[0].fingerprint.bandwidth
+
     def images_identity(self) -> str | None:
         """Return the hash of the images if none of their files changed since it was found out."""
         along_a_path = is_trajectory(self.config.features.output_function)
@@ -242,7 +247,8 @@ def _maker_of(
     if beside is None or beside.opened is None or beside.inputs is None or inputs is None:
         return None
     ours, theirs = (
-        (each.model, each.features, each.trajectory) for each in (config, beside.config)
+        (each.model, replace(each.features, bandwidth=None), each.trajectory)
+        for each in (config, beside.config)
     )
     alike = ours == theirs and inputs.others == beside.inputs.others
     return beside.opened[0] if alike else None

@@ -100,6 +100,18 @@ def make_projector(name: str, *, proj_dim: int, seed: int, num_parameters: int) 
     kind = PROJECTORS[name]
     if not kind.is_random:
         return _made(kind, num_parameters)
+    require_proj_dim(proj_dim)
+    return _made(kind, proj_dim, seed)
+
+
+def require_proj_dim(proj_dim: int) -> None:
+    """Refuse what is no length of a feature.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is not a multiple of 64 from 64 to 65,536.
+    """
     if not MIN_PROJ_DIM <= proj_dim <= MAX_PROJ_DIM or proj_dim % PROJ_DIM_STEP:
         raise ConfigurationError(
             "not supported",
@@ -107,7 +119,6 @@ def make_projector(name: str, *, proj_dim: int, seed: int, num_parameters: int) 
             remedy=f"use a multiple of {PROJ_DIM_STEP} from {MIN_PROJ_DIM} to {MAX_PROJ_DIM:,}, "
             "such as 4096",
         )
-    return _made(kind, proj_dim, seed)
 
 
 def _made(kind: ProjectorKind, *arguments: int) -> Projector:

@@ -49,6 +49,8 @@ class Fingerprint:
         How rows are stored.
     timestep_weights
         How the parts of a feature are weighed; rows have residuals unless it is `none`.
+    bandwidth
+        m of random Fourier features, found on training images; None for features without.
     """
 
     model: str
@@ -70,6 +72,7 @@ class Fingerprint:
     dtype: str
     rows_per_shard: int
     timestep_weights: str = "none"
+    bandwidth: float | None = None
 
     def hash(self) -> str:
         """Return one xxh3-128 over all fields."""

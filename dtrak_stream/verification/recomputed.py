@@ -189,7 +189,14 @@ def _opened(
             visible=visible,
         )
 
-    return open_features(model, job.features, job.trajectory, images_in, visible=visible)
+    return open_features(
+        model,
+        job.features,
+        job.trajectory,
+        images_in,
+        visible=visible,
+        bandwidth=store.fingerprint.bandwidth,
+    )
 
 
 def _refuse_other_inputs(

@@ -22,6 +22,7 @@ from dtrak_stream.evaluation.options import LossOptions
 from dtrak_stream.features.encoder import PixelEncoder
 from dtrak_stream.features.gradient_featurizer import Featurizer
 from dtrak_stream.features.image_featurizer import ImageFeaturizer
+from dtrak_stream.features.vector_maps import LinearMap
 from dtrak_stream.gradients import task as task_module
 from dtrak_stream.gradients.hooked import HookedEngine
 from dtrak_stream.gradients.residuals import residuals
@@ -174,8 +175,8 @@ def test_the_kernel_of_the_sketch_is_started_on_the_device_of_its_slice(monkeypa
 def test_pixels_go_through_without_waiting():
     shape = ImageShape(1, 8, 8)
     projector = make_projector("sketch", proj_dim=64, seed=0, num_parameters=64)
-    encoder = PixelEncoder(shape)
-    maker = ImageFeaturizer(encoder, projector, shape, META, seed=0, timer=StageTimer())
+    encoder, rows = PixelEncoder(shape), LinearMap(projector, seed=0)
+    maker = ImageFeaturizer(encoder, rows, shape, META, timer=StageTimer())
     with Rehearsal() as rehearsal:
         maker.features(SampleBatch(IDS, torch.zeros(len(IDS), 1, 8, 8)))
     assert (rehearsal.handed_over, rehearsal.brought_back) == (1, [(len(IDS), 64)])

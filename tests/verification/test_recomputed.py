@@ -17,7 +17,7 @@ from dtrak_stream.errors import (
     DtrakStreamError,
     FingerprintMismatchError,
 )
-from dtrak_stream.features.options import IMAGE_FEATURES
+from dtrak_stream.features.names import is_of_images
 from dtrak_stream.featurizing.options import ExecutionOptions, FeaturizeConfig
 from dtrak_stream.featurizing.run import featurize
 from dtrak_stream.generation.configuration import GenerationConfig
@@ -44,7 +44,7 @@ def featurized(run: Path, model: str, images: object, **features: Any) -> Path:
 
 
 def job_of(run: Path, model: str, images: object, **features: Any) -> FeaturizeConfig:
-    is_gradient = features.get("output_function") not in IMAGE_FEATURES
+    is_gradient = not is_of_images(features.get("output_function"))
     execution = ALIKE if is_gradient else ExecutionOptions()
     return small_job(model, images, run / "train", execution=execution, **features)
 
@@ -73,6 +73,7 @@ def change_row(store: Path, row: int, factor: float) -> None:
         {"output_function": "square", "dtype": "float32", "timestep_weights": "unit-gradient"},
         {"output_function": "probe(2)"},
         {"output_function": "pixels", "size": 8},
+        {"output_function": "rff(pixels)"},
     ],
     ids=lambda features: " ".join(map(str, features.values())),
 )
