@@ -19,12 +19,15 @@ from dtrak_stream.features.options import (
 from dtrak_stream.objective.function_names import LOSSES, PREDICTIONS, interpolation_eta
 from dtrak_stream.objective.timesteps import DEFAULT_TIMESTEPS
 
-Needs = Literal["gradients", "pixels", "clip", "trajectory", "unit-gradients", "subsets"]
+Needs = Literal[
+    "gradients", "pixels", "clip", "rff-pixels", "trajectory", "unit-gradients", "subsets"
+]
 
 NEEDS: dict[Needs, str] = {
     "gradients": "gradients of queries and training samples",
     "pixels": "pixels as features",
     "clip": "CLIP image features",
+    "rff-pixels": "random Fourier features of pixels",
     "trajectory": "gradients, of queries along their sampling path",
     "unit-gradients": "gradients of unit length per timestep, residuals r",
     "subsets": "models retrained on random subsets (--truth)",
@@ -143,6 +146,7 @@ _DOT = "phi_q . phi_n"
 _COSINE = "phi_q . phi_n / (|phi_q| |phi_n|)"
 _CORE = "phi_q^T K^-1 phi_n"
 _BEST = "s |s|, s = phi_q^T K^-1 phi_n"
+_VARIANCE = "(psi_q^T K^-1 psi_n)^2, K of exp(-|x - y|^2 / 2m)"
 _DAS = "(phi_q^T K^-1 phi_n r_n / (1 - h_n))^2"
 _GRADIENTS = "N T gradients"
 _KERNEL = f"{_GRADIENTS}, Gram, one solve"
@@ -155,6 +159,7 @@ _TABLE = (
     Method("pixel-cosine", _COSINE, "baseline", "pixels", "pixels", ("pixels",), False, "cosine", "reading images"),
     Method("clip-dot", _DOT, "Radford et al. 2021", "clip", "clip", ("clip",), False, "none", "N CLIP passes"),
     Method("clip-cosine", _COSINE, "Radford et al. 2021", "clip", "clip", ("clip",), False, "cosine", "N CLIP passes"),
+    Method("pixel-rbf", _VARIANCE, "control: no model", "rff-pixels", "rff(pixels)", ("rff(pixels)",), True, "none", "reading images, Gram, one solve", transform="square", proj_dim=1024),
     Method("gradient-dot", _DOT, "Charpiat et al. 2019", "gradients", "simple", _ANY, False, "none", _GRADIENTS),
     Method("gradient-cosine", _COSINE, "Charpiat et al. 2019", "gradients", "simple", _ANY, False, "cosine", _GRADIENTS),
     Method("tracincp", f"mean over checkpoints of {_DOT}", "Pruthi et al. 2020", "gradients", "simple", _ANY, False, "none", _MODELS, weighs_checkpoints=True),

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.features.names import is_of_images
 from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.methods import (
     METHODS,
@@ -30,7 +31,7 @@ def test_a_method_is_found_by_its_name():
 def test_every_method_of_the_literature_is_in_the_table_and_one_of_ours():
     assert set(METHODS) == {
         "best",
-        *("pixel-dot", "pixel-cosine", "clip-dot", "clip-cosine"),
+        *("pixel-dot", "pixel-cosine", "clip-dot", "clip-cosine", "pixel-rbf"),
         *("gradient-dot", "gradient-cosine", "tracincp", "gas"),
         *("trak", "d-trak", "relative-if", "renorm-if", "das"),
         *("journey-trak", "journey-trak-averaged", "empirical-influence", "datamodel"),
@@ -52,6 +53,7 @@ FEATURES = {
     "pixel-cosine": ("pixels", "pixels", {"pixels"}, False, "cosine", "none"),
     "clip-dot": ("clip", "clip", {"clip"}, False, "none", "none"),
     "clip-cosine": ("clip", "clip", {"clip"}, False, "cosine", "none"),
+    "pixel-rbf": ("rff-pixels", "rff(pixels)", {"rff(pixels)"}, True, "none", "square"),
     "gradient-dot": ("gradients", "simple", BOTH, False, "none", "none"),
     "gradient-cosine": ("gradients", "simple", BOTH, False, "cosine", "none"),
     "tracincp": ("gradients", "simple", BOTH, False, "none", "none"),
@@ -85,7 +87,7 @@ def test_what_few_methods_have_of_their_own_all_others_lack(name):
     along = {"journey-trak": "one-step", "journey-trak-averaged": "averaged"}.get(name)
     assert method.query_output_function == (along and f"trajectory({along})")
     assert method.weighs_checkpoints == (name in ("tracincp", "gas"))
-    own = ("share:0.06,0.2", 1024) if name == "best" else ("10", 4096)
+    own = {"best": ("share:0.06,0.2", 1024), "pixel-rbf": ("10", 1024)}.get(name, ("10", 4096))
     assert (method.timesteps, method.proj_dim) == own
 
 
@@ -97,7 +99,7 @@ def test_features_are_those_of_the_row_unless_the_user_says_otherwise(method):
     plain = features_of(method, FeatureOptions())
     found = (plain.output_function, plain.timesteps, plain.proj_dim, plain.timestep_weights)
     weights = UNIT.get(method.name, FeatureOptions().timestep_weights)
-    timesteps = None if method.needs in ("pixels", "clip") else method.timesteps
+    timesteps = None if is_of_images(method.output_function) else method.timesteps
     assert found == (method.output_function, timesteps, method.proj_dim, weights)
     other = method.output_functions[-1]
     said = FeatureOptions(output_function=other, timesteps="3", proj_dim=64)
@@ -117,7 +119,7 @@ def test_each_method_takes_its_default(method):
 
 @pytest.mark.parametrize("method", OF_FEATURES, ids=lambda method: method.name)
 def test_every_output_function_of_a_method_exists(method):
-    for name in set(method.output_functions) - {"pixels", "clip", "probe"}:
+    for name in set(method.output_functions) - {"pixels", "clip", "rff(pixels)", "probe"}:
         full_name = "interpolation(0.5)" if name == "interpolation" else name
         assert OutputFunction(full_name, SCHEDULE).name == full_name
 

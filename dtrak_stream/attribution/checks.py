@@ -16,6 +16,7 @@ from dtrak_stream.data.source_stamp import SourceStamps
 from dtrak_stream.data.spec import parse_spec
 from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError, InputError
 from dtrak_stream.features.kinds import number_of_stores
+from dtrak_stream.features.names import FOURIER
 from dtrak_stream.features.path_features import require_trajectory
 from dtrak_stream.featurizing.opening import Identities
 from dtrak_stream.featurizing.options import FeaturizeConfig
@@ -41,7 +42,11 @@ from dtrak_stream.support.destinations import can_be_written, require_folder
 from dtrak_stream.support.memory import parse_size
 from dtrak_stream.support.provenance import RECORD
 
-_IMAGE_FEATURES: tuple[Needs, ...] = ("pixels", "clip")
+_USUAL_PROJECTORS: dict[Needs, str] = {
+    "pixels": "identity",
+    "clip": "identity",
+    "rff-pixels": FOURIER,
+}
 
 
 @dataclass(frozen=True)
@@ -125,7 +130,7 @@ def refuse_options(plan: AttributionPlan) -> None:
     """
     config, method, options = plan.config, plan.method, plan.config.score_options
     if options.error_bars:
-        usual = "identity" if method.needs in _IMAGE_FEATURES else "sketch"
+        usual = _USUAL_PROJECTORS.get(method.needs, "sketch")
         length = config.features.proj_dim or method.proj_dim
         refuse_without_halves(config.features.projector or usual, length)
     transform_of(method, options.transform)

@@ -22,7 +22,7 @@ from dtrak_stream.scoring.options import ScoreConfig, used_by
 from dtrak_stream.store.store_set import store_folders
 from dtrak_stream.support.unused_options import without_unused
 
-_MAKES: tuple[Needs, ...] = ("gradients", "unit-gradients", "trajectory", "pixels", "clip")
+_MAKES: tuple[Needs, ...] = tuple(each for each in NEEDS if each != "subsets")
 
 
 @dataclass(frozen=True)

@@ -127,10 +127,13 @@ def refuse_without_halves(projector: str, dim: int) -> None:
         Naming the projector.
     """
     if projector not in _PROJECTORS or dim % 2:
+        other = (
+            f"featurize with --projector {_PROJECTORS[0]}, or " if projector in PROJECTORS else ""
+        )
         raise ConfigurationError(
             f"features of the projector {projector} with k = {dim} have no two independent halves",
             where="--error-bars",
-            remedy=f"featurize with --projector {_PROJECTORS[0]}, or leave --error-bars out",
+            remedy=f"{other if projector in PROJECTORS else ''}leave --error-bars out",
         )
 
 

@@ -47,7 +47,7 @@ def test_every_method_of_the_main_job_is_planned(model_folder, clip_model, tmp_p
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("method", ["pixel-cosine", "clip-dot", "das", "journey-trak"])
+@pytest.mark.parametrize("method", ["pixel-cosine", "clip-dot", "pixel-rbf", "das", "journey-trak"])
 def test_features_of_every_kind_are_measured(model_folder, clip_model, tmp_path, method):
     execution = ExecutionOptions() if method.startswith(("pixel", "clip")) else ALIKE
     changes: dict[str, Any] = {"measured_images": 2, "execution": execution}

@@ -20,6 +20,8 @@ def reference(method, train, query, damping=1.0, residual=None):
         return tau / np.linalg.norm(phi @ inverse, axis=1)
     if method == "renorm-if":
         return tau / lengths
+    if method == "pixel-rbf":
+        return tau**2
     if method == "best":
         return tau * np.abs(tau)
     if method == "das":

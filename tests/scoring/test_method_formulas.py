@@ -30,7 +30,6 @@ from tests.scoring.conftest import (
 from tests.scoring.formulas import reference
 
 OF_FEATURES = [name for name, method in METHODS.items() if method.needs != "subsets"]
-FIRST_ORDER = [name for name in OF_FEATURES if name != "das"]
 NORMALISED = ["gradient-cosine", "relative-if", "renorm-if", "das"]
 TRAIN, QUERY = whole_numbers(24, 64), whole_numbers(5, 64, 1)
 RESIDUAL = np.random.default_rng(5).uniform(0.1, 1, 24).astype(np.float32)
@@ -203,6 +202,7 @@ def test_das_is_refused_where_a_leverage_is_not_below_one(tmp_path, form):
     [
         ("pixel-dot", "square", "--output-function pixels"),
         ("clip-cosine", "square", "--output-function clip"),
+        ("pixel-rbf", "square", r"--output-function rff\(pixels\)"),
         ("das", "square", "--output-function avg"),
         ("journey-trak", "square", "--output-function simple"),
     ],

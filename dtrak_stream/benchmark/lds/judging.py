@@ -42,6 +42,8 @@ from dtrak_stream.gram.run import compute_gram
 from dtrak_stream.methods import find_method
 from dtrak_stream.scoring.options import ScoreConfig, ScoreOptions
 from dtrak_stream.scoring.run import score
+from dtrak_stream.store.layout import read_layout
+from dtrak_stream.store.store_set import store_roots
 from dtrak_stream.support.cluster import connect
 from dtrak_stream.support.cluster_options import own_device
 from dtrak_stream.support.durable import write_json
@@ -136,7 +138,7 @@ def _rows(job: JudgingJob, folder: Path) -> Iterator[Row]:
     if any(find_method(scoring.method).uses_kernel for scoring in features.scorings):
         compute_gram(GramConfig(train, gram, quiet=True))
     for name in QUERY_SETS:
-        query = _featurized(job, subject.queries(name), folder / name)
+        query = _featurized(job, subject.queries(name), folder / name, like=train)
         for scoring in features.scorings:
             if scoring.along is None:
                 yield from _judged(job, scoring, name, train, query, gram)
@@ -150,12 +152,14 @@ def _device(job: JudgingJob) -> str:
     return own_device() or job.config.where.first_device
 
 
-def _featurized(job: JudgingJob, images: str, store: Path) -> Path:
+def _featurized(job: JudgingJob, images: str, store: Path, like: Path | None = None) -> Path:
+    """Compute features, of the bandwidth that another store has where there is one."""
+    bandwidth = None if like is None else read_layout(store_roots(like)[0]).fingerprint.bandwidth
     config = FeaturizeConfig(
         images,
         store,
         job.subject.model,
-        features=_feature_options(job),
+        features=replace(_feature_options(job), bandwidth=bandwidth),
         image_options=job.subject.image_options,
         condition_options=job.subject.conditions,
         quiet=True,

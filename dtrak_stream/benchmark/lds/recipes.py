@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from dtrak_stream.benchmark.lds.options import LdsBenchConfig
+from dtrak_stream.features.names import fourier_inside
 from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.kernel.damping import PATH, RULES
 from dtrak_stream.methods import METHODS
@@ -78,7 +79,8 @@ class FeatureSet:
     def options(self, device: str, along: str | None = None) -> FeatureOptions:
         """Return how they are computed; with `along`, of queries along their sampling paths."""
         if self.timesteps == 0:
-            return FeatureOptions(self.output_function, device=device)
+            width = self.proj_dim if fourier_inside(self.output_function) else None
+            return FeatureOptions(self.output_function, proj_dim=width, device=device)
         one_step = (along or "").endswith("(one-step)")
         return FeatureOptions(
             along or self.output_function,
@@ -115,6 +117,7 @@ def _best(config: LdsBenchConfig) -> FeatureSet:
 
 def _baselines(config: LdsBenchConfig) -> list[FeatureSet]:
     first, k = config.timesteps[0], config.proj_dim
+    width = min(METHODS["pixel-rbf"].proj_dim, k)
     journeys = [METHODS[name] for name in ("journey-trak", "journey-trak-averaged")]
     of_losses = (
         Scoring("gradient-dot"),
@@ -125,6 +128,7 @@ def _baselines(config: LdsBenchConfig) -> list[FeatureSet]:
     )
     return [
         FeatureSet("pixels", 0, "shared", k, (Scoring("pixel-dot"), Scoring("pixel-cosine"))),
+        FeatureSet("rff(pixels)", 0, "shared", width, (Scoring("pixel-rbf", _PLAIN),)),
         FeatureSet("simple", first, "shared", k, of_losses),
         FeatureSet("avg", first, "shared", k, (Scoring("das", _PLAIN),), unit_gradients=True),
     ]
