@@ -12,6 +12,7 @@ from dtrak_stream.exchange.exported_features import ExportedFeatures
 from dtrak_stream.exchange.exported_scores import ExportedScores
 from dtrak_stream.exchange.options import ExportConfig, ExportResult
 from dtrak_stream.exchange.ranking_table import write_rankings
+from dtrak_stream.scoring.removed_since import refuse_removed_since
 from dtrak_stream.scoring.scores_file import ScoresFile
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.shard import FloatArray
@@ -31,8 +32,9 @@ def export(config: ExportConfig) -> ExportResult:
     ConfigurationError
         If not exactly one of store and scores is given, or the format cannot hold it.
     InputError
-        If what is exported cannot be read, or holds rankings only where scores are wanted; or
-        files are in the way that are no export of the same.
+        If what is exported cannot be read, or holds rankings only where scores are wanted, or
+        scores of samples that were removed since; or files are in the way that are no export of
+        the same.
     CorruptFileError
         If a shard is damaged.
     DiskFullError
@@ -58,6 +60,7 @@ def _export(config: ExportConfig) -> int:
         return _write_array(features, config.out, visible=visible)
     assert config.scores is not None
     with ScoresFile(config.scores) as scores:
+        refuse_removed_since(scores)
         if config.out.suffix == _TABLE:
             return _write_rankings(scores, config)
         return _write_array(ExportedScores(scores, skip=skip), config.out, visible=visible)

@@ -36,6 +36,7 @@ from dtrak_stream.report.places import (
     refuse_other_report,
 )
 from dtrak_stream.report.tiles import Gallery, encode_png, parse_shape
+from dtrak_stream.scoring.removed_since import refuse_removed_since
 from dtrak_stream.scoring.scored_images import ROLES, ComparedImages, refuse_other_images
 from dtrak_stream.scoring.scores_file import ScoresFile, Side
 from dtrak_stream.support.durable import durable_path, remove_partials, write_bytes
@@ -58,8 +59,8 @@ def write_report(config: ReportConfig, known: KnownImages = nothing_known) -> Re
     Raises
     ------
     InputError
-        If the scores or a source cannot be read, or the scores are of no use, or something else
-        than a report of such scores is in the way.
+        If the scores or a source cannot be read, or the scores are of no use, or of samples that
+        were removed since, or something else than a report of such scores is in the way.
     FingerprintMismatchError
         If a source has other samples, or other images, than the ones that were scored.
     CorruptFileError
@@ -76,6 +77,7 @@ def write_report(config: ReportConfig, known: KnownImages = nothing_known) -> Re
         ScoresFile(config.scores, config.report.damping_number) as scores,
         GroupLists(config.scores, scores.root_name) as groups,
     ):
+        refuse_removed_since(scores)
         refuse_other_report(config.out, flag="--out (or --run)", subject=scores.subject)
         shape = parse_shape(str(scores.attributes["image_shape"]))
         train, query = _galleries(config, scores, shape, known)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from dtrak_stream.methods import Stream
 from dtrak_stream.scoring.ensemble import Ensemble
 from dtrak_stream.scoring.members import kernel_facts
+from dtrak_stream.scoring.removed_since import store_places
 from dtrak_stream.scoring.scored_images import images_of
 from dtrak_stream.scoring.scorer import Scorer
 from dtrak_stream.scoring.stream_scales import StreamScales
@@ -39,8 +41,8 @@ def identity_of_streams(streams: Sequence[Stream]) -> dict[str, Any]:
     }
 
 
-def store_attributes(ensemble: Ensemble, streams: Sequence[Stream]) -> dict[str, Any]:
-    """Return what the scores file tells about the features it was made of.
+def store_attributes(ensemble: Ensemble, streams: Sequence[Stream], path: Path) -> dict[str, Any]:
+    """Return what the scores file at `path` tells about the features it was made of.
 
     Of a sum of streams, what they do not have in common stands there for each, with + between.
     """
@@ -56,6 +58,8 @@ def store_attributes(ensemble: Ensemble, streams: Sequence[Stream]) -> dict[str,
         "query_images": images_of(query.layout),
         "quarantined_train": ensemble.quarantined_train,
         "quarantined_query": ensemble.quarantined_query,
+        "train_store": store_places([one.train.layout for one in ensemble.models], path),
+        "query_store": store_places([one.query.layout for one in ensemble.models], path),
         "sign_convention": SIGN_CONVENTION,
     }
 

@@ -137,7 +137,7 @@ class ScoreRun:
         except KeyboardInterrupt as interrupt:
             progress = f"scored blocks are kept in {checkpoints.folder}"
             raise InterruptedRunError(progress) from interrupt
-        attributes = self.identity() | store_attributes(self.ensemble, self.streams)
+        attributes = self.identity() | store_attributes(self.ensemble, self.streams, config.out)
         attributes["device"] = device_name(self.device)
         of_lambda = lambda_attributes(scorer, checkpoints)
         write_scores(config.out, scorer, checkpoints, attributes, of_lambda)

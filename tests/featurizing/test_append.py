@@ -91,6 +91,22 @@ def test_images_are_appended_again_and_again(job, tmp_path):
     )
 
 
+def test_several_folders_become_one_training_set_by_a_list_that_grows(job, tmp_path):
+    folders = {"first": PIXELS[:BEFORE], "second": PIXELS[BEFORE:]}
+    paths = [
+        path.relative_to(tmp_path).as_posix()
+        for name, pixels in folders.items()
+        for path in sorted(Path(save_images(tmp_path / name, pixels)).iterdir())
+    ]
+    listed = tmp_path / "all.csv"
+    listed.write_text("\n".join(["path", *paths[:BEFORE]]))
+    config = dataclasses.replace(job, images=f"list:{listed}", store=tmp_path / "grown")
+    assert featurize(config).computed == BEFORE
+    listed.write_text("\n".join(["path", *paths]))
+    assert featurize(dataclasses.replace(config, append=True)).computed == AFTER - BEFORE
+    assert [name.decode() for name in FeatureStore.open(config.store).ids[slice(None)]] == paths
+
+
 def test_an_image_is_replaced_by_removing_it_and_appending_another(job):
     (job.store.parent / "rows.txt").write_text("2\n")
     remove(RemoveConfig((job.store,), rows=job.store.parent / "rows.txt"))

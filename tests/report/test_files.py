@@ -20,7 +20,10 @@ from dtrak_stream.errors import (
 from dtrak_stream.report.grids import grid_size
 from dtrak_stream.report.options import ReportConfig, ReportOptions
 from dtrak_stream.report.write import write_report
+from dtrak_stream.store.removal import remove
+from dtrak_stream.store.removal_options import RemoveConfig
 from dtrak_stream.support.configuration import parse
+from tests.conftest import store_of
 from tests.report.conftest import Run, decode_uri, make_run
 
 
@@ -144,6 +147,18 @@ def test_a_refusal_leaves_the_earlier_page_as_it_was(run: Run) -> None:
         write_report(replace(run.config, query_limit=1))
     assert (run.config.out / "index.html").read_bytes() == before
     assert not list(run.config.out.glob("**/*.partial"))
+
+
+def test_scores_of_before_an_image_was_removed_are_on_no_page(run: Run) -> None:
+    store = store_of(run.folder / "features", np.ones((30, 2)), images="train")
+    run.write_scores(train_store="features", train_fingerprint=store.layout.state)
+    run.report()
+    before = (run.config.out / "index.html").read_bytes()
+    (run.folder / "rows.txt").write_text("3\n")
+    remove(RemoveConfig((store.layout.root,), rows=run.folder / "rows.txt"))
+    with pytest.raises(InputError, match=r"1 samples that were removed.*score again"):
+        run.report()
+    assert (run.config.out / "index.html").read_bytes() == before
 
 
 def test_missing_scores_are_refused(run: Run) -> None:

@@ -79,6 +79,8 @@ def test_the_attributes_say_how_the_scores_came_about(small):
         "query_images": "query",
         "quarantined_train": 0,
         "quarantined_query": 0,
+        "train_store": "train",
+        "query_store": "query",
     }
 
 

@@ -46,7 +46,8 @@ class CounterfactualConfig:
     queries: int = 20
     """Number of queries, the first ones of the folder."""
     remove: str = "20%"
-    """Images to remove: a number, or a share of the training images such as 20%."""
+    """Images to remove: a number, or a share of the training images such as 20% (of those that were
+    not taken out of the stores of the scores)."""
     random: int = 3
     """Number of random removals to compare with."""
     random_seed: int = 0

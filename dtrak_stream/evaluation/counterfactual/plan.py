@@ -16,6 +16,7 @@ from dtrak_stream.evaluation.counterfactual.job import CounterfactualJob, Outcom
 from dtrak_stream.evaluation.counterfactual.queries import GeneratedQueries, read_generated
 from dtrak_stream.evaluation.counterfactual.removal import (
     Removal,
+    images_left,
     proponent_removals,
     random_removal,
 )
@@ -159,10 +160,10 @@ def plan_counterfactual(config: CounterfactualConfig) -> CounterfactualPlan:
     full = _full_model(config, recipe)
     queries = read_generated(config.generated, config.queries, full.image_shape)
     queries.refuse_other_model(full)
-    count = len(recipe.images)
-    removed = removal_count(config.remove, count)
+    left, count = images_left(methods.values(), recipe.images), len(recipe.images)
+    removed = removal_count(config.remove, len(left))
     random = [
-        random_removal(count, removed, seed=config.random_seed, number=number)
+        random_removal(left, count, removed, seed=config.random_seed, number=number)
         for number in range(config.random)
     ]
     removals = {RANDOM: dict.fromkeys(queries.numbers, random)}

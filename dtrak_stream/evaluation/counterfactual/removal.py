@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from dtrak_stream.errors import ConfigurationError, InputError
 from dtrak_stream.evaluation.counterfactual.queries import GeneratedQueries
 from dtrak_stream.evaluation.recipe import Recipe
 from dtrak_stream.evaluation.subsets import draw_subset
+from dtrak_stream.scoring.removed_since import refuse_removed_since
 from dtrak_stream.scoring.scored_images import ComparedImages, refuse_other_images
 from dtrak_stream.scoring.scores_file import ScoresFile
 from dtrak_stream.support.name_index import order_by_name
@@ -47,10 +49,29 @@ class Removal:
         return np.setdiff1d(np.arange(self.count), self.removed)
 
 
-def random_removal(count: int, removed: int, *, seed: int, number: int) -> Removal:
-    """Return a random set, uniform among all of its size."""
-    mask = draw_subset(count, removed, seed=seed, number=number)
-    return Removal(np.flatnonzero(mask), count)
+def random_removal(
+    left: NDArray[np.int64], count: int, removed: int, *, seed: int, number: int
+) -> Removal:
+    """Return a random set of those of `count` images that are `left`, uniform among its size."""
+    mask = draw_subset(len(left), removed, seed=seed, number=number)
+    return Removal(left[mask], count)
+
+
+def images_left(paths: Iterable[Path], images: Images) -> NDArray[np.int64]:
+    """Return the training images that no scores file tells to have been removed, ascending.
+
+    Raises
+    ------
+    InputError
+        If a file is of samples that were removed since, or is not about these images.
+    """
+    left = np.ones(len(images), np.bool_)
+    for path in paths:
+        with ScoresFile(path) as scores:
+            refuse_removed_since(scores)
+            order, removed = _order(scores, images), scores.removed("train")
+            left[removed if order is None else order[removed]] = False
+    return np.flatnonzero(left)
 
 
 def proponent_removals(
@@ -69,13 +90,7 @@ def proponent_removals(
     """
     images = recipe.images
     with ScoresFile(path) as scores:
-        order = order_by_name(
-            scores.ids("train"),
-            ListedNames(images.sample_ids, range(len(images))),
-            what="training images",
-            where=path,
-            other=images.spec,
-        )
+        order = _order(scores, images)
         rows = {name: row for row, name in enumerate(scores.query_ids())}
         removals = {}
         refuse_other_images(
@@ -96,6 +111,17 @@ def proponent_removals(
             places = best if order is None else order[best]
             removals[query] = Removal(np.sort(places), len(images))
     return removals
+
+
+def _order(scores: ScoresFile, images: Images) -> NDArray[np.int64] | None:
+    """Return the number among the images of each training sample; None for the same order."""
+    return order_by_name(
+        scores.ids("train"),
+        ListedNames(images.sample_ids, range(len(images))),
+        what="training images",
+        where=scores.path,
+        other=images.spec,
+    )
 
 
 def _training_images(images: Images, *, in_order: bool) -> ComparedImages:

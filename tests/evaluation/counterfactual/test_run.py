@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -101,6 +102,22 @@ def test_highest_scores_are_removed(full_model, generated, ours, tmp_path):
     assert random[0] == random[1]
     assert len(random[0][0].removed) == 5
     assert len(random[0][0].kept) == 15
+
+
+def test_images_that_were_removed_are_in_no_random_removal(
+    full_model, generated, tmp_path, train_ids
+):
+    scores = np.arange(2 * N, dtype=np.float32).reshape(2, N)
+    scores[:, 3:] = np.nan
+    path = scores_of(tmp_path / "back.h5", scores, train=train_ids[::-1], query=IDS)
+    with h5py.File(path, "a") as file:
+        file["train_removed"] = np.arange(3, N)
+    config = config_of(full_model, generated, path, tmp_path / "run", remove="2", random=8)
+    plan = plan_counterfactual(config)
+    drawn = {int(row) for each in plan.removals["random"][0] for row in each.removed}
+    assert drawn == {N - 1, N - 2, N - 3}
+    with pytest.raises(ConfigurationError, match="how many of 3 images"):
+        plan_counterfactual(dataclasses.replace(config, remove="3"))
 
 
 def test_training_images_in_another_order_are_matched_by_name(
