@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 import tyro
 
 import dtrak_stream
-from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.errors import ConfigurationError, InputError
 from dtrak_stream.support.configuration import parse
 from dtrak_stream.support.durable import target_of
 from dtrak_stream.support.option_values import folders_taken
 from dtrak_stream.support.progress import heard_by
+from dtrak_stream.support.shown_file import is_shown
 from dtrak_stream.support.watching import LOG, STATUS, Ending, Forgiving, JsonLog, StatusFile
 
 _GROUP = "watch"
@@ -34,7 +35,7 @@ class WatchOptions:
 
     status: Path | None = None
     """File that holds one line at any time: how far the command is (stage, count, rate, time \
-left), and in the end how it ended."""
+left), and in the end how it ended. Each command that runs needs one of its own."""
     log_json: Path | None = None
     """File that gets a JSON object a line: begin, remarks, progress and end, each with its time. \
 Goes on at the end of a log that is there."""
@@ -62,12 +63,18 @@ Goes on at the end of a log that is there."""
         Raises
         ------
         InputError
-            Naming what is there instead.
+            Naming what is there instead, or that another command writes it.
         ConfigurationError
             If both are the same file.
         """
         if self.status is not None:
             STATUS.refuse_other(self.status, flag="--status")
+            if is_shown(self.status):
+                raise InputError(
+                    "another command that runs writes it",
+                    where=f"--status {self.status}",
+                    remedy="give each command a file of its own",
+                )
         if self.log_json is not None:
             if self.status is not None and target_of(self.log_json) == target_of(self.status):
                 raise ConfigurationError(

@@ -9,7 +9,7 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -79,12 +79,18 @@ def write_npy(final: Path, array: NDArray[Any]) -> None:
     write_bytes(final, content.getbuffer())
 
 
-def show_text(final: Path, text: str) -> None:
-    """Write what others watch: whole at any moment, but not on disk for sure when this returns."""
+def show_text(final: Path, text: str, written: Callable[[int], object]) -> None:
+    """Write what others watch: whole at any moment, but not on disk for sure when this returns.
+
+    `written` is called with the descriptor of the new file before it has its name.
+    """
     final = target_of(final)
     partial = _partial_of(final)
     try:
-        partial.write_text(text, encoding="utf-8")
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            written(file.fileno())
         partial.replace(final)
     except BaseException:
         partial.unlink(missing_ok=True)

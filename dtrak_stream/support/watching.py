@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from dtrak_stream.support.destinations import FileKind
-from dtrak_stream.support.durable import remove_partials_of, show_text, target_of
+from dtrak_stream.support.durable import remove_partials_of, target_of
 from dtrak_stream.support.progress import Bar
+from dtrak_stream.support.shown_file import ShownFile
 
 Outcome: TypeAlias = Literal["done", "quarantined", "refused", "interrupted", "failed"]
 
@@ -76,7 +77,7 @@ class StatusFile:
     """
 
     def __init__(self, path: Path, command: str) -> None:
-        self._path, self._command = path, command
+        self._file, self._command = ShownFile(path), command
         self._written = time.monotonic()
         remove_partials_of(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,10 +94,11 @@ class StatusFile:
     def ended(self, ending: Ending) -> None:
         """Tell how the run ended."""
         self._write(ending.outcome, ending.message)
+        self._file.close()
 
     def _write(self, state: str, told: str) -> None:
         words = " ".join(told.split())
-        show_text(self._path, f"{_now()} dtrak-stream {self._command} {state}: {words}\n")
+        self._file.show(f"{_now()} dtrak-stream {self._command} {state}: {words}\n")
         self._written = time.monotonic()
 
 

@@ -90,6 +90,17 @@ def test_a_command_that_is_run_again_replaces_its_status_and_adds_to_its_log(fil
     assert files[1].read_text().count('"event": "begin"') == 2
 
 
+def test_a_status_file_that_a_running_command_writes_is_refused(files, capsys):
+    def cook(soup):
+        assert cooked(["--pot", "q", *files[-1][2:4]]) == EXIT_REFUSED
+        return Served(soup.pot)
+
+    assert cooked(files[-1], cook) == EXIT_DONE
+    assert "another command that runs writes it; give each command" in capsys.readouterr().err
+    assert ending(files)[0] == "dtrak-stream cook done: p\n"
+    assert cooked(files[-1]) == EXIT_DONE
+
+
 def test_the_options_may_stand_in_a_configuration(tmp_path, files):
     status, log, _ = files
     (tmp_path / "o.yaml").write_text(f"pot: p\nstatus: {status}\nlog_json: {log}\n")

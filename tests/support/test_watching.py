@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dtrak_stream.support import watching
+from dtrak_stream.support import shown_file
 from dtrak_stream.support.progress import heard_by, progress, say
 from dtrak_stream.support.watching import LOG, STATUS, Ending, Forgiving, JsonLog, StatusFile
 
@@ -121,7 +121,7 @@ def test_a_run_goes_on_when_its_files_cannot_be_written_any_more(
     def full(*_arguments: object, **_options: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(watching, "show_text", full)
+    monkeypatch.setattr(shown_file, "show_text", full)
     monkeypatch.setattr(Path, "open", full)
     for _ in range(2):
         watcher.ended(ENDED)
