@@ -22,7 +22,7 @@ from dtrak_stream.featurizing.options import FeaturizeConfig
 from dtrak_stream.featurizing.preparation import Prepared, join
 from dtrak_stream.support.cluster import connect
 from dtrak_stream.support.cluster_options import HERE, own_device
-from dtrak_stream.support.progress import Bar, progress
+from dtrak_stream.support.progress import Bar, progress, untold
 from dtrak_stream.support.shared_work import Cluster
 
 _SHARES_EACH = 8  # of a worker: fewer, and the last ones wait for one another
@@ -178,7 +178,8 @@ class _Opened:
         if self._job is None or share.command != self._command:
             self.close()
             device = own_device()
-            prepared = join(share.config if device is None else _on(share.config, device))
+            with untold():  # the command has told of the model and the images
+                prepared = join(share.config if device is None else _on(share.config, device))
             self._command, self._job = share.command, (prepared, Computing.of(prepared))
         return self._job
 

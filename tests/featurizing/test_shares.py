@@ -129,6 +129,7 @@ def test_ctrl_c_keeps_what_is_done_and_leaves_no_process_behind(
         f"interrupted: {done} of {MANY} shards of {config.store} are done and kept; "
         "run the same command again to continue where it stopped"
     )
+    assert errors.count(" parameters, weights as saved in ") == 1  # of the command, not of workers
     assert children
     assert not psutil.wait_procs(children, timeout=10)[1]
     assert not list(config.store.rglob("*.partial"))
