@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dtrak_stream.errors import DtrakStreamError
-
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+from dtrak_stream.support.cluster_options import THREADS
 
 
 class MeasuringFailedError(DtrakStreamError):
@@ -55,4 +54,4 @@ def answer_of(
 
 def one_thread() -> dict[str, str]:
     """Return the environment of a process whose libraries compute on one thread."""
-    return {**os.environ, **dict.fromkeys(_THREADS, "1")}
+    return {**os.environ, **dict.fromkeys(THREADS, "1")}

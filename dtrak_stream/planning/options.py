@@ -12,6 +12,7 @@ from dtrak_stream.featurizing.options import ExecutionOptions
 from dtrak_stream.gram.options import GramFlags, GramOptions
 from dtrak_stream.model.places import EMBEDDED_MODEL
 from dtrak_stream.scoring.options import ScoreFlags, ScoreOptions
+from dtrak_stream.support.cluster_options import ClusterFlags, ClusterOptions
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,10 @@ class PlanConfig:
     """Say what a run of dtrak-stream attribute would take, without beginning it.
 
     Prints a line for each stage: bytes on disk, memory, the time it would take on this machine as
-    a few random images and matrix products suggest, and how it would be cut. What would be
-    refused is said with its remedy, and ends this with exit code 2. Groups are not counted.
+    a few random images and matrix products suggest, and how it would be cut. Features and the Gram
+    matrix are divided among those who share the work, whose memory is told for each and in all.
+    What would be refused is said with its remedy, and ends this with exit code 2. Groups are not
+    counted.
     """
 
     train_samples: int = 1000
@@ -47,7 +50,9 @@ time and memory; 0: tell no time."""
     features: tyro.conf.OmitArgPrefixes[FeatureOptions] = field(default_factory=FeatureOptions)
     execution: tyro.conf.OmitArgPrefixes[ExecutionOptions] = field(default_factory=ExecutionOptions)
     gram_options: GramFlags = field(default_factory=GramOptions)
-    scheduler: str | None = None
-    """Address of a running Dask scheduler whose workers would compute the Gram matrix."""
+    cluster: ClusterFlags = field(default_factory=ClusterOptions)
     quiet: bool = False
     """Draw no progress bars; what was found and decided is said all the same, a line each."""
+
+    def __post_init__(self) -> None:
+        self.cluster.refuse_two_devices(self.features.device)

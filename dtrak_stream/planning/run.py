@@ -21,6 +21,7 @@ from dtrak_stream.planning.calibration import ArithmeticSpeed, measure_arithmeti
 from dtrak_stream.planning.models import PlannedModel, plan_model
 from dtrak_stream.planning.options import PlanConfig
 from dtrak_stream.planning.scores import plan_score_stage
+from dtrak_stream.planning.sharing import Sharing
 from dtrak_stream.planning.stages import (
     StagePlan,
     duration,
@@ -77,7 +78,7 @@ def plan(config: PlanConfig, *, denoiser: Denoiser | None = None) -> PlanResult:
     Raises
     ------
     InputError, ModelError, ConfigurationError
-        If the model cannot be loaded, or an option has no such value.
+        If the model cannot be loaded, an option has no such value, or no scheduler answers.
     DtrakStreamError
         What the run itself would be refused with; if that is more than one thing, the first one,
         after all of them have been said.
@@ -85,13 +86,14 @@ def plan(config: PlanConfig, *, denoiser: Denoiser | None = None) -> PlanResult:
     if denoiser is not None:
         config = replace(config, model=name_of_given(denoiser, config.model))
     job, itself = _job(config), peak_memory()
+    sharing = Sharing.of(config.cluster, config.features.device)
     models = [plan_model(config, job, each, denoiser) for each in job.models]
-    stages, refusals = _stages(config, job, models)
+    stages, refusals = _stages(config, job, models, sharing)
     refusals += _refused_by_disk(config, stages)
     for stage in stages:
         say(str(stage))
     begin, cpu_begin = sum(m.begin for m in models), sum(m.cpu_begin for m in models)
-    _say_total(stages, itself, begin if config.measured_images else None)
+    _say_total(stages, itself, sharing, begin if config.measured_images else None)
     for refusal in refusals:
         say(f"refused: {refusal}")
     if refusals:
@@ -117,6 +119,7 @@ def _job(config: PlanConfig) -> AttributionPlan:
             execution=config.execution,
             score_options=config.score_options,
             gram_options=config.gram_options,
+            cluster=config.cluster,
         )
     )
     refuse_options(job)
@@ -124,32 +127,34 @@ def _job(config: PlanConfig) -> AttributionPlan:
 
 
 def _stages(
-    config: PlanConfig, job: AttributionPlan, models: list[PlannedModel]
+    config: PlanConfig, job: AttributionPlan, models: list[PlannedModel], sharing: Sharing
 ) -> tuple[list[StagePlan], list[DtrakStreamError]]:
-    stages = [stage for model in models for stage in _feature_stages(model)]
+    stages = [stage for model in models for stage in _feature_stages(model, sharing)]
     if config.cache_latents is not None:
         kept = max(model.kept for model in models)
         stages.append(plan_kept(kept, config.train_samples + config.query_samples))
     refusals: list[DtrakStreamError] = []
-    if choose_device(config.features.device).type == "cpu":
+    device = config.cluster.device_here(config.features.device)
+    if sharing.is_here and choose_device(device).type == "cpu":
         refusals += _refused_by_memory(config, stages)
     try:
-        stages += _later_stages(config, job, models)
+        stages += _later_stages(config, job, models, sharing)
     except DtrakStreamError as refusal:
         refusals.append(refusal)
     return stages, refusals
 
 
-def _feature_stages(model: PlannedModel) -> list[StagePlan]:
+def _feature_stages(model: PlannedModel, sharing: Sharing) -> list[StagePlan]:
     sides = (("train", model.train), ("query", model.query))
+    of, memory, speed = model.of_model, model.memory, model.speed
     return [
-        plan_features(f"{side} features{model.of_model}", stores, model.memory, model.speed)
+        plan_features(f"{side} features{of}", stores, memory, speed, sharing)
         for side, stores in sides
     ]
 
 
 def _later_stages(
-    config: PlanConfig, job: AttributionPlan, models: list[PlannedModel]
+    config: PlanConfig, job: AttributionPlan, models: list[PlannedModel], sharing: Sharing
 ) -> list[StagePlan]:
     """Plan the Gram matrices and the scores; raises what they would be refused with."""
     options, arithmetic = config.gram_options, _arithmetic(config)
@@ -158,7 +163,7 @@ def _later_stages(
     if job.method.uses_kernel:
         for model in models:
             name = f"Gram matrix{model.of_model}"
-            stage, cut = plan_gram_stage(name, model.train, options, config.scheduler, arithmetic)
+            stage, cut = plan_gram_stage(name, model.train, options, sharing, arithmetic)
             stages.append(stage)
             cuts += cut
         if config.score_options.error_bars:
@@ -173,14 +178,14 @@ def _arithmetic(config: PlanConfig) -> ArithmeticSpeed | None:
 
 
 def _refused_by_memory(config: PlanConfig, stages: list[StagePlan]) -> list[DtrakStreamError]:
-    needed, there = max(stage.memory for stage in stages), usable_memory()
+    needed, there = max(stage.memory_in_all for stage in stages), usable_memory()
     if needed <= there:
         return []
     return [
         MemoryLimitError(
             f"featurizing needs {format_size(needed)} of memory, {format_size(there)} are there",
             where=f"--rows-per-shard {config.features.rows_per_shard}",
-            remedy="free some, or lower --batch-size, --rows-per-shard or --proj-dim",
+            remedy="free some, or lower --batch-size, --rows-per-shard, --proj-dim or --workers",
         )
     ]
 
@@ -201,10 +206,12 @@ def _refused_by_disk(config: PlanConfig, stages: list[StagePlan]) -> list[DtrakS
     ]
 
 
-def _say_total(stages: list[StagePlan], itself: int, begin: float | None) -> None:
+def _say_total(stages: list[StagePlan], itself: int, sharing: Sharing, begin: float | None) -> None:
     disk = sum(stage.disk for stage in stages)
-    memory = max(stage.memory for stage in stages)
+    memory = max(stage.memory_in_all for stage in stages)
     room = f"{format_size(memory)} of memory and {format_size(itself)} for the process itself"
+    if not sharing.options.is_this_process:
+        room += f" and for each of the {sharing.processes} that share the work"
     times = [stage.seconds for stage in stages if stage.seconds is not None]
     told = "" if begin is None else f", {duration(begin)} of it to begin"
     time = f", about {duration(sum(times) + (begin or 0))}{told}" if times else ""

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dtrak_stream.gram.options import GramOptions
-from dtrak_stream.gram.plan import GramPlan, plan_on, tile_bytes
+from dtrak_stream.gram.plan import GramPlan, tile_bytes
 from dtrak_stream.planning.calibration import ArithmeticSpeed, FeaturizingSpeed
+from dtrak_stream.planning.sharing import Sharing
 from dtrak_stream.scoring.halves import HALVES, HalfSketch
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.room import bytes_on_disk, shard_memory
-from dtrak_stream.support.cluster import connect
-from dtrak_stream.support.cluster_options import ClusterOptions
+from dtrak_stream.support.cluster_options import HERE
 from dtrak_stream.support.memory import format_size, parse_size
 
 
@@ -36,6 +36,8 @@ class StagePlan:
         How it would be done.
     cpu_seconds
         Time of the processor, where that was measured.
+    processes
+        How many share it: `memory` is that of each, `cpu_seconds` of all.
     """
 
     name: str
@@ -45,14 +47,22 @@ class StagePlan:
     seconds: float | None
     note: str
     cpu_seconds: float | None = None
+    processes: int = 1
+
+    @property
+    def memory_in_all(self) -> int:
+        """Return the bytes of memory that all processes take, besides what they are themselves."""
+        return self.processes * self.memory
 
     def __str__(self) -> str:
         scratch = f" (and {format_size(self.scratch)} while it runs)" if self.scratch else ""
         time = "" if self.seconds is None else f", about {duration(self.seconds)}"
-        return (
-            f"{self.name}: {format_size(self.disk)} on disk{scratch}, "
-            f"{format_size(self.memory)} of memory{time}; {self.note}"
-        )
+        room = f"{format_size(self.memory)} of memory"
+        if self.processes > 1:
+            room += (
+                f" for each of {self.processes} processes, {format_size(self.memory_in_all)} in all"
+            )
+        return f"{self.name}: {format_size(self.disk)} on disk{scratch}, {room}{time}; {self.note}"
 
 
 def duration(seconds: float) -> str:
@@ -70,6 +80,7 @@ def plan_features(
     stores: Sequence[FeatureStore],
     model_memory: int,
     speed: FeaturizingSpeed | None,
+    sharing: Sharing,
 ) -> StagePlan:
     """Plan the features of one side, in one store or in one for each probe.
 
@@ -81,6 +92,8 @@ def plan_features(
         Bytes of memory that the model takes, its weights and what is computed with them.
     speed
         How fast it was; None if that was not measured.
+    sharing
+        Who shares the work.
     """
     fingerprint, shards = stores[0].fingerprint, stores[0].layout.num_shards
     count = len(stores)
@@ -91,10 +104,11 @@ def plan_features(
     )
     if speed:
         note += f", {speed.how}, {speed.images_per_second:.3g} images/s"
-    seconds = fingerprint.samples / speed.images_per_second if speed else None
-    cpu_seconds = fingerprint.samples / speed.images_per_cpu_second if speed else None
-    disk = count * bytes_on_disk(fingerprint, shards)
-    return StagePlan(name, disk, 0, memory, seconds, note, cpu_seconds)
+    disk, seconds, cpu_seconds = count * bytes_on_disk(fingerprint, shards), None, None
+    if speed:
+        seconds = fingerprint.samples / (speed.images_per_second * sharing.times_as_fast)
+        cpu_seconds = fingerprint.samples / speed.images_per_cpu_second
+    return StagePlan(name, disk, 0, memory, seconds, note, cpu_seconds, sharing.processes)
 
 
 def plan_kept(size: int, images: int) -> StagePlan:
@@ -112,7 +126,7 @@ def plan_gram_stage(
     name: str,
     stores: Sequence[FeatureStore],
     options: GramOptions,
-    scheduler: str | None,
+    sharing: Sharing,
     speed: ArithmeticSpeed | None,
 ) -> tuple[StagePlan, list[GramPlan]]:
     """Plan the Gram matrix of each store; the stores differ in what their features are of only.
@@ -124,15 +138,12 @@ def plan_gram_stage(
 
     Raises
     ------
-    InputError
-        If there is no scheduler at `--scheduler`.
     MemoryLimitError
         As `plan_gram`.
     """
     limit = parse_size(options.memory_limit, flag="--memory-limit")
-    with connect(ClusterOptions(scheduler=scheduler)) as cluster:
-        plan = plan_on(cluster, stores[0], options.gram_form, memory_limit=limit)
-    return _stage(name, stores, plan, speed), [plan] * len(stores)
+    plan = sharing.plan_gram(stores[0], options.gram_form, memory_limit=limit)
+    return _stage(name, stores, plan, sharing, speed), [plan] * len(stores)
 
 
 def plan_half_grams(
@@ -149,23 +160,27 @@ def plan_half_grams(
     """
     limit = parse_size(options.memory_limit, flag="--memory-limit")
     halves = [HalfSketch(store, half) for store in stores for half in HALVES]
-    with connect() as cluster:
-        plan = plan_on(cluster, halves[0], "auto", memory_limit=limit)
-    return _stage("Gram matrices of halves", halves, plan, speed)
+    alone = Sharing(HERE)
+    plan = alone.plan_gram(halves[0], "auto", memory_limit=limit)
+    return _stage("Gram matrices of halves", halves, plan, alone, speed)
 
 
 def _stage(
-    name: str, stores: Sequence[FeatureStore], plan: GramPlan, speed: ArithmeticSpeed | None
+    name: str,
+    stores: Sequence[FeatureStore],
+    plan: GramPlan,
+    sharing: Sharing,
+    speed: ArithmeticSpeed | None,
 ) -> StagePlan:
     store, count = stores[0], len(stores)
     inner = len(store) if plan.form == "primal" else store.proj_dim
     tiles = list(plan.tiles())
     flops = sum(2.0 * len(tile.rows) * len(tile.columns) * inner for tile in tiles)
-    seconds = count * flops / speed.single if speed else None
+    seconds = count * flops / (speed.single * sharing.times_as_fast) if speed else None
     note = f"{count:,} matrices, each " if count > 1 else ""
     note += f"{plan.form}, {plan.size:,} x {plan.size:,}, {counted(len(tiles), 'tile')}"
     size = 8 * plan.size**2
     memory = tile_bytes(
         store, plan.form, plan.tile_size, plan.workers, plan.rows_at_a_time, plan.ahead
     )
-    return StagePlan(name, count * size, size, memory, seconds, note)
+    return StagePlan(name, count * size, size, memory, seconds, note, processes=sharing.processes)

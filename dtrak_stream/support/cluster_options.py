@@ -14,6 +14,9 @@ from dtrak_stream.support.option_values import require_number
 WORKER_DEVICE = "DTRAK_STREAM_DEVICE"
 """The variable in the environment of a worker that names its device."""
 
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""The variables in the environment by which numerical libraries are told how many they take."""
+
 
 @dataclass(frozen=True)
 class ClusterOptions:
@@ -94,6 +97,17 @@ have this package, see the same files, and have a thread each (dask worker --nth
 
 HERE = ClusterOptions()
 """This process alone."""
+
+
+def threads_of_workers(workers: int, told: int) -> int:
+    """Return how many threads each of some processes of this machine takes.
+
+    `told` is what this process was told to take, by its environment; where nobody told it, they
+    take all cores together.
+    """
+    if any(name in os.environ for name in THREADS):
+        return told
+    return max(1, (os.cpu_count() or 1) // max(1, workers))
 
 
 def own_device() -> str | None:

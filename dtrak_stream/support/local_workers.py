@@ -15,9 +15,13 @@ import dask
 from distributed import Nanny, Scheduler
 from distributed.deploy.spec import SpecCluster
 
-from dtrak_stream.support.cluster_options import WORKER_DEVICE, ClusterOptions
+from dtrak_stream.support.cluster_options import (
+    THREADS,
+    WORKER_DEVICE,
+    ClusterOptions,
+    threads_of_workers,
+)
 
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _LOGS = logging.CRITICAL  # what goes wrong is raised, and what is left to say is how it ends
 _AS_FORKED = {
     "distributed.worker.multiprocessing-method": "forkserver",
@@ -93,9 +97,9 @@ def _environment_of_workers(workers: int) -> Iterator[None]:
     Where this process was told how many threads it takes, each worker takes as many.
     """
     before = dict(os.environ)
-    if not any(name in before for name in _THREADS):
-        fair = max(1, (os.cpu_count() or 1) // workers)
-        os.environ.update(dict.fromkeys(_THREADS, str(fair)))
+    if not any(name in before for name in THREADS):
+        fair = threads_of_workers(workers, 0)
+        os.environ.update(dict.fromkeys(THREADS, str(fair)))
     try:
         yield
     finally:
