@@ -21,6 +21,7 @@ from dtrak_stream.support.configuration import parse
 from dtrak_stream.support.provenance import flat_options
 from dtrak_stream.training.configuration import TrainingConfig
 from dtrak_stream.training.fingerprint import read_fingerprint
+from dtrak_stream.training.first_weights import first_weights_hash
 from dtrak_stream.training.loop import AnyTraining
 from dtrak_stream.training.lora_configuration import LoraTrainingConfig
 from dtrak_stream.training.lora_run import open_training_images
@@ -31,6 +32,7 @@ _NOT_RECIPE = {
     "quiet",
     "images",
     "model",
+    "start-from",
     "limit",
     "subset",
     "out",
@@ -60,7 +62,8 @@ class Recipe:
     num_timesteps
         T, of the noise that the model learns.
     base
-        What a LoRA was trained on, by its weights; empty for a model from scratch.
+        What a LoRA was trained on, or a model began with, by its weights; empty for one from
+        scratch.
     """
 
     config: AnyTraining
@@ -151,22 +154,26 @@ def read_recipe(
         recipe = _of_lora(root, config, visible)
     else:
         _refuse_told(told, root)
-        recipe = _from_scratch(config, visible)
+        recipe = _of_network(root, config, visible)
     _refuse_other(root, "image-identity", recipe.images.identity(), where=recipe.images.spec)
     return recipe
 
 
-def _from_scratch(config: TrainingConfig, visible: bool) -> Recipe:
+def _of_network(root: Path, config: TrainingConfig, visible: bool) -> Recipe:
     images = open_images(
         config.images, None, config.image_options, limit=config.limit, visible=visible
     )
-    return Recipe(config, images, config.noise_schedule.num_train_timesteps)
+    first = ""
+    if config.start_from is not None:
+        first = first_weights_hash(config.start_from)
+        _refuse_other(root, "first-weights", first, where=config.start_from)
+    return Recipe(config, images, config.noise_schedule.num_train_timesteps, first)
 
 
 def _refuse_told(told: ToldOptions, root: Path) -> None:
     for flag in told.given:
         raise ConfigurationError(
-            f"{root} was trained from scratch, and its record says all there is to say",
+            f"{root} is told nothing but the image, and its record says all there is to say",
             where=flag,
             remedy="leave it out",
         )

@@ -136,7 +136,7 @@ class OptimisationOptions:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Train an unconditional diffusion model (a diffusers UNet2DModel) from scratch.
+    """Train an unconditional diffusion model (a diffusers UNet2DModel), from scratch or further.
 
     Interrupted runs continue from OUT/checkpoint when the same command is given again, and end
     with the same bytes on the same machine.
@@ -150,6 +150,9 @@ class TrainingConfig:
     """Use the first so many images only."""
     subset: Path | None = None
     """A .npy file of image numbers: train on those only."""
+    start_from: str | None = None
+    """A model to begin with, in place of random weights: one of the same architecture and noise,
+    as dtrak-stream train or diffusers saved it."""
     flip: bool = False
     """Mirror each image left to right with probability one half."""
     seed: int = 0

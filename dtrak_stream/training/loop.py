@@ -35,7 +35,7 @@ _RECENT_STEPS = 100
 # are told with, and the subset are in the fingerprint by their contents.
 FREE_OPTIONS = frozenset(
     {
-        *("images", "limit", "subset", "out", "device", "checkpoint-every"),
+        *("images", "limit", "subset", "start-from", "out", "device", "checkpoint-every"),
         *("image-cache-mib", "quiet"),
     }
 )

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dtrak_stream.data.images import open_images
 from dtrak_stream.model.conditioning import NetworkInputs
+from dtrak_stream.model.parameters import weights_hash
 from dtrak_stream.model.schedule import DDPMSchedule
 from dtrak_stream.store.quarantine import read_quarantine
 from dtrak_stream.support.destinations import refuse_foreign_folder
@@ -17,6 +18,7 @@ from dtrak_stream.support.provenance import record_run
 from dtrak_stream.training.batches import ImageBatches, positions_to_train_on, seed_of
 from dtrak_stream.training.configuration import MIB, TrainingConfig
 from dtrak_stream.training.fingerprint import FINGERPRINT_FILE
+from dtrak_stream.training.first_weights import start_from
 from dtrak_stream.training.folder import TrainingFolder
 from dtrak_stream.training.loop import (
     FREE_OPTIONS,
@@ -29,7 +31,7 @@ from dtrak_stream.training.optimisation import Optimisation, build_network, buil
 
 
 def train(config: TrainingConfig, *, visible: bool = True) -> TrainingResult:
-    """Train a UNet2DModel from scratch and save it as a DDPMPipeline folder.
+    """Train a UNet2DModel, from scratch or further, and save it as a DDPMPipeline folder.
 
     Each step's randomness depends on the seed and the step number alone, so a run that was
     interrupted, even by a crash, ends with the same bytes as one that was not (on the CPU, with
@@ -68,10 +70,14 @@ def train(config: TrainingConfig, *, visible: bool = True) -> TrainingResult:
         torch.manual_seed(seed_of("weights", config.seed))
         network = build_network(config.architecture, images.shape)
         folder = TrainingFolder(config.out)
-        folder.claim(decisive_facts(config, batches, FREE_OPTIONS))
+        scheduler = build_scheduler(config.noise_schedule)
+        facts = decisive_facts(config, batches, FREE_OPTIONS)
+        if config.start_from is not None:
+            start_from(network, DDPMSchedule.of(scheduler), config.start_from)
+            facts["first-weights"] = weights_hash(network)
+        folder.claim(facts)
         if not folder.finished:
             record_run(config.out / "training.yaml", config)
-            scheduler = build_scheduler(config.noise_schedule)
             optimisation = Optimisation(
                 network.to(device).train(),
                 lambda noisy, timesteps, told: _answer(network, noisy, timesteps, told),

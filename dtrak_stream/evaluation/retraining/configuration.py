@@ -68,6 +68,8 @@ class RetrainConfig:
     """Training seed of the first of them; the others have the next ones."""
     subset_seed: int = 0
     """Seed of the subsets."""
+    complements: bool = False
+    """Every second subset holds what the one before it leaves out; for halves."""
     stratify: Path | None = None
     """A .npy file with the class of each training image: each subset has its share of each."""
     keep_models: bool = False
@@ -92,6 +94,12 @@ class RetrainConfig:
                 raise ConfigurationError(
                     f"{value} is not supported", where=flag, remedy=f"give {least} or more"
                 )
+        if self.complements and self.alpha != 0.5:
+            raise ConfigurationError(
+                f"what a subset of {self.alpha:g} of the images leaves out is no such subset",
+                where="--complements",
+                remedy="leave --alpha at 0.5, or leave out --complements",
+            )
         require_seed(self.first_seed, "--first-seed")
         require_number("--seeds", self.seeds, 1, LARGEST_SEED + 1 - self.first_seed)
         require_seed(self.subset_seed, "--subset-seed")

@@ -63,6 +63,8 @@ class RetrainPlan:
 
     def mask(self, subset: int) -> Mask:
         """Return which images a subset has, (N,) bool."""
+        if self.config.complements and subset % 2:
+            return ~self.mask(subset - 1)
         count, config = len(self.recipe.images), self.config
         size = subset_size(count, config.alpha)
         return draw_subset(count, size, seed=config.subset_seed, number=subset, strata=self.strata)
@@ -79,6 +81,7 @@ class RetrainPlan:
             "alpha": self.config.alpha,
             "subset-seed": self.config.subset_seed,
             "strata": strata_hash(self.strata),
+            "complements": self.config.complements or None,  # as in files that don't say
             "threads": self.config.where.threads,
         }
 
