@@ -196,7 +196,7 @@ COMMANDS: Mapping[str, Command | CommandGroup] = {
         "exchange.exporting:export",
     ),
     "train": Command(
-        "Train an unconditional diffusion model from scratch.",
+        "Train an unconditional diffusion model, from scratch or further.",
         "training.configuration:TrainingConfig",
         "training.run:train",
     ),

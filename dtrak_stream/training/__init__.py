@@ -1,1 +1,1 @@
-"""Training a diffusion model from scratch: options, run, resume."""
+"""Training a diffusion model, from scratch or further: options, run, resume."""

@@ -122,10 +122,11 @@ def test_every_recipe_has_features_of_its_own():
     assert methods == needing_nothing_else
 
 
-def test_fashion_mnist_is_skipped_or_asked_for(tmp_path, capsys):
-    with pytest.raises(ConfigurationError, match="--fashion-mnist FOLDER"):
-        measure_lds(LdsBenchConfig(out=tmp_path / "lds", data=("fashion-mnist",)))
-    assert "Fashion-MNIST is skipped" in capsys.readouterr().err
+@pytest.mark.parametrize("data", ["fashion-mnist", "sprites"])
+def test_what_is_not_told_of_is_skipped_or_asked_for(tmp_path, capsys, data):
+    with pytest.raises(ConfigurationError, match="--fashion-mnist FOLDER, --crossfire FILE"):
+        measure_lds(LdsBenchConfig(out=tmp_path / "lds", data=(data,)))
+    assert f"{data} is skipped: tell where it is" in capsys.readouterr().err
 
 
 def write_idx(path: Path, values: np.ndarray) -> None:

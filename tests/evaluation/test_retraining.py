@@ -336,3 +336,22 @@ def test_queries_have_a_split_of_their_own(full_model, tmp_path):
     assert len(plan.opened(plan.queries[0])) == 3
     with pytest.raises(InputError, match="several splits"):
         plan_retraining(dataclasses.replace(config, query_split=None))
+
+
+def test_every_second_subset_holds_what_the_one_before_leaves_out(full_model, tmp_path):
+    out = tmp_path / "truth.npz"
+    pairs = retraining(full_model, out, subsets=4, complements=True)
+    mask = TruthFile(retrain_subsets(pairs).path).mask
+    for number in (0, 2):
+        np.testing.assert_array_equal(mask[number], draw_subset(20, 10, seed=0, number=number))
+        np.testing.assert_array_equal(mask[number + 1], ~mask[number])
+    with pytest.raises(FingerprintMismatchError, match="complements"):
+        retrain_subsets(retraining(full_model, out, subsets=4))
+    shutil.rmtree(out.with_name("truth.npz.work"))
+    with pytest.raises(FingerprintMismatchError, match="complements"):
+        retrain_subsets(retraining(full_model, out, subsets=4))
+
+
+def test_complements_of_a_quarter_are_refused(full_model, tmp_path):
+    with pytest.raises(ConfigurationError, match="--complements"):
+        retraining(full_model, tmp_path / "truth.npz", alpha=0.25, complements=True)

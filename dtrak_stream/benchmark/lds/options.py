@@ -14,7 +14,7 @@ from dtrak_stream.objective.formulas import FORMULAS
 from dtrak_stream.objective.noise_keying import NoiseKeying
 from dtrak_stream.support.option_values import require_number
 
-DataName = Literal["digits", "fashion-mnist"]
+DataName = Literal["digits", "fashion-mnist", "sprites"]
 ChosenQueries = Literal["all", "even", "odd"]
 
 
@@ -43,18 +43,22 @@ class LdsBenchConfig:
     """Judge output functions, timesteps, noise, transforms and baselines by retrained models (LDS).
 
     The truth about 1,000 digits comes along: that part takes minutes. For Fashion-MNIST (two
-    classes, 16x16, 2,000 images) the full model, 200 generated images and the models retrained on
-    halves are made first, which takes an hour or more; they are kept in OUT.work. What is done is
+    classes, 16x16, 2,000 images) and for sprites (16x16 RGB, 1,000 images) the full model, 200
+    generated images and the models retrained on halves are made first, which takes hours; they
+    are kept in OUT.work. What is done is
     not done again: an interrupted run goes on when the same command is given again.
     """
 
     out: Path = Path("runs/bench/lds")
     """Results: OUT.json and OUT.md. Models, truth and finished rows are kept in OUT.work."""
-    data: tuple[DataName, ...] = ("digits", "fashion-mnist")
+    data: tuple[DataName, ...] = ("digits", "fashion-mnist", "sprites")
     """Data sets."""
     fashion_mnist: Path | None = None
     """Folder of the Fashion-MNIST files (train-images-idx3-ubyte.gz and so on); Debian's package
     dataset-fashion-mnist has them. Without it that part is skipped."""
+    crossfire: Path | None = None
+    """The file crossfire.base of the game's images, or its folder; Debian's package
+    crossfire-client-images has it. Without it the sprites are skipped."""
     output_functions: tuple[str, ...] = tuple(FORMULAS)
     """What is differentiated."""
     timesteps: tuple[int, ...] = (10, 100)
@@ -69,7 +73,9 @@ class LdsBenchConfig:
     queries: ChosenQueries = "all"
     """Judge by every second query only: choose on the even ones and report the odd ones."""
     subsets: int = 32
-    """Models retrained on halves of Fashion-MNIST."""
+    """Halves of Fashion-MNIST, and of the sprites, that models are retrained on."""
+    seeds: int = 2
+    """Models retrained on each of these halves; from 2 on the noise ceiling is known."""
     where: tyro.conf.OmitArgPrefixes[WorkerOptions] = field(default_factory=WorkerOptions)
     """Where models are trained, and features computed."""
     quiet: bool = False
@@ -81,6 +87,7 @@ class LdsBenchConfig:
             ("--timesteps", self.timesteps, all(count > 0 for count in self.timesteps)),
             ("--data", self.data, bool(self.data)),
             ("--subsets", self.subsets, self.subsets > 2),
+            ("--seeds", self.seeds, self.seeds > 0),
         ):
             if not holds:
                 raise ConfigurationError(

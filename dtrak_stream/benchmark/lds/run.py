@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from dtrak_stream.benchmark.lds.judging import JudgingJob, fitted_rows, judged_rows
+from dtrak_stream.benchmark.lds.made_data import FASHION_MNIST, SPRITES
 from dtrak_stream.benchmark.lds.options import LdsBenchConfig
 from dtrak_stream.benchmark.lds.recipes import feature_sets
 from dtrak_stream.benchmark.lds.subjects import (
@@ -16,8 +17,6 @@ from dtrak_stream.benchmark.lds.subjects import (
     Row,
     Subject,
     digits,
-    fashion_mnist,
-    prepare_fashion_mnist,
 )
 from dtrak_stream.benchmark.lds.truth_facts import truth_line, truth_numbers
 from dtrak_stream.benchmark.results import (
@@ -68,18 +67,22 @@ def _subjects(config: LdsBenchConfig) -> list[Subject]:
     subjects = []
     if "digits" in config.data:
         subjects.append(digits(config))
-    if "fashion-mnist" in config.data:
-        if config.fashion_mnist is None:
-            say(
-                "Fashion-MNIST is skipped: give its folder with --fashion-mnist "
-                "(Debian: apt install dataset-fashion-mnist)"
-            )
-        else:
-            prepare_fashion_mnist(config, config.fashion_mnist)
-            subjects.append(fashion_mnist(config))
+    for data, source, where in (
+        (FASHION_MNIST, config.fashion_mnist, "--fashion-mnist (Debian: dataset-fashion-mnist)"),
+        (SPRITES, config.crossfire, "--crossfire (Debian: crossfire-client-images)"),
+    ):
+        if data.name not in config.data:
+            continue
+        if source is None:
+            say(f"{data.name} is skipped: tell where it is with {where}")
+            continue
+        data.prepare(config, source)
+        subjects.append(data.subject(config))
     if not subjects:
         raise ConfigurationError(
-            "leaves no data set", where="--data", remedy="give --fashion-mnist FOLDER, or digits"
+            "leaves no data set",
+            where="--data",
+            remedy="give --fashion-mnist FOLDER, --crossfire FILE, or --data digits",
         )
     return subjects
 

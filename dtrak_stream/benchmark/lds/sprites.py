@@ -29,7 +29,7 @@ _REMEDY = (
     "folder"
 )
 
-RgbImage = NDArray[np.uint8]
+RgbImages = NDArray[np.uint8]
 
 
 def write_sprites(source: Path, train: Path, validation: Path) -> None:
@@ -52,34 +52,74 @@ def write_sprites(source: Path, train: Path, validation: Path) -> None:
     """
     if train.exists() and validation.exists():
         return
-    images = read_sprites(source)
+    images = read_sprites(source, CLASSES)
+    wanted = TRAIN_IMAGES + VALIDATION_IMAGES
+    if len(images) < wanted:
+        raise CorruptFileError(
+            f"holds {len(images)} different sprites of {', '.join(CLASSES)}, not {wanted}",
+            where=source,
+            remedy=_REMEDY,
+        )
     write_npy(train, images[:TRAIN_IMAGES])
     write_npy(validation, images[TRAIN_IMAGES : TRAIN_IMAGES + VALIDATION_IMAGES])
 
 
-def read_sprites(source: Path) -> NDArray[np.uint8]:
-    """Return all different 32x32 sprites of `CLASSES`, shrunk: (N, 16, 16, 3), in order of hash.
+def write_other_sprites(source: Path, out: Path) -> None:
+    """Write the sprites of all other classes, but for those that look like one of these.
+
+    Parameters
+    ----------
+    source
+        The file `crossfire.base`, or its folder.
+    out
+        .npy file to write, (N, 16, 16, 3) uint8; one that is there already is kept.
 
     Raises
     ------
     InputError, CorruptFileError
-        If the file is not there, is not of this kind, or holds too few of them.
+        If the file is not there, or is not what its name says.
+    """
+    if out.exists():
+        return
+    known = {image.tobytes() for image in read_sprites(source, CLASSES)}
+    others = read_sprites(source, None)
+    write_npy(out, np.stack([image for image in others if image.tobytes() not in known]))
+
+
+def read_sprites(source: Path, classes: tuple[str, ...] | None) -> RgbImages:
+    """Return all different 32x32 sprites of some classes (None: of all), in order of their hash.
+
+    Parameters
+    ----------
+    source
+        The file `crossfire.base`, or its folder.
+    classes
+        First folders of their names.
+
+    Returns
+    -------
+    ndarray
+        (N, 16, 16, 3) uint8.
+
+    Raises
+    ------
+    InputError, CorruptFileError
+        If the file is not there, or not of this kind.
     """
     path = source / "crossfire.base" if source.is_dir() else source
     different = {
         hashlib.sha256(image.tobytes()).digest(): image
         for name, content in _records(path)
-        if name.startswith(tuple(f"./arch/{each}/" for each in CLASSES))
-        and (image := _decoded(path, name, content)) is not None
+        if classes is None or _class_of(name) in classes
+        if (image := _decoded(path, name, content)) is not None
     }
-    wanted = TRAIN_IMAGES + VALIDATION_IMAGES
-    if len(different) < wanted:
-        raise CorruptFileError(
-            f"holds {len(different)} different sprites of {', '.join(CLASSES)}, not {wanted}",
-            where=path,
-            remedy=_REMEDY,
-        )
+    if not different:
+        raise CorruptFileError("holds no sprite of 32x32", where=path, remedy=_REMEDY)
     return np.stack([different[key] for key in sorted(different)])
+
+
+def _class_of(name: str) -> str:
+    return name.removeprefix("./arch/").partition("/")[0]
 
 
 def _records(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -103,7 +143,7 @@ def _records(path: Path) -> Iterator[tuple[str, bytes]]:
             yield words[2], content
 
 
-def _decoded(path: Path, name: str, content: bytes) -> RgbImage | None:
+def _decoded(path: Path, name: str, content: bytes) -> RgbImages | None:
     """Return a sprite on black (16, 16, 3); None for one of another size."""
     try:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as opened:

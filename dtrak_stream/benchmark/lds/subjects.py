@@ -1,4 +1,4 @@
-"""The data sets of the LDS benchmark: model, training images, queries and the truth about them."""
+"""What the LDS benchmark is about: model, training images, queries, the truth, and its rows."""
 
 from __future__ import annotations
 
@@ -6,21 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
-from dtrak_stream.benchmark.lds.fashion_mnist import write_fashion_mnist
-from dtrak_stream.benchmark.lds.options import JudgingConfig, LdsBenchConfig
+from dtrak_stream.benchmark.lds.options import JudgingConfig
 from dtrak_stream.data.condition_options import ConditionOptions
 from dtrak_stream.data.options import ImageOptions
-from dtrak_stream.evaluation.retraining.configuration import RetrainConfig
-from dtrak_stream.evaluation.retraining.run import retrain_subsets
 from dtrak_stream.generation.configuration import GenerationConfig
 from dtrak_stream.generation.run import generate
 from dtrak_stream.model.places import EMBEDDED_FOLDER, EMBEDDED_MODEL
-from dtrak_stream.training.configuration import (
-    ArchitectureOptions,
-    OptimisationOptions,
-    TrainingConfig,
-)
-from dtrak_stream.training.run import train
 
 QUERY_SETS = ("val", "gen")
 GENERATED = 200
@@ -82,70 +73,6 @@ def digits(config: JudgingConfig) -> Subject:
         str(EMBEDDED_FOLDER / _GENERATED_DIGITS),
         EMBEDDED_FOLDER / _TRUTH_OF_DIGITS,
         work_folder(config, "digits") / "generated",
-    )
-
-
-def fashion_mnist(config: LdsBenchConfig) -> Subject:
-    """Return Fashion-MNIST as it will be once `prepare_fashion_mnist` is done."""
-    folder = work_folder(config, "fashion-mnist")
-    return Subject(
-        "fashion-mnist",
-        str(folder / "model"),
-        str(folder / "train.npy"),
-        str(folder / "validation.npy"),
-        str(folder / "generated"),
-        folder / "truth.npz",
-        folder / "generated-again",
-    )
-
-
-def prepare_fashion_mnist(config: LdsBenchConfig, source: Path) -> None:
-    """Shrink the images, train the full model, generate, and retrain on halves; resumably.
-
-    Raises
-    ------
-    InputError, CorruptFileError
-        If the files of Fashion-MNIST are not there or not what they should be.
-    InterruptedRunError
-        On Ctrl-C. The same call goes on where it stopped.
-    """
-    subject, visible = fashion_mnist(config), not config.quiet
-    write_fashion_mnist(source, Path(subject.train), Path(subject.validation))
-    train(training_of_fashion_mnist(config), visible=visible)
-    generation = GenerationConfig(
-        Path(subject.generated),
-        subject.model,
-        GENERATED,
-        device=config.where.first_device,
-    )
-    generate(generation, visible=visible)
-    retrain_subsets(
-        RetrainConfig(
-            subject.truth,
-            tuple(f"{name}={subject.queries(name)}" for name in QUERY_SETS),
-            subject.model,
-            images=subject.train,
-            subsets=config.subsets,
-            where=config.where,
-            quiet=config.quiet,
-        )
-    )
-
-
-def training_of_fashion_mnist(config: LdsBenchConfig) -> TrainingConfig:
-    """Return how the full model is trained: 173,209 parameters, 2,400 steps of 128 images."""
-    subject = fashion_mnist(config)
-    return TrainingConfig(
-        images=subject.train,
-        out=Path(subject.model),
-        device=config.where.first_device,
-        architecture=ArchitectureOptions(
-            block_out_channels=(8, 16, 32),
-            layers_per_block=1,
-            attention_levels=(2,),
-            norm_num_groups=8,
-        ),
-        optimisation=OptimisationOptions(epochs=150, learning_rate=0.004),
     )
 
 
