@@ -61,7 +61,7 @@ def make_task(model: str | Denoiser, options: FeatureOptions) -> GradientTask:
         first,
         timesteps,
         ImageNoise(options.seed, options.noise),
-        options.noise_draws,
+        own_or(options.noise_draws, 1),
         tuple(others),
         unit_gradients=options.timestep_weights == "unit-gradient",
         autocast=half,
@@ -121,7 +121,7 @@ def featurizer_of(task: GradientTask, options: FeatureOptions) -> Featurizer:
     )
     count, device = len(task.output_functions), task.denoiser.device
     projector = each if count == 1 else SideBySideProjector(each, count, task.num_parameters)
-    identity = _identity(task, each, options)
+    identity = identity_of(task, each, options)
     engine = TimestepBatchedEngine(task)
     return Featurizer(task, projector, task.denoiser.image_shape, device, identity, engine)
 
@@ -132,7 +132,7 @@ def _output_functions(options: FeatureOptions, schedule: NoiseSchedule) -> list[
     return [OutputFunction(each, schedule, options.seed) for each in names]
 
 
-def _identity(
+def identity_of(
     task: GradientTask, projector: Projector, options: FeatureOptions
 ) -> dict[str, object]:
     """Return the fields of the fingerprint that do not depend on images or output function."""
@@ -145,7 +145,7 @@ def _identity(
         "num_parameters": task.num_parameters,
         "timesteps": task.timesteps,
         "noise_keying": options.noise,
-        "noise_draws": options.noise_draws,
+        "noise_draws": task.noise_draws,
         "seed": options.seed,
         "projector": projector.name,
         "projector_version": projector.version,

@@ -19,7 +19,7 @@ from dtrak_stream.features.kept_latents import KeptLatents
 from dtrak_stream.features.kept_prompts import KeptPrompts, with_kept_prompts
 from dtrak_stream.features.kept_record import FLAG
 from dtrak_stream.features.maker import FeatureMaker
-from dtrak_stream.features.names import is_of_images, vector_of
+from dtrak_stream.features.names import RESIDUALS, is_of_images, vector_of
 from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.features.path_features import (
     AVERAGED,
@@ -27,6 +27,7 @@ from dtrak_stream.features.path_features import (
     make_trajectory_featurizer,
     require_trajectory,
 )
+from dtrak_stream.features.residual_features import make_residual_featurizer
 from dtrak_stream.features.undecoded import UndecodedSamples, kept_origins
 from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
 from dtrak_stream.model.base_and_lora import base_and_lora
@@ -88,7 +89,8 @@ def open_features(
     ------
     DtrakStreamError
         If the model, the images or an option are refused; see `make_featurizer`,
-        `make_trajectory_featurizer`, `make_image_featurizer` and `kept_on_disk`.
+        `make_trajectory_featurizer`, `make_image_featurizer`, `make_residual_featurizer` and
+        `kept_on_disk`.
     """
     if is_trajectory(options.output_function):
         _refuse_cache(cache_latents, "features along sampling paths have no latents")
@@ -108,7 +110,9 @@ def open_features(
     if isinstance(opened, Featurizer):
         featurizer = opened
     else:
-        featurizer = _told(make_featurizer(model, options))
+        is_residual = options.output_function == RESIDUALS
+        make = make_residual_featurizer if is_residual else make_featurizer
+        featurizer = _told(make(model, options))
     images = open_images(*_wanted(featurizer))
     return _with_cache(featurizer, cache_latents, images)
 

@@ -8,6 +8,8 @@ from dtrak_stream.errors import ConfigurationError
 
 IMAGE_FEATURES = ("pixels", "clip")
 """Features of the images alone: no diffusion model is loaded for them."""
+RESIDUALS = "residuals"
+"""Features that are errors of the model: no gradient is taken for them."""
 FOURIER = "random Fourier features"
 """What stands for the projector of such features in fingerprints."""
 _FOURIER = re.compile(r"rff\((.*)\)")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 import tyro
 
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.features.names import fourier_inside, is_of_images, vector_of
+from dtrak_stream.features.names import RESIDUALS, fourier_inside, is_of_images, vector_of
 from dtrak_stream.model.options import (
     HalfName,
     LatentsName,
@@ -33,6 +33,7 @@ _OF_GRADIENTS = (
     *("lora", "lora_scale", "lora_some_layers", "weights"),
     *("guidance", "t5_tokens", "time_ids", "base"),
 )
+_OF_PROJECTIONS = ("parameters", "timestep_weights", "projector", "proj_dim")
 _NAMED_CHOICES = ("auto", "all", "lora")
 DEFAULT_CLIP = "openai/clip-vit-base-patch32"
 _OUTPUT_FUNCTION = (
@@ -40,7 +41,8 @@ _OUTPUT_FUNCTION = (
     "projections of the output at once, a store for each; for queries, trajectory(one-step) or "
     "trajectory(averaged), simple along the path an image was generated on; or pixels or clip, "
     "image features without gradients, or rff(pixels) or rff(clip), random Fourier features of "
-    "them. Default: the method's own (square for d-trak)."
+    "them; or residuals, how wrong the model is at each timestep, by forward passes alone. "
+    "Default: the method's own (square for d-trak)."
 )
 _PROJECTOR = (
     f"Random projection: {projectors_in_words()}. Default: sketch for gradients; identity for "
@@ -57,11 +59,11 @@ class FeatureOptions:
     timesteps: str | None = None
     """Timesteps f is averaged over: 10 or uniform:10, spread evenly over all T; cumulative:10, \
 the first ones; list:0,250,500; or shares of T, share:0.06,0.2. Default: the method's own (10 for \
-most)."""
+most; share:0.06 for residuals)."""
     noise: NoiseKeying = "shared"
     """shared: one noise a timestep for all samples, better scores; per-sample: keyed by id too."""
-    noise_draws: int = 1
-    """Noise draws for each timestep."""
+    noise_draws: int | None = None
+    """Noise draws for each timestep (default: 1; 16 for residuals)."""
     timestep_weights: Literal["none", "unit-gradient"] = "none"
     """unit-gradient: bring the gradient at each timestep to unit length before the average, and \
 keep a residual for each image (das)."""
@@ -106,7 +108,7 @@ they are featurized by themselves."""
     seed: int = 0
     """Seed of the noise, the projector, the probes and random Fourier features."""
     dtype: Literal["float16", "float32"] = "float16"
-    """How features are stored; float16 has a scale for each row."""
+    """How features are stored; float16 has a scale for each row. Residuals are always float32."""
     precision: Literal["float32", "tf32", "bfloat16", "float16"] = "float32"
     """What the model computes in: float32; tf32, on a GPU: float32 with factors cut to 11 bits, \
 faster; bfloat16 or float16 (autocast, and tf32 for the rest on a GPU), in which what is not \
@@ -201,6 +203,9 @@ def used_options(options: FeatureOptions) -> FeatureOptions:
     function = options.output_function
     if is_of_images(function):
         options = without_unused(options, _OF_GRADIENTS, f"{function} features are no gradients")
+    if function == RESIDUALS:
+        options = without_unused(options, _OF_PROJECTIONS, "residuals are no gradients")
+        options = replace(options, dtype="float32")
     if vector_of(function) != "clip":
         options = without_unused(options, ["clip"], "CLIP is not what features are computed with")
     if fourier_inside(function) is None:

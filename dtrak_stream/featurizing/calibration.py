@@ -45,8 +45,34 @@ def choose_execution(maker: FeatureMaker, samples: Samples, options: ExecutionOp
 
 def _without_engine(maker: FeatureMaker, options: ExecutionOptions) -> Execution:
     refuse_useless_engine(options, maker)
-    size = options.batch_size or maker.batch_size
-    return Execution("none", size, 1, (), "image features need no gradient engine")
+    fitting = maker.pairs_that_fit()
+    if fitting is None:
+        size = options.batch_size or maker.batch_size
+        return Execution("none", size, 1, (), "image features need no gradient engine")
+    kept = maker.bytes_of_a_pair or 0
+    in_pass, why = _pairs_in_a_pass(maker.device.type, kept, fitting)
+    size = options.batch_size or max(1, in_pass // maker.pairs)
+    return Execution("none", size, in_pass, (), f"forward passes alone; {why}")
+
+
+def _pairs_in_a_pass(kind: str, of_a_pair: int, fitting: int) -> tuple[int, str]:
+    """Return how many pairs go through the model together on such a device, and why.
+
+    Parameters
+    ----------
+    kind
+        Kind of device.
+    of_a_pair
+        Bytes that a pass with gradients keeps of each.
+    fitting
+        How many there is memory for.
+    """
+    kept, most = (each.get(kind, each["cuda"]) for each in (_KEPT, _MOST_PAIRS))
+    # two go through the network when layer rules are tried: no run needs less
+    wanted = max(2, min(kept // max(1, of_a_pair), most))
+    if wanted > fitting:
+        return fitting, "there is memory for no more in one pass"
+    return wanted, f"a pass keeps {format_size(wanted * of_a_pair)}"
 
 
 @dataclass(frozen=True)
@@ -118,7 +144,7 @@ class _Calibration:
         pairs, size = self._maker.pairs, self._options.batch_size
         exact = engine == "timestep-batched"  # it takes one image at a time in any case
         if size is None:
-            in_pass, why = self._pairs_in_a_pass()
+            in_pass, why = _pairs_in_a_pass(self._maker.device.type, self._kept, self._fitting)
             size = _GATHERED if exact else max(1, in_pass // pairs)
         else:
             in_pass, why = min(size * pairs, self._fitting), "as asked for"
@@ -126,15 +152,6 @@ class _Calibration:
         served, compiled = () if exact else self._served, exact and self._options.compile
         needed = in_pass * self._kept
         return Execution(engine, size, in_pass, served, why, compiled, needed=needed)
-
-    def _pairs_in_a_pass(self) -> tuple[int, str]:
-        kind = self._maker.device.type
-        kept, most = (each.get(kind, each["cuda"]) for each in (_KEPT, _MOST_PAIRS))
-        # two go through the network when layer rules are tried: no run needs less
-        wanted = max(2, min(kept // max(1, self._kept), most))
-        if wanted > self._fitting:
-            return self._fitting, "there is memory for no more in one pass"
-        return wanted, f"a pass keeps {format_size(wanted * self._kept)}"
 
     def _measure(self, execution: Execution, count: int) -> _Trial:
         """Time some images after a single one."""

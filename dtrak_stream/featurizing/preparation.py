@@ -12,6 +12,7 @@ from dtrak_stream.data.source_stamp import SourceStamps
 from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError
 from dtrak_stream.features.kinds import number_of_stores
 from dtrak_stream.features.maker import FeatureMaker
+from dtrak_stream.features.names import RESIDUALS
 from dtrak_stream.features.options import FeatureOptions, used_options
 from dtrak_stream.features.path_features import is_trajectory
 from dtrak_stream.featurizing.appending import grown
@@ -38,6 +39,7 @@ from dtrak_stream.support.device import require_devices
 from dtrak_stream.support.progress import say
 
 _BAD_GRADIENT = "its gradient holds NaN or inf"
+_BAD_RESIDUAL = "the model's error on it is NaN or inf"
 
 
 @dataclass
@@ -255,11 +257,12 @@ def _maker_of(
 
 
 def _writer(config: FeaturizeConfig, stores: StoreSet) -> StoreWriter:
+    of_residuals = config.features.output_function == RESIDUALS
     return StoreWriter(
         stores,
         redo_corrupt=config.redo_corrupt,
         visible=not config.quiet,
-        bad_row=_BAD_GRADIENT,
+        bad_row=_BAD_RESIDUAL if of_residuals else _BAD_GRADIENT,
     )
 
 

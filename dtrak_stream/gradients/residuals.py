@@ -1,4 +1,4 @@
-"""How wrong the model is about an image along the diffusion, in one number."""
+"""How wrong the model is about an image along the diffusion, by forward passes alone."""
 
 from __future__ import annotations
 
@@ -30,23 +30,41 @@ def residuals(task: GradientTask, samples: SampleBatch, pairs_per_pass: int) -> 
     Tensor
         (B,) float32 on the CPU; NaN or inf where the model's output is not finite.
     """
-    together = max(1, pairs_per_pass // len(task.pairs))
-    groups = [samples[first : first + together] for first in range(0, len(samples), together)]
-    with task.arithmetic():
-        parts = [_errors(task, group, pairs_per_pass) for group in groups]
-    errors = torch.cat(parts)  # (B, pairs)
+    errors = _mean_squared_errors(task, samples, pairs_per_pass).sqrt()  # (B, pairs)
     length = torch.linalg.vector_norm(errors, dim=1)
     return torch.where(length == 0, 0.0, errors.mean(dim=1) / length).float().cpu()
 
 
+def mean_squared_errors(task: GradientTask, samples: SampleBatch, pairs_per_pass: int) -> Tensor:
+    """Return mean_D (output - target)^2 of every sample at each timestep, the mean over draws.
+
+    Parameters are those of `residuals`.
+
+    Returns
+    -------
+    Tensor
+        (B, timesteps) float32 on the CPU; NaN or inf where the model's output is not finite.
+    """
+    errors = _mean_squared_errors(task, samples, pairs_per_pass)  # (B, timesteps * draws)
+    return errors.reshape(len(samples), -1, task.noise_draws).mean(dim=2).float().cpu()
+
+
+def _mean_squared_errors(task: GradientTask, samples: SampleBatch, pairs_per_pass: int) -> Tensor:
+    """Return the error of every sample at every pair: (B, pairs) float64."""
+    together = max(1, pairs_per_pass // len(task.pairs))
+    groups = [samples[first : first + together] for first in range(0, len(samples), together)]
+    with task.arithmetic():
+        return torch.cat([_of_group(task, group, pairs_per_pass) for group in groups])
+
+
 @torch.no_grad()
-def _errors(task: GradientTask, samples: SampleBatch, pairs_per_pass: int) -> Tensor:
-    """Return e of some samples at every pair: (B, pairs) float64."""
+def _of_group(task: GradientTask, samples: SampleBatch, pairs_per_pass: int) -> Tensor:
+    """Return the error of samples that go through the network together: (B, pairs) float64."""
     mean_squared_error = OutputFunction("simple", task.denoiser.schedule)
     columns = []
     for pairs in task.passes(pairs_per_pass):
         batch = task.noised(samples, pairs)
         output = task.output(batch)
         error = mean_squared_error(output, batch.target, batch.timesteps)  # (B * pairs,)
-        columns.append(error.double().sqrt().reshape(len(samples), len(pairs)))
+        columns.append(error.double().reshape(len(samples), len(pairs)))
     return torch.cat(columns, dim=1)

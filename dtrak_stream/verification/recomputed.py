@@ -151,7 +151,7 @@ def _recorded(store: FeatureStore, config: VerifyConfig) -> FeaturizeConfig:
         )
     job = parse(FeaturizeConfig, ["--config", str(record)])
     folder = _folder_of_set(store.layout.root)
-    images = config.train if folder.name == "train" else config.query
+    images = {"train": config.train, "held-out": None}.get(folder.name, config.query)
     return replace(
         job,
         images=images or job.images,

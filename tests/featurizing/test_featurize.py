@@ -59,13 +59,14 @@ def slow_gradient(model, image, sample_id, options, timesteps=(0, 500)):
     f = OutputFunction(options.output_function, denoiser.schedule)
     draw = ImageNoise(options.seed, options.noise).draw
     total = torch.zeros(sum(parameter.numel() for parameter in chosen), dtype=torch.float64)
-    for pair in [(t, n) for t in timesteps for n in range(options.noise_draws)]:
+    draws = options.noise_draws or 1
+    for pair in [(t, n) for t in timesteps for n in range(draws)]:
         noise = draw((1, 8, 8), sample_id=sample_id, pairs=[pair], device=torch.device("cpu"))
         t = torch.tensor(pair[:1])
         noisy, target = denoiser.schedule.noisy_and_target(image.double(), noise.double(), t)
         gradients = torch.autograd.grad(f(denoiser.predict(noisy, t), target, t), chosen)
         total += torch.cat([gradient.flatten() for gradient in gradients])
-    return (total / (len(timesteps) * options.noise_draws)).float()
+    return (total / (len(timesteps) * draws)).float()
 
 
 def slow_features(model, images, options):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dtrak_stream.gradients.residuals import residuals
+from dtrak_stream.gradients.residuals import mean_squared_errors, residuals
 from dtrak_stream.objective.noise import ImageNoise
 from tests.conftest import build_unet
 from tests.gradients.networks import Network, batch_of, images_of, task_of
@@ -14,8 +14,8 @@ from tests.gradients.networks import Network, batch_of, images_of, task_of
 IDS = [f"image {i}" for i in range(5)]
 
 
-def slow_residuals(task, images):
-    """r = mean over pairs of e / ||e||, e the root of the mean squared error of the prediction."""
+def slow_errors(task, images):
+    """mean_D (output - target)^2 of each image at each pair: (B, pairs)."""
     rows = []
     for image, name in zip(images, IDS):
         errors = []
@@ -27,9 +27,26 @@ def slow_residuals(task, images):
             noisy, target = task.denoiser.schedule.noisy_and_target(image[None], noise, t)
             with torch.no_grad():
                 wrong = (task.denoiser.predict(noisy, t) - target).double().numpy()
-            errors.append(np.sqrt((wrong**2).mean()))
-        rows.append(np.mean(np.array(errors) / np.linalg.norm(errors)))
+            errors.append((wrong**2).mean())
+        rows.append(errors)
     return np.array(rows)
+
+
+def slow_residuals(task, images):
+    """r = mean over pairs of e / ||e||, e the root of the mean squared error of the prediction."""
+    errors = np.sqrt(slow_errors(task, images))
+    return (errors / np.linalg.norm(errors, axis=1, keepdims=True)).mean(axis=1)
+
+
+@pytest.mark.parametrize("pairs_per_pass", [1, 4, 1000])
+def test_mean_squared_errors_have_a_column_for_each_timestep(pairs_per_pass):
+    task = task_of(build_unet(channels=2), timesteps=(500, 0, 60), noise_draws=2)
+    images = images_of(task, 5)
+    found = mean_squared_errors(task, batch_of(images, IDS), pairs_per_pass)
+    assert (found.dtype, found.shape) == (torch.float32, (5, 3))
+    expected = slow_errors(task, images).reshape(5, 3, 2).mean(axis=2)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4)
+    assert all(parameter.grad is None for parameter in task.parameters.values())
 
 
 @pytest.mark.parametrize("keying", ["shared", "per-sample"])
