@@ -15,7 +15,17 @@ PACKAGE = ROOT / "dtrak_stream"
 PUBLIC_NAMES = "__init__"
 ROOMS = (
     *("errors", "support", "data", "model", "objective", "gradients", "projectors", "store"),
-    *("features", "methods", "featurizing", "gram", "kernel", "groups", "scoring", "report"),
+    *(
+        "features",
+        "methods",
+        "featurizing",
+        "gram",
+        "kernel",
+        "groups",
+        "seen",
+        "scoring",
+        "report",
+    ),
     *("attribution", "planning", "verification", "exchange", "training", "generation"),
     *("evaluation", PUBLIC_NAMES, "cli", "benchmark", "__main__"),
 )

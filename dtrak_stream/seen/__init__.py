@@ -1,0 +1,1 @@
+"""Did the model see this image: from residuals to a probability."""
