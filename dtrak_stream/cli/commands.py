@@ -104,6 +104,11 @@ BENCHMARKS = {
         "benchmark.main_job.options:MainJobConfig",
         "benchmark.main_job.run:measure_main_job",
     ),
+    "model-dependence": Command(
+        "Measure whether scores know what the model was trained on.",
+        "benchmark.model_dependence.options:ModelDependenceConfig",
+        "benchmark.model_dependence.run:measure_model_dependence",
+    ),
     "plan": Command(
         "Measure how well a plan foretells the time and memory of a run.",
         "benchmark.foretelling.options:ForetellingConfig",

@@ -1,0 +1,1 @@
+"""Tests that only a method which looks at the model can pass."""
