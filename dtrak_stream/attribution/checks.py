@@ -16,7 +16,8 @@ from dtrak_stream.data.source_stamp import SourceStamps
 from dtrak_stream.data.spec import parse_spec
 from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError, InputError
 from dtrak_stream.features.kinds import number_of_stores
-from dtrak_stream.features.names import FOURIER
+from dtrak_stream.features.names import FOURIER, fourier_inside, is_of_images
+from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.features.path_features import require_trajectory
 from dtrak_stream.featurizing.opening import Identities
 from dtrak_stream.featurizing.options import FeaturizeConfig
@@ -25,7 +26,7 @@ from dtrak_stream.gram.file import GRAM_FILE, Gram
 from dtrak_stream.gram.options import GramConfig
 from dtrak_stream.gram.plan import GramPlan, chosen_form, plan_gram
 from dtrak_stream.groups.read import read_groups
-from dtrak_stream.methods import Needs
+from dtrak_stream.methods import Method
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.report.made_from import is_unchanged
 from dtrak_stream.report.places import refuse_other_report
@@ -36,17 +37,11 @@ from dtrak_stream.scoring.scores_file import SCORES_FILE, Side
 from dtrak_stream.scoring.transforms import transform_of
 from dtrak_stream.store.layout import JOINED_VIEW
 from dtrak_stream.store.reader import FeatureStore
-from dtrak_stream.store.store_set import store_folders
+from dtrak_stream.store.store_set import refuse_other_streams, store_folders
 from dtrak_stream.support.cluster import connect
 from dtrak_stream.support.destinations import can_be_written, require_folder
 from dtrak_stream.support.memory import parse_size
 from dtrak_stream.support.provenance import RECORD
-
-_USUAL_PROJECTORS: dict[Needs, str] = {
-    "pixels": "identity",
-    "clip": "identity",
-    "rff-pixels": FOURIER,
-}
 
 
 @dataclass(frozen=True)
@@ -128,15 +123,23 @@ def refuse_options(plan: AttributionPlan) -> None:
     ConfigurationError
         If an option of any stage is no such thing.
     """
-    config, method, options = plan.config, plan.method, plan.config.score_options
+    method, options = plan.method, plan.config.score_options
     if options.error_bars:
-        usual = _USUAL_PROJECTORS.get(method.needs, "sketch")
-        length = config.features.proj_dim or method.proj_dim
-        refuse_without_halves(config.features.projector or usual, length)
+        for model in plan.models:
+            _refuse_without_halves(model.train.features, method)
     transform_of(method, options.transform)
-    checkpoint_weights(method, options.checkpoint_weights, len(plan.models))
+    names = {model.name for model in plan.models}
+    checkpoint_weights(method, options.checkpoint_weights, len(names))
     _ = plan.score.groups.chosen  # refuses options that contradict each other
     _refuse_damping_number(plan)
+
+
+def _refuse_without_halves(features: FeatureOptions, method: Method) -> None:
+    usual = "identity" if is_of_images(features.output_function) else "sketch"
+    if fourier_inside(features.output_function) is not None:
+        usual = FOURIER
+    length = features.proj_dim or method.proj_dim
+    refuse_without_halves(features.projector or usual, length)
 
 
 def _refuse_damping_number(plan: AttributionPlan) -> None:
@@ -158,6 +161,9 @@ def _refuse_places(plan: AttributionPlan) -> None:
     if plan.method.query_output_function is not None:
         query = plan.models[0].query
         require_trajectory(query.trajectory, query.features, query.model)
+    for model in plan.models:
+        for job in (model.train, model.query):
+            refuse_other_streams(job.store, model.stream_name)
     if not config.run.is_dir():
         require_folder(config.run, flag="--run")
     RECORD.refuse_other(plan.record, flag="--run", kept=True)

@@ -11,6 +11,7 @@ from dtrak_stream.attribution.query_sets import query_folder, record_of
 from dtrak_stream.data.named_source import split_name
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.kinds import number_of_stores
+from dtrak_stream.features.names import is_of_images
 from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.featurizing.options import FeaturizeConfig
 from dtrak_stream.gram.options import GramConfig, GramOptions
@@ -27,7 +28,7 @@ _MAKES: tuple[Needs, ...] = tuple(each for each in NEEDS if each != "subsets")
 
 @dataclass(frozen=True)
 class ModelPlan:
-    """What is done with one model.
+    """What is done with one model for one stream of the method.
 
     Attributes
     ----------
@@ -37,12 +38,23 @@ class ModelPlan:
         Its features of training images and of queries.
     grams
         A Gram matrix for each of its training stores; none for a method without a kernel.
+    stream
+        Number of the stream that they are for.
+    stream_name
+        The folder of that in those of features; nothing where there is one stream only.
     """
 
     name: str
     train: FeaturizeConfig
     query: FeaturizeConfig
     grams: tuple[GramConfig, ...]
+    stream: int = 0
+    stream_name: str = ""
+
+    @property
+    def title(self) -> str:
+        """Return what tells it from the others of a run; nothing where there are none."""
+        return " ".join(filter(None, (self.name, self.stream_name)))
 
 
 @dataclass(frozen=True)
@@ -52,13 +64,14 @@ class AttributionPlan:
     Attributes
     ----------
     config
-        The configuration, with the features that the method chose.
+        The configuration, with the features that the method chose; those of a sum of streams are
+        chosen in each of `models`.
     method
         The attribution method.
     dampings
         The lambdas; None for a method without a kernel.
     models
-        The models, in the order of their scores.
+        The models, in the order of their scores; each as often as the method has streams.
     score, report
         What scoring and the report are asked for.
     """
@@ -87,13 +100,18 @@ def make_plan(config: AttributeConfig) -> AttributionPlan:
     """
     method = find_method(config.score_options.method)
     _refuse_other_needs(method)
+    features = [features_of(method, config.features, n) for n in range(len(method.streams))]
     config = dataclasses.replace(
         config,
-        features=features_of(method, config.features),
+        features=config.features if method.sum_of else features[0],
         gram_options=_gram_options(method, config.gram_options),
     )
     dampings = parse_dampings(config.score_options.damping)
-    models = tuple(_model_plan(config, method, *each) for each in _folders(config))
+    models = tuple(
+        _model_plan(config, method, *each, number, own)
+        for each in _folders(config)
+        for number, own in enumerate(features)
+    )
     return AttributionPlan(
         config,
         method,
@@ -128,21 +146,32 @@ def _folders(config: AttributeConfig) -> list[tuple[str, str]]:
     return [(model, f"models/{number}") for number, model in enumerate(models)]
 
 
-def _model_plan(config: AttributeConfig, method: Method, model: str, name: str) -> ModelPlan:
-    folder = config.run / name
+def _model_plan(
+    config: AttributeConfig,
+    method: Method,
+    model: str,
+    name: str,
+    number: int,
+    features: FeatureOptions,
+) -> ModelPlan:
+    """Return what is done with a model in its folder, for one stream with features of its own."""
+    folder, stream = config.run / name, method.streams[number].name
     query, source = split_name(config.query)
-    cache = config.cache_latents
+    cache, execution = config.cache_latents, config.execution
+    if stream and is_of_images(features.output_function):
+        # what is said of gradients, and of a model of latents, is said to other streams
+        cache, execution = None, dataclasses.replace(execution, engine="auto", compile=False)
     train = FeaturizeConfig(
         images=config.train,
-        store=folder / "train",
+        store=folder / "train" / stream,
         model=model,
         limit=config.limit,
         cache_latents=cache and cache / "train",
         append=config.append,
         redo_corrupt=config.redo_corrupt,
         rehash=config.rehash,
-        features=config.features,
-        execution=config.execution,
+        features=features,
+        execution=execution,
         image_options=config.image_options,
         condition_options=config.condition_options,
         cluster=config.cluster,
@@ -152,39 +181,43 @@ def _model_plan(config: AttributeConfig, method: Method, model: str, name: str) 
         train,
         append=False,
         images=source,
-        store=query_folder(config.run, query) / name / "query",
+        store=query_folder(config.run, query) / name / "query" / stream,
         limit=config.query_limit,
         image_options=config.query_images,
         condition_options=config.query_conditions,
-        features=_query_features(config, method),
+        features=_query_features(features, method),
         trajectory=config.trajectory,
         cache_latents=cache and query_folder(cache, query) / "query",
     )
-    return ModelPlan(name, train, queries, _grams(config, folder) if method.uses_kernel else ())
+    grams = _grams(config, train, folder, stream) if method.uses_kernel else ()
+    return ModelPlan(name, train, queries, grams, number, stream)
 
 
-def _query_features(config: AttributeConfig, method: Method) -> FeatureOptions:
+def _query_features(features: FeatureOptions, method: Method) -> FeatureOptions:
     """Return what a feature of a query is: what it is of training images, for most methods."""
     along = method.query_output_function
     if along is None:
-        return config.features
-    return dataclasses.replace(config.features, output_function=along)
+        return features
+    return dataclasses.replace(features, output_function=along)
 
 
-def _grams(config: AttributeConfig, folder: Path) -> tuple[GramConfig, ...]:
+def _grams(
+    config: AttributeConfig, train: FeaturizeConfig, folder: Path, stream: str
+) -> tuple[GramConfig, ...]:
     """Return the Gram matrix of each training store of a model: several for probes."""
-    stores = store_folders(folder / "train", number_of_stores(config.features))
-    names = ["gram.h5"] if len(stores) == 1 else [f"gram-{i:03d}.h5" for i in range(len(stores))]
+    stores = store_folders(train.store, number_of_stores(train.features))
+    stem = folder / "gram" / stream if stream else folder / "gram"
+    ends = [""] if len(stores) == 1 else [f"-{i:03d}" for i in range(len(stores))]
     return tuple(
         GramConfig(
             store,
-            folder / name,
+            stem.with_name(f"{stem.name}{end}.h5"),
             config.gram_options,
             config.cluster,
             config.quiet,
             device=config.features.device,
         )
-        for store, name in zip(stores, names, strict=True)
+        for store, end in zip(stores, ends, strict=True)
     )
 
 

@@ -13,6 +13,7 @@ from dtrak_stream.data.samples import CheckLabels, ConditionKind, Samples
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.kinds import bytes_to_keep, open_features
 from dtrak_stream.features.maker import FeatureMaker
+from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.featurizing.options import FeaturizeConfig
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.planning.calibration import (
@@ -35,7 +36,9 @@ class PlannedModel:
     Attributes
     ----------
     of_model
-        Added to the names of its stages; nothing where there is one model only.
+        Added to the names of its stages; nothing where there is one model and stream only.
+    stream
+        Name of the stream it is for; nothing where there is one only.
     train, query
         Stores of the training images and of the queries: several of each for probes.
     memory
@@ -51,6 +54,7 @@ class PlannedModel:
     """
 
     of_model: str
+    stream: str
     train: tuple[FeatureStore, ...]
     query: tuple[FeatureStore, ...]
     memory: int
@@ -92,7 +96,8 @@ def plan_model(
     def images(
         shape: ImageShape | None, kind: ConditionKind, _: CheckLabels | None
     ) -> RandomImages:
-        return RandomImages(config.train_samples, shape or _shape_of_images(config, job), kind)
+        known = shape or _shape_of_images(config, job, model.train.features)
+        return RandomImages(config.train_samples, known, kind)
 
     named_or_given = model.train.model if denoiser is None else denoiser
     maker, train = open_features(named_or_given, model.train.features, None, images, visible=True)
@@ -107,7 +112,8 @@ def plan_model(
     speed = _speed(config, model.train, maker, train)
     grown = peak_memory_on(maker.device) - before  # nothing where a model before took more
     return PlannedModel(
-        f" of {model.name}" if model.name else "",
+        f" of {model.title}" if model.title else "",
+        model.stream_name,
         _stores(model.train, maker, train),
         _stores(dataclasses.replace(model.train, store=model.query.store), maker, query),
         max(grown, maker.weight_bytes + (speed.memory if speed else 0)),
@@ -141,12 +147,14 @@ def _speed(
     )
 
 
-def _shape_of_images(config: PlanConfig, job: AttributionPlan) -> ImageShape:
+def _shape_of_images(
+    config: PlanConfig, job: AttributionPlan, features: FeatureOptions
+) -> ImageShape:
     """Return what the user says, where no model says it."""
     if config.image_shape is None:
         raise ConfigurationError(
             f"the shape of images is not known, and no model tells it for "
-            f"{job.config.features.output_function} features",
+            f"{features.output_function} features",
             where=f"--method {job.method.name}",
             remedy="give their channels, height and width, such as --image-shape 3x32x32",
         )

@@ -14,6 +14,7 @@ from dtrak_stream.errors import (
     DtrakStreamError,
     MemoryLimitError,
 )
+from dtrak_stream.gram.options import GramOptions
 from dtrak_stream.gram.plan import GramPlan
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.given import name_of_given
@@ -167,10 +168,21 @@ def _later_stages(
             stages.append(stage)
             cuts += cut
         if config.score_options.error_bars:
-            trains = [store for model in models for store in model.train]
-            stages.append(plan_half_grams(trains, options, arithmetic))
+            stages += _half_grams(models, options, arithmetic)
     pairs = [pair for one in models for pair in zip(one.train, one.query, strict=True)]
     return [*stages, plan_score_stage(pairs, cuts, job, arithmetic)]
+
+
+def _half_grams(
+    models: list[PlannedModel], options: GramOptions, speed: ArithmeticSpeed | None
+) -> list[StagePlan]:
+    """Plan the Gram matrices of halves, a stage for each stream: all matrices of one are alike."""
+    stages = []
+    for stream in dict.fromkeys(model.stream for model in models):
+        trains = [store for model in models if model.stream == stream for store in model.train]
+        stage = plan_half_grams(trains, options, speed)
+        stages.append(replace(stage, name=f"{stage.name} of {stream}") if stream else stage)
+    return stages
 
 
 def _arithmetic(config: PlanConfig) -> ArithmeticSpeed | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,8 @@ import jinja2
 from dtrak_stream.data.options import ImageShape
 from dtrak_stream.groups.lists import GroupLists
 from dtrak_stream.report.cards import Card
+from dtrak_stream.report.facts import facts, numbers
 from dtrak_stream.report.groups import GroupBars
-from dtrak_stream.report.histograms import unsigned
 from dtrak_stream.report.made_from import records_beside
 from dtrak_stream.report.options import ReportOptions
 from dtrak_stream.report.overall import Overall
@@ -23,20 +22,6 @@ from dtrak_stream.scoring.scores_file import ScoresFile
 from dtrak_stream.support.provenance import provenance
 
 _CRISP_BELOW = 128  # pixels: a smaller image is shown enlarged, with its pixels as squares
-_FEW_TIMESTEPS = 5
-_LONG_VALUE = 60  # characters: a longer fact is shortened in the page head, whole further down
-
-
-@dataclass(frozen=True)
-class Fact:
-    """One entry of the page head."""
-
-    name: str
-    """What it is."""
-    value: str
-    """Its value."""
-    note: str = ""
-    """Small print under the value."""
 
 
 @dataclass(frozen=True)
@@ -91,59 +76,12 @@ class Page:
             "quarantined_train": int(attributes.get("quarantined_train", 0)),
             "quarantined_query": int(attributes.get("quarantined_query", 0)),
             "has_all_scores": self.scores.has_all_scores,
-            "damping": _number(attributes, "damping_absolute"),
+            "damping": numbers(attributes, "damping_absolute"),
             "shape": self.shape,
             "crisp": max(self.shape.height, self.shape.width) < _CRISP_BELOW,
             "configurations": _configurations(self.scores.path),
             "provenance": provenance(),
         }
-
-
-def facts(scores: ScoresFile) -> list[Fact]:
-    """Return the page head: what was attributed to what, and how. Absent values are left out."""
-    attributes = scores.attributes
-    listed = [
-        Fact("training images", f"{scores.left('train'):,}", _left_out(attributes, "train")),
-        Fact("queries", f"{scores.left('query'):,}", _left_out(attributes, "query")),
-        Fact("method", _text(attributes, "method")),
-        Fact("output function", _text(attributes, "output_function")),
-        _timesteps(attributes),
-        Fact("damping λ", _number(attributes, "damping_absolute"), _damping_note(attributes)),
-        Fact("effective dimension", _number(attributes, "effective_dimension"), "Σ w / (w + λ)"),
-        Fact("transform", _text(attributes, "transform")),
-    ]
-    return [fact for fact in listed if fact.value]
-
-
-def _damping_note(attributes: dict[str, Any]) -> str:
-    relative = _number(attributes, "damping_relative")
-    asked = _text(attributes, "damping")
-    notes = [f"{relative} × mean eigenvalue" if relative else "", f"({asked})" if asked else ""]
-    return " ".join(filter(None, notes))
-
-
-def _left_out(attributes: dict[str, Any], side: str) -> str:
-    count = int(attributes.get(f"quarantined_{side}", 0))
-    return f"{count:,} of them quarantined" if count else ""
-
-
-def _timesteps(attributes: dict[str, Any]) -> Fact:
-    """Return how many timesteps were averaged over, with the first few and the last."""
-    steps = str(attributes.get("timesteps", "")).split(",")
-    if not all(step.strip().isdecimal() for step in steps):
-        return Fact("timesteps", _text(attributes, "timesteps"))
-    listed = steps if len(steps) <= _FEW_TIMESTEPS else [*steps[:3], "…", steps[-1]]
-    return Fact("timesteps", f"{len(steps):,}", ", ".join(step.strip() for step in listed))
-
-
-def _number(attributes: dict[str, Any], name: str) -> str:
-    value = attributes.get(name)
-    return unsigned(value) if isinstance(value, int | float) and math.isfinite(value) else ""
-
-
-def _text(attributes: dict[str, Any], name: str) -> str:
-    text = str(attributes.get(name, ""))
-    return text if len(text) <= _LONG_VALUE else f"{text[:_LONG_VALUE].rstrip(' ,')}…"
 
 
 def _configurations(scores: Path) -> dict[str, str]:

@@ -111,3 +111,33 @@ def store_roots(root: Path) -> tuple[Path, ...]:
     """Return the stores at `root`: itself, or those of its probes in their order."""
     probes = sorted(root.glob("probe-[0-9][0-9][0-9]"))
     return tuple(probes) if probes and not (root / "store.json").exists() else (root,)
+
+
+def refuse_other_streams(store: Path, stream: str) -> None:
+    """Refuse to put stores of several streams of features into one of a single stream, or it there.
+
+    Parameters
+    ----------
+    store
+        Where a run puts features: the store itself, or the folder of its probes.
+    stream
+        Name of the stream that they are for, and of that folder; nothing where there is one only.
+
+    Raises
+    ------
+    InputError
+        Naming what is there.
+    """
+    folder = store.parent if stream else store
+    if stream:
+        told = "one stream alone" if (folder / "store.json").exists() else ""
+    else:
+        inside = {path.parts[len(folder.parts)] for path in folder.glob("**/store.json")}
+        streams = sorted(name for name in inside - {"store.json"} if not name.startswith("probe-"))
+        told = f"several streams ({', '.join(streams)})" if streams else ""
+    if told:
+        raise InputError(
+            f"holds features of a method of {told}",
+            where=folder,
+            remedy="give another --run, or the --method that it was begun with",
+        )

@@ -151,13 +151,19 @@ def _recorded(store: FeatureStore, config: VerifyConfig) -> FeaturizeConfig:
         )
     job = parse(FeaturizeConfig, ["--config", str(record)])
     folder = _folder_of_set(store.layout.root)
-    images = {"train": config.train, "held-out": None}.get(folder.name, config.query)
+    images = {"train": config.train, "held-out": None}.get(_side_of(folder), config.query)
     return replace(
         job,
         images=images or job.images,
         model=config.model or job.model,
         trajectory=config.trajectory or job.trajectory,
     )
+
+
+def _side_of(folder: Path) -> str:
+    """Return what a store is called, or the folder that holds those of several streams."""
+    names = (folder.name, folder.parent.name)
+    return next((name for name in names if name in ("train", "query", "held-out")), folder.name)
 
 
 def _folder_of_set(root: Path) -> Path:
