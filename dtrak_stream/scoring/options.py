@@ -15,6 +15,8 @@ from dtrak_stream.support.memory import parse_size
 from dtrak_stream.support.option_values import require_number
 from dtrak_stream.support.unused_options import refuse_unused, without_unused
 
+SeenMode = Literal["off", "weight", "filter"]
+
 
 @dataclass(frozen=True)
 class ScoreOptions:
@@ -33,6 +35,9 @@ mean eigenvalue such as 0.1, abs:500, several of these as 0.01,0.1,abs:500, or p
     """Keep the whole (queries, training samples) matrix; auto: if it fits in the memory limit."""
     checkpoint_weights: str = "equal"
     """Weights of the checkpoints of tracincp and gas, such as 1,0.5,0.25 (learning rates)."""
+    seen: SeenMode = "off"
+    """What scores make of the probability that the model saw a training image (held-out images \
+tell it): weight multiplies by it; filter by 0 where it is below 1/2; off leaves it beside them."""
     error_bars: bool = False
     """Also give the standard error of each score that the random projection causes."""
 
@@ -45,8 +50,8 @@ ScoreFlags = Annotated[tyro.conf.OmitArgPrefixes[ScoreOptions], tyro.conf.arg(na
 
 
 _OF_TRUTH = ("truth", "loss_key", "subsets")
-_OF_FEATURES = ("train", "query", "gram", "device", "tf32")
-_OF_SCORES_FROM_FEATURES = ("damping", "transform", "checkpoint_weights", "error_bars")
+_OF_FEATURES = ("train", "query", "gram", "residuals", "held_out", "device", "tf32")
+_OF_SCORES_FROM_FEATURES = ("damping", "transform", "checkpoint_weights", "seen", "error_bars")
 
 Paths = Path | tuple[Path, ...]
 
@@ -85,6 +90,11 @@ need no features."""
     """Where features are multiplied: auto (a GPU where there is one), cpu, cuda or cuda:1."""
     tf32: bool = False
     """Let a GPU cut the factors of products to 11 bits: faster, and only good to 3 digits."""
+    residuals: Path | None = None
+    """Store of the residuals of the training images (featurize --output-function residuals): with \
+--held-out, each gets a probability that the model saw it."""
+    held_out: Path | None = None
+    """Store of the residuals of images of the same kind that the model did not see, 80 or more."""
 
     def __post_init__(self) -> None:
         parse_size(self.memory_limit, flag="--memory-limit")

@@ -26,6 +26,7 @@ from dtrak_stream.scoring.options import ScoreConfig, ScoreResult, used_by
 from dtrak_stream.scoring.plan import ScorePlan, plan_scores, score_work
 from dtrak_stream.scoring.scorer import Scorer
 from dtrak_stream.scoring.scores_file import SIDES
+from dtrak_stream.scoring.seen_images import SeenImages, open_seen
 from dtrak_stream.scoring.transforms import Transform, streams_of, transform_of
 from dtrak_stream.scoring.writer import (
     finished_scores,
@@ -65,6 +66,8 @@ class ScoreRun:
         What sums scores per group of training samples.
     device
         Where features are multiplied.
+    seen
+        What residuals tell of the training images; None where they are not given.
     """
 
     config: ScoreConfig
@@ -77,6 +80,7 @@ class ScoreRun:
     memory_limit: int
     groups: GroupSums
     device: torch.device
+    seen: SeenImages | None
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the scores: attributes of the file, and of unfinished work."""
@@ -94,6 +98,7 @@ class ScoreRun:
             **identity_of_streams(self.streams),
             **self._begun(),
             **self.groups.identity,
+            **(self.seen.identity if self.seen else {}),
         }
 
     def _begun(self) -> dict[str, str]:
@@ -123,6 +128,8 @@ class ScoreRun:
     def compute(self) -> int:
         """Score what is missing and write the file; return how many blocks that were."""
         config, visible = self.config, not self.config.quiet
+        if self.seen is not None:
+            self.seen.tell()
         checkpoints = Checkpoints.beside(config.out, self.identity() | self.cuts())
         try:
             members = members_of(
@@ -139,6 +146,7 @@ class ScoreRun:
             raise InterruptedRunError(progress) from interrupt
         attributes = self.identity() | store_attributes(self.ensemble, self.streams, config.out)
         attributes["device"] = device_name(self.device)
+        attributes |= self.seen.judgement.attributes() if self.seen else {}
         of_lambda = lambda_attributes(scorer, checkpoints)
         write_scores(config.out, scorer, checkpoints, attributes, of_lambda)
         checkpoints.discard()
@@ -156,6 +164,7 @@ class ScoreRun:
             choices=dampings.each if dampings else (),
             several=dampings is not None and dampings.several,
             groups=self.groups,
+            seen=self.seen,
             products=Products(self.device, self.config.tf32, self.plan.rows_at_a_time),
         )
 
@@ -229,8 +238,9 @@ def prepare(config: ScoreConfig, images: ImageOptions | None = None) -> ScoreRun
         NORMALISATIONS[method.normalisation].refuse_without_residuals(model.train, method.name)
     groups = _group_sums(config, ensemble, images, limit)
     plan = _plan(config, method, dampings, ensemble, groups, limit)
+    seen = open_seen(config, ensemble)
     return ScoreRun(
-        config, method, transform, streams, dampings, ensemble, plan, limit, groups, device
+        config, method, transform, streams, dampings, ensemble, plan, limit, groups, device, seen
     )
 
 

@@ -18,6 +18,7 @@ from dtrak_stream.scoring.members import Member, MemberScores, member_scores
 from dtrak_stream.scoring.options import ScoreOptions
 from dtrak_stream.scoring.plan import ScorePlan, slots_of
 from dtrak_stream.scoring.rankings import ranked_part
+from dtrak_stream.scoring.seen_images import SeenImages
 from dtrak_stream.scoring.stream_scales import StreamScales
 from dtrak_stream.scoring.stream_sums import StreamSums
 from dtrak_stream.scoring.sums import Part, PartSums
@@ -50,6 +51,8 @@ class Scorer:
         Whether a list of lambdas was asked for.
     groups
         What sums scores per group of training samples.
+    seen
+        What residuals tell of the training images; None where they are not given.
     products
         How features are multiplied.
     """
@@ -63,6 +66,7 @@ class Scorer:
     choices: tuple[DampingChoice, ...]
     several: bool
     groups: GroupSums
+    seen: SeenImages | None = None
     products: Products = Products()  # noqa: RUF009 (frozen)
 
     @property
@@ -183,8 +187,10 @@ class Scorer:
         return tau
 
     def _finished(self, scores: FloatArray, q: int, r: int) -> Part:
-        """Drop quarantined samples from the sums (V, L, Q, n) of all streams, and rank."""
+        """Drop samples from the sums (V, L, Q, n) of all streams that have no score, and rank."""
         queries, rows = self.plan.queries[q], self.plan.rows[r]
+        if self.seen is not None:
+            self.seen.apply(scores, rows)
         scores[:, :, ~self.ensemble.query_usable[queries.start : queries.stop]] = np.nan
         scores[..., ~self.ensemble.train_usable[rows.start : rows.stop]] = np.nan
         errors = np.abs(scores[1] - scores[2]) / 2 if len(scores) > 1 else None  # (L, Q, n)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +30,9 @@ FITTED_TO = "fitted_to_truth"
 """Attribute of scores that were fitted to retrained models: which truth they were fitted to."""
 FITTED_SUBSETS = "fitted_to_subsets"
 """Attribute of the same: which of its subsets, such as 0:32."""
+
+SEEN = "seen"
+"""Dataset of the probabilities that the model saw a training image."""
 
 SIDES: tuple[Side, ...] = ("train", "query")
 
@@ -167,6 +171,14 @@ class ScoresFile(AbstractContextManager["ScoresFile"]):
     def has_errors(self) -> bool:
         """Return whether scores have error bars."""
         return "top_score_error" in self._root
+
+    @cached_property
+    def seen(self) -> NDArray[np.float32] | None:
+        """Return the probability that the model saw each training image, (N,), read once.
+
+        NaN where it is not known; None in files without.
+        """
+        return self._file[SEEN][:] if SEEN in self._file else None
 
     def query_id(self, index: int) -> str:
         """Return the sample id of a query."""
@@ -307,6 +319,8 @@ class ScoresFile(AbstractContextManager["ScoresFile"]):
             expected["scores"] = (self.query_count, self.train_count)
             if self.has_errors:
                 expected["score_error"] = expected["scores"]
+        if SEEN in self._file and self._file[SEEN].shape != (self.train_count,):
+            raise self._corrupt(f"{SEEN} has shape {self._file[SEEN].shape}")
         if self.has_errors:
             expected |= dict.fromkeys(_RANKED_ERRORS, expected["top_score"])
         for name, shape in expected.items():

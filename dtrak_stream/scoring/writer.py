@@ -14,7 +14,7 @@ from dtrak_stream.scoring.ensemble import Ensemble
 from dtrak_stream.scoring.rankings import ENDS, JoinedLists
 from dtrak_stream.scoring.room import score_room
 from dtrak_stream.scoring.scorer import Scorer
-from dtrak_stream.scoring.scores_file import SCORES_FILE, damping_group, subject_of
+from dtrak_stream.scoring.scores_file import SCORES_FILE, SEEN, damping_group, subject_of
 from dtrak_stream.scoring.sums import damaged_part
 from dtrak_stream.support import destinations
 from dtrak_stream.support.checkpoints import Checkpoints
@@ -23,7 +23,7 @@ from dtrak_stream.support.hdf5 import new_hdf5
 from dtrak_stream.support.names import write_names
 from dtrak_stream.support.progress import say
 
-_ADDED_LATER = {"tf32": False}
+_ADDED_LATER = {"tf32": False, "seen": "off"}
 """What files that lack an attribute were made with."""
 
 
@@ -75,11 +75,12 @@ def write_scores(
     """Join all scored blocks into the scores file.
 
     Datasets: `query_id` (Q,), `train_id` (N,), where samples were removed `query_removed` and
-    `train_removed` (n,) int64, their numbers, and for one lambda `scores` (Q, N) float32 if the
-    plan keeps them, `top_index` and `bottom_index` (Q, top_k) int64, `top_score` and
-    `bottom_score` (Q, top_k) float32; with error bars also `score_error` (Q, N),
-    `top_score_error` and `bottom_score_error` (Q, top_k) float32: one standard error; with
-    groups, those of `GroupSums.begin`. Where a list of lambdas was asked for, each has a group
+    `train_removed` (n,) int64, their numbers, where residuals are given `seen` (N,) float32, the
+    probability that the model saw a sample, NaN if it is not known, and for one lambda `scores` (Q,
+    N) float32 if the plan keeps them, `top_index` and `bottom_index` (Q, top_k) int64, `top_score`
+    and `bottom_score` (Q, top_k) float32; with error bars also `score_error` (Q, N),
+    `top_score_error` and `bottom_score_error` (Q, top_k) float32: one standard error; with groups,
+    those of `GroupSums.begin`. Where a list of lambdas was asked for, each has a group
     `damping_000`, `damping_001`, ... that holds these datasets, and the attributes of that lambda.
 
     Raises
@@ -95,6 +96,8 @@ def write_scores(
         write_names(file, "query_id", scorer.query.ids, scorer.query.ids.width)
         write_names(file, "train_id", scorer.train.ids, scorer.train.ids.width)
         _write_removed(file, scorer.ensemble)
+        if scorer.seen is not None:
+            file.create_dataset(SEEN, data=scorer.seen.judgement.probability)
         file.attrs.update(attributes)
         groups = []
         for each, attributes_of_lambda in enumerate(of_lambda):

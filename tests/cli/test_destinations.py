@@ -22,7 +22,10 @@ READ = {
     "featurize": {"--trajectory"},
     "remove": {"--store", "--ids", "--rows"},
     "gram": {"--store"},
-    "score": {"--train", "--query", "--gram", "--truth", "--groups"},
+    "score": {
+        *("--train", "--query", "--gram", "--truth", "--groups"),
+        *("--residuals", "--held-out"),
+    },
     "report": {"--scores"},
     "verify": {"--run", "--trajectory"},
     "import-features": {"--array", "--row-order", "--ids", "--rows"},

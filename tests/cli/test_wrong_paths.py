@@ -74,6 +74,7 @@ WRONG: dict[str, dict[str, tuple[str, ...]]] = {
     "score": {
         **{"train": FOLDER, "query": FOLDER, "gram": FILE, "out": NEW_FILE},
         **{"truth": FILE, "groups": FILE, "group-source": SOURCE},
+        **{"residuals": FOLDER, "held-out": FOLDER},
     },
     "report": {
         **{"scores": FILE, "train": SOURCE, "query": SOURCE, "out": NEW_FOLDER},
@@ -104,6 +105,8 @@ BESIDES = {
     ("attribute", "group-source"): "--group-column target",
     ("featurize", "trajectory"): '--output-function "trajectory(averaged)"',
     ("score", "group-source"): "--group-column target",
+    ("score", "residuals"): "--held-out run/train",
+    ("score", "held-out"): "--residuals run/train",
     ("import-features", "rows"): f"--images {DIGITS}",
 }
 INSTEAD = {

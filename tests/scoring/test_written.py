@@ -59,6 +59,7 @@ def test_the_attributes_say_how_the_scores_came_about(small):
         "num_models": 1,
         "checkpoint_weights": "equal",
         "error_bars": False,
+        "seen": "off",
         "top_k": 10,
         "has_all_scores": True,
         "gram_form": "dual",

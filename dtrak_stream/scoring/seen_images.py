@@ -1,0 +1,159 @@
+"""What scores make of the probability that the model saw a training image.
+
+========  ==================================================================
+mode      what a score is multiplied by
+========  ==================================================================
+off       nothing: the probability stands beside the score
+weight    the probability
+filter    1 where the probability is at least 1/2, 0 elsewhere
+========  ==================================================================
+
+An image whose probability is not known keeps its score.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrak_stream.errors import ConfigurationError, InputError, refuse_differences
+from dtrak_stream.scoring.ensemble import Ensemble
+from dtrak_stream.scoring.options import ScoreConfig, SeenMode
+from dtrak_stream.scoring.scored_images import images_of
+from dtrak_stream.seen.judgement import Judgement, in_words, judge_stores, refuse_other_residuals
+from dtrak_stream.store.reader import FeatureStore
+from dtrak_stream.store.shard import FloatArray
+from dtrak_stream.support.progress import say
+
+_LIKELY = 0.5
+
+
+@dataclass(frozen=True)
+class SeenImages:
+    """What residuals tell of the training images.
+
+    Attributes
+    ----------
+    candidates, held_out
+        The stores of residuals.
+    mode
+        What is done to the scores.
+    """
+
+    candidates: FeatureStore
+    held_out: FeatureStore
+    mode: SeenMode
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Return what decides the probabilities."""
+        return {
+            "residuals_fingerprint": self.candidates.layout.state,
+            "held_out_fingerprint": self.held_out.layout.state,
+        }
+
+    @cached_property
+    def judgement(self) -> Judgement:
+        """Return the probabilities, and how sure they are; they are found out once.
+
+        Raises
+        ------
+        InputError
+            If there are too few held-out images, or scores are to depend on residuals that cannot
+            tell.
+        """
+        found = judge_stores(self.candidates, self.held_out)
+        if self.mode != "off" and not found.tells:
+            raise InputError(
+                "its residuals cannot be told from those of the training images "
+                f"({found.area.value:.2f} +- {found.area.error:.2f} of pairs are in order, 0.5 is "
+                "chance)",
+                where=f"--seen {self.mode}: {self.held_out.layout.root}",
+                remedy="give more held-out images, or leave --seen off",
+            )
+        return found
+
+    def tell(self) -> None:
+        """Tell what was found out before anything is scored; raises as `judgement`."""
+        for line in in_words(self.judgement.attributes()):
+            say(line)
+
+    @cached_property
+    def factors(self) -> NDArray[np.float32]:
+        """Return what scores of each training image are multiplied by: (N,)."""
+        seen = self.judgement.probability
+        factors = (seen >= _LIKELY).astype(np.float32) if self.mode == "filter" else seen.copy()
+        factors[np.isnan(seen)] = 1
+        return factors
+
+    def apply(self, scores: FloatArray, rows: range) -> None:
+        """Multiply the scores (..., n) of some training images in place."""
+        if self.mode != "off":
+            scores *= self.factors[rows.start : rows.stop]
+
+
+def open_seen(config: ScoreConfig, ensemble: Ensemble) -> SeenImages | None:
+    """Open the residuals of the training images and of held-out ones, if they are given.
+
+    Raises
+    ------
+    ConfigurationError
+        If only one of them is given, scores are to depend on neither, or there are several models.
+    InputError, FingerprintMismatchError
+        If they are no residuals, cannot be compared, or are of other images or another model than
+        the training features.
+    """
+    if config.residuals is None or config.held_out is None:
+        _refuse_half(config)
+        return None
+    if len(_models(ensemble)) > 1:
+        raise ConfigurationError(
+            "several models saw images of their own",
+            where=f"--residuals {config.residuals}",
+            remedy="score by one model at a time",
+        )
+    candidates, held_out = map(FeatureStore.open, (config.residuals, config.held_out))
+    refuse_other_residuals(candidates, held_out)
+    _refuse_other_candidates(ensemble, candidates)
+    return SeenImages(candidates, held_out, config.options.seen)
+
+
+def _refuse_half(config: ScoreConfig) -> None:
+    given, missing = "--residuals", "--held-out"
+    if config.residuals is None:
+        given, missing = missing, given
+    if config.residuals is None and config.held_out is None:
+        if config.options.seen == "off":
+            return
+        given = f"--seen {config.options.seen}"
+    raise ConfigurationError(
+        "the probability that the model saw an image takes residuals of both: the training images "
+        "and held-out ones",
+        where=given,
+        remedy=f"give {missing}, a store made with dtrak-stream featurize --output-function "
+        "residuals",
+    )
+
+
+def _models(ensemble: Ensemble) -> set[str]:
+    """Return the hash of the weights of each diffusion model that computed training features."""
+    fingerprints = [model.train.fingerprint for model in ensemble.models]
+    return {each.weights for each in fingerprints if each.noise_draws and not each.is_imported}
+
+
+def _refuse_other_candidates(ensemble: Ensemble, candidates: FeatureStore) -> None:
+    train = ensemble.first.train
+    pairs: list[tuple[str, Any, Any]] = [("samples", len(train), len(candidates))]
+    images = images_of(train.layout), images_of(candidates.layout)
+    if all(images):
+        pairs.append(("images", *images))
+    pairs += [("weights", each, candidates.fingerprint.weights) for each in _models(ensemble)]
+    refuse_differences(
+        pairs,
+        where=candidates.layout.root,
+        remedy="featurize the residuals of the same images, by the same model",
+    )
