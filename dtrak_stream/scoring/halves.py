@@ -9,10 +9,14 @@ degree of freedom: rough for a single score, right in the mean square over many.
 
 (The halves taken by themselves would each see a random half of the gradient's entries, and their
 errors would not be independent.)
+
+Random Fourier features are halved by their frequencies, which are independent, each with its
+cosine and its sine: again the mean of the products of both halves is that of the whole.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.features.names import FOURIER
 from dtrak_stream.gram.file import Gram
 from dtrak_stream.gram.plan import plan_on
 from dtrak_stream.gram.run import GramRun
@@ -42,6 +47,8 @@ _PROJECTORS = tuple(name for name, kind in PROJECTORS.items() if kind.has_halves
 class HalfSketch(FeatureStore):
     """A store seen through the sum or the difference of the halves of each feature.
 
+    Of random Fourier features, those are the first and the second half of the frequencies.
+
     Parameters
     ----------
     store
@@ -52,7 +59,7 @@ class HalfSketch(FeatureStore):
     Raises
     ------
     ConfigurationError
-        If its features are no random projection, or k is odd.
+        If its features are no random projection, or k has no halves.
     """
 
     def __init__(self, store: FeatureStore, half: str) -> None:
@@ -63,7 +70,7 @@ class HalfSketch(FeatureStore):
         )
         super().__init__(StoreLayout(store.layout.root, fingerprint, store.layout.history))
         self._whole, self._half = store, half
-        self._sign = HALVES[half]
+        self._sign, self._is_fourier = HALVES[half], FOURIER in whole.projector
 
     @property
     def stored(self) -> FeatureStore:
@@ -114,6 +121,10 @@ class HalfSketch(FeatureStore):
         return self._whole._joined(name, dtype)
 
     def _folded(self, features: Features) -> Features:
+        if self._is_fourier:
+            quarters = features.reshape(len(features), 2, 2, -1)  # (n, cosine or sine, half, k / 4)
+            half = quarters[:, :, 0 if self._sign > 0 else 1]
+            return half.reshape(len(features), -1) * math.sqrt(2)  # (n, k / 2)
         first, second = features[:, : self.proj_dim], features[:, self.proj_dim :]
         return first + self._sign * second  # (n, k / 2)
 
@@ -126,7 +137,9 @@ def refuse_without_halves(projector: str, dim: int) -> None:
     ConfigurationError
         Naming the projector.
     """
-    if projector not in _PROJECTORS or dim % 2:
+    halved_by = 4 if FOURIER in projector else 2
+    has_halves = FOURIER in projector or projector in _PROJECTORS
+    if not has_halves or dim % halved_by:
         other = (
             f"featurize with --projector {_PROJECTORS[0]}, or " if projector in PROJECTORS else ""
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import h5py
@@ -12,6 +13,8 @@ import torch
 
 import dtrak_stream.scoring.plan as plan_module
 from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.features.names import FOURIER
+from dtrak_stream.features.vector_maps import fourier_map
 from dtrak_stream.projectors.dense import NormalProjector, RademacherProjector
 from dtrak_stream.projectors.sketch import SketchProjector
 from dtrak_stream.scoring.halves import HalfSketch
@@ -142,5 +145,27 @@ def test_halves_are_unbiased_with_uncorrelated_errors_of_the_promised_size(proje
         assert abs(error.mean()) < 4 * spread / np.sqrt(300)
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.25
     assert np.allclose((first + second) / 2, whole, atol=0.01 * abs(exact))
+    told = np.abs(first - second) / 2
+    assert np.sqrt(np.mean(told**2)) == pytest.approx(whole.std(), rel=0.2)
+
+
+def test_fourier_features_are_halved_by_frequencies_with_errors_of_the_promised_size(small):
+    vectors = torch.tensor(np.random.default_rng(0).normal(size=(2, 8)), dtype=torch.float32)
+    exact = math.exp(-float(((vectors[0] - vectors[1]) ** 2).sum()) / 16)
+    layout = small.train.layout
+    fingerprint = dataclasses.replace(layout.fingerprint, projector=FOURIER, proj_dim=K)
+    store = FeatureStore(dataclasses.replace(layout, fingerprint=fingerprint))
+    errors = []
+    for seed in range(300):
+        features = fourier_map(8, width=K, seed=seed, bandwidth=8.0)(vectors)  # (2, K)
+        seen = [HalfSketch(store, half).of_stored(features) for half in ("sum", "difference")]
+        assert all(half.shape == (2, K // 2) for half in seen)
+        assert torch.allclose(torch.stack(seen).norm(dim=2), torch.ones(2, 2), atol=1e-5)
+        assert np.array_equal(HalfSketch(store, "sum").of_stored(features.numpy()), seen[0].numpy())
+        products = [float(half[0] @ half[1]) - exact for half in seen]
+        errors.append([float(features[0] @ features[1]) - exact, *products])
+    whole, first, second = np.array(errors).T
+    assert np.allclose((first + second) / 2, whole, atol=1e-5)
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.25
     told = np.abs(first - second) / 2
     assert np.sqrt(np.mean(told**2)) == pytest.approx(whole.std(), rel=0.2)
