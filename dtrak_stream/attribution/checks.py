@@ -33,7 +33,7 @@ from dtrak_stream.report.places import refuse_other_report
 from dtrak_stream.scoring.ensemble import checkpoint_weights, refuse_other_queries
 from dtrak_stream.scoring.halves import refuse_without_halves
 from dtrak_stream.scoring.plan import plan_scores, score_work
-from dtrak_stream.scoring.scores_file import SCORES_FILE, Side
+from dtrak_stream.scoring.scores_layout import SCORES_FILE, Side
 from dtrak_stream.scoring.transforms import transform_of
 from dtrak_stream.store.layout import JOINED_VIEW
 from dtrak_stream.store.reader import FeatureStore

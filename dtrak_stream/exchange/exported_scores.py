@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from dtrak_stream.errors import InputError
 from dtrak_stream.exchange.array_writers import Shape
 from dtrak_stream.exchange.sample_ids import write_ids
-from dtrak_stream.scoring.scores_file import ScoresFile, Side
+from dtrak_stream.scoring.scores_file import ScoresFile
+from dtrak_stream.scoring.scores_layout import Side
 from dtrak_stream.store.shard import FloatArray
 from dtrak_stream.support.names import each_of
 

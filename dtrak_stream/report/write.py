@@ -38,7 +38,8 @@ from dtrak_stream.report.places import (
 from dtrak_stream.report.tiles import Gallery, encode_png, parse_shape
 from dtrak_stream.scoring.removed_since import refuse_removed_since
 from dtrak_stream.scoring.scored_images import ROLES, ComparedImages, refuse_other_images
-from dtrak_stream.scoring.scores_file import ScoresFile, Side
+from dtrak_stream.scoring.scores_file import ScoresFile
+from dtrak_stream.scoring.scores_layout import Side
 from dtrak_stream.support.durable import durable_path, remove_partials, write_bytes
 from dtrak_stream.support.progress import progress
 

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dtrak_stream.errors import InputError
-from dtrak_stream.scoring.scores_file import SIDES, ScoresFile, Side
+from dtrak_stream.scoring.scores_file import ScoresFile
+from dtrak_stream.scoring.scores_layout import SIDES, Side
 from dtrak_stream.store.layout import StoreLayout, read_layout
 from dtrak_stream.support.progress import say
 

@@ -25,7 +25,7 @@ from dtrak_stream.scoring.normalisation import NORMALISATIONS
 from dtrak_stream.scoring.options import ScoreConfig, ScoreResult, used_by
 from dtrak_stream.scoring.plan import ScorePlan, plan_scores, score_work
 from dtrak_stream.scoring.scorer import Scorer
-from dtrak_stream.scoring.scores_file import SIDES
+from dtrak_stream.scoring.scores_layout import SIDES
 from dtrak_stream.scoring.seen_images import SeenImages, open_seen
 from dtrak_stream.scoring.transforms import Transform, streams_of, transform_of
 from dtrak_stream.scoring.writer import (

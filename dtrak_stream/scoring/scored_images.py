@@ -14,7 +14,8 @@ from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.picture_identity import are_comparable, is_of_pictures
 from dtrak_stream.errors import FingerprintMismatchError
 from dtrak_stream.features.comparing import is_along_a_path
-from dtrak_stream.scoring.scores_file import ScoresFile, Side
+from dtrak_stream.scoring.scores_file import ScoresFile
+from dtrak_stream.scoring.scores_layout import Side
 from dtrak_stream.store.layout import StoreLayout
 from dtrak_stream.support.progress import say
 

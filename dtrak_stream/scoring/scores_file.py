@@ -3,65 +3,39 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import h5py
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from dtrak_stream.data.source import open_regular, unreadable
-from dtrak_stream.errors import CorruptFileError, InputError
+from dtrak_stream.errors import CorruptFileError
+from dtrak_stream.scoring.scores_layout import (
+    RANKINGS,
+    SEEN,
+    WRITE_AGAIN,
+    Side,
+    damping_names,
+    has_errors,
+    open_scores,
+    plain,
+    require_parts,
+    root_of,
+    subject_of,
+    text_of,
+    unreadable_scores,
+)
 from dtrak_stream.scoring.transforms import TRANSFORMS, Transform
-from dtrak_stream.support.destinations import FileKind, holds_hdf5
-from dtrak_stream.support.hdf5_members import refuse_foreign_members
 from dtrak_stream.support.names import FixedWidthNames
-from dtrak_stream.support.obstacles import refuse_unavailable
 
 End = Literal["top", "bottom"]
-Side = Literal["query", "train"]
 
-FITTED_TO = "fitted_to_truth"
-"""Attribute of scores that were fitted to retrained models: which truth they were fitted to."""
-FITTED_SUBSETS = "fitted_to_subsets"
-"""Attribute of the same: which of its subsets, such as 0:32."""
-
-SEEN = "seen"
-"""Dataset of the probabilities that the model saw a training image."""
-
-SIDES: tuple[Side, ...] = ("train", "query")
-
-_SUBJECT = ("train_fingerprint", "query_fingerprint", FITTED_TO, "loss_key")
-
-_RANKINGS = ("top_index", "top_score", "bottom_index", "bottom_score")
-_RANKED_ERRORS = ("top_score_error", "bottom_score_error")
-_IDS = ("query_id", "train_id")
-_DAMPING_GROUP = "damping_"
-_ATTRIBUTES = ("method", "transform", "image_shape")
-SCORES_FILE = FileKind(
-    "a scores file",
-    "dtrak-stream score",
-    holds_hdf5(*_IDS, attributes=("method", "transform", "sign_convention")),
-)
 _BLOCK_SCORES = 2**23  # 32 MiB of float32
-_REMEDY = "write it again with dtrak-stream score"
-
-
-def subject_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the attributes that say what scores are of, whatever was done to get them.
-
-    A store that samples were appended to or removed from is what it was begun as.
-    """
-    subject = {name: attributes.get(name) for name in _SUBJECT}
-    for side in SIDES:
-        name = f"{side}_fingerprint"
-        subject[name] = attributes.get(f"{side}_begun", subject[name])
-    return subject
 
 
 @dataclass(frozen=True)
@@ -98,15 +72,14 @@ class ScoresFile(AbstractContextManager["ScoresFile"]):
 
     def __init__(self, path: Path, damping: int | None = None) -> None:
         self.path = path
-        self._file = _open(path)
+        self._file = open_scores(path)
         try:
-            self._root = self._choose_root(damping)
-            self._require_parts()
-            self._require_shapes()
+            self._root = root_of(self._file, damping, path)
+            require_parts(self._file, self._root, path)
             _ = self.attributes  # damaged ones are met here, not later
         except (OSError, KeyError, RuntimeError) as error:
             self._file.close()
-            raise _unreadable(path, error) from error
+            raise unreadable_scores(path, error) from error
         except BaseException:
             self._file.close()
             raise
@@ -119,7 +92,7 @@ class ScoresFile(AbstractContextManager["ScoresFile"]):
         """Return every attribute of the file, as plain Python values, sorted by name."""
         of_lambda = self._root.attrs.items()
         attributes = {**dict(self._file.attrs.items()), **dict(of_lambda)}
-        return {name: _plain(value) for name, value in sorted(attributes.items())}
+        return {name: plain(value) for name, value in sorted(attributes.items())}
 
     @property
     def subject(self) -> str:
@@ -135,7 +108,7 @@ class ScoresFile(AbstractContextManager["ScoresFile"]):
     @property
     def transform(self) -> Transform:
         """Return what was done to the scores."""
-        return TRANSFORMS[_plain(self._file.attrs["transform"])]
+        return TRANSFORMS[plain(self._file.attrs["transform"])]
 
     @property
     def root_name(self) -> str:
@@ -170,7 +143,7 @@ class ScoresFile(AbstractContextManager["ScoresFile"]):
     @property
     def has_errors(self) -> bool:
         """Return whether scores have error bars."""
-        return "top_score_error" in self._root
+        return has_errors(self._root)
 
     @cached_property
     def seen(self) -> NDArray[np.float32] | None:
@@ -182,11 +155,11 @@ class ScoresFile(AbstractContextManager["ScoresFile"]):
 
     def query_id(self, index: int) -> str:
         """Return the sample id of a query."""
-        return _text(self._file["query_id"][index])
+        return text_of(self._file["query_id"][index])
 
     def train_id(self, index: int) -> str:
         """Return the sample id of a training image."""
-        return _text(self._file["train_id"][index])
+        return text_of(self._file["train_id"][index])
 
     def count(self, side: Side) -> int:
         """Return Q or N."""
@@ -248,7 +221,7 @@ class ScoresFile(AbstractContextManager["ScoresFile"]):
 
     def query_ids(self) -> list[str]:
         """Return the sample ids of all queries."""
-        return [_text(value) for value in self._file["query_id"][:]]
+        return [text_of(value) for value in self._file["query_id"][:]]
 
     def score_blocks(self) -> Iterator[NDArray[np.float32]]:
         """Yield the whole of `scores` once, in blocks of bounded size."""
@@ -260,7 +233,7 @@ class ScoresFile(AbstractContextManager["ScoresFile"]):
 
     def score_range(self) -> tuple[float, float] | None:
         """Return the lowest and highest score of all queries; None if there is no score."""
-        extremes = np.concatenate([self._root[name][:, 0] for name in _RANKINGS[1::2]])
+        extremes = np.concatenate([self._root[name][:, 0] for name in RANKINGS[1::2]])
         finite = extremes[np.isfinite(extremes)]
         return (float(finite.min()), float(finite.max())) if len(finite) else None
 
@@ -279,124 +252,9 @@ class ScoresFile(AbstractContextManager["ScoresFile"]):
             raise self._corrupt(f"a ranked score of query {query} is not a number")
         return ranked
 
-    def _choose_root(self, damping: int | None) -> Any:
-        count = self.damping_count
-        if damping is None and not count:
-            return self._file
-        if damping is None or not 0 <= damping < count:
-            raise InputError(
-                f"holds scores for a list of {count} dampings, not for "
-                f"{'one' if damping is None else f'number {damping}'}",
-                where=self.path,
-                remedy=f"choose one, from 0 to {count - 1}" if count else "choose none",
-            )
-        return self._file[damping_group(damping)]
-
-    def _require_parts(self) -> None:
-        missing = [name for name in _IDS if name not in self._file]
-        missing += [name for name in _RANKINGS if name not in self._root]
-        missing += [name for name in _ATTRIBUTES if name not in self._file.attrs]
-        if self.has_errors or self._file.attrs.get("error_bars", False):
-            missing += [name for name in self._error_names() if name not in self._root]
-        if missing:
-            raise InputError(
-                f"not a scores file: it has no {', '.join(missing)}",
-                where=self.path,
-                remedy="give the scores.h5 that dtrak-stream score wrote",
-            )
-        transform = _plain(self._file.attrs["transform"])
-        if transform not in TRANSFORMS:
-            raise InputError(
-                f"its scores have a transform that is not known here ({transform})",
-                where=self.path,
-                remedy="read it with the version of dtrak_stream that wrote it",
-            )
-
-    def _require_shapes(self) -> None:
-        top_k = self._root["top_index"].shape[-1]
-        expected = dict.fromkeys(_RANKINGS, (self.query_count, top_k))
-        if self.has_all_scores:
-            expected["scores"] = (self.query_count, self.train_count)
-            if self.has_errors:
-                expected["score_error"] = expected["scores"]
-        if SEEN in self._file and self._file[SEEN].shape != (self.train_count,):
-            raise self._corrupt(f"{SEEN} has shape {self._file[SEEN].shape}")
-        if self.has_errors:
-            expected |= dict.fromkeys(_RANKED_ERRORS, expected["top_score"])
-        for name, shape in expected.items():
-            if self._root[name].shape != shape:
-                found = self._root[name].shape
-                raise self._corrupt(f"{name} has shape {found}, the rest of the file wants {shape}")
-
-    def _error_names(self) -> tuple[str, ...]:
-        return (*_RANKED_ERRORS, "score_error") if self.has_all_scores else _RANKED_ERRORS
-
     def _require_range(self, indices: NDArray[np.int64]) -> None:
         if indices.size and not (indices.min() >= -1 and indices.max() < self.train_count):
             raise self._corrupt(f"a ranking names an image outside 0 to {self.train_count - 1}")
 
     def _corrupt(self, what: str) -> CorruptFileError:
-        return CorruptFileError(what, where=self.path, remedy=_REMEDY)
-
-
-def damping_numbers(path: Path) -> tuple[int | None, ...]:
-    """Return the numbers of the lambdas that a file holds scores for; (None,) without a list.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read.
-    """
-    with _open(path) as file:
-        count = len(damping_names(file))
-    return tuple(range(count)) if count else (None,)
-
-
-def damping_names(file: Any) -> list[str]:
-    """Return the groups of an open HDF5 file that hold the scores of a list of lambdas."""
-    return sorted(name for name in file if name.startswith(_DAMPING_GROUP))
-
-
-def damping_group(damping: int) -> str:
-    """Return the name of the group that holds the scores of one lambda of a list."""
-    return f"{_DAMPING_GROUP}{damping:03d}"
-
-
-def _open(path: Path) -> h5py.File:
-    try:
-        open_regular(path).close()  # HDF5 would wait for a pipe
-    except FileNotFoundError as error:
-        remedy = "run dtrak-stream score first"
-        raise InputError("does not exist", where=path, remedy=remedy) from error
-    except OSError as error:
-        raise unreadable(path, error) from error
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    try:
-        refuse_foreign_members(file, path)
-    except (OSError, KeyError, RuntimeError) as error:
-        file.close()
-        raise _unreadable(path, error) from error
-    except BaseException:
-        file.close()
-        raise
-    return file
-
-
-def _unreadable(path: Path, error: OSError | KeyError | RuntimeError) -> InputError:
-    refuse_unavailable(path, error)
-    return InputError(
-        f"cannot be read as HDF5 ({str(error).splitlines()[0]})", where=path, remedy=_REMEDY
-    )
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic | np.ndarray):
-        value = value.tolist()
-    return _text(value) if isinstance(value, bytes) else value
-
-
-def _text(value: bytes) -> str:
-    return value.decode("utf-8", errors="replace")
+        return CorruptFileError(what, where=self.path, remedy=WRITE_AGAIN)

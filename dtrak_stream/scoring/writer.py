@@ -14,7 +14,7 @@ from dtrak_stream.scoring.ensemble import Ensemble
 from dtrak_stream.scoring.rankings import ENDS, JoinedLists
 from dtrak_stream.scoring.room import score_room
 from dtrak_stream.scoring.scorer import Scorer
-from dtrak_stream.scoring.scores_file import SCORES_FILE, SEEN, damping_group, subject_of
+from dtrak_stream.scoring.scores_layout import SCORES_FILE, SEEN, damping_group, subject_of
 from dtrak_stream.scoring.sums import damaged_part
 from dtrak_stream.support import destinations
 from dtrak_stream.support.checkpoints import Checkpoints

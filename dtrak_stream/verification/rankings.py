@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from dtrak_stream.errors import CorruptFileError
 from dtrak_stream.groups.lists import GroupLists
-from dtrak_stream.scoring.scores_file import Ranked, ScoresFile, Side
+from dtrak_stream.scoring.scores_file import Ranked, ScoresFile
+from dtrak_stream.scoring.scores_layout import Side
 
 SCORE_AGAIN = "move it away and run dtrak-stream score again"
 """What to do about a scores file that is not whole."""

@@ -19,7 +19,7 @@ from dtrak_stream.errors import (
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.given import name_of_given
 from dtrak_stream.model.places import EMBEDDED_MODEL
-from dtrak_stream.scoring.scores_file import damping_names
+from dtrak_stream.scoring.scores_layout import damping_names
 from dtrak_stream.store.layout import read_layout
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.support.durable import PARTIAL_SUFFIX

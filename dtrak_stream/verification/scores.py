@@ -14,13 +14,8 @@ from dtrak_stream.errors import CorruptFileError, FingerprintMismatchError
 from dtrak_stream.groups.lists import GroupLists
 from dtrak_stream.kernel.damping import parse_dampings
 from dtrak_stream.scoring.scored_images import images_of
-from dtrak_stream.scoring.scores_file import (
-    FITTED_TO,
-    ScoresFile,
-    Side,
-    damping_group,
-    damping_names,
-)
+from dtrak_stream.scoring.scores_file import ScoresFile
+from dtrak_stream.scoring.scores_layout import FITTED_TO, Side, damping_group, damping_names
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.row_set import NO_ROWS
 from dtrak_stream.support.names import FixedWidthNames, first_difference

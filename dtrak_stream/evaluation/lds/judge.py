@@ -22,7 +22,8 @@ from dtrak_stream.evaluation.lds.predictions import sum_scores
 from dtrak_stream.evaluation.lds.same_images import refuse_scores_of_other_images
 from dtrak_stream.evaluation.truth import TruthFile
 from dtrak_stream.kernel.damping import parse_dampings
-from dtrak_stream.scoring.scores_file import FITTED_SUBSETS, FITTED_TO, ScoresFile, damping_numbers
+from dtrak_stream.scoring.scores_file import ScoresFile
+from dtrak_stream.scoring.scores_layout import FITTED_SUBSETS, FITTED_TO, damping_numbers
 
 
 @dataclass(frozen=True)

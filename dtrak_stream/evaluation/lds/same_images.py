@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dtrak_stream.evaluation.truth import TruthFile
 from dtrak_stream.scoring.scored_images import ROLES, ComparedImages, refuse_other_images
-from dtrak_stream.scoring.scores_file import ScoresFile, Side
+from dtrak_stream.scoring.scores_file import ScoresFile
+from dtrak_stream.scoring.scores_layout import Side
 from dtrak_stream.support.names import Names, first_difference
 
 

@@ -23,7 +23,7 @@ from dtrak_stream.evaluation.subset_scores.regressions import (
 from dtrak_stream.evaluation.truth import TruthFile, encoded_ids
 from dtrak_stream.scoring.file_attributes import SIGN_CONVENTION
 from dtrak_stream.scoring.rankings import RunningTop
-from dtrak_stream.scoring.scores_file import FITTED_SUBSETS, FITTED_TO
+from dtrak_stream.scoring.scores_layout import FITTED_SUBSETS, FITTED_TO
 from dtrak_stream.scoring.writer import finished_scores
 from dtrak_stream.support.destinations import refuse_without_room
 from dtrak_stream.support.hdf5 import new_hdf5

@@ -15,7 +15,7 @@ from dtrak_stream.evaluation.lds.configuration import LdsConfig
 from dtrak_stream.evaluation.lds.judge import open_judge, truth_name
 from dtrak_stream.evaluation.lds.run import lds
 from dtrak_stream.evaluation.truth import TruthFile
-from dtrak_stream.scoring.scores_file import FITTED_SUBSETS, FITTED_TO
+from dtrak_stream.scoring.scores_layout import FITTED_SUBSETS, FITTED_TO
 from tests.evaluation.lds.test_estimate import slow_spearman
 from tests.evaluation.synthetic import half_masks, linear_losses, names, scores_of, truth_of
 from tests.scoring.conftest import attribution_of
