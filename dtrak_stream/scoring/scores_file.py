@@ -15,6 +15,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from dtrak_stream.errors import CorruptFileError
+from dtrak_stream.scoring.scores_checksums import CHECKSUM
 from dtrak_stream.scoring.scores_layout import (
     RANKINGS,
     SEEN,
@@ -89,9 +90,10 @@ class ScoresFile(AbstractContextManager["ScoresFile"]):
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """Return every attribute of the file, as plain Python values, sorted by name."""
+        """Return what the file tells of its scores, as plain Python values, sorted by name."""
         of_lambda = self._root.attrs.items()
         attributes = {**dict(self._file.attrs.items()), **dict(of_lambda)}
+        attributes.pop(CHECKSUM, None)
         return {name: plain(value) for name, value in sorted(attributes.items())}
 
     @property

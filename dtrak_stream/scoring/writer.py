@@ -14,6 +14,7 @@ from dtrak_stream.scoring.ensemble import Ensemble
 from dtrak_stream.scoring.rankings import ENDS, JoinedLists
 from dtrak_stream.scoring.room import score_room
 from dtrak_stream.scoring.scorer import Scorer
+from dtrak_stream.scoring.scores_checksums import write_checksums
 from dtrak_stream.scoring.scores_layout import SCORES_FILE, SEEN, damping_group, subject_of
 from dtrak_stream.scoring.sums import damaged_part
 from dtrak_stream.support import destinations
@@ -82,6 +83,7 @@ def write_scores(
     `top_score_error` and `bottom_score_error` (Q, top_k) float32: one standard error; with groups,
     those of `GroupSums.begin`. Where a list of lambdas was asked for, each has a group
     `damping_000`, `damping_001`, ... that holds these datasets, and the attributes of that lambda.
+    All of it has checksums, see `write_checksums`.
 
     Raises
     ------
@@ -107,7 +109,8 @@ def write_scores(
             groups.append(group)
         for q, rows in enumerate(scorer.plan.queries):
             _write_query_block(groups, q, rows, scorer, checkpoints)
-            new.check()
+            new.check()  # what could not be written cannot be read
+        write_checksums(file)
 
 
 def _write_removed(file: Any, ensemble: Ensemble) -> None:

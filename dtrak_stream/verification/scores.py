@@ -14,6 +14,7 @@ from dtrak_stream.errors import CorruptFileError, FingerprintMismatchError
 from dtrak_stream.groups.lists import GroupLists
 from dtrak_stream.kernel.damping import parse_dampings
 from dtrak_stream.scoring.scored_images import images_of
+from dtrak_stream.scoring.scores_checksums import refuse_flipped
 from dtrak_stream.scoring.scores_file import ScoresFile
 from dtrak_stream.scoring.scores_layout import FITTED_TO, Side, damping_group, damping_names
 from dtrak_stream.store.reader import FeatureStore
@@ -35,13 +36,17 @@ def verify_scores(path: Path, stores: RunStores, *, visible: bool) -> str:
     FingerprintMismatchError
         If it was made of a store that is not in the run, or of other samples.
     InputError, CorruptFileError
-        If it is not a scores file, or its parts contradict each other.
+        If it is not a scores file, its parts contradict each other, or one is not what its
+        checksum says.
     """
     with _damage_told(path):
         dampings = _dampings(path)
         for damping in dampings:
             line = _verify_one(path, damping, stores, visible=visible)
-    return line if dampings == [None] else f"{line}, {len(dampings)} dampings"
+        line += "" if dampings == [None] else f", {len(dampings)} dampings"
+        has_checksums = refuse_flipped(path)
+    told = "checksums hold" if has_checksums else "without checksums, as older versions wrote it"
+    return f"{line}, {told}"
 
 
 @contextmanager

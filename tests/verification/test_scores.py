@@ -14,6 +14,7 @@ from dtrak_stream.errors import DtrakStreamError
 from dtrak_stream.groups.options import GroupOptions
 from dtrak_stream.scoring.options import ScoreConfig, ScoreOptions
 from dtrak_stream.scoring.run import score
+from dtrak_stream.scoring.scores_checksums import CHECKSUM, write_checksums
 from dtrak_stream.scoring.scores_file import ScoresFile
 from dtrak_stream.store.quarantine import QuarantinedSample, append_quarantine
 from dtrak_stream.store.shard import write_shard
@@ -81,7 +82,7 @@ def test_every_store_matrix_and_damping_of_several_models_is_checked(run, capsys
     assert len(halves) == 4
     assert lines[-1] == (
         "ok  scores.h5: d-trak, 5 queries x 24 training samples, all scores, error bars, "
-        "2 groups, 2 dampings"
+        "2 groups, 2 dampings, checksums hold"
     )
 
 
@@ -109,6 +110,7 @@ def test_scores_fitted_to_retrained_models_need_no_store(run, capsys):
         for side in ("train", "query"):
             del file.attrs[f"{side}_fingerprint"]
         file.attrs["fitted_to_truth"] = "truth"
+        write_checksums(file)
 
     edited(run / "scores.h5", fitted)
     shutil.rmtree(run / "models")
@@ -116,6 +118,42 @@ def test_scores_fitted_to_retrained_models_need_no_store(run, capsys):
     edited(run / "scores.h5", lambda file: put(file, "damping_000/scores", (0, 0), np.nan))
     with pytest.raises(DtrakStreamError, match="has no score for training sample 0"):
         checked(run)
+
+
+def data_sets(path: Path) -> dict[str, tuple[int, int]]:
+    """Where the bytes of each data set lie: the first, and how many."""
+    found = {}
+
+    def note(name: str, member: object) -> None:
+        if isinstance(member, h5py.Dataset):
+            found[name] = member.id.get_offset(), member.nbytes
+
+    with h5py.File(path) as file:
+        file.visititems(note)
+    return found
+
+
+def test_a_flipped_bit_in_any_data_set_of_scores_is_found(run):
+    path = run / "scores.h5"
+    whole = path.read_bytes()
+    for first, size in data_sets(path).values():
+        content = bytearray(whole)
+        content[first + size // 2] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(DtrakStreamError, match=r"scores\.h5: "):
+            checked(run)
+
+
+def test_scores_of_older_versions_pass_and_are_said_to_have_no_checksums(run, capsys):
+    names = data_sets(run / "scores.h5")
+
+    def older(file: h5py.File) -> None:
+        for member in (file, *map(file.get, names)):
+            del member.attrs[CHECKSUM]
+
+    edited(run / "scores.h5", older)
+    assert checked(run).checked == 4 + 6 + 1
+    assert "2 dampings, without checksums, as older versions wrote" in capsys.readouterr().err
 
 
 def change(path: str, place: object, value: object) -> Callable[[Path], None]:

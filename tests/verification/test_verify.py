@@ -56,7 +56,7 @@ def test_a_whole_run_passes_with_a_line_each_and_nothing_is_touched(run, capsys)
         "ok  query: 5 rows of 64 in 1 shards, checksums hold, 1 quarantined",
         "ok  train: 24 rows of 64 in 4 shards, checksums hold, 1 quarantined",
         "ok  gram.h5: dual, 24 x 24, of train",
-        "ok  scores.h5: d-trak, 5 queries x 24 training samples, all scores",
+        "ok  scores.h5: d-trak, 5 queries x 24 training samples, all scores, checksums hold",
     ]
     assert contents(run) == before
 
@@ -124,6 +124,13 @@ def raise_unranked(file: h5py.File) -> None:
     """Give a training sample in neither list of query 1 a score above all."""
     ranked = {*file["top_index"][1].tolist(), *file["bottom_index"][1].tolist(), 4}
     file["scores"][1, min(set(range(24)) - ranked)] = 1e9
+
+
+def raise_a_little(file: h5py.File) -> None:
+    """Give a training sample in neither list of query 1 a score that it could have."""
+    ranked = {*file["top_index"][1].tolist(), *file["bottom_index"][1].tolist(), 4}
+    place = 1, min(set(range(24)) - ranked)
+    file["scores"][place] = np.nextafter(file["scores"][place], np.float32(np.inf))
 
 
 def swap(file: h5py.File) -> None:
@@ -226,6 +233,14 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a lost score": (
         lambda run: edited(run / "scores.h5", lambda file: put(file, "scores", (0, 9), np.nan)),
         "no score for training sample 9",
+    ),
+    "a score that is a little other": (
+        lambda run: edited(run / "scores.h5", raise_a_little),
+        r"scores\.h5: scores: not what its checksum says",
+    ),
+    "a method of another name": (
+        lambda run: edited(run / "scores.h5", lambda file: file.attrs.modify("method", "trak")),
+        r"scores\.h5: its attributes: not what its checksum says",
     ),
     "a short list": (
         lambda run: edited(run / "scores.h5", lambda file: put(file, "bottom_index", (0, 6), -1)),

@@ -23,6 +23,7 @@ from dtrak_stream.evaluation.subset_scores.regressions import (
 from dtrak_stream.evaluation.truth import TruthFile, encoded_ids
 from dtrak_stream.scoring.file_attributes import SIGN_CONVENTION
 from dtrak_stream.scoring.rankings import RunningTop
+from dtrak_stream.scoring.scores_checksums import write_checksums
 from dtrak_stream.scoring.scores_layout import FITTED_SUBSETS, FITTED_TO
 from dtrak_stream.scoring.writer import finished_scores
 from dtrak_stream.support.destinations import refuse_without_room
@@ -236,3 +237,5 @@ def write_score_columns(
             index, listed = running.listed()
             file[f"{name}_index"], file[f"{name}_score"] = index, sign * listed
         file.attrs.update(attributes)
+        new.check()  # what could not be written cannot be read
+        write_checksums(file)

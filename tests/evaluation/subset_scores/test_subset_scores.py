@@ -12,6 +12,7 @@ from dtrak_stream.evaluation.lds.configuration import LdsConfig
 from dtrak_stream.evaluation.lds.run import lds
 from dtrak_stream.evaluation.subset_scores.configuration import SubsetScoreConfig
 from dtrak_stream.evaluation.subset_scores.run import score_from_subsets
+from dtrak_stream.scoring.scores_checksums import refuse_flipped
 from dtrak_stream.scoring.scores_file import ScoresFile
 from tests.evaluation.synthetic import half_masks, linear_losses, truth_of
 
@@ -59,6 +60,11 @@ def test_lasso_is_that_of_scikit_learn(truth, tmp_path, mask, scores):
     expected = -np.stack([lasso.fit(mask.astype(float), loss).coef_ for loss in losses.T])
     found = fitted(truth, tmp_path / "scores.h5", penalty="lasso")
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_file_is_what_its_checksums_say(truth, tmp_path):
+    fitted(truth, tmp_path / "scores.h5", method="empirical-influence")
+    assert refuse_flipped(tmp_path / "scores.h5")
 
 
 def test_empirical_influence_is_the_difference_of_mean_losses(truth, tmp_path, mask, scores):
