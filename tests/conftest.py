@@ -26,6 +26,8 @@ from dtrak_stream.store.shard import pack_rows, write_shard
 from dtrak_stream.store.store_set import StoreSet
 from dtrak_stream.store.unfinished import ComputedRows
 from dtrak_stream.store.writer import StoreWriter
+from dtrak_stream.support import claims as claims_module
+from dtrak_stream.support.claims import Claims
 
 os.fsync = lambda _: None  # type: ignore[assignment]  # only a power cut shows what it is for
 torch.set_num_threads(1)  # tiny models: more threads only wait for one another
@@ -34,6 +36,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # how long an example takes tells of the machine, not of the code
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Claims that do not say whose they are, as of who died while making one, end soon."""
+    defaults = Claims.__init__.__kwdefaults__
+    monkeypatch.setitem(defaults, "patience_seconds", 0.2)
+    monkeypatch.setattr(claims_module, "_POLL_SECONDS", 0.02)
 
 
 def build_unet(channels: int = 1, size: int = 8, seed: int = 0) -> UNet2DModel:

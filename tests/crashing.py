@@ -1,4 +1,4 @@
-"""Work in child processes, which die with SIGKILL at their n-th step towards a durable file."""
+"""Work in child processes, which die with SIGKILL at the n-th of their steps of some kind."""
 
 from __future__ import annotations
 
@@ -6,16 +6,22 @@ import os
 import signal
 import warnings
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
+from typing import Any
 
 from dtrak_stream.support import durable
+from dtrak_stream.support.claims import CLAIM_SUFFIX
+from dtrak_stream.support.hdf5 import SteadyFile
+
+Count = Callable[..., None]
+"""Called at each step; at the last one it cuts the file that it is given in half, and dies."""
+Steps = Callable[[Count], None]
+"""Lets steps of some kind be counted from now on."""
 
 
-def finishes_before_step(work: Callable[[], object], step: int) -> bool:
-    """Run `work` in a forked child that dies at its `step`-th durable step.
-
-    Steps are syncing a file or folder and renaming a file. Before dying at the sync of a file,
-    the child cuts it in half, as a crash of the machine may.
+def finishes_before_step(work: Callable[[], object], step: int, of: Steps | None = None) -> bool:
+    """Run `work` in a forked child that dies at its `step`-th step of some kind: a durable one.
 
     Returns
     -------
@@ -24,7 +30,7 @@ def finishes_before_step(work: Callable[[], object], step: int) -> bool:
     """
 
     def dying() -> None:
-        _die_at(step)
+        (of or durable_steps)(_death_at(step))
         work()
 
     child = start_beside(dying)
@@ -50,28 +56,97 @@ def start_beside(work: Callable[[], object]) -> int:
     return child
 
 
-def _die_at(step: int) -> None:
+def _death_at(step: int) -> Count:
     remaining = step
-    sync, rename = durable._fsync, Path.replace
 
-    def count(path: Path | None) -> None:
+    def count(cut: Path | None = None) -> None:
         nonlocal remaining
         if remaining == 0:
-            if path is not None and path.is_file():
-                os.truncate(path, path.stat().st_size // 2)
+            if cut is not None and cut.is_file():
+                os.truncate(cut, cut.stat().st_size // 2)
             os.kill(os.getpid(), signal.SIGKILL)
         remaining -= 1
 
-    def dying_sync(path: Path) -> None:
+    return count
+
+
+def durable_steps(count: Count) -> None:
+    """Count what makes a file durable: syncing a file or folder, and renaming a file.
+
+    The file that is not synced any more is cut in half, as a crash of the machine may.
+    """
+    sync, rename = durable._fsync, Path.replace
+
+    def counted_sync(path: Path) -> None:
         count(path)
         sync(path)
 
-    def dying_rename(path: Path, target: Path) -> Path:
-        count(None)
+    def counted_rename(path: Path, target: Path) -> Path:
+        count()
         return rename(path, target)
 
-    durable._fsync = dying_sync
-    Path.replace = dying_rename  # type: ignore[method-assign,assignment]
+    durable._fsync = counted_sync
+    Path.replace = counted_rename  # type: ignore[method-assign,assignment]
+
+
+def steps_of_claims(count: Count) -> None:
+    """Count the moments before a claim is made, written, touched and removed, and those after."""
+    opened, wrote, touch, remove = os.open, os.write, os.utime, Path.unlink
+    claims = set[object]()
+
+    def counted_open(path: Any, flags: int, *more: Any, **options: Any) -> int:
+        if not (flags & os.O_EXCL and str(path).endswith(CLAIM_SUFFIX)):
+            return opened(path, flags, *more, **options)
+        count()
+        claims.add(descriptor := opened(path, flags, *more, **options))
+        count()
+        return descriptor
+
+    def counted_write(descriptor: int, content: bytes) -> int:
+        if descriptor not in claims:
+            return wrote(descriptor, content)
+        half = wrote(descriptor, content[: len(content) // 2])
+        count()
+        half += wrote(descriptor, content[half:])
+        count()
+        return half
+
+    def counted_touch(path: Any, *more: Any, **options: Any) -> None:
+        if path in claims:
+            count()
+        touch(path, *more, **options)
+        if path in claims:
+            count()
+
+    def counted_remove(path: Path, missing_ok: bool = False) -> None:
+        if path.suffix == CLAIM_SUFFIX:
+            count()
+        remove(path, missing_ok)
+        if path.suffix == CLAIM_SUFFIX:
+            count()
+
+    os.open, os.write, os.utime = counted_open, counted_write, counted_touch
+    Path.unlink = counted_remove  # type: ignore[method-assign]
+
+
+def halves_of_writes(count: Count) -> None:
+    """Count the moments in the middle of all writes into files that are to be durable."""
+    write, write_all = SteadyFile.write, durable._write_all
+
+    def counted_write(file: SteadyFile, content: memoryview) -> int:
+        view = memoryview(content).cast("B")
+        half = write(file, view[: len(view) // 2])
+        count()
+        return half + write(file, view[half:])
+
+    def counted_write_all(file: FileIO, content: bytes | memoryview) -> None:
+        view = memoryview(content).cast("B")
+        write_all(file, view[: len(view) // 2])
+        count()
+        write_all(file, view[len(view) // 2 :])
+
+    SteadyFile.write = counted_write  # type: ignore[method-assign]
+    durable._write_all = counted_write_all
 
 
 def contents(folder: Path, pattern: str = "**/*") -> dict[str, bytes]:

@@ -19,7 +19,13 @@ from dtrak_stream.featurizing.run import featurize
 from dtrak_stream.projectors.sketch import SketchProjector
 from dtrak_stream.store.quarantine import read_quarantine
 from dtrak_stream.store.reader import FeatureStore
-from tests.crashing import finishes_before_step
+from dtrak_stream.support.claims import holder_of
+from tests.crashing import (
+    durable_steps,
+    finishes_before_step,
+    halves_of_writes,
+    steps_of_claims,
+)
 from tests.small_jobs import (
     fingerprint_of,
     flags,
@@ -103,7 +109,13 @@ def test_images_can_be_brought_to_a_size(images, tmp_path):
         featurize(pixel_job(images, tmp_path / "t", size=4))
 
 
-def test_a_kill_at_any_step_and_a_restart_give_the_same_bytes(tmp_path):
+@pytest.mark.parametrize(
+    ("of", "every", "steps"),
+    [(durable_steps, 1, 12), (steps_of_claims, 2, 24), (halves_of_writes, 1, 8)],
+)
+def test_a_kill_at_any_step_and_a_restart_give_the_same_bytes(
+    tmp_path, impatient, of, every, steps
+):
     images = save_images(tmp_path / "images", random_pixels(7))
     spoil(images / "004.png")
     whole = pixel_job(images, tmp_path / "whole", rows_per_shard=4)
@@ -111,13 +123,17 @@ def test_a_kill_at_any_step_and_a_restart_give_the_same_bytes(tmp_path):
     step = 0
     while True:
         config = dataclasses.replace(whole, store=tmp_path / str(step))
-        finished = finishes_before_step(lambda c=config: featurize(c), step)  # type: ignore[misc]
+        finished = finishes_before_step(lambda c=config: featurize(c), step, of)  # type: ignore[misc]
         featurize(config)
+        for claim in config.store.glob("*.claim"):  # of who died before it told its name
+            assert of is steps_of_claims
+            assert holder_of(claim.with_suffix("")) is None
+            claim.unlink()
         assert stored(config.store) == stored(whole.store)
         if finished:
             break
-        step += 1
-    assert step > 12
+        step += every
+    assert step > steps
     assert [entry.row for entry in read_quarantine(whole.store / "quarantine.jsonl")] == [4]
 
 

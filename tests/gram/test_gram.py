@@ -30,7 +30,7 @@ from dtrak_stream.gram.run import compute_gram
 from dtrak_stream.support.checkpoints import Checkpoints
 from dtrak_stream.support.cluster_options import ClusterOptions
 from tests.conftest import store_of
-from tests.crashing import finishes_before_step
+from tests.crashing import contents, finishes_before_step, halves_of_writes, steps_of_claims
 
 
 def random_features(samples, proj_dim=64, seed=0):
@@ -227,6 +227,22 @@ def test_a_kill_at_any_step_and_a_restart_give_the_same_bytes(
     assert deaths > 1
     assert out.read_bytes() == (tmp_path / "whole.h5").read_bytes()
     assert not out.with_name("gram.h5.parts").exists()
+
+
+@pytest.mark.parametrize(("of", "steps"), [(steps_of_claims, 6), (halves_of_writes, 8)])
+def test_a_kill_amid_a_claim_or_a_write_and_a_restart_give_the_same_bytes(
+    make_store, tmp_path, impatient, of, steps
+):
+    store, step = make_store("s", random_features(20)), 0
+    compute(store, tmp_path / "whole" / "gram.h5")
+    whole, over = contents(tmp_path / "whole", "*.h5"), False
+    while not over:
+        out = tmp_path / str(step) / "gram.h5"
+        over = finishes_before_step(partial(compute, store, out), step, of)
+        compute(store, out)
+        assert contents(out.parent, "*[!l]") == whole  # and the record of its options
+        step += not over
+    assert step >= steps
 
 
 def test_a_finished_gram_is_not_computed_again(make_store, tmp_path):

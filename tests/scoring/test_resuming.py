@@ -20,7 +20,7 @@ from dtrak_stream.errors import (
 from dtrak_stream.gram.file import Gram
 from dtrak_stream.scoring.writer import write_scores
 from dtrak_stream.store import reader as reader_module
-from tests.crashing import contents, finishes_before_step
+from tests.crashing import contents, finishes_before_step, halves_of_writes, steps_of_claims
 from tests.scoring.conftest import (
     attributes,
     attribution_of,
@@ -59,6 +59,21 @@ def test_a_kill_at_any_step_and_a_restart_give_the_same_bytes(run):
         assert set(contents(out.parent)) == {"scores.h5", "scores.config.yaml"}
         step += not finished
     assert step == 3 * (1 + 1 + 1 + 4 + 1)  # the record, the plan, the kernel, the blocks, the file
+
+
+@pytest.mark.parametrize(("of", "steps"), [(steps_of_claims, 6), (halves_of_writes, 12)])
+def test_a_kill_amid_a_claim_or_a_write_and_a_restart_give_the_same_bytes(
+    run, impatient, of, steps
+):
+    whole, step, over = run.score(run.folder / "whole" / "scores.h5").path.read_bytes(), 0, False
+    while not over:
+        out = run.folder / f"killed-at-{step}" / "scores.h5"
+        over = finishes_before_step(partial(run.score, out), step, of)
+        run.score(out)
+        assert out.read_bytes() == whole
+        assert set(contents(out.parent)) == {"scores.h5", "scores.config.yaml"}
+        step += not over
+    assert step >= steps
 
 
 def test_ctrl_c_keeps_what_is_scored_and_says_where(run, monkeypatch):

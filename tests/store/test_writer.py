@@ -19,7 +19,13 @@ from dtrak_stream.store.unfinished import ComputedRows
 from dtrak_stream.store.writer import StoreWriter
 from dtrak_stream.support.claims import claim_of
 from tests.conftest import fingerprint_of_features
-from tests.crashing import contents, finishes_before_step
+from tests.crashing import (
+    contents,
+    durable_steps,
+    finishes_before_step,
+    halves_of_writes,
+    steps_of_claims,
+)
 from tests.small_jobs import written_at
 
 SHARDS, ROWS = 5, 2
@@ -154,7 +160,11 @@ def test_what_was_noted_of_a_row_that_turned_out_well_goes(tmp_path):
     assert read_quarantine(layout_at(root).quarantine_path) == []
 
 
-def test_a_writer_killed_at_any_step_is_made_up_for(tmp_path, alone):
+@pytest.mark.parametrize(
+    ("of", "steps"),
+    [(durable_steps, 3 * SHARDS), (steps_of_claims, 6 * SHARDS), (halves_of_writes, 2 * SHARDS)],
+)
+def test_a_writer_killed_at_any_step_is_made_up_for(tmp_path, alone, impatient, of, steps):
     def work(root: Path) -> None:
         with writer_of(root) as writer:
             fill(writer)
@@ -162,13 +172,13 @@ def test_a_writer_killed_at_any_step_is_made_up_for(tmp_path, alone):
     step = 0
     while True:
         root = tmp_path / str(step)
-        over = finishes_before_step(lambda r=root: work(r), step)  # type: ignore[misc]
+        over = finishes_before_step(lambda r=root: work(r), step, of)  # type: ignore[misc]
         work(root)
         assert contents(root) == alone
         if over:
             break
         step += 1
-    assert step > 3 * SHARDS
+    assert step > steps
 
 
 def test_every_file_of_a_store_is_on_disk_with_its_name(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,15 +20,17 @@ from dtrak_stream.support.claims import (
     remove_dead_claim,
     remove_useless_claims,
 )
+from dtrak_stream.support.durable import remove_partials, write_bytes
 from dtrak_stream.support.writers import Writer
 from tests.claiming import holder
+from tests.crashing import contents, finishes_before_step, steps_of_claims
 
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def impatient() -> Claims:
+def losing_patience() -> Claims:
     return Claims(beat_seconds=0.05, patience_seconds=1.0)
 
 
@@ -87,7 +90,7 @@ def test_a_process_with_the_number_of_a_dead_one_holds_nothing(tmp_path):
 
 
 def test_a_process_that_hangs_loses_its_claims(tmp_path):
-    with holder(tmp_path, "a") as process, impatient() as claims:
+    with holder(tmp_path, "a") as process, losing_patience() as claims:
         os.kill(process.pid, signal.SIGSTOP)
         assert not claims.take(tmp_path / "a")
         begin = time.monotonic()
@@ -99,7 +102,7 @@ def test_a_process_that_hangs_loses_its_claims(tmp_path):
 def test_a_claim_of_another_host_lasts_while_it_is_touched(tmp_path):
     """Clocks are not compared: the times of its touches may be of any year."""
     path = write_claim(tmp_path, "a", "elsewhere_0123abcd-17-4")
-    with impatient() as claims:
+    with losing_patience() as claims:
         for beat in range(30):  # 1.5 s, longer than patience lasts
             os.utime(path, (beat, beat))
             assert not claims.take(tmp_path / "a")
@@ -111,14 +114,14 @@ def test_a_claim_of_another_host_lasts_while_it_is_touched(tmp_path):
 
 def test_a_claim_that_does_not_say_whose_it_is_lasts_no_longer(tmp_path):
     write_claim(tmp_path, "a", "")  # killed between making the file and writing it
-    with impatient() as claims:
+    with losing_patience() as claims:
         assert not claims.take(tmp_path / "a")
         time.sleep(1.1)
         assert claims.take(tmp_path / "a")
 
 
 def test_claims_that_are_held_are_touched(tmp_path):
-    with impatient() as claims:
+    with losing_patience() as claims:
         claims.take(tmp_path / "a")
         path = tmp_path / "a.claim"
         before = path.stat().st_mtime_ns
@@ -129,7 +132,7 @@ def test_claims_that_are_held_are_touched(tmp_path):
 
 
 def test_who_lost_a_claim_neither_touches_nor_removes_the_new_one(tmp_path):
-    with impatient() as claims:
+    with losing_patience() as claims:
         claims.take(tmp_path / "a")
         (tmp_path / "a.claim").unlink()
         path = write_claim(tmp_path, "a", "elsewhere_0123abcd-17-4")
@@ -137,6 +140,37 @@ def test_who_lost_a_claim_neither_touches_nor_removes_the_new_one(tmp_path):
         time.sleep(0.3)
         assert path.stat().st_mtime == 1
     assert names(tmp_path) == ["a.claim"]
+
+
+def share_pieces(folder: Path) -> None:
+    """Write three pieces, each by whoever holds it, while claims are touched all the time."""
+    with Claims(beat_seconds=0.001) as claims:
+        pieces = [folder / str(number) for number in range(3)]
+        for piece in claims.share(pieces, Path.exists, lambda _others: None):
+            write_bytes(piece, piece.name.encode())
+            time.sleep(0.01)
+            claims.release(piece)
+    remove_useless_claims(folder, Path.exists)
+    remove_partials(folder)
+
+
+@pytest.mark.parametrize("left_by_another", [False, True])
+def test_a_kill_at_any_step_of_a_claim_costs_nobody_a_piece(tmp_path, impatient, left_by_another):
+    """Before and after it is made, in the middle of its name, as it is touched and removed."""
+    here, step = Writer.here(), 0
+    while True:
+        folder = tmp_path / str(step)
+        folder.mkdir()
+        if left_by_another:  # and is taken over
+            dead = Writer(here.host, here.process, here.start - 1)
+            write_claim(folder, "1", dead.spelling)
+        over = finishes_before_step(partial(share_pieces, folder), step, steps_of_claims)
+        share_pieces(folder)
+        assert contents(folder) == {name: name.encode() for name in "012"}
+        if over or step > 60:
+            break
+        step += 1 if step < 12 else 7
+    assert step > 12  # for each piece four as it is made, two as it is removed, and touches
 
 
 def test_shared_work_is_done_once(tmp_path):

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ import pytest
 from dtrak_stream.errors import DiskFullError
 from dtrak_stream.support import durable
 from dtrak_stream.support.writers import Writer
-from tests.crashing import contents, finishes_before_step
+from tests.crashing import contents, finishes_before_step, halves_of_writes
 
 
 def test_a_kill_at_any_step_leaves_the_old_file_or_the_new_one(tmp_path):
@@ -31,6 +32,20 @@ def test_a_kill_at_any_step_leaves_the_old_file_or_the_new_one(tmp_path):
         step += 1
     assert step == 3  # the file, its name, its folder
     assert path.read_bytes() == b"new " * 100
+
+
+def test_a_kill_in_the_middle_of_a_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    work = partial(durable.write_bytes, path, b"new " * 2**18)
+    assert not finishes_before_step(work, 0, halves_of_writes)
+    (left,) = tmp_path.glob("*.partial")
+    assert left.stat().st_size == 2 * 2**18
+    assert path.read_bytes() == b"old"
+    durable.remove_partials(tmp_path)
+    assert contents(tmp_path) == {"file": b"old"}
+    assert finishes_before_step(work, 1, halves_of_writes)
+    assert path.read_bytes() == b"new " * 2**18
 
 
 def test_an_error_leaves_nothing_behind(tmp_path):

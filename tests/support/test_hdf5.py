@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from dtrak_stream.errors import DiskFullError
+from dtrak_stream.support.durable import remove_partials
 from dtrak_stream.support.hdf5 import SteadyFile, new_hdf5
-from tests.crashing import contents
+from tests.crashing import contents, finishes_before_step, halves_of_writes
 
 ROWS = np.arange(4000.0).reshape(40, 100)
 
@@ -41,6 +42,18 @@ def write(path: Path) -> None:
             rows[start : start + 10] = ROWS[start : start + 10]
         new.file.create_group("group").attrs["text"] = "x" * 500
         new.file["group"]["more"] = np.arange(10)
+
+
+def test_a_kill_in_the_middle_of_any_write_leaves_no_file(tmp_path):
+    write(tmp_path / "whole.h5")
+    step, path = 0, tmp_path / "new" / "new.h5"
+    while not finishes_before_step(lambda: write(path), step, halves_of_writes):
+        assert not path.exists()
+        assert list(path.parent.glob("*.partial"))
+        remove_partials(path.parent)
+        step += 1
+    assert step > 4
+    assert path.read_bytes() == (tmp_path / "whole.h5").read_bytes()
 
 
 def room_for(count: int, patch: pytest.MonkeyPatch) -> None:
