@@ -106,11 +106,16 @@ class Checkpoints:
         """Return the arrays kept under `name`; None if there are none, or they are damaged."""
         for path in sorted(self._paths.get(name, ())):
             content = path.read_bytes()
-            if path.name == _file_name(name, content):
+            if _is_whole(path, content):
                 return safetensors.numpy.load(content)
             say(f"{path}: damaged, computing it again")
             self._remove(name, path)
         return None
+
+    def damaged(self) -> list[Path]:
+        """Return the files that are not what they were when they were kept; all are read."""
+        kept = sorted(path for paths in self._paths.values() for path in paths)
+        return [path for path in kept if not _is_whole(path, path.read_bytes())]
 
     def names(self) -> set[str]:
         """Return the names under which something is kept."""
@@ -143,7 +148,7 @@ class Checkpoints:
         """Return the files by the name they are kept under: the folder is looked through once."""
         paths: dict[str, set[Path]] = {}
         for path in self.folder.glob("*" + _SUFFIX):
-            paths.setdefault(path.name.split(".")[0], set()).add(path)
+            paths.setdefault(_kept_under(path), set()).add(path)
         return paths
 
     @property
@@ -184,6 +189,14 @@ def _is_ours(name: str) -> bool:
     return (
         name == _PLAN_NAME or name.endswith(PARTIAL_SUFFIX) or _CHECKPOINT.search(name) is not None
     )
+
+
+def _is_whole(path: Path, content: bytes) -> bool:
+    return path.name == _file_name(_kept_under(path), content)
+
+
+def _kept_under(path: Path) -> str:
+    return path.name.split(".")[0]
 
 
 def _file_name(name: str, content: bytes) -> str:

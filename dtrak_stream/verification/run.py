@@ -22,6 +22,7 @@ from dtrak_stream.model.places import EMBEDDED_MODEL
 from dtrak_stream.scoring.scores_layout import damping_names
 from dtrak_stream.store.layout import read_layout
 from dtrak_stream.store.reader import FeatureStore
+from dtrak_stream.support.checkpoints import Checkpoints
 from dtrak_stream.support.durable import PARTIAL_SUFFIX
 from dtrak_stream.support.obstacles import refuse_unavailable
 from dtrak_stream.support.progress import say
@@ -78,7 +79,7 @@ def verify(config: VerifyConfig, *, denoiser: Denoiser | None = None) -> VerifyR
     for path in found.unknown:
         verification.tell_aside(path, "no store, Gram matrix or scores file; not checked")
     for path in found.unfinished:
-        verification.tell_aside(path, "left by interrupted work; the same command continues it")
+        verification.tell_aside(path, _unfinished(path))
     verification.refuse_faults()
     return VerifyResult(config.run, verification.whole, len(found.unfinished))
 
@@ -201,6 +202,15 @@ class _Found:
             [path for path in files if path.suffix in (PARTIAL_SUFFIX, _PARTS)],
             unreadable,
         )
+
+
+def _unfinished(path: Path) -> str:
+    """Return what there is to say of what interrupted work left."""
+    told = "left by interrupted work; the same command continues it"
+    damaged = Checkpoints(path).damaged() if path.suffix == _PARTS and path.is_dir() else []
+    if not damaged:
+        return told
+    return f"{told}, and computes again what is damaged: {', '.join(one.name for one in damaged)}"
 
 
 def _inside_parts(path: Path) -> bool:

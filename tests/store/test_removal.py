@@ -187,6 +187,18 @@ def test_a_history_that_was_altered_is_refused(store, spoil):
         read_layout(store.layout.root)
 
 
+def test_no_flipped_bit_of_a_history_and_no_cut_passes_for_one(store):
+    path = removed(removed(store, GONE[:-1]), GONE).layout.history_path
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << place % 8
+        for damaged in (flipped, whole[:place]):
+            path.write_bytes(damaged)
+            with pytest.raises(CorruptFileError, match=r"history\.jsonl"):
+                read_layout(store.layout.root)
+
+
 def test_a_plan_without_its_history_is_refused(store):
     removed(store, GONE).layout.history_path.unlink()
     with pytest.raises(CorruptFileError):

@@ -69,6 +69,23 @@ def test_a_damaged_checkpoint_is_dropped(tmp_path, damage):
     assert checkpoints.names() == set()
 
 
+def test_no_flipped_bit_of_a_checkpoint_and_no_cut_is_read_as_numbers(tmp_path, capsys):
+    open_for(tmp_path).save("part", a=np.arange(3.0))
+    (path,) = (tmp_path / "result.h5.parts").glob("part.*")
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << place % 8
+        for damaged in (flipped, whole[:place]):
+            path.write_bytes(damaged)
+            assert open_for(tmp_path).damaged() == [path]
+            assert open_for(tmp_path).load("part") is None
+            assert f"{path}: damaged, computing it again" in capsys.readouterr().err
+            assert not path.exists()
+    path.write_bytes(whole)
+    assert open_for(tmp_path).damaged() == []
+
+
 def test_another_plan_starts_over(tmp_path):
     open_for(tmp_path, {"size": 3}).save("part", **ARRAYS)
     assert open_for(tmp_path, {"size": 4}).names() == set()

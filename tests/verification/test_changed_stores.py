@@ -60,6 +60,17 @@ def test_a_history_that_was_altered_is_named(run):
         check(run)
 
 
+@pytest.mark.parametrize("place", [0, 40, -80, -1])
+def test_a_flipped_bit_of_a_history_is_named(run, place):
+    (run / "gram.h5").unlink()
+    path = run / "train/history.jsonl"
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CorruptFileError, match=r"history\.jsonl: "):
+        check(run)
+
+
 def test_a_joined_view_from_before_a_change_is_named(run):
     (run / "gram.h5").unlink()
     store = FeatureStore.open(run / "train")

@@ -17,6 +17,7 @@ from dtrak_stream.errors import DtrakStreamError, UnavailableError
 from dtrak_stream.store.quarantine import QuarantinedSample, append_quarantine, keep_quarantine
 from dtrak_stream.store.shard import ShardRows, write_shard
 from dtrak_stream.store.stored_shard import read_shard
+from dtrak_stream.support.checkpoints import Checkpoints
 from dtrak_stream.verification.options import VerifyConfig, VerifyResult
 from dtrak_stream.verification.run import verify
 from tests.crashing import contents
@@ -74,6 +75,21 @@ def test_unfinished_work_is_named_and_no_fault(run, capsys):
     (run / "train" / "shards" / "00000009.h5.partial").touch()
     assert checked(run).unfinished == 2
     assert "left by interrupted work" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("result", ["gram.h5", "scores.h5"])
+def test_damaged_numbers_of_unfinished_work_are_named_and_no_fault(run, capsys, result):
+    kept = Checkpoints.beside(run / result, {"of": "this"})
+    kept.save("whole", total=np.arange(4.0))
+    kept.save("part", total=np.arange(4.0))
+    (path,) = kept.folder.glob("part.*")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert checked(run).unfinished == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("--")]
+    assert line.startswith(f"--  {result}.parts: left by interrupted work")
+    assert line.endswith(f"computes again what is damaged: {path.name}")
 
 
 def shard(run: Path, number: int = 1) -> Path:
