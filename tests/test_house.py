@@ -11,6 +11,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "dtrak_stream"
+FORKS = re.compile(
+    r"os\.fork|\bfork(pty)?\(|[\"']fork[\"']|preexec_fn|ProcessPoolExecutor|"
+    r"multiprocessing\.(Process|Pool|Manager)\b|from multiprocessing import .*(Process|Pool)\b|"
+    r"get_context\((?![\"'](spawn|forkserver)[\"'])|\b(n_jobs|num_workers|num_proc)="
+)
 # each room may import those before it in this list
 PUBLIC_NAMES = "__init__"
 ROOMS = (
@@ -92,6 +97,31 @@ def test_the_store_knows_no_kind_of_feature_by_name():
     kinds = re.compile(r"\b(unit-gradient|trajectory|simple|elbo|square|pixels|clip)\b")
     for path in (PACKAGE / "store").glob("*.py"):
         assert not kinds.search(path.read_text()), path.name
+
+
+def test_no_process_is_forked_from_one_that_may_have_threads():
+    """What another thread holds locked at that moment stays locked in the new process for ever.
+
+    Processes come from a server that has never had threads (forkserver), or are begun anew.
+    """
+    for module, path in MODULES.items():
+        assert not FORKS.search(path.read_text()), module
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "os.fork()",
+        "multiprocessing.get_context()",
+        'get_context("fork")',
+        "ProcessPoolExecutor(2)",
+        "multiprocessing.Process(target=work)",
+        "LassoCV(n_jobs=2)",
+        'config.set({"distributed.worker.multiprocessing-method": "fork"})',
+    ],
+)
+def test_what_forks_is_known_by_its_name(line):
+    assert FORKS.search(line)
 
 
 def test_every_folder_of_tests_is_one_of_the_package():
