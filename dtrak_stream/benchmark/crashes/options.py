@@ -16,7 +16,8 @@ class CrashesConfig:
     again and again, in a new folder each turn. Every stage is killed (SIGKILL) a few times at
     random moments of its work and then let finish; in a quarter of its starts, two processes share
     it, of which one or both are killed. What is finished before a kill must be left as it is, and
-    all files must be in the end, byte for byte, those of a turn without kills.
+    all files must be in the end, byte for byte, those of a turn without kills. Ctrl-C ends it with
+    the turns that are over by then.
     """
 
     kills: int = 200

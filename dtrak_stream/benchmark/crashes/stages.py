@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from dtrak_stream.data.samples import SampleBatch
+from dtrak_stream.features.gradient_featurizer import Featurizer
 from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.featurizing.options import ExecutionOptions, FeaturizeConfig
 from dtrak_stream.featurizing.run import featurize
@@ -25,7 +27,7 @@ IMAGES = 128
 _QUERIES = 24
 _FEATURES = FeatureOptions(timesteps="1", proj_dim=256, rows_per_shard=8, device="cpu")
 _EXECUTION = ExecutionOptions(engine="hooked", batch_size=8)  # rounding depends on it
-_GRAM_MEMORY, _SCORE_MEMORY = "750KB", "480KB"  # so little that there are several pieces of work
+_GRAM_MEMORY, _SCORE_MEMORY = "1MB", "480KB"  # so little that there are several pieces of work
 _DIFFERS = {"config.yaml", "gram.config.yaml", "scores.config.yaml", "checked.json"}
 """Files that tell where and when something was made."""
 
@@ -69,10 +71,18 @@ class Turn:
                 found[path.relative_to(self.folder).as_posix()] = status.st_ino, status.st_mtime_ns
         return found
 
-    def in_hand(self) -> int:
-        """Return how many shards are claimed and not finished: lost, if their writers are dead."""
-        shards = self.folder / "train" / "shards"
-        return sum(not path.with_suffix("").exists() for path in shards.glob("*.h5.claim"))
+    @property
+    def begun(self) -> Path:
+        """Return the folder, beside all others, where processes note whose features they begin."""
+        return self.folder.with_name(self.folder.name + "-begun")
+
+    def begun_shards(self) -> dict[str, set[int]]:
+        """Return the shards that each process computed features of, by its number."""
+        rows = _FEATURES.rows_per_shard
+        return {
+            path.name: {int(name) // rows for name in path.read_text().split()}
+            for path in self.begun.glob("*")
+        }
 
     def contents(self) -> dict[str, bytes]:
         """Return every file with its bytes, without what tells where and when it was made."""
@@ -90,15 +100,31 @@ class Turn:
         return FeaturizeConfig(images, store, features=_FEATURES, execution=_EXECUTION, quiet=True)
 
 
-def work(stage: str, job: Any) -> None:
-    """Do a stage in a process of its own, on one thread, and say nothing."""
+def work(stage: str, job: Any, begun: Path) -> None:
+    """Do a stage in a process of its own, on one thread, and say nothing.
+
+    Before features of samples are computed, their names are noted in a file of the process.
+    """
     torch.set_num_threads(1)
+    _note_what_is_begun(begun / str(os.getpid()))
     with (
         Path(os.devnull).open("w") as nowhere,
         contextlib.redirect_stdout(nowhere),
         contextlib.redirect_stderr(nowhere),
     ):
         _STAGES[stage](job)
+
+
+def _note_what_is_begun(notes: Path) -> None:
+    compute = Featurizer.features
+
+    def noting(maker: Featurizer, samples: SampleBatch) -> torch.Tensor:
+        notes.parent.mkdir(exist_ok=True)
+        with notes.open("a") as file:
+            file.writelines(f"{name}\n" for name in samples.ids)
+        return compute(maker, samples)
+
+    Featurizer.features = noting  # type: ignore[method-assign]
 
 
 def _content(path: Path) -> bytes:
