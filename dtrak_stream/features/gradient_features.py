@@ -140,7 +140,7 @@ def identity_of(
     shapes = repr([(name, tuple(p.shape)) for name, p in task.parameters.items()])
     return {
         "model": denoiser.identity,
-        "weights": weights_hash(denoiser.network),
+        "weights": _weights(denoiser, options),
         "parameters": xxhash.xxh3_64_hexdigest(shapes.encode()),
         "num_parameters": task.num_parameters,
         "timesteps": task.timesteps,
@@ -154,3 +154,9 @@ def identity_of(
         "precision": options.precision,
         "timestep_weights": options.timestep_weights,
     }
+
+
+def _weights(denoiser: Denoiser, options: FeatureOptions) -> str:
+    """Return the hash of the network's weights, and that they are random where they are."""
+    told = f"untrained, seed {options.seed}: " if options.weights == "untrained" else ""
+    return told + weights_hash(denoiser.network)

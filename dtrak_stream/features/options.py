@@ -11,12 +11,12 @@ import tyro
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.names import RESIDUALS, fourier_inside, is_of_images, vector_of
 from dtrak_stream.model.options import (
+    ControlWeightsName,
     HalfName,
     LatentsName,
     LoadingOptions,
     LoraOptions,
     TimeIdsName,
-    WeightsName,
     loras_given,
     require_guidance,
 )
@@ -78,9 +78,10 @@ in the names of diffusers, PEFT or kohya. May be given again: their parts add up
     lora_some_layers: bool = False
     """Take a LoRA that leaves out layers of a kind it has elsewhere, as training on some blocks \
 makes it."""
-    weights: WeightsName = "as-given"
+    weights: ControlWeightsName = "as-given"
     """Which weights of a training folder: raw, those of the last step; ema, their moving average; \
-as-given, those of the folder that is named, raw where it holds both."""
+as-given, those of the folder that is named, raw where it holds both; untrained, random ones keyed \
+by seed, for controls only."""
     latents: LatentsName = "mode"
     """What images become before a model of latents: the mode of the autoencoder's posterior, or a \
 sample of it, keyed by seed and id."""
@@ -106,7 +107,8 @@ to 65,536. Default: the method's own (4,096 for most)."""
 exp(-1/2). Default: the median of pairs of training images, which queries have to be given where \
 they are featurized by themselves."""
     seed: int = 0
-    """Seed of the noise, the projector, the probes and random Fourier features."""
+    """Seed of the noise, the projector, the probes, random Fourier features and untrained \
+weights."""
     dtype: Literal["float16", "float32"] = "float16"
     """How features are stored; float16 has a scale for each row. Residuals are always float32."""
     precision: Literal["float32", "tf32", "bfloat16", "float16"] = "float32"
@@ -159,13 +161,14 @@ taken of (default: the size of the first image)."""
             self.seed,
             self.size,
             loras,
-            self.weights,
+            "as-given" if self.weights == "untrained" else self.weights,
             self._half(bool(loras)),
             kept_whole,
             self.guidance,
             self.t5_tokens,
             self.time_ids,
             self.base,
+            untrained=self.weights == "untrained",
         )
 
     def _loras(self) -> tuple[LoraOptions, ...]:

@@ -14,7 +14,7 @@ from dtrak_stream.model.probe import refuse_unlike_model
 
 # which latents are drawn is not the only thing that a seed is for
 _OF_NO_FOLDER = ("seed", "half", "kept_whole")
-_OPTIONS = {"loras": "lora"}
+_OPTIONS = {"loras": "lora", "untrained": "weights"}
 
 
 def name_of_given(denoiser: Denoiser, model: object) -> str:

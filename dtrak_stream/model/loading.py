@@ -11,7 +11,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from dtrak_stream.errors import DtrakStreamError, ModelError
+from dtrak_stream.errors import ConfigurationError, DtrakStreamError, ModelError
 from dtrak_stream.model.autoencoders import Autoencoder
 from dtrak_stream.model.base_pipeline import base_folder, refuse_other_base
 from dtrak_stream.model.conditioning import Conditioner
@@ -24,7 +24,7 @@ from dtrak_stream.model.hub import fetch, fetch_lora
 from dtrak_stream.model.layout import find_model
 from dtrak_stream.model.lora import apply_loras
 from dtrak_stream.model.model_folder import ModelFolder
-from dtrak_stream.model.network_files import load_network
+from dtrak_stream.model.network_files import load_network, untrained_network
 from dtrak_stream.model.options import LoadingOptions, LoraOptions
 from dtrak_stream.model.own_pipeline import OwnPipeline, own_pipeline, texts_of
 from dtrak_stream.model.places import HUB, hub_name, model_root
@@ -67,6 +67,7 @@ def load_denoiser(
         If an option means nothing for such a model.
     """
     options = options or LoadingOptions()
+    _refuse_untrained_lora(options)
     found = _found(folder, options)
     family = family_of(found)
     found.refuse_parts_but(family.parts)
@@ -80,11 +81,7 @@ def load_denoiser(
     learns_variance = saved.learns_variance or family.learns_variance(outline)
     weights, half = _weights_of(found), HALF_PRECISION.get(options.half or "")
     with _failures_explained(found.network):
-        if half is None:
-            network = load_network(outline, found.network, weights, dtype)
-        else:
-            whole = options.kept_whole
-            network = fill_in_half(outline, found.network, weights, half, whole=whole)
+        network = _network(outline, found, weights, options, dtype)
     network = network.to(device).eval()
     with _failures_explained(found.named_by.parent):
         first_stage = family.make_first_stage(shape, found, options, device)
@@ -108,7 +105,35 @@ def load_denoiser(
     predicts = saved.predicts + (" and a variance" if learns_variance else "")
     parts = [] if options.base is None else [f"other parts of {options.base}"]
     facts = ", ".join([f"predicts {predicts}", saved.description, *parts, *adapted])
-    return replace(denoiser, description=_described(denoiser, found, weights, facts))
+    read = f"{found.kind_of_weights}{weights.description}"
+    if options.untrained:
+        read = f"UNTRAINED: random weights of seed {options.seed}, for controls only"
+    return replace(denoiser, description=_described(denoiser, facts, read))
+
+
+def _network(
+    outline: nn.Module,
+    found: ModelFolder,
+    weights: WeightFiles,
+    options: LoadingOptions,
+    dtype: torch.dtype,
+) -> nn.Module:
+    """Return the network with the weights that are wanted, on the CPU."""
+    half = HALF_PRECISION.get(options.half or "")
+    if options.untrained:
+        return untrained_network(outline, found.network, options.seed, dtype)
+    if half is None:
+        return load_network(outline, found.network, weights, dtype)
+    return fill_in_half(outline, found.network, weights, half, whole=options.kept_whole)
+
+
+def _refuse_untrained_lora(options: LoadingOptions) -> None:
+    if options.untrained and options.loras:
+        raise ConfigurationError(
+            "a LoRA was trained on the weights of a model, and this one is to have random ones",
+            where="--weights untrained --lora",
+            remedy="leave one of them out",
+        )
 
 
 def _found(folder: str, options: LoadingOptions) -> ModelFolder:
@@ -174,14 +199,14 @@ def _fetched(lora: LoraOptions) -> LoraOptions:
     return replace(lora, source=str(fetch_lora(hub_name(lora.source) or lora.source)))
 
 
-def _described(denoiser: Denoiser, found: ModelFolder, weights: WeightFiles, facts: str) -> str:
+def _described(denoiser: Denoiser, facts: str, read: str) -> str:
     """Return what was found, in a line for the user."""
     parameters = sum(each.numel() for each in denoiser.network.parameters())
     parts = (denoiser.first_stage, denoiser.conditioner)
     before = "".join(f", {part.description}" for part in parts if part is not None)
     return (
-        f"{denoiser.folder}: {found.class_name} of {denoiser.image_shape} samples{before}, "
-        f"{facts}, {parameters:,} parameters, {found.kind_of_weights}{weights.description}"
+        f"{denoiser.folder}: {denoiser.class_name} of {denoiser.image_shape} samples{before}, "
+        f"{facts}, {parameters:,} parameters, {read}"
     )
 
 

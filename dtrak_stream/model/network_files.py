@@ -88,6 +88,28 @@ def load_network(
     return cast(nn.Module, network)
 
 
+def untrained_network(outline: nn.Module, folder: Path, seed: int, dtype: torch.dtype) -> nn.Module:
+    """Return a network of diffusers with the random weights that its class begins with.
+
+    They depend on the seed and on the versions of torch and diffusers.
+
+    Parameters
+    ----------
+    outline
+        The network without weights; see `network_outline`.
+    folder
+        Its configuration; no file of weights is opened.
+    seed
+        Seed of the weights.
+    dtype
+        The type they are turned into.
+    """
+    known: Any = type(outline)
+    with _silenced(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return cast(nn.Module, known.from_config(_configuration(folder)).to(dtype))
+
+
 @contextmanager
 def _silenced() -> Iterator[None]:
     """Let diffusers advise nothing: what it would say is refused, or meant."""

@@ -16,6 +16,8 @@ LatentsName: TypeAlias = Literal["mode", "sample"]
 """Which latent of an image's posterior is taken: the most likely one, or one that is drawn."""
 WeightsName: TypeAlias = Literal["as-given", "raw", "ema"]
 """Which of the weights that training left: those that were named, the last, or averaged ones."""
+ControlWeightsName: TypeAlias = Literal["as-given", "raw", "ema", "untrained"]
+"""The same, or random ones, for features that are to be compared with those of a trained model."""
 HalfName: TypeAlias = Literal["bfloat16", "float16"]
 """A half-precision type that a network runs in."""
 TimeIdsName: TypeAlias = Literal["image", "model"]
@@ -93,6 +95,9 @@ class LoadingOptions:
     base
         The pipeline that a network given alone was trained from, by its folder or `hf:OWNER/NAME`:
         what comes before the network, and the scheduler where it has none, are taken from it.
+    untrained
+        Whether the network has the random weights of `seed` instead of those in its folder; what
+        comes before it has its own.
     """
 
     latents: LatentsName = "mode"
@@ -106,3 +111,4 @@ class LoadingOptions:
     t5_tokens: int | None = None
     time_ids: TimeIdsName = "image"
     base: str | None = None
+    untrained: bool = False
