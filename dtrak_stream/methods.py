@@ -20,7 +20,14 @@ from dtrak_stream.objective.function_names import LOSSES, PREDICTIONS, interpola
 from dtrak_stream.objective.timesteps import DEFAULT_TIMESTEPS
 
 Needs = Literal[
-    "gradients", "pixels", "clip", "rff-pixels", "trajectory", "unit-gradients", "subsets"
+    "gradients",
+    "pixels",
+    "clip",
+    "rff-pixels",
+    "rff-activations",
+    "trajectory",
+    "unit-gradients",
+    "subsets",
 ]
 
 NEEDS: dict[Needs, str] = {
@@ -28,6 +35,7 @@ NEEDS: dict[Needs, str] = {
     "pixels": "pixels as features",
     "clip": "CLIP image features",
     "rff-pixels": "random Fourier features of pixels",
+    "rff-activations": "random Fourier features of what a layer says",
     "trajectory": "gradients, of queries along their sampling path",
     "unit-gradients": "gradients of unit length per timestep, residuals r",
     "subsets": "models retrained on random subsets (--truth)",
@@ -147,6 +155,7 @@ _COSINE = "phi_q . phi_n / (|phi_q| |phi_n|)"
 _CORE = "phi_q^T K^-1 phi_n"
 _BEST = "s |s|, s = phi_q^T K^-1 phi_n"
 _VARIANCE = "(psi_q^T K^-1 psi_n)^2, K of exp(-|x - y|^2 / 2m)"
+_OF_LAYER = "s |s|, s = psi_q^T K^-1 psi_n, psi of a layer"
 _DAS = "(phi_q^T K^-1 phi_n r_n / (1 - h_n))^2"
 _GRADIENTS = "N T gradients"
 _KERNEL = f"{_GRADIENTS}, Gram, one solve"
@@ -167,6 +176,7 @@ _TABLE = (
     Method("trak", _CORE, "Park et al. 2023", "gradients", "simple", LOSSES, True, "none", _KERNEL),
     Method("d-trak", _CORE, "Zheng et al. 2024", "gradients", "square", _PREDICTIONS, True, "none", _KERNEL),
     Method("best", _BEST, "this project (README)", "gradients", "avg", ("avg",), True, "none", "2 N gradients, Gram, one solve", transform="signed-square", timesteps="share:0.06,0.2", proj_dim=1024),
+    Method("activation-rbf", _OF_LAYER, "this project (README)", "rff-activations", "rff(activation(auto))", ("rff(activation)",), True, "none", "N forward passes, Gram, one solve", transform="signed-square", timesteps="share:0.4", proj_dim=1024),
     Method("relative-if", f"{_CORE} / |K^-1 phi_n|", "Barshan et al. 2020", "gradients", "simple", _ANY, True, "relative-if", f"{_KERNEL}, N solves"),
     Method("renorm-if", f"{_CORE} / |phi_n|", "Hammoudeh and Lowd 2022", "gradients", "simple", _ANY, True, "renorm", _KERNEL),
     Method("journey-trak", f"{_CORE}, q: one step of its sampling", "Georgiev et al. 2023", "trajectory", "simple", ("simple",), True, "none", _KERNEL, query_output_function=_ONE_STEP),

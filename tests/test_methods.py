@@ -30,7 +30,7 @@ def test_a_method_is_found_by_its_name():
 
 def test_every_method_of_the_literature_is_in_the_table_and_one_of_ours():
     assert set(METHODS) == {
-        "best",
+        *("best", "activation-rbf"),
         *("pixel-dot", "pixel-cosine", "clip-dot", "clip-cosine", "pixel-rbf"),
         *("gradient-dot", "gradient-cosine", "tracincp", "gas"),
         *("trak", "d-trak", "relative-if", "renorm-if", "das"),
@@ -61,6 +61,10 @@ FEATURES = {
     "trak": ("gradients", "simple", LOSSES, True, "none", "none"),
     "d-trak": ("gradients", "square", PREDICTIONS, True, "none", "none"),
     "best": ("gradients", "avg", {"avg"}, True, "none", "signed-square"),
+    "activation-rbf": (
+        *("rff-activations", "rff(activation(auto))", {"rff(activation)"}),
+        *(True, "none", "signed-square"),
+    ),
     "relative-if": ("gradients", "simple", BOTH, True, "relative-if", "none"),
     "renorm-if": ("gradients", "simple", BOTH, True, "renorm", "none"),
     "journey-trak": ("trajectory", "simple", {"simple"}, True, "none", "none"),
@@ -87,7 +91,11 @@ def test_what_few_methods_have_of_their_own_all_others_lack(name):
     along = {"journey-trak": "one-step", "journey-trak-averaged": "averaged"}.get(name)
     assert method.query_output_function == (along and f"trajectory({along})")
     assert method.weighs_checkpoints == (name in ("tracincp", "gas"))
-    own = {"best": ("share:0.06,0.2", 1024), "pixel-rbf": ("10", 1024)}.get(name, ("10", 4096))
+    own = {
+        "best": ("share:0.06,0.2", 1024),
+        "pixel-rbf": ("10", 1024),
+        "activation-rbf": ("share:0.4", 1024),
+    }.get(name, ("10", 4096))
     assert (method.timesteps, method.proj_dim) == own
 
 
@@ -101,7 +109,9 @@ def test_features_are_those_of_the_row_unless_the_user_says_otherwise(method):
     weights = UNIT.get(method.name, FeatureOptions().timestep_weights)
     timesteps = None if is_of_images(method.output_function) else method.timesteps
     assert found == (method.output_function, timesteps, method.proj_dim, weights)
-    other = method.output_functions[-1]
+    other = {"rff(activation)": "rff(activation(mid_block))"}.get(
+        method.output_functions[-1], method.output_functions[-1]
+    )
     said = FeatureOptions(output_function=other, timesteps="3", proj_dim=64)
     own = features_of(method, said)
     assert (own.output_function, own.timesteps, own.proj_dim) == (other, timesteps and "3", 64)
@@ -119,7 +129,8 @@ def test_each_method_takes_its_default(method):
 
 @pytest.mark.parametrize("method", OF_FEATURES, ids=lambda method: method.name)
 def test_every_output_function_of_a_method_exists(method):
-    for name in set(method.output_functions) - {"pixels", "clip", "rff(pixels)", "probe"}:
+    others = {"pixels", "clip", "rff(pixels)", "rff(activation)", "probe"}
+    for name in set(method.output_functions) - others:
         full_name = "interpolation(0.5)" if name == "interpolation" else name
         assert OutputFunction(full_name, SCHEDULE).name == full_name
 

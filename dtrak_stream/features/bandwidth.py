@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dtrak_stream.data.samples import SampleBatch, Samples, read_batch
+from dtrak_stream.data.samples import SampleBatch, Samples, joined, read_batch
 from dtrak_stream.errors import InputError
 from dtrak_stream.support.progress import progress, say
 from dtrak_stream.support.random_bits import BITS_PER_WORD, StreamKey, random_words
@@ -22,7 +22,12 @@ _DIGITS = 3  # more are noise of the sample, and would differ from machine to ma
 
 
 def median_bandwidth(
-    samples: Samples, vectors: Callable[[SampleBatch], Tensor], seed: int, *, visible: bool
+    samples: Samples,
+    vectors: Callable[[SampleBatch], Tensor],
+    seed: int,
+    *,
+    together: int = 1,
+    visible: bool,
 ) -> float:
     """Return the bandwidth that suits the vectors of some samples, to three digits; tells it.
 
@@ -34,6 +39,8 @@ def median_bandwidth(
         Returns (B, length), what the features are taken of.
     seed
         Seed of which images are looked at, where there are more than 1,000.
+    together
+        Images that `vectors` is given at a time.
     visible
         Whether to show a progress bar.
 
@@ -42,7 +49,7 @@ def median_bandwidth(
     InputError
         If fewer than two images can be used, or more than half of the pairs are of equal ones.
     """
-    found = _sampled_vectors(samples, vectors, seed, visible=visible)
+    found = _sampled_vectors(samples, vectors, seed, together, visible=visible)
     median = float(np.median(squared_distances(found))) if len(found) > 1 else 0.0
     bandwidth = float(f"{median:.{_DIGITS}g}")
     if not 0 < bandwidth < float("inf"):
@@ -78,14 +85,21 @@ def squared_distances(vectors: Tensor) -> np.ndarray:
 
 
 def _sampled_vectors(
-    samples: Samples, vectors: Callable[[SampleBatch], Tensor], seed: int, *, visible: bool
+    samples: Samples,
+    vectors: Callable[[SampleBatch], Tensor],
+    seed: int,
+    together: int,
+    *,
+    visible: bool,
 ) -> Tensor:
     places = sampled_places(len(samples), seed)
     found: list[Tensor] = []
     with progress(len(places), description="bandwidth", unit="img", visible=visible) as bar:
-        for place in places:
-            batch, _ = read_batch(samples, range(place, place + 1))
-            if len(batch):
-                found.append(vectors(batch).cpu())
-            bar.update()
+        for first in range(0, len(places), together):
+            some = places[first : first + together]
+            read = (read_batch(samples, range(place, place + 1))[0] for place in some)
+            usable = [batch for batch in read if len(batch)]
+            if usable:
+                found.append(vectors(joined(usable)).cpu())
+            bar.update(len(some))
     return torch.cat(found) if found else torch.empty(0, 0)

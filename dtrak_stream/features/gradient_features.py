@@ -136,20 +136,27 @@ def identity_of(
     task: GradientTask, projector: Projector, options: FeatureOptions
 ) -> dict[str, object]:
     """Return the fields of the fingerprint that do not depend on images or output function."""
-    denoiser = task.denoiser
     shapes = repr([(name, tuple(p.shape)) for name, p in task.parameters.items()])
+    return {
+        **model_identity(task, options),
+        "parameters": xxhash.xxh3_64_hexdigest(shapes.encode()),
+        "num_parameters": task.num_parameters,
+        "projector": projector.name,
+        "projector_version": projector.version,
+        "proj_dim": projector.proj_dim,
+    }
+
+
+def model_identity(task: GradientTask, options: FeatureOptions) -> dict[str, object]:
+    """Return the fields that say what the model is, and how it is asked."""
+    denoiser = task.denoiser
     return {
         "model": denoiser.identity,
         "weights": _weights(denoiser, options),
-        "parameters": xxhash.xxh3_64_hexdigest(shapes.encode()),
-        "num_parameters": task.num_parameters,
         "timesteps": task.timesteps,
         "noise_keying": options.noise,
         "noise_draws": task.noise_draws,
         "seed": options.seed,
-        "projector": projector.name,
-        "projector_version": projector.version,
-        "proj_dim": projector.proj_dim,
         "image_shape": str(denoiser.image_shape),
         "precision": options.precision,
         "timestep_weights": options.timestep_weights,

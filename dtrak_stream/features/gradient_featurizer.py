@@ -72,6 +72,18 @@ class Featurizer:
     smallest_batch: ClassVar[str] = "one image at one timestep"
 
     @property
+    def denoiser(self) -> Denoiser:
+        """Return the model."""
+        return self.task.denoiser
+
+    def reading(
+        self, first_stage: FirstStage | None, conditioner: Conditioner | None
+    ) -> Featurizer:
+        """Return the same with what encodes images and conditions, None for the model's own."""
+        engine = TimestepBatchedEngine(self.task)
+        return replace(self, first_stage=first_stage, conditioner=conditioner, engine=engine)
+
+    @property
     def wanted_shape(self) -> ImageShape:
         """Return the shape of the images that the model takes."""
         return self.image_shape

@@ -11,7 +11,7 @@ from torch import Tensor
 from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.samples import ConditionKind, SampleBatch, Samples
 from dtrak_stream.features.encoder import ImageEncoder
-from dtrak_stream.features.maker import EngineName, fingerprint, in_fitting_batches
+from dtrak_stream.features.maker import WithoutGradients, fingerprint, in_fitting_batches
 from dtrak_stream.features.vector_maps import VectorMap
 from dtrak_stream.store.fingerprint import Fingerprint
 from dtrak_stream.support.arithmetic import repeatable
@@ -20,7 +20,7 @@ from dtrak_stream.support.timing import StageTimer
 
 
 @dataclass
-class ImageFeaturizer:
+class ImageFeaturizer(WithoutGradients):
     """Turns images into features without a diffusion model; a `FeatureMaker`.
 
     Attributes
@@ -66,35 +66,9 @@ class ImageFeaturizer:
         return self.encoder.weight_bytes
 
     @property
-    def engines(self) -> tuple[EngineName, ...]:
-        """Return none: there are no gradients."""
-        return ("none",)
-
-    @property
     def pairs(self) -> int:
         """Return 1: an image goes through the encoder once."""
         return 1
-
-    @property
-    def parameter_names(self) -> tuple[str, ...]:
-        """Return none: no parameter is differentiated."""
-        return ()
-
-    def served_parameters(self) -> frozenset[str]:
-        """Return none; see `FeatureMaker.served_parameters`."""
-        return frozenset()
-
-    @property
-    def bytes_of_a_pair(self) -> None:
-        """Return None; see `FeatureMaker.bytes_of_a_pair`."""
-
-    def pairs_that_fit(self) -> None:
-        """Return None; see `FeatureMaker.pairs_that_fit`."""
-
-    def use_engine(
-        self, name: EngineName, *, pairs_per_pass: int, served: frozenset[str], compiled: bool
-    ) -> None:
-        """Do nothing: there is one way to compute them."""
 
     @property
     def width(self) -> int:
@@ -111,9 +85,6 @@ class ImageFeaturizer:
         """
         with repeatable(self.device):
             return in_fitting_batches(self, self._batch, samples)
-
-    def residuals(self, _samples: SampleBatch, /) -> None:
-        """Return None: there is no model that could be wrong."""
 
     def fingerprints(
         self, samples: Samples, dtype: str, rows_per_shard: int
@@ -137,9 +108,6 @@ class ImageFeaturizer:
     def remarks(self) -> list[str]:
         """Return nothing."""
         return []
-
-    def close(self) -> None:
-        """Do nothing: there is nothing to leave as it was."""
 
     def _batch(self, samples: SampleBatch) -> Tensor:
         with self.timer.stage("forward"):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.samples import CheckLabels, ConditionKind, Samples
 from dtrak_stream.data.trajectories import TrajectoryFolder, TrajectorySamples
 from dtrak_stream.errors import ConfigurationError, DiskFullError
+from dtrak_stream.features.activation_featurizer import ActivationFeaturizer
+from dtrak_stream.features.activations import open_activations
 from dtrak_stream.features.gradient_features import make_featurizer
 from dtrak_stream.features.gradient_featurizer import Featurizer
 from dtrak_stream.features.image_features import make_image_featurizer
@@ -19,7 +21,7 @@ from dtrak_stream.features.kept_latents import KeptLatents
 from dtrak_stream.features.kept_prompts import KeptPrompts, with_kept_prompts
 from dtrak_stream.features.kept_record import FLAG
 from dtrak_stream.features.maker import FeatureMaker
-from dtrak_stream.features.names import RESIDUALS, is_of_images, vector_of
+from dtrak_stream.features.names import RESIDUALS, is_of_images, layer_inside, vector_of
 from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.features.path_features import (
     AVERAGED,
@@ -29,7 +31,6 @@ from dtrak_stream.features.path_features import (
 )
 from dtrak_stream.features.residual_features import make_residual_featurizer
 from dtrak_stream.features.undecoded import UndecodedSamples, kept_origins
-from dtrak_stream.gradients.timestep_batched import TimestepBatchedEngine
 from dtrak_stream.model.base_and_lora import base_and_lora
 from dtrak_stream.model.captions import Captions
 from dtrak_stream.model.conditioning import Conditioner
@@ -43,6 +44,8 @@ from dtrak_stream.support.destinations import refuse_without_room
 from dtrak_stream.support.progress import say
 from dtrak_stream.support.stamps import Stamping
 
+Reading = TypeVar("Reading", Featurizer, ActivationFeaturizer)
+"""What asks a diffusion model."""
 OpenImages = Callable[[ImageShape | None, ConditionKind, CheckLabels | None], Samples]
 """Opens the images in a shape (None for the shape of the first one), with what they are of, which
 is refused where the third says so."""
@@ -107,6 +110,10 @@ def open_features(
             return opened, images
         maker = make_image_featurizer(images, options, bandwidth=bandwidth, visible=visible)
         return maker, images
+    if layer_inside(options.output_function) is not None:
+        return _open_activations(
+            model, options, open_images, opened, cache_latents, bandwidth, visible=visible
+        )
     if isinstance(opened, Featurizer):
         featurizer = opened
     else:
@@ -117,29 +124,43 @@ def open_features(
     return _with_cache(featurizer, cache_latents, images)
 
 
+def _open_activations(
+    model: str | Denoiser,
+    options: FeatureOptions,
+    open_images: OpenImages,
+    opened: FeatureMaker | None,
+    cache_latents: Path | None,
+    bandwidth: float | None,
+    *,
+    visible: bool,
+) -> tuple[ActivationFeaturizer, Samples]:
+    """Return what computes activations, and what they are computed of; see `open_features`."""
+    reopened = opened if isinstance(opened, ActivationFeaturizer) else None
+    bare = reopened or _told(ActivationFeaturizer(open_activations(model, options), options))
+    images = open_images(*_wanted(bare))
+    maker, samples = _with_cache(bare, cache_latents, images)
+    if reopened is not None and reopened.serves(options.bandwidth or bandwidth):
+        return maker, samples
+    return maker.with_rows(samples, bandwidth, visible=visible), samples
+
+
 def _name(model: str | Denoiser) -> str:
     return model if isinstance(model, str) else model.class_name
 
 
-def _with_cache(
-    featurizer: Featurizer, folder: Path | None, images: Samples
-) -> tuple[Featurizer, Samples]:
+def _with_cache(maker: Reading, folder: Path | None, images: Samples) -> tuple[Reading, Samples]:
     """Return what computes the same features, and reads latents and embeddings from a folder.
 
-    Jobs of other images may share the featurizer, so it is left as it is.
+    Jobs of other images may share the maker, so it is left as it is.
     """
-    if folder is None and featurizer.first_stage is None:
-        return featurizer, images
-    own = featurizer.task.denoiser
-    engine = TimestepBatchedEngine(featurizer.task)
     if folder is None:
-        plain = replace(featurizer, first_stage=None, conditioner=None, engine=engine)
-        return plain, images
+        return (maker if maker.first_stage is None else maker.reading(None, None)), images
+    own = maker.denoiser
     if own.first_stage is None:
         _refuse_cache(folder, "the model has no latents: it is trained on the images themselves")
-        return featurizer, images
+        return maker, images
     kept, conditioner = kept_on_disk(own.first_stage, own.conditioner, folder, images)
-    cached = replace(featurizer, first_stage=kept, conditioner=conditioner, engine=engine)
+    cached = maker.reading(kept, conditioner)
     is_told = isinstance(conditioner, Captions) and conditioner.of_origins is not None
     return cached, UndecodedSamples(images, kept, kept_origins(folder) if is_told else None)
 
@@ -186,7 +207,7 @@ def bytes_to_keep(maker: FeatureMaker, folder: Path, samples: Samples) -> int:
     ConfigurationError
         If the model has no latents.
     """
-    own = maker.task.denoiser if isinstance(maker, Featurizer) else None
+    own = maker.denoiser if isinstance(maker, Featurizer | ActivationFeaturizer) else None
     if own is None or own.first_stage is None:
         _refuse_cache(folder, "these features have no latents")
         return 0
@@ -212,16 +233,18 @@ def _refuse_cache(folder: Path | None, why: str) -> None:
         raise ConfigurationError(why, where=f"{FLAG} {folder}", remedy="leave it out")
 
 
-def _wanted(featurizer: Featurizer) -> tuple[ImageShape, ConditionKind, CheckLabels | None]:
+def _wanted(
+    maker: Featurizer | ActivationFeaturizer,
+) -> tuple[ImageShape, ConditionKind, CheckLabels | None]:
     """Return the images that a model takes, and which of their labels it knows."""
-    kind, conditioner = featurizer.conditioned_on, featurizer.task.denoiser.conditioner
+    kind, conditioner = maker.conditioned_on, maker.denoiser.conditioner
     check = conditioner.check if conditioner is not None and kind == "class label" else None
-    return featurizer.image_shape, kind, check
+    return maker.wanted_shape, kind, check
 
 
-def _told(featurizer: Featurizer) -> Featurizer:
-    say(featurizer.task.denoiser.description)
-    return featurizer
+def _told(maker: Reading) -> Reading:
+    say(maker.denoiser.description)
+    return maker
 
 
 def number_of_stores(options: FeatureOptions) -> int:

@@ -132,6 +132,42 @@ class FeatureMaker(Protocol):
         """Leave the model as it was found."""
 
 
+class WithoutGradients:
+    """What a maker says of gradients that it has none of."""
+
+    @property
+    def engines(self) -> tuple[EngineName, ...]:
+        """Return none: there are no gradients."""
+        return ("none",)
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """Return none: no parameter is differentiated."""
+        return ()
+
+    def served_parameters(self) -> frozenset[str]:
+        """Return none; see `FeatureMaker.served_parameters`."""
+        return frozenset()
+
+    @property
+    def bytes_of_a_pair(self) -> None:
+        """Return None; see `FeatureMaker.bytes_of_a_pair`."""
+
+    def pairs_that_fit(self) -> None:
+        """Return None; see `FeatureMaker.pairs_that_fit`."""
+
+    def use_engine(
+        self, name: EngineName, *, pairs_per_pass: int, served: frozenset[str], compiled: bool
+    ) -> None:
+        """Do nothing: there is one way to compute them."""
+
+    def residuals(self, _samples: SampleBatch, /) -> None:
+        """Return None: nothing says how wrong the model is."""
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to leave as it was."""
+
+
 def fingerprint(
     identity: Mapping[str, object], samples: Samples, dtype: str, rows_per_shard: int
 ) -> Fingerprint:

@@ -12,7 +12,11 @@ RESIDUALS = "residuals"
 """Features that are errors of the model: no gradient is taken for them."""
 FOURIER = "random Fourier features"
 """What stands for the projector of such features in fingerprints."""
+AUTO_LAYER = "auto"
+"""What stands for the last block of a network."""
 _FOURIER = re.compile(r"rff\((.*)\)")
+_ACTIVATION = re.compile(r"activation\(([^()]+)\)")
+_INSIDE_FOURIER = (*IMAGE_FEATURES, "activation(LAYER)")
 
 
 def fourier_inside(name: str | None) -> str | None:
@@ -31,13 +35,23 @@ def fourier_inside(name: str | None) -> str | None:
     match = _FOURIER.fullmatch(name or "")
     if match is None:
         return None
-    if match.group(1) not in IMAGE_FEATURES:
+    inside: str = match.group(1)
+    if inside not in IMAGE_FEATURES and _ACTIVATION.fullmatch(inside) is None:
         raise ConfigurationError(
             "no random Fourier features are taken of that",
             where=f"--output-function {name}",
-            remedy=f"use one of: {', '.join(f'rff({each})' for each in IMAGE_FEATURES)}",
+            remedy=f"use one of: {', '.join(f'rff({each})' for each in _INSIDE_FOURIER)}",
         )
-    return match.group(1)
+    return inside
+
+
+def layer_inside(name: str | None) -> str | None:
+    """Return the layer that features are activations of, `auto` for the last block; else None.
+
+    Random Fourier features are of the layer that they are taken of.
+    """
+    match = _ACTIVATION.fullmatch(vector_of(name) or "")
+    return match.group(1) if match else None
 
 
 def vector_of(name: str | None) -> str | None:

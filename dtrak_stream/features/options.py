@@ -9,7 +9,13 @@ from typing import Annotated, Literal
 import tyro
 
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.features.names import RESIDUALS, fourier_inside, is_of_images, vector_of
+from dtrak_stream.features.names import (
+    RESIDUALS,
+    fourier_inside,
+    is_of_images,
+    layer_inside,
+    vector_of,
+)
 from dtrak_stream.model.options import (
     ControlWeightsName,
     HalfName,
@@ -34,15 +40,17 @@ _OF_GRADIENTS = (
     *("guidance", "t5_tokens", "time_ids", "base"),
 )
 _OF_PROJECTIONS = ("parameters", "timestep_weights", "projector", "proj_dim")
+_OF_BACKWARD = ("parameters", "timestep_weights")
 _NAMED_CHOICES = ("auto", "all", "lora")
 DEFAULT_CLIP = "openai/clip-vit-base-patch32"
 _OUTPUT_FUNCTION = (
     f"What is differentiated: {formulas_in_words()}, interpolation(ETA), or probe(J), J random "
     "projections of the output at once, a store for each; for queries, trajectory(one-step) or "
     "trajectory(averaged), simple along the path an image was generated on; or pixels or clip, "
-    "image features without gradients, or rff(pixels) or rff(clip), random Fourier features of "
-    "them; or residuals, how wrong the model is at each timestep, by forward passes alone. "
-    "Default: the method's own (square for d-trak)."
+    "image features without gradients; or activation(LAYER), what a module of the network says, "
+    "of auto the last block, averaged over the timesteps; or rff(pixels), rff(clip) or "
+    "rff(activation(LAYER)), random Fourier features of those; or residuals, how wrong the model "
+    "is at each timestep, by forward passes alone. Default: the method's own (square for d-trak)."
 )
 _PROJECTOR = (
     f"Random projection: {projectors_in_words()}. Default: sketch for gradients; identity for "
@@ -209,6 +217,8 @@ def used_options(options: FeatureOptions) -> FeatureOptions:
     if function == RESIDUALS:
         options = without_unused(options, _OF_PROJECTIONS, "residuals are no gradients")
         options = replace(options, dtype="float32")
+    if layer_inside(function) is not None:
+        options = without_unused(options, _OF_BACKWARD, f"{function} features are no gradients")
     if vector_of(function) != "clip":
         options = without_unused(options, ["clip"], "CLIP is not what features are computed with")
     if fourier_inside(function) is None:

@@ -48,7 +48,7 @@ def _without_engine(maker: FeatureMaker, options: ExecutionOptions) -> Execution
     fitting = maker.pairs_that_fit()
     if fitting is None:
         size = options.batch_size or maker.batch_size
-        return Execution("none", size, 1, (), "image features need no gradient engine")
+        return Execution("none", size, 1, (), "these features need no gradient engine")
     kept = maker.bytes_of_a_pair or 0
     in_pass, why = _pairs_in_a_pass(maker.device.type, kept, fitting)
     size = options.batch_size or max(1, in_pass // maker.pairs)

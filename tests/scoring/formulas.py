@@ -22,7 +22,7 @@ def reference(method, train, query, damping=1.0, residual=None):
         return tau / lengths
     if method == "pixel-rbf":
         return tau**2
-    if method == "best":
+    if method in ("best", "activation-rbf"):
         return tau * np.abs(tau)
     if method == "das":
         leverage = np.einsum("nk,kl,nl->n", phi, inverse, phi)

@@ -203,6 +203,7 @@ def test_das_is_refused_where_a_leverage_is_not_below_one(tmp_path, form):
         ("pixel-dot", "square", "--output-function pixels"),
         ("clip-cosine", "square", "--output-function clip"),
         ("pixel-rbf", "square", r"--output-function rff\(pixels\)"),
+        ("activation-rbf", "square", r"--output-function rff\(activation\(auto\)\)"),
         ("das", "square", "--output-function avg"),
         ("journey-trak", "square", "--output-function simple"),
     ],

@@ -95,7 +95,10 @@ class FeatureSet:
 
 def feature_sets(config: LdsBenchConfig) -> list[FeatureSet]:
     """Return what is computed, quick things first; features that serve two ends are one set."""
-    wanted = [_best(config), *(_baselines(config) if config.baselines else [])]
+    wanted = [
+        _of_method("best", config.proj_dim),
+        *(_baselines(config) if config.baselines else []),
+    ]
     wanted += [
         FeatureSet(function, count, noise, config.proj_dim, (Scoring(_method_of(function)),))
         for count in sorted(config.timesteps)
@@ -109,10 +112,12 @@ def feature_sets(config: LdsBenchConfig) -> list[FeatureSet]:
     return list(sets.values())
 
 
-def _best(config: LdsBenchConfig) -> FeatureSet:
-    best = METHODS["best"]
-    count, k = len(best.timesteps.split(",")), min(best.proj_dim, config.proj_dim)
-    return FeatureSet("avg", count, "shared", k, (Scoring("best", _PLAIN),), grid=best.timesteps)
+def _of_method(name: str, proj_dim: int) -> FeatureSet:
+    """Return the features that a method chooses itself, of at most so many numbers."""
+    method = METHODS[name]
+    count, k = len(method.timesteps.split(",")), min(method.proj_dim, proj_dim)
+    scorings = (Scoring(name, _PLAIN),)
+    return FeatureSet(method.output_function, count, "shared", k, scorings, grid=method.timesteps)
 
 
 def _baselines(config: LdsBenchConfig) -> list[FeatureSet]:
@@ -129,6 +134,7 @@ def _baselines(config: LdsBenchConfig) -> list[FeatureSet]:
     return [
         FeatureSet("pixels", 0, "shared", k, (Scoring("pixel-dot"), Scoring("pixel-cosine"))),
         FeatureSet("rff(pixels)", 0, "shared", width, (Scoring("pixel-rbf", _PLAIN),)),
+        _of_method("activation-rbf", k),
         FeatureSet("simple", first, "shared", k, of_losses),
         FeatureSet("avg", first, "shared", k, (Scoring("das", _PLAIN),), unit_gradients=True),
     ]
