@@ -117,8 +117,9 @@ they are featurized by themselves."""
     seed: int = 0
     """Seed of the noise, the projector, the probes, random Fourier features and untrained \
 weights."""
-    dtype: Literal["float16", "float32"] = "float16"
-    """How features are stored; float16 has a scale for each row. Residuals are always float32."""
+    dtype: Literal["float16", "float32", "int8"] = "float16"
+    """How features are stored; float16 and int8 have a scale for each row. int8 rounds to a 127th \
+of the largest number of a row. Residuals are always float32."""
     precision: Literal["float32", "tf32", "bfloat16", "float16"] = "float32"
     """What the model computes in: float32; tf32, on a GPU: float32 with factors cut to 11 bits, \
 faster; bfloat16 or float16 (autocast, and tf32 for the rest on a GPU), in which what is not \

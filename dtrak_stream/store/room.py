@@ -112,10 +112,11 @@ def bytes_while_written(fingerprint: Fingerprint) -> int:
     """Return the bytes of memory it takes to pack and write one shard.
 
     Its features (float32), their clean copy, their float64 for the norm, the rows, the image of
-    the file, and what is written of it.
+    the file, and what is written of it; of small rows, the norm's squares are more than the latter.
     """
     rows = shard_rows(fingerprint)
-    return rows * fingerprint.proj_dim * (4 + 4 + 8) + 3 * rows * row_bytes(fingerprint)
+    numbers, stored = rows * fingerprint.proj_dim, 3 * rows * row_bytes(fingerprint)
+    return max(numbers * (4 + 4 + 8) + stored, numbers * (4 + 8 + 8))
 
 
 def _free_bytes(layout: StoreLayout) -> int:

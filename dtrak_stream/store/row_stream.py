@@ -16,7 +16,7 @@ from dtrak_stream.support.buffers import empty_on
 
 CPU = torch.device("cpu")
 _PIECE_BYTES = 2**20
-_DTYPES = {"float16": torch.float16, "float32": torch.float32}
+_DTYPES = {"float16": torch.float16, "float32": torch.float32, "int8": torch.int8}
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class RowBlock:
     features
         (n, k) float32 on a device. Row i of the store is features[i] * scale[i].
     scale
-        (n,) float32 there, powers of two; 0 for quarantined samples.
+        (n,) float32 there; 0 for quarantined samples.
     """
 
     rows: range

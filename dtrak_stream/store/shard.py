@@ -21,6 +21,7 @@ from dtrak_stream.support.durable import write_bytes
 
 PAGE = 4096
 _LARGEST_EXPONENT = 15  # the largest entry of a stored row is at most 2**15
+_LARGEST_BYTE = 127
 DATASETS = ("features", "scale", "sample_id", "norm")
 OPTIONAL = ("residual",)
 
@@ -34,9 +35,9 @@ class ShardRows:
     Attributes
     ----------
     features
-        (rows, k) float16 or float32. Row i stands for features[i] * scale[i].
+        (rows, k) float16, float32 or int8. Row i stands for features[i] * scale[i].
     scale
-        (rows,) float32, a power of two; 0 marks a sample without a feature:
+        (rows,) float32, but for int8 a power of two; 0 marks a sample without a feature:
         quarantined, its row is zero, or removed.
     sample_id
         (rows,) fixed-length UTF-8.
@@ -91,7 +92,8 @@ def pack_rows(
 
     With `float16`, each row is divided by a power of two that brings its largest entry to at
     most 2**15: the division is exact, and the relative rounding error is at most 2**-11 for
-    every entry down to 2**-29 of the largest.
+    every entry down to 2**-29 of the largest. With `int8`, the largest entry of each row becomes
+    127 or -127, and every entry is off by half of a 127th of the largest at most.
 
     Parameters
     ----------
@@ -100,7 +102,7 @@ def pack_rows(
     sample_ids
         Ids of the rows.
     dtype
-        `float16` or `float32`.
+        `float16`, `float32` or `int8`.
     residual
         (rows,) float32, or None in a store without residuals. A row whose residual is NaN or inf
         is quarantined too.
@@ -110,9 +112,12 @@ def pack_rows(
     if residual is not None:
         usable &= np.isfinite(residual)
     clean = np.where(usable[:, None], features, np.float32(0))
-    scale = _row_scales(clean) if dtype == "float16" else np.ones(len(clean), np.float32)
+    scale = _row_scales(clean, dtype)
+    stored = clean / scale[:, None]
+    if dtype == "int8":
+        np.rint(stored, out=stored)
     return ShardRows(
-        features=(clean / scale[:, None]).astype(dtype),
+        features=stored.astype(dtype),
         scale=np.where(usable, scale, np.float32(0)),
         sample_id=np.array([name.encode() for name in sample_ids], dtype=np.bytes_),
         norm=np.where(usable, length, 0).astype(np.float32),
@@ -120,11 +125,17 @@ def pack_rows(
     )
 
 
-def _row_scales(features: FloatArray) -> FloatArray:
+def _row_scales(features: FloatArray, dtype: str) -> FloatArray:
+    """Return what each row is divided by before it is stored; 1 for a row of zeros."""
+    if dtype == "float32":
+        return np.ones(len(features), np.float32)
     largest = np.abs(features).max(axis=1, initial=0.0)
-    _, exponent = np.frexp(largest)
     # a row of subnormal floats would ask for a scale that is itself no normal float
-    scale = np.ldexp(np.float32(1), np.maximum(exponent - _LARGEST_EXPONENT, -125))
+    if dtype == "int8":
+        scale = np.maximum(largest / np.float32(_LARGEST_BYTE), np.ldexp(np.float32(1), -125))
+    else:
+        _, exponent = np.frexp(largest)
+        scale = np.ldexp(np.float32(1), np.maximum(exponent - _LARGEST_EXPONENT, -125))
     return np.where(largest > 0, scale, np.float32(1)).astype(np.float32)
 
 

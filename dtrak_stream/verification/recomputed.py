@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -27,7 +28,8 @@ from dtrak_stream.support.progress import progress
 from dtrak_stream.verification.options import VerifyConfig
 
 # of a stored row: rounding of the type itself, and of computing in another order
-_STORED_ROUNDING = {"float16": 2.0**-11, "float32": 2.0**-24}
+_STORED_ROUNDING = {"float16": 2.0**-11, "float32": 2.0**-24, "int8": 0.0}
+_HALF_A_STEP = 0.5 / 127  # of int8, of the largest entry
 _COMPUTED_ROUNDING = {"float32": 2.0**-13, "tf32": 2.0**-8, "float16": 2.0**-8, "bfloat16": 2.0**-5}
 _RECORD = "config.yaml"
 
@@ -61,6 +63,14 @@ class RecomputedRow:
             stored, computed = (np.array([value]) for value in self.residuals)
             errors.append(_relative(computed, stored))
         return max(errors)
+
+    def rounding_of_bytes(self) -> float:
+        """Return the largest relative error that rounding to 127ths of the largest entry has."""
+        row = self.computed
+        if row is None or not row.any():
+            return 0.0
+        largest = float(np.abs(row).max()) / float(np.linalg.norm(row.astype(np.float64)))
+        return math.sqrt(row.size) * _HALF_A_STEP * largest
 
     def difference(self) -> str:
         """Return what is wrong with the row, for the user."""
@@ -133,11 +143,12 @@ def _sampled_rows(store: FeatureStore, wanted: int) -> list[int]:
     return [int(left[place]) for place in places]
 
 
-def tolerance(store: FeatureStore) -> float:
+def tolerance(store: FeatureStore, row: RecomputedRow) -> float:
     """Return the largest relative error of a row that rounding explains."""
     fingerprint = store.fingerprint
     computed = _COMPUTED_ROUNDING.get(fingerprint.precision, _COMPUTED_ROUNDING["float32"])
-    return _STORED_ROUNDING[fingerprint.dtype] + computed
+    of_bytes = row.rounding_of_bytes() if fingerprint.dtype == "int8" else 0.0
+    return _STORED_ROUNDING[fingerprint.dtype] + of_bytes + computed
 
 
 def _recorded(store: FeatureStore, config: VerifyConfig) -> FeaturizeConfig:
@@ -236,12 +247,13 @@ def _compare(
 ) -> float:
     """Return the largest relative error; raise at rows that are others."""
     found = list(_recomputed(store, maker, samples, rows, visible=not config.quiet))
-    bad = [row for row in found if not row.error() <= tolerance(store)]
+    bad = [row for row in found if not row.error() <= tolerance(store, row)]
     if bad:
+        explained = tolerance(store, bad[0])
         raise CorruptFileError(
             "; ".join(f"row {each.row} ({each.sample_id}) {each.difference()}" for each in bad),
             where=store.layout.root,
-            remedy=f"rounding explains {tolerance(store):.1e}: other code, another machine or a "
+            remedy=f"rounding explains {explained:.1e}: other code, another machine or a "
             "fault of it computed these rows; featurize into another folder and compare",
         )
     return max(row.error() for row in found)

@@ -68,7 +68,7 @@ def test_the_smaller_form_is_chosen_and_equals_the_direct_product(
     rows_per_shard=st.integers(1, 9),
     tile=st.integers(16, 70),
     form=st.sampled_from(["primal", "dual"]),
-    dtype=st.sampled_from(["float16", "float32"]),
+    dtype=st.sampled_from(["float16", "float32", "int8"]),
 )
 def test_any_tiling_gives_the_same_matrix(
     tmp_path_factory, monkeypatch, samples, rows_per_shard, tile, form, dtype

@@ -11,7 +11,7 @@ from dtrak_stream.store.room import bytes_on_disk, bytes_while_written, row_byte
 from dtrak_stream.store.shard import PAGE, pack_rows, write_shard
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "int8"])
 @pytest.mark.parametrize(("rows", "per_shard"), [(12, 5), (3, 5), (10, 5)])
 def test_shards_take_at_most_what_is_foreseen(make_store, dtype, rows, per_shard):
     features = np.random.default_rng(0).normal(size=(rows, 2048)).astype(np.float32)
@@ -22,7 +22,7 @@ def test_shards_take_at_most_what_is_foreseen(make_store, dtype, rows, per_shard
     assert shard_rows(store.fingerprint) == min(rows, per_shard)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "int8"])
 def test_packing_and_writing_a_shard_take_at_most_what_is_foreseen(make_store, tmp_path, dtype):
     features = np.random.default_rng(0).normal(size=(64, 4096)).astype(np.float32)
     store = make_store("store", features, dtype=dtype, rows_per_shard=64)

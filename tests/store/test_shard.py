@@ -39,6 +39,19 @@ def test_float16_rows_lose_at_most_a_rounding_error(values):
 
 
 @given(hnp.arrays(np.float32, st.tuples(st.integers(1, 4), st.just(64)), elements=finite))
+@example(np.full((1, 64), 2.0**-138, np.float32))
+def test_int8_rows_lose_at_most_half_of_a_127th_of_the_largest_entry(values):
+    packed = pack_rows(values, ["x"] * len(values), "int8")
+    assert packed.features.dtype == np.int8
+    restored = packed.dequantised(0, len(values)).astype(np.float64)
+    largest = np.abs(values).max(axis=1, keepdims=True).astype(np.float64)
+    assert (np.abs(restored - values) <= largest * (0.5 + 2.0**-12) / 127 + 2.0**-126).all()
+    assert (packed.scale > 0).all()
+    of_size = np.flatnonzero(largest > 2.0**-100)
+    assert (np.abs(packed.features[of_size].astype(int)).max(axis=1, initial=0) == 127).all()
+
+
+@given(hnp.arrays(np.float32, st.tuples(st.integers(1, 4), st.just(64)), elements=finite))
 def test_float32_rows_are_exact(values):
     packed = pack_rows(values, ["x"] * len(values), "float32")
     assert np.array_equal(packed.dequantised(0, len(values)), values)
@@ -51,7 +64,7 @@ def test_norm_is_that_of_the_unrounded_feature():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "int8"])
 def test_a_row_that_is_not_finite_is_never_stored(bad, dtype):
     values = features()
     values[1, 5] = bad

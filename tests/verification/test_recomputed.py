@@ -74,6 +74,8 @@ def change_row(store: Path, row: int, factor: float) -> None:
         {"output_function": "probe(2)"},
         {"output_function": "pixels", "size": 8},
         {"output_function": "rff(pixels)"},
+        {"output_function": "rff(pixels)", "dtype": "int8"},
+        {"output_function": "pixels", "dtype": "int8"},
     ],
     ids=lambda features: " ".join(map(str, features.values())),
 )
@@ -124,6 +126,21 @@ def test_a_changed_row_is_named_with_its_error(images, tmp_path, dtype):
         CorruptFileError, match=r"row 0 \(000\.png\) is off by a relative error of 2"
     ):
         checked(run, deep=1)
+
+
+def test_a_row_of_bytes_may_be_off_by_their_rounding_and_no_more(images, tmp_path):
+    run = tmp_path / "run"
+    store = featurized(run, "none", images, output_function="pixels", dtype="int8")
+    checked(run)
+    opened = FeatureStore.open(store)
+    rows = opened.shard(0)
+    features = np.array(rows.features)
+    features[0] += np.where(features[0] > 0, -2, 2).astype(np.int8)  # steps of rounding
+    path = opened.layout.shard_path(0)
+    path.unlink()
+    write_shard(path, dataclasses.replace(rows, features=features), opened.fingerprint.hash())
+    with pytest.raises(CorruptFileError, match=r"row 0 \(000\.png\) is off"):
+        checked(run)
 
 
 def test_a_row_that_is_quarantined_for_no_reason_is_named(images, tmp_path):
