@@ -35,9 +35,14 @@ from dtrak_stream.benchmark.model_dependence.options import (
     ModelDependenceConfig,
     methods_asked,
 )
-from dtrak_stream.benchmark.model_dependence.repeated import QUERIES, encounters, repeated_rows
+from dtrak_stream.benchmark.model_dependence.repeated import encounters, repeated_rows
 from dtrak_stream.benchmark.model_dependence.run import measure_model_dependence
-from dtrak_stream.benchmark.model_dependence.scoring import ASKED, Scores, feature_kinds
+from dtrak_stream.benchmark.model_dependence.scoring import (
+    QUERIES_OF_REPEATED,
+    Scores,
+    asked,
+    feature_kinds,
+)
 from dtrak_stream.benchmark.model_dependence.seen_half import FORMS, seen_half_rows
 from dtrak_stream.benchmark.model_dependence.shares import (
     estimate,
@@ -63,6 +68,7 @@ from dtrak_stream.training.configuration import (
 from dtrak_stream.training.run import train
 
 COUNT = 60
+ASKED = asked(ModelDependenceConfig())
 POOL = "sklearn:digits[0:24]"
 
 
@@ -186,8 +192,8 @@ class Invented:
             {
                 (model, method, name): -self.near[name]
                 + knows * (method == "knowing") * added[model]
-                for model, asked in ASKED.items()
-                for name in asked
+                for model, names in ASKED.items()
+                for name in names
                 for method in self.METHODS
             }
         )
@@ -219,7 +225,7 @@ def test_tops_of_more_than_half_of_the_pool_are_left_out(invented):
 
 
 def test_images_shown_often_are_above_those_as_near_by_a_method_that_knows(invented):
-    met = np.concatenate([invented.near[name] for name in QUERIES])
+    met = np.concatenate([invented.near[name] for name in QUERIES_OF_REPEATED])
     rows = repeated_rows(Invented.METHODS, invented.scores, invented.design, met)
     assert [(row["times"], row["method"]) for row in rows] == [
         (times, method) for times in (10, 50) for method in Invented.METHODS
@@ -235,7 +241,7 @@ def test_images_shown_often_are_above_those_as_near_by_a_method_that_knows(inven
 
 
 def test_repeated_images_meet_the_queries_nearest_to_them(invented):
-    distances = np.concatenate([invented.near[name] for name in QUERIES])
+    distances = np.concatenate([invented.near[name] for name in QUERIES_OF_REPEATED])
     met = encounters(distances, invented.design)
     for each in met:
         assert invented.design.times[each.image] > 1
@@ -278,10 +284,10 @@ def test_nothing_is_told_where_no_images_are_as_near():
 
 
 def test_all_methods_are_asked_that_need_no_more_than_one_model():
-    asked = methods_asked()
-    assert {"best", "trak", "d-trak", "das", "relative-if", "renorm-if"} <= set(asked)
-    assert {"pixel-dot", "pixel-cosine", "gradient-dot", "gradient-cosine"} <= set(asked)
-    left_out = set(METHODS) - set(asked)
+    names = methods_asked()
+    assert {"best", "trak", "d-trak", "das", "relative-if", "renorm-if"} <= set(names)
+    assert {"pixel-dot", "pixel-cosine", "gradient-dot", "gradient-cosine"} <= set(names)
+    left_out = set(METHODS) - set(names)
     same_of_one_model = {"tracincp", "gas"}
     for name in left_out - same_of_one_model:
         assert METHODS[name].needs in ("clip", "trajectory", "subsets")
@@ -293,7 +299,7 @@ def test_features_are_computed_once_for_all_methods_that_take_them(tmp_path):
     shared = next(names for names in kinds.values() if "trak" in names)
     assert {"gradient-dot", "gradient-cosine", "relative-if", "renorm-if"} <= set(shared)
     for features in kinds:
-        assert features.noise == "shared"
+        assert {each.noise for each in features} == {"shared"}
 
 
 @pytest.fixture(scope="module")
@@ -332,7 +338,7 @@ def numbers_of(config: ModelDependenceConfig) -> dict:
 
 def test_a_run_answers_all_questions_and_keeps_models_and_scores(measured):
     numbers = numbers_of(measured)
-    assert numbers["pool"] == {"images": 24, "validation": 4}
+    assert (numbers["images"], numbers["validation"]) == (24, 4)
     rows = numbers["seen_half"]
     assert [(row["form"], row["method"]) for row in rows] == [
         (form, method) for form in FORMS for method in ("best", "pixel-cosine")
@@ -358,6 +364,28 @@ def test_what_is_done_is_not_done_again(measured, monkeypatch):
     measure_model_dependence(measured)
     assert weights.stat().st_mtime_ns == trained
     assert numbers_of(measured)["seen_half"] == before["seen_half"]
+
+
+def test_the_control_without_a_model_scores_alike_under_every_model(measured):
+    config = dataclasses.replace(measured, repeated=0, methods=("pixel-rbf",))
+    measure_model_dependence(config)
+    for row in numbers_of(config)["seen_half"]:
+        if "difference" in row["form"]:
+            assert row["top"]["5"]["value"] == 0.5
+
+
+def test_without_repeated_images_the_halves_alone_are_compared(measured, tmp_path):
+    config = dataclasses.replace(measured, repeated=0, validation=None, methods=("pixel-cosine",))
+    page = measure_model_dependence(config).path.read_text()
+    numbers = numbers_of(config)
+    assert "repeated_rows" not in numbers
+    assert len(numbers["left_out"]) == 1
+    assert "## (c)" in page
+    assert "## (b)" not in page
+    assert REPEATED not in asked(config)
+    elsewhere = dataclasses.replace(config, out=tmp_path / "out")
+    training = trainings(elsewhere, open_pool(config), draw_design(24, 0, seed=0))
+    assert [each.out.name for each in training] == list(HALVES)
 
 
 def test_other_halves_are_refused_where_models_of_these_are(measured):

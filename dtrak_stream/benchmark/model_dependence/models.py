@@ -177,7 +177,7 @@ def trainings(config: ModelDependenceConfig, pool: Pool, design: Design) -> list
         write_npy(subset, np.flatnonzero(seen))
         out = config.work / name
         found.append(dataclasses.replace(pool.training, subset=subset, out=out, seed=config.seed))
-    return [*found, _on_repeated(config, pool, design)]
+    return [*found, _on_repeated(config, pool, design)] if config.repeated else found
 
 
 def _on_repeated(config: ModelDependenceConfig, pool: Pool, design: Design) -> TrainingConfig:

@@ -15,11 +15,9 @@ from dtrak_stream.benchmark.model_dependence.distances import (
     share_above,
 )
 from dtrak_stream.benchmark.model_dependence.models import FULL, REPEATED, TIMES_SHOWN, Design
-from dtrak_stream.benchmark.model_dependence.scoring import VALIDATION, Scores
+from dtrak_stream.benchmark.model_dependence.scoring import QUERIES_OF_REPEATED, Scores
 from dtrak_stream.benchmark.model_dependence.shares import estimate, ranks
 
-QUERIES = (VALIDATION, REPEATED)
-"""Images near which repeated ones are looked for: other images of the kind, and generated ones."""
 _QUERIES_EACH, _OTHERS_EACH_SIDE = 10, 5
 
 
@@ -30,7 +28,7 @@ class Encounter:
     Attributes
     ----------
     query
-        Its number among all of `QUERIES`.
+        Its number among all of `QUERIES_OF_REPEATED`.
     image, others
         Numbers of the images in the pool.
     """
@@ -78,14 +76,14 @@ def repeated_rows(
     methods, scores, design
         What is judged, and what was trained on.
     distances
-        (Q, N) of `QUERIES`, in their order, to the pool.
+        (Q, N) of `QUERIES_OF_REPEATED`, in their order, to the pool.
     """
     met = encounters(distances, design)
     return [
         {"times": times, "method": method}
         | {
             under: _standing(
-                np.concatenate([scores.of(under, method, each) for each in QUERIES]),
+                np.concatenate([scores.of(under, method, each) for each in QUERIES_OF_REPEATED]),
                 [each for each in met if design.times[each.image] == times],
             )
             for under in (REPEATED, FULL)

@@ -9,7 +9,7 @@ import numpy as np
 from dtrak_stream.benchmark.model_dependence.distances import pixel_distances
 from dtrak_stream.benchmark.model_dependence.left_out import left_out_rows
 from dtrak_stream.benchmark.model_dependence.models import (
-    HALVES,
+    FULL,
     Design,
     Pool,
     draw_design,
@@ -19,11 +19,13 @@ from dtrak_stream.benchmark.model_dependence.models import (
 )
 from dtrak_stream.benchmark.model_dependence.options import ModelDependenceConfig
 from dtrak_stream.benchmark.model_dependence.page import as_markdown
-from dtrak_stream.benchmark.model_dependence.repeated import QUERIES, repeated_rows
+from dtrak_stream.benchmark.model_dependence.repeated import repeated_rows
 from dtrak_stream.benchmark.model_dependence.scoring import (
+    QUERIES_OF_REPEATED,
     VALIDATION,
     Scores,
     all_scores,
+    asked,
     open_queries,
     scoring_jobs,
 )
@@ -50,7 +52,8 @@ def measure_model_dependence(config: ModelDependenceConfig) -> BenchmarkResult:
     measured_on = machine()
     pool = open_pool(config)
     design = draw_design(len(pool.images), config.repeated, config.subset_seed)
-    open_queries(config, pool, VALIDATION)  # refused, if it is, before anything is trained
+    if config.repeated:
+        open_queries(config, pool, VALIDATION)  # refused, if it is, before anything is trained
     make_models(config, pool, design)
     scores = all_scores(scoring_jobs(config, pool), config)
     results = _results(config, pool, design, scores)
@@ -64,15 +67,18 @@ def _results(
     images = pixels(pool.images)
     near = {
         name: pixel_distances(pixels(open_queries(config, pool, name)), images)
-        for name in (*HALVES, *QUERIES)
+        for name in asked(config)[FULL]
     }
-    met = np.concatenate([near[name] for name in QUERIES])
-    return {
+    results: dict[str, Any] = {
         "benchmark": "model-dependence",
-        "pool": {"images": len(images), "validation": len(near[VALIDATION])},
+        "images": len(images),
         "generated": config.generated,
         "repeated": config.repeated,
         "seen_half": seen_half_rows(methods, scores, design),
-        "repeated_rows": repeated_rows(methods, scores, design, met),
         "left_out": left_out_rows(methods, scores, design, pixel_distances(images, images), near),
     }
+    if config.repeated:
+        met = np.concatenate([near[name] for name in QUERIES_OF_REPEATED])
+        results["validation"] = len(near[VALIDATION])
+        results["repeated_rows"] = repeated_rows(methods, scores, design, met)
+    return results

@@ -1,4 +1,4 @@
-"""Scores of every method under every model: features of one kind are computed once for all."""
+"""Scores of every method under every model: features are computed once for all that take them."""
 
 from __future__ import annotations
 
@@ -34,25 +34,22 @@ from dtrak_stream.methods import features_of, find_method
 from dtrak_stream.scoring.options import ScoreConfig, ScoreOptions
 from dtrak_stream.scoring.run import score
 from dtrak_stream.scoring.scores_file import ScoresFile
+from dtrak_stream.store.layout import read_layout
 from dtrak_stream.support.cluster import connect
 from dtrak_stream.support.cluster_options import own_device
 from dtrak_stream.support.durable import durable_path
 from dtrak_stream.support.progress import progress, untold
 
 VALIDATION = "validation"
-ASKED = {
-    **dict.fromkeys(HALVES, HALVES),
-    REPEATED: (VALIDATION, REPEATED),
-    FULL: (*HALVES, VALIDATION, REPEATED),
-}
-"""Under which model the images are scored that were not trained on, or that a model generated."""
+QUERIES_OF_REPEATED = (VALIDATION, REPEATED)
+"""Images near which repeated ones are looked for: other images of the kind, and generated ones."""
 _FORMAT = 1
 Matrix = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class ScoringJob:
-    """Features of one kind under one model, and the methods that take them; can be sent.
+    """Features under one model, and the methods that take them; can be sent.
 
     Attributes
     ----------
@@ -61,7 +58,7 @@ class ScoringJob:
     model
         Name of the model.
     features
-        What a feature is.
+        What a feature is, of each of the streams that the methods add up: of one for most.
     methods
         The methods that take them.
     limit, image_options
@@ -72,7 +69,7 @@ class ScoringJob:
 
     config: ModelDependenceConfig
     model: str
-    features: FeatureOptions
+    features: tuple[FeatureOptions, ...]
     methods: tuple[str, ...]
     pool: str
     limit: int | None
@@ -82,9 +79,9 @@ class ScoringJob:
     @property
     def scores_file(self) -> Path:
         """Return where its scores are kept; other images, weights or options: another file."""
-        features = asdict(replace(self.features, device="auto"))
+        features = [asdict(replace(each, device="auto")) for each in self.features]
         decisive = repr([_FORMAT, features, self.methods, self.identity])
-        name = f"{self.model}-{self.features.output_function}"
+        name = "-".join([self.model, *(str(each.output_function) for each in self.features)])
         return self.folder / f"{name}-{xxhash.xxh3_64_hexdigest(decisive.encode())}.npz"
 
     @property
@@ -116,6 +113,16 @@ class Scores:
         return self.by_model[model, method, queries].astype(np.float64)
 
 
+def asked(config: ModelDependenceConfig) -> dict[str, tuple[str, ...]]:
+    """Return for each model the sets of queries that are scored under it.
+
+    A set is called `validation`, or as the model that generated it.
+    """
+    of_repeated = QUERIES_OF_REPEATED if config.repeated else ()
+    under = {**dict.fromkeys(HALVES, HALVES), FULL: (*HALVES, *of_repeated)}
+    return under | ({REPEATED: of_repeated} if of_repeated else {})
+
+
 def queries_source(config: ModelDependenceConfig, queries: str) -> str:
     """Return the images that are called so: validation, or those that a model generated."""
     if queries == VALIDATION:
@@ -133,14 +140,12 @@ def open_queries(config: ModelDependenceConfig, pool: Pool, queries: str) -> Ima
 
 def scoring_jobs(config: ModelDependenceConfig, pool: Pool) -> list[ScoringJob]:
     """Return what is to be scored, once all models and images are there."""
-    images = {FULL: pool.images.identity()}
-    for queries in (VALIDATION, *HALVES, REPEATED):
-        images[queries] = open_queries(config, pool, queries).identity()
-    kinds = feature_kinds(config)
+    sets, kinds = asked(config), feature_kinds(config)
+    images = {each: open_queries(config, pool, each).identity() for each in sets[FULL]}
     jobs = []
-    for model, asked in ASKED.items():
+    for model, queries in sets.items():
         weights = weights_digest(model_folder(config, model))
-        identity = repr([weights, images[FULL], [images[each] for each in asked]])
+        identity = repr([weights, pool.images.identity(), [images[each] for each in queries]])
         jobs += [
             ScoringJob(
                 config,
@@ -157,13 +162,14 @@ def scoring_jobs(config: ModelDependenceConfig, pool: Pool) -> list[ScoringJob]:
     return jobs
 
 
-def feature_kinds(config: ModelDependenceConfig) -> dict[FeatureOptions, list[str]]:
-    """Return the different kinds of features, each with the methods that take it."""
-    kinds: dict[FeatureOptions, list[str]] = {}
+def feature_kinds(config: ModelDependenceConfig) -> dict[tuple[FeatureOptions, ...], list[str]]:
+    """Return the different features, those of each stream, and the methods that take them."""
+    usual = FeatureOptions(device=config.where.first_device)
+    kinds: dict[tuple[FeatureOptions, ...], list[str]] = {}
     for name in config.method_names:
-        options = FeatureOptions(device=config.where.first_device)
+        method = find_method(name)
         with untold():
-            features = features_of(find_method(name), options)
+            features = tuple(features_of(method, usual, i) for i in range(len(method.streams)))
         kinds.setdefault(features, []).append(name)
     return kinds
 
@@ -206,46 +212,64 @@ def run_scoring_job(job: ScoringJob) -> None:
 
 
 def _scores(job: ScoringJob, stores: Path) -> dict[str, Matrix]:
-    pool = FeaturizeConfig(
-        job.pool,
-        stores / "pool",
-        model_folder(job.config, job.model),
-        limit=job.limit,
-        features=replace(job.features, device=own_device() or job.features.device),
-        image_options=job.image_options,
-        quiet=True,
+    """Return all scores of a job, (Q, N), by "method/queries"."""
+    trains = tuple(
+        _featurized(job, each, job.pool, stores / f"pool-{number}")
+        for number, each in enumerate(job.features)
     )
-    train, gram = featurize(pool).path, stores / "gram.h5"
+    grams = tuple(stores / f"gram-{number}.h5" for number in range(len(trains)))
     if any(find_method(name).uses_kernel for name in job.methods):
-        compute_gram(GramConfig(train, gram, quiet=True))
+        for train, gram in zip(trains, grams, strict=True):
+            compute_gram(GramConfig(train, gram, quiet=True))
     found = {}
-    for queries in ASKED[job.model]:
-        asked = replace(
-            pool,
-            images=queries_source(job.config, queries),
-            store=stores / queries,
-            limit=None,
-            image_options=job.image_options.elsewhere(None),
+    for name in asked(job.config)[job.model]:
+        images = queries_source(job.config, name)
+        queries = tuple(
+            _featurized(job, each, images, stores / f"{name}-{number}", like=trains[number])
+            for number, each in enumerate(job.features)
         )
-        query = featurize(asked).path
-        for name in job.methods:
-            found[f"{name}/{queries}"] = _scored(name, train, query, gram)
+        for method in job.methods:
+            out = stores / "scores.h5"
+            found[f"{method}/{name}"] = _scored(method, trains, queries, grams, out)
     return found
 
 
-def _scored(method: str, train: Path, query: Path, gram: Path) -> Matrix:
+def _featurized(
+    job: ScoringJob, features: FeatureOptions, images: str, store: Path, like: Path | None = None
+) -> Path:
+    """Compute features of the pool or, `like` those of the pool, of queries."""
+    bandwidth = None if like is None else read_layout(like).fingerprint.bandwidth
+    device = own_device() or features.device
+    config = FeaturizeConfig(
+        images,
+        store,
+        model_folder(job.config, job.model),
+        limit=job.limit if like is None else None,
+        features=replace(features, device=device, bandwidth=bandwidth),
+        image_options=job.image_options if like is None else job.image_options.elsewhere(None),
+        quiet=True,
+    )
+    return featurize(config).path
+
+
+def _scored(
+    method: str,
+    trains: tuple[Path, ...],
+    queries: tuple[Path, ...],
+    grams: tuple[Path, ...],
+    out: Path,
+) -> Matrix:
     """Return all scores of a method, (Q, N)."""
-    out = train.parent / "scores.h5"
     options = ScoreOptions(method, top_k=1, save_scores="yes")
-    kernel = gram if find_method(method).uses_kernel else None
-    score(ScoreConfig(train, query, kernel, out, options, quiet=True))
+    kernels = grams if find_method(method).uses_kernel else None
+    score(ScoreConfig(trains, queries, kernels, out, options, quiet=True))
     with ScoresFile(out) as file:
         scores = file.block(slice(None), slice(None))
     out.unlink()
     if not np.isfinite(scores).all():
         raise InputError(
             f"some of these images have no score by {method}: they have no feature",
-            where=f"{train} and {query}",
+            where=f"{trains[0]} and {queries[0]}",
             remedy="see quarantine.jsonl there, and leave these images out",
         )
     return scores
