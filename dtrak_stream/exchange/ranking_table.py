@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.scoring.scores_file import Ranked, ScoresFile
@@ -16,7 +17,9 @@ from dtrak_stream.support.table_cells import cell_of
 
 COLUMNS = ("query_id", "rank", "train_id", "score", "side", "list")
 
-Line = tuple[str, int, str, str, str, str]
+SEEN_COLUMN = "seen"
+
+Line = tuple[str | int, ...]
 
 
 def write_rankings(path: Path, scores: ScoresFile, top_k: int | None, *, visible: bool) -> int:
@@ -25,7 +28,9 @@ def write_rankings(path: Path, scores: ScoresFile, top_k: int | None, *, visible
     Columns: `query_id`, `rank` (1 is the strongest of its list), `train_id`, `score`, `side`
     (`proponent` if the score is positive, `opponent` if negative, `neutral` at 0; `unsigned` if
     scores were transformed so that they have no sign), `list` (`top` or `bottom`). Ids that a
-    spreadsheet would take for formulas have a ' in front (`support/table_cells.py`).
+    spreadsheet would take for formulas have a ' in front (`support/table_cells.py`). Where the file
+    has it, `seen` comes last: the probability that the model saw the training sample, nothing if
+    it is not known.
 
     Parameters
     ----------
@@ -51,9 +56,10 @@ def write_rankings(path: Path, scores: ScoresFile, top_k: int | None, *, visible
         path.open("w", encoding="utf-8", newline="") as file,
     ):
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(COLUMNS)
+        seen = scores.seen
+        table.writerow(COLUMNS if seen is None else (*COLUMNS, SEEN_COLUMN))
         for query in range(scores.query_count):
-            lines = list(_lines(scores, query, count, ids))
+            lines = list(_lines(scores, query, count, ids, seen))
             table.writerows(lines)
             empty += not lines
             bar.update()
@@ -71,7 +77,13 @@ def _checked(top_k: int | None, scores: ScoresFile) -> int:
     return held if top_k is None else top_k
 
 
-def _lines(scores: ScoresFile, query: int, count: int, ids: FixedWidthNames) -> Iterator[Line]:
+def _lines(
+    scores: ScoresFile,
+    query: int,
+    count: int,
+    ids: FixedWidthNames,
+    seen: NDArray[np.float32] | None,
+) -> Iterator[Line]:
     name = scores.query_id(query)
     signed = scores.has_sign
     for end, ranked in (
@@ -88,7 +100,12 @@ def _lines(scores: ScoresFile, query: int, count: int, ids: FixedWidthNames) -> 
                 f"{entry.score:.9g}",
                 side,
                 end,
+                *(() if seen is None else (_probability(seen[entry.index]),)),
             )
+
+
+def _probability(value: np.float32) -> str:
+    return "" if np.isnan(value) else f"{value:.4g}"
 
 
 def _side(entry: Ranked) -> str:

@@ -41,6 +41,8 @@ class Entry:
     """Size of its score, in percent of the largest shown for this query."""
     kind: str
     """`high` for a positive score, `low` for a negative one, `least` for one without a sign."""
+    seen_text: str
+    """The probability that the model saw it, in percent; empty if it is not known."""
     equal: int = 1
     """How many training images are equal to it, itself among them."""
 
@@ -113,6 +115,7 @@ class CardMaker:
         self._equal = equal
         self._squared = not scores.has_sign
         self._kind = scores.transform.word
+        self._seen = scores.seen
 
     def card(self, number: int) -> Card:
         """Return the card of query `number`.
@@ -156,8 +159,14 @@ class CardMaker:
             error_text="" if ranked.error is None else unsigned(ranked.error),
             share=100 * abs(ranked.score) / largest if largest else 0.0,
             kind=end if self._squared else _sign(ranked.score),
+            seen_text=self._seen_text(ranked.index),
             equal=self._equal.get(tile.sample_id, 1),
         )
+
+    def _seen_text(self, index: int) -> str:
+        if self._seen is None or np.isnan(self._seen[index]):
+            return ""
+        return f"{100 * self._seen[index]:.0f} %"
 
     def _histogram(self, number: int, scores: NDArray[np.float32], rows: Sequence[Row]) -> Markup:
         finite = scores[np.isfinite(scores)]

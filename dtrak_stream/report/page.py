@@ -19,6 +19,7 @@ from dtrak_stream.report.options import ReportOptions
 from dtrak_stream.report.overall import Overall
 from dtrak_stream.report.places import GENERATOR
 from dtrak_stream.scoring.scores_file import ScoresFile
+from dtrak_stream.seen.judgement import in_words
 from dtrak_stream.support.provenance import provenance
 
 _CRISP_BELOW = 128  # pixels: a smaller image is shown enlarged, with its pixels as squares
@@ -77,6 +78,8 @@ class Page:
             "quarantined_query": int(attributes.get("quarantined_query", 0)),
             "has_all_scores": self.scores.has_all_scores,
             "damping": numbers(attributes, "damping_absolute"),
+            "seen": in_words(attributes),
+            "seen_mode": str(attributes.get("seen", "")),
             "shape": self.shape,
             "crisp": max(self.shape.height, self.shape.width) < _CRISP_BELOW,
             "configurations": _configurations(self.scores.path),
