@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dtrak_stream.attribution.plan import AttributionPlan, ModelPlan
 from dtrak_stream.attribution.query_sets import refuse_other_images
+from dtrak_stream.attribution.residuals import check_residuals
 from dtrak_stream.data.labels import sample_ids_of
 from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.places import Place, locate
@@ -112,6 +113,8 @@ def check(
         if len(plan.models) > 1:  # there may be room for one of them only
             models[-1].close()
     _refuse_later_stages(plan, models)
+    if plan.residuals is not None:
+        check_residuals(plan.residuals, identities, stamps, denoiser)
     return tuple(models)
 
 
@@ -156,7 +159,7 @@ def _refuse_damping_number(plan: AttributionPlan) -> None:
 def _refuse_places(plan: AttributionPlan) -> None:
     """Refuse sources and paths that are not there, and results that could not be written."""
     config = plan.config
-    for source in (config.train, plan.report.query):
+    for source in filter(None, (config.train, plan.report.query, config.held_out)):
         _refuse_among_images(config.run, locate(parse_spec(source).body))
     if plan.method.query_output_function is not None:
         query = plan.models[0].query

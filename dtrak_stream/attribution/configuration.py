@@ -52,13 +52,19 @@ sd15+run/checkpoint-100 sd15+run/checkpoint-200."""
     """Images to explain: generated ones, or any others; sources as for --train. NAME=SRC keeps \
 them in RUN/queries/NAME, beside other queries of the same training features."""
     run: Path = field(
-        default=Path("runs/attribute"), metadata=own_folders("train", "query", "models")
+        default=Path("runs/attribute"),
+        metadata=own_folders("train", "query", "models", "residuals"),
     )
     """Folder for everything this run writes."""
+    held_out: str | None = None
+    """Images of the same kind that the model did not see, 80 or more: with them, each training \
+image gets a probability that the model saw it. Sources as for --train; see --seen."""
     trajectory: Path | None = None
     """Sampling paths of the queries, for journey-trak: the folder that dtrak-stream generate \
 --save-trajectory wrote."""
-    cache_latents: Path | None = field(default=None, metadata=own_folders("train", "query"))
+    cache_latents: Path | None = field(
+        default=None, metadata=own_folders("train", "query", "held-out")
+    )
     """Folder that keeps what a model of latents makes of images and captions, for other runs on \
 them: train and query in it, or queries/NAME/query. What it takes: see featurize --help."""
     limit: int | None = None

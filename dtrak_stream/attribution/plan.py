@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dtrak_stream.attribution.configuration import AttributeConfig
 from dtrak_stream.attribution.query_sets import query_folder, record_of
+from dtrak_stream.attribution.residuals import ResidualPlan, plan_residuals
 from dtrak_stream.data.named_source import split_name
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.kinds import number_of_stores
@@ -74,6 +75,8 @@ class AttributionPlan:
         The models, in the order of their scores; each as often as the method has streams.
     score, report
         What scoring and the report are asked for.
+    residuals
+        What residuals are computed of; None without held-out images.
     """
 
     config: AttributeConfig
@@ -82,6 +85,7 @@ class AttributionPlan:
     models: tuple[ModelPlan, ...]
     score: ScoreConfig
     report: ReportConfig
+    residuals: ResidualPlan | None = None
 
     @property
     def record(self) -> Path:
@@ -96,7 +100,7 @@ def make_plan(config: AttributeConfig) -> AttributionPlan:
     ------
     ConfigurationError
         If there is no such method, this job does not make what it needs, it takes no such
-        features, or the damping is none.
+        features, the damping is none, or scores are to depend on what no held-out images tell.
     """
     method = find_method(config.score_options.method)
     _refuse_other_needs(method)
@@ -112,13 +116,15 @@ def make_plan(config: AttributeConfig) -> AttributionPlan:
         for each in _folders(config)
         for number, own in enumerate(features)
     )
+    residuals = plan_residuals(config, models[0].train)
     return AttributionPlan(
         config,
         method,
         dampings if method.uses_kernel else None,
         models,
-        used_by(method, _score_config(config, models)),
+        used_by(method, _score_config(config, models, residuals)),
         _report_config(config, first_of_several=method.uses_kernel and dampings.several),
+        residuals,
     )
 
 
@@ -221,7 +227,9 @@ def _grams(
     )
 
 
-def _score_config(config: AttributeConfig, models: tuple[ModelPlan, ...]) -> ScoreConfig:
+def _score_config(
+    config: AttributeConfig, models: tuple[ModelPlan, ...], residuals: ResidualPlan | None
+) -> ScoreConfig:
     """Return what scoring is asked for, over the stores of all models."""
     grams = tuple(gram.out for model in models for gram in model.grams)
     return ScoreConfig(
@@ -234,6 +242,8 @@ def _score_config(config: AttributeConfig, models: tuple[ModelPlan, ...]) -> Sco
         quiet=config.quiet,
         groups=_group_options(config),
         device=config.features.device,
+        residuals=residuals.candidates.store if residuals else None,
+        held_out=residuals.held_out.store if residuals else None,
     )
 
 

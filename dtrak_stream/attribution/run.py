@@ -13,6 +13,7 @@ from dtrak_stream.attribution.checks import CheckedModel, check, check_model
 from dtrak_stream.attribution.configuration import AttributeConfig, AttributeResult
 from dtrak_stream.attribution.plan import AttributionPlan, ModelPlan, make_plan
 from dtrak_stream.attribution.query_sets import OtherQueriesError, as_a_set_of_their_own
+from dtrak_stream.attribution.residuals import compute_residuals
 from dtrak_stream.data.source_stamp import SourceStamps
 from dtrak_stream.featurizing.opening import Identities
 from dtrak_stream.featurizing.run import finish
@@ -51,6 +52,10 @@ def attribute(config: AttributeConfig, *, denoiser: Denoiser | None = None) -> A
     plan, models, begun = times.run("checks", _checked, config, identities, stamps, denoiser)
     if not begun:
         record_first(plan.record, plan.config)
+    if plan.residuals is not None:
+        for stores in models:  # there may be room for one model only
+            stores.close()
+        times.run("residuals", compute_residuals, plan.residuals, identities, denoiser)
     for model, stores in zip(plan.models, models, strict=True):
         _run_model(times, model, stores, identities, denoiser)
     scored = times.run("scores", score, plan.score, plan.config.image_options)

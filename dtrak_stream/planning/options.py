@@ -22,8 +22,8 @@ class PlanConfig:
     Prints a line for each stage: bytes on disk, memory, the time it would take on this machine as
     a few random images and matrix products suggest, and how it would be cut. Features and the Gram
     matrix are divided among those who share the work, whose memory is told for each and in all.
-    What would be refused is said with its remedy, and ends this with exit code 2. Groups are not
-    counted.
+    What would be refused is said with its remedy, and ends this with exit code 2. Groups, and
+    residuals of held-out images, are not counted.
     """
 
     train_samples: int = 1000

@@ -118,7 +118,7 @@ def _job(config: PlanConfig) -> AttributionPlan:
             cache_latents=config.cache_latents,
             features=config.features,
             execution=config.execution,
-            score_options=config.score_options,
+            score_options=replace(config.score_options, seen="off"),
             gram_options=config.gram_options,
             cluster=config.cluster,
         )

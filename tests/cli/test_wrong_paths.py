@@ -61,6 +61,7 @@ COMMAND_LINES = {
 WRONG: dict[str, dict[str, tuple[str, ...]]] = {
     "attribute": {
         **{"model": FOLDER, "train": SOURCE, "query": SOURCE, "run": NEW_FOLDER},
+        "held-out": SOURCE,
         **{"trajectory": FOLDER, "groups": FILE, "group-source": SOURCE},
         **{"rows": FILE, "query-rows": FILE, "base": FOLDER},
     },
