@@ -20,16 +20,15 @@ from dtrak_stream.featurizing.checked import (
     Inputs,
     inputs_of,
     keep_checked,
-    read_checked,
-    stamp_shards,
 )
 from dtrak_stream.featurizing.execution import refuse_useless_engine
 from dtrak_stream.featurizing.opening import Identities, KnownImages, Opening
 from dtrak_stream.featurizing.options import FeaturizeConfig
 from dtrak_stream.featurizing.other_images import with_what_differs
+from dtrak_stream.featurizing.trusted import finished_stores, is_trusted
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.given import name_of_given
-from dtrak_stream.store.layout import StoreLayout, read_layout
+from dtrak_stream.store.layout import read_layout
 from dtrak_stream.store.room import refuse_what_cannot_fit, shard_memory
 from dtrak_stream.store.store_set import StoreSet, store_folders
 from dtrak_stream.store.taking_up import refuse_other_run
@@ -172,7 +171,7 @@ def prepare(
         inputs = inputs_of(config, stamps)
     else:
         config, inputs = replace(config, model=name_of_given(denoiser, config.model)), None
-    finished = None if config.rehash else _finished(config, inputs)
+    finished = None if config.rehash else finished_stores(config, inputs)
     if finished is not None:
         names = finished.layouts[0].class_names()
         return Prepared(config, _writer(config, finished), [], inputs, None, names)
@@ -266,45 +265,12 @@ def _writer(config: FeaturizeConfig, stores: StoreSet) -> StoreWriter:
     )
 
 
-def _finished(config: FeaturizeConfig, inputs: Inputs | None) -> StoreSet | None:
-    """Return the stores if they are finished and nothing changed since they were checked."""
-    if inputs is None:
-        return None
-    folders = store_folders(config.store, number_of_stores(config.features))
-    if not all((folder / "store.json").is_file() for folder in folders):
-        return None
-    layouts = tuple(map(read_layout, folders))
-    if all(_is_whole(layout, inputs) for layout in layouts):
-        return StoreSet(config.store, layouts)
-    return None
-
-
-def _is_whole(layout: StoreLayout, inputs: Inputs) -> bool:
-    return not layout.missing_shards() and _is_verified(layout, inputs)
-
-
-def _is_verified(layout: StoreLayout, inputs: Inputs | None) -> bool:
-    """Return whether the shards that are there were found whole and did not change since."""
-    checked = read_checked(layout.root)
-    if inputs is None or checked is None or not checked.is_of(inputs, layout):
-        return False
-    return checked.shards == stamp_shards(layout)
-
-
-def _is_trusted(layout: StoreLayout, prepared: Prepared) -> bool:
-    """Return whether the shards that are there need not be read: all, or those appended to."""
-    if _is_verified(layout, prepared.inputs):
-        return True
-    checked = read_checked(layout.root) if prepared.config.append else None
-    return checked is not None and checked.shards == stamp_shards(layout)
-
-
 def _take_up(prepared: Prepared) -> None:
     """Refuse what was begun otherwise, is damaged, is no store, or has no room."""
     config, stores = prepared.config, prepared.stores
     try:
         prepared.missing = prepared.writer.take_up(
-            lambda layout: not config.rehash and _is_trusted(layout, prepared)
+            lambda layout: not config.rehash and is_trusted(layout, config, prepared.inputs)
         )
     except FingerprintMismatchError as refusal:
         raise _with_what_differs(refusal, prepared) from refusal
