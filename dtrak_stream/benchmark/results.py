@@ -6,10 +6,11 @@ import contextlib
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from statistics import median
+from typing import Any, TypeAlias
 
 import psutil
 import torch
@@ -17,6 +18,9 @@ import torch
 from dtrak_stream.support.memory import format_size
 from dtrak_stream.support.own_files import Job
 from dtrak_stream.support.provenance import flat_options, provenance
+
+Run: TypeAlias = dict[str, float]
+"""What was measured of one run, by name."""
 
 _CPU_INFO = Path("/proc/cpuinfo")
 _REVISION_LETTERS = 12
@@ -102,6 +106,14 @@ def _job(config: Any) -> Job:
 def _files(out: Path) -> tuple[Path, Path]:
     """Return the page, and the file of its numbers."""
     return out.with_name(out.name + ".md"), out.with_name(out.name + ".json")
+
+
+def median_ratio(
+    runs: Sequence[Run], others: Sequence[Run], number: Callable[[Run], float]
+) -> float:
+    """Return the median of the ratios of a number, of runs to those beside them in each turn."""
+    pairs = zip(runs, others, strict=True)
+    return median(number(one) / number(other) for one, other in pairs)
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,7 +20,9 @@ import xxhash
 from dtrak_stream.benchmark.cluster.options import ClusterBenchConfig
 from dtrak_stream.benchmark.results import (
     BenchmarkResult,
+    Run,
     machine,
+    median_ratio,
     refuse_other_results,
     table,
     write_results,
@@ -53,7 +56,7 @@ def measure_cluster(config: ClusterBenchConfig) -> BenchmarkResult:
     refuse_other_results(config.out, config)
     measured_on = machine()
     counts = (1, config.workers)
-    runs: dict[int, list[dict[str, float]]] = {count: [] for count in counts}
+    runs: dict[int, list[Run]] = {count: [] for count in counts}
     with tempfile.TemporaryDirectory(prefix="cluster-", dir=config.work) as folder:
         store = _store(config, Path(folder))
         found: str | None = None
@@ -97,7 +100,7 @@ def _store(config: ClusterBenchConfig, folder: Path) -> FeatureStore:
     return FeatureStore.open(folder / "store")
 
 
-def _timed(store: FeatureStore, out: Path, workers: int) -> dict[str, float]:
+def _timed(store: FeatureStore, out: Path, workers: int) -> Run:
     begin = time.perf_counter()
     with _workers(workers) as cluster:
         cluster.everywhere(_warm_up)
@@ -123,17 +126,14 @@ def _warm_up() -> None:
     some @ some
 
 
-def _numbers(
-    count: int, runs: list[dict[str, float]], of_one: list[dict[str, float]]
-) -> dict[str, Any]:
+def _numbers(count: int, runs: list[Run], of_one: list[Run]) -> dict[str, Any]:
     """Return medians of one way, and the median of its ratios to one worker within a turn."""
-    pairs = list(zip(runs, of_one, strict=True))
     return {
         "workers": count,
         "start_seconds": median(run["start_seconds"] for run in runs),
         "seconds": median(run["seconds"] for run in runs),
-        "ratio": median(run["seconds"] / one["seconds"] for run, one in pairs),
-        "times_as_fast": median(one["seconds"] / run["seconds"] for run, one in pairs),
+        "ratio": median_ratio(runs, of_one, itemgetter("seconds")),
+        "times_as_fast": median_ratio(of_one, runs, itemgetter("seconds")),
         "runs": runs,
     }
 

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,7 +20,9 @@ from dtrak_stream.benchmark.own_process import one_thread
 from dtrak_stream.benchmark.rerun.images import save_array
 from dtrak_stream.benchmark.results import (
     BenchmarkResult,
+    Run,
     machine,
+    median_ratio,
     refuse_other_results,
     table,
     write_results,
@@ -46,7 +49,7 @@ def measure_writers(config: WritersConfig) -> BenchmarkResult:
     refuse_other_results(config.out, config)
     measured_on = machine()
     counts = (1, config.writers)
-    runs: dict[int, list[dict[str, float]]] = {count: [] for count in counts}
+    runs: dict[int, list[Run]] = {count: [] for count in counts}
     with tempfile.TemporaryDirectory(prefix="writers-", dir=config.work) as folder:
         images = save_array(Path(folder) / "images.npy", config.images)
         job = _job(config, images, Path(folder) / "store")
@@ -138,23 +141,20 @@ def _refuse_other_shards(wanted: dict[str, str], found: dict[str, str], count: i
         )
 
 
-def _numbers(
-    count: int, runs: list[dict[str, float]], of_one: list[dict[str, float]]
-) -> dict[str, Any]:
+def _numbers(count: int, runs: list[Run], of_one: list[Run]) -> dict[str, Any]:
     """Return medians of one way, and the medians of its ratios to one process within a turn."""
-    turns = list(zip(runs, of_one, strict=True))
     return {
         "writers": count,
         "import_seconds": median(run["imports"] for run in runs),
         "seconds": median(run["whole"] for run in runs),
-        "ratio": median(run["whole"] / one["whole"] for run, one in turns),
+        "ratio": median_ratio(runs, of_one, itemgetter("whole")),
         "work_seconds": median(_work(run) for run in runs),
-        "work_ratio": median(_work(run) / _work(one) for run, one in turns),
+        "work_ratio": median_ratio(runs, of_one, _work),
         "runs": runs,
     }
 
 
-def _work(run: dict[str, float]) -> float:
+def _work(run: Run) -> float:
     return run["whole"] - run["imports"]
 
 
