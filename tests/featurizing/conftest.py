@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from dtrak_stream.featurizing.run import featurize
-from tests.featurizing.small_runs import CORRUPT
-from tests.small_jobs import random_pixels, save_images, small_job, spoil
+from tests.featurizing.small_runs import CORRUPT, LONG, MANY
+from tests.small_jobs import random_pixels, save_images, small_job, spoil, stored
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +35,20 @@ def whole(model_folder, spoilt, tmp_path_factory) -> Path:
     store: Path = tmp_path_factory.mktemp("whole") / "s"
     featurize(small_job(model_folder, spoilt, store))
     return store
+
+
+@pytest.fixture(scope="session")
+def many_images(tmp_path_factory) -> Path:
+    """Images of a run that is stopped on its way."""
+    return save_images(tmp_path_factory.mktemp("many"), random_pixels(MANY))
+
+
+@pytest.fixture(scope="session")
+def alone(model_folder, many_images, tmp_path_factory) -> dict[str, bytes]:
+    """The files of such a store that this process filled alone, without a stop."""
+    store: Path = tmp_path_factory.mktemp("alone") / "s"
+    featurize(small_job(model_folder, many_images, store, **LONG))
+    return stored(store)
 
 
 @pytest.fixture

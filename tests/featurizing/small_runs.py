@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -18,6 +19,12 @@ from dtrak_stream.store.reader import FeatureStore
 
 CORRUPT = ("001.png", "005.png", "006.png")
 """The images of the fixture `spoilt` that cannot be decoded, one for each of its shards."""
+
+MANY = 24
+"""How many images the fixture `many_images` has."""
+
+LONG: dict[str, Any] = {"rows_per_shard": 1, "timesteps": "uniform:50"}
+"""Options of a run over them that takes long enough to be stopped on its way."""
 
 OPTIONS = FeatureOptions(timesteps="2", proj_dim=64, dtype="float32", rows_per_shard=8)
 

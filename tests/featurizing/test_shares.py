@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 import psutil
 import pytest
@@ -23,36 +22,19 @@ from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.support.claims import holder_of
 from dtrak_stream.support.cluster_options import ClusterOptions
 from tests.dask_processes import DaskProcesses
-from tests.featurizing.small_runs import shards_in
+from tests.featurizing.small_runs import LONG, MANY, shards_in
 from tests.small_jobs import (
     flags,
-    random_pixels,
-    save_images,
     signalled,
     small_job,
     start_tool,
     stored,
 )
 
-MANY = 24
-LONG: dict[str, Any] = {"rows_per_shard": 1, "timesteps": "uniform:50"}
 pytestmark = [
     pytest.mark.usefixtures("no_old_clients"),
     pytest.mark.filterwarnings("default::ResourceWarning", "default::DeprecationWarning"),
 ]
-
-
-@pytest.fixture(scope="module")
-def many_images(tmp_path_factory):
-    return save_images(tmp_path_factory.mktemp("many"), random_pixels(MANY))
-
-
-@pytest.fixture(scope="module")
-def alone(model_folder, many_images, tmp_path_factory):
-    """The files of a store that this process filled alone."""
-    store = tmp_path_factory.mktemp("alone") / "s"
-    featurize(small_job(model_folder, many_images, store, **LONG))
-    return stored(store)
 
 
 def when(condition: Callable[[], bool], act: Callable[[], object]) -> threading.Thread:

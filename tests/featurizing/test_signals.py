@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import signal
-from typing import Any
 
 import pytest
 
@@ -16,34 +15,16 @@ from dtrak_stream.cli.command_line import (
 )
 from dtrak_stream.cli.interruption import EXIT_INTERRUPTED
 from dtrak_stream.featurizing.run import featurize
-from tests.featurizing.small_runs import shards_in
+from tests.featurizing.small_runs import LONG, MANY, shards_in
 from tests.small_jobs import (
     Beside,
     flags,
-    random_pixels,
     run_tool,
-    save_images,
     signalled,
     small_job,
     start_tool,
     stored,
 )
-
-MANY = 16
-LONG: dict[str, Any] = {"rows_per_shard": 1, "timesteps": "uniform:50"}
-
-
-@pytest.fixture(scope="module")
-def many_images(tmp_path_factory):
-    return save_images(tmp_path_factory.mktemp("many"), random_pixels(MANY))
-
-
-@pytest.fixture(scope="module")
-def long_run(model_folder, many_images, tmp_path_factory):
-    """The files of a longer run that nothing interrupted."""
-    store = tmp_path_factory.mktemp("long") / "s"
-    featurize(small_job(model_folder, many_images, store, **LONG))
-    return stored(store)
 
 
 def stopped_half_way(config, process, number):
@@ -57,7 +38,7 @@ def stopped_half_way(config, process, number):
 
 
 def test_kill_9_of_the_command_and_a_restart_give_the_same_bytes(
-    model_folder, many_images, long_run, tmp_path, capsys
+    model_folder, many_images, alone, tmp_path, capsys
 ):
     config = small_job(model_folder, many_images, tmp_path / "s", **LONG)
     process = start_tool("featurize", flags(config))
@@ -69,12 +50,12 @@ def test_kill_9_of_the_command_and_a_restart_give_the_same_bytes(
     assert f"{MANY - len(before)} images featurized" in errors
     after = {name: path.stat().st_mtime_ns for name, path in shards_in(config.store).items()}
     assert before.items() <= after.items()
-    assert stored(config.store) == long_run
+    assert stored(config.store) == alone
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_says_how_to_go_on_and_keeps_what_is_done(
-    model_folder, many_images, long_run, tmp_path, number
+    model_folder, many_images, alone, tmp_path, number
 ):
     config = small_job(model_folder, many_images, tmp_path / "s", **LONG)
     status, log = tmp_path / "status", tmp_path / "log"
@@ -97,7 +78,7 @@ def test_an_interrupt_says_how_to_go_on_and_keeps_what_is_done(
     assert f"interrupted: {logged[-1]['message']}" == last
     assert not list(config.store.rglob("*.partial"))
     assert featurize(config).computed == MANY - done
-    assert stored(config.store) == long_run
+    assert stored(config.store) == alone
 
 
 def test_the_command_reports_quarantined_samples_by_its_exit_code(
