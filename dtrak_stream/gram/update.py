@@ -30,6 +30,7 @@ TOLERANCE = 1e-6
 
 _PROBES = 4
 _SUBTRACTING = 2  # what a row costs in float64, of what it costs in float32
+_IN_CACHE = 2**20  # bytes of rows that are multiplied twice while they are near
 _CHECKING = 0.1  # what reading a row for the check costs, of that
 
 
@@ -175,9 +176,13 @@ class _Check:
         generator = np.random.default_rng(int(store.layout.state, 16))
         signs = generator.choice([-1.0, 1.0], (store.proj_dim, _PROBES)).astype(np.float32)
         wanted = np.zeros(signs.shape)
+        rows_at_a_time = min(rows_at_a_time, max(1, _IN_CACHE // (4 * store.proj_dim)))
         for block in stream_rows(store, cut_rows(range(len(store)), rows_at_a_time), CPU):
-            features = block.scaled().numpy()
-            wanted += features.T @ (features @ signs)  # (k, n) @ ((n, k) @ (k, probes))
+            features, scale = block.features.numpy(), block.scale.numpy()[:, None]
+            projected = features @ signs  # (n, k) @ (k, probes) -> (n, probes)
+            for _ in range(2):  # each row of features stands for as many times itself
+                projected *= scale
+            wanted += (projected.T @ features).T  # ((probes, n) @ (n, k)).T -> (k, probes)
         return cls(signs, wanted, np.zeros(signs.shape))
 
     def add(self, tile: Tile, part: Matrix) -> None:

@@ -97,8 +97,10 @@ class HalfSketch(FeatureStore):
         )
         return next((half for half in halves if half.layout.state == state), None)
 
-    def _picked_in(self, shard: int, places: Rows) -> FloatArray:
-        return self._folded(self._whole._picked_in(shard, places))
+    def picked(self, rows: Rows) -> Iterator[FloatArray]:
+        """Yield the features of some rows, in ascending order, (n, k / 2) float32 at a time."""
+        for features in self._whole.picked(rows):
+            yield self._folded(features)
 
     def usable(self) -> NDArray[np.bool_]:
         """Return which rows are samples with a feature: (N,)."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dtrak_stream.errors import InputError
 from dtrak_stream.store.layout import StoreLayout, read_layout
-from dtrak_stream.store.row_set import Rows
+from dtrak_stream.store.row_set import Rows, RowSet
 from dtrak_stream.store.sample_ids import StoreIds
 from dtrak_stream.store.shard import FloatArray, ShardRows, corrupt_shard
 from dtrak_stream.store.stored_shard import (
@@ -142,20 +142,35 @@ class FeatureStore:
         return out
 
     def picked(self, rows: Rows) -> Iterator[FloatArray]:
-        """Yield the features of some rows, in ascending order, (n, k) float32 at a time."""
-        shards = self.layout.shards_of(range(int(rows[0]), int(rows[-1]) + 1)) if len(rows) else ()
-        for shard in shards:
+        """Yield the features of some rows, in ascending order, (n, k) float32 at a time.
+
+        Only these rows are read, and no checksum is taken.
+
+        Raises
+        ------
+        UnavailableError, CorruptFileError
+            If a shard cannot be read.
+        """
+        for start in range(0, len(rows), self.block_rows):
+            yield self._picked(rows[start : start + self.block_rows])
+
+    def _picked(self, rows: Rows) -> FloatArray:
+        out = np.empty((len(rows), self.proj_dim), np.float32)
+        for shard in self.layout.shards_of(range(int(rows[0]), int(rows[-1]) + 1)):
             held = self.layout.shard_rows(shard)
             first, last = np.searchsorted(rows, (held.start, held.stop))
-            for start in range(first, last, self.block_rows):
-                places = rows[start : min(start + self.block_rows, last)] - held.start
-                yield self._picked_in(shard, places)
+            if first < last:
+                self._pick(shard, rows[first:last], out[first:last])
+        return out
 
-    def _picked_in(self, shard: int, places: Rows) -> FloatArray:
-        contents = self.shard(shard)
-        features: FloatArray = contents.features[places].astype(np.float32)
-        features *= contents.scale[places, None]
-        return features
+    def _pick(self, shard: int, rows: Rows, out: FloatArray) -> None:
+        """Read rows of a shard, one stretch at a time."""
+        stored, held = self.header(shard), self.layout.shard_rows(shard)
+        with telling_damage(stored.path):
+            scale = stored.part("scale")
+            scale[self.layout.removed.within(held) - held.start] = 0
+            out[:] = stored.picked("features", RowSet(rows - held.start))
+        out *= scale[rows - held.start, None]
 
     def earlier(self, state: str) -> FeatureStore | None:
         """Return the store as it was when `state` was its state; None if it never was."""

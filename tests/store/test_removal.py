@@ -61,6 +61,7 @@ def test_the_joined_view_shows_nothing_of_a_removed_row(store, features):
     kept = removed(store, GONE)
     features[GONE] = 0
     with h5py.File(kept.layout.joined_view_path) as view:
+        assert len(view["features"].virtual_sources()) == kept.layout.num_shards
         assert np.array_equal(view["features"][:], features)
         assert (view["sample_id"][:][GONE] == b"").all()
         there = np.delete(np.arange(SAMPLES), GONE)

@@ -21,7 +21,7 @@ from dtrak_stream.store.quarantine import (
 )
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.shard import write_shard
-from dtrak_stream.store.stored_shard import read_shard
+from dtrak_stream.store.stored_shard import read_fully, read_shard
 from tests.conftest import store_of
 from tests.scoring.conftest import with_residuals
 
@@ -48,6 +48,28 @@ def test_any_range_of_rows_can_be_read(store, first, second):
     start, stop = sorted([first, second])
     if start < stop:
         assert np.array_equal(store.rows(range(start, stop)), FEATURES[start:stop])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_picked_rows_come_together_over_shards_and_nothing_beside_them_is_read(
+    tmp_path, monkeypatch, dtype
+):
+    features = FEATURES.copy()
+    features[7] = np.nan
+    store, rows = store_of(tmp_path / "s", features, dtype=dtype), np.array([0, 1, 6, 7, 13, 19])
+    wanted, read = store.rows(range(20))[rows], list[int]()
+
+    def counted(descriptor: int, into: memoryview, offset: int) -> None:
+        read.append(len(into))
+        read_fully(descriptor, into, offset)
+
+    monkeypatch.setattr("dtrak_stream.store.stored_shard.read_fully", counted)
+    [picked] = FeatureStore.open(store.layout.root).picked(rows)
+    assert np.array_equal(picked, wanted)
+    assert sum(read) == len(rows) * 64 * np.dtype(dtype).itemsize + 20 * 4  # and their scales
+    assert len(read) == 5 + 3  # rows that follow each other at once
+    monkeypatch.setattr("dtrak_stream.store.reader.BLOCK_BYTES", 4 * 64 * 4)
+    assert [len(block) for block in store.picked(rows)] == [4, 2]
 
 
 def test_blocks_are_bounded(store, monkeypatch):
