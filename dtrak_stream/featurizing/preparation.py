@@ -9,7 +9,7 @@ from dtrak_stream.data.images import Images
 from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.samples import Samples
 from dtrak_stream.data.source_stamp import SourceStamps
-from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError
+from dtrak_stream.errors import FingerprintMismatchError
 from dtrak_stream.features.kinds import number_of_stores
 from dtrak_stream.features.maker import FeatureMaker
 from dtrak_stream.features.names import RESIDUALS
@@ -27,7 +27,7 @@ from dtrak_stream.featurizing.options import FeaturizeConfig
 from dtrak_stream.featurizing.other_images import with_what_differs
 from dtrak_stream.featurizing.trusted import finished_stores, is_trusted
 from dtrak_stream.model.denoiser import Denoiser
-from dtrak_stream.model.given import name_of_given
+from dtrak_stream.model.given import name_of_given, refuse_to_share_given
 from dtrak_stream.store.layout import read_layout
 from dtrak_stream.store.room import refuse_what_cannot_fit, shard_memory
 from dtrak_stream.store.store_set import StoreSet, store_folders
@@ -161,12 +161,7 @@ def prepare(
         Whatever `featurize` is refused with before it computes anything.
     """
     config = replace(config, features=_used_features(config))
-    if denoiser is not None and not config.cluster.is_this_process:
-        raise ConfigurationError(
-            "a model that is given from Python is in this process alone",
-            where="--workers, --devices or --scheduler",
-            remedy="leave them out, and start this several times at once to share the work",
-        )
+    refuse_to_share_given(denoiser, config.cluster)
     if denoiser is None:
         inputs = inputs_of(config, stamps)
     else:

@@ -11,10 +11,27 @@ from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.options import LoadingOptions
 from dtrak_stream.model.places import EMBEDDED_MODEL, GIVEN
 from dtrak_stream.model.probe import refuse_unlike_model
+from dtrak_stream.support.cluster_options import ClusterOptions
 
 # which latents are drawn is not the only thing that a seed is for
 _OF_NO_FOLDER = ("seed", "half", "kept_whole")
 _OPTIONS = {"loras": "lora", "untrained": "weights"}
+
+
+def refuse_to_share_given(denoiser: Denoiser | None, cluster: ClusterOptions) -> None:
+    """Refuse workers that would not have the model.
+
+    Raises
+    ------
+    ConfigurationError
+        If a model is given instead of named, and this process is not to do all the work.
+    """
+    if denoiser is not None and not cluster.is_this_process:
+        raise ConfigurationError(
+            "a model that is given from Python is in this process alone",
+            where="--workers, --devices or --scheduler",
+            remedy="leave them out, and start this several times at once to share the work",
+        )
 
 
 def name_of_given(denoiser: Denoiser, model: object) -> str:

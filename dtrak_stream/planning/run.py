@@ -17,7 +17,7 @@ from dtrak_stream.errors import (
 from dtrak_stream.gram.options import GramOptions
 from dtrak_stream.gram.plan import GramPlan
 from dtrak_stream.model.denoiser import Denoiser
-from dtrak_stream.model.given import name_of_given
+from dtrak_stream.model.given import name_of_given, refuse_to_share_given
 from dtrak_stream.planning.calibration import ArithmeticSpeed, measure_arithmetic
 from dtrak_stream.planning.models import PlannedModel, plan_model
 from dtrak_stream.planning.options import PlanConfig
@@ -84,6 +84,7 @@ def plan(config: PlanConfig, *, denoiser: Denoiser | None = None) -> PlanResult:
         What the run itself would be refused with; if that is more than one thing, the first one,
         after all of them have been said.
     """
+    refuse_to_share_given(denoiser, config.cluster)
     if denoiser is not None:
         config = replace(config, model=name_of_given(denoiser, config.model))
     job, itself = _job(config), peak_memory()

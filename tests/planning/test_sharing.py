@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from dtrak_stream.errors import ConfigurationError, MemoryLimitError
+from dtrak_stream.model.loading import load_denoiser
 from dtrak_stream.planning import run as run_module
 from dtrak_stream.planning import sharing as sharing_module
 from dtrak_stream.planning.calibration import FeaturizingSpeed
@@ -112,6 +113,12 @@ def test_features_and_gram_matrix_are_shared_and_scores_are_not(
     with pytest.raises(MemoryLimitError, match="or --workers"):
         plan(shared)
     plan(config(model_folder, tmp_path))
+
+
+def test_a_model_given_from_python_is_not_planned_as_shared(model_folder, tmp_path):
+    shared = config(model_folder, tmp_path, cluster=ClusterOptions(workers=2))
+    with pytest.raises(ConfigurationError, match="in this process alone"):
+        plan(shared, denoiser=load_denoiser(model_folder))
 
 
 def test_a_device_that_is_named_twice_is_refused_as_in_a_run(model_folder, tmp_path):
