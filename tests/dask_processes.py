@@ -35,7 +35,7 @@ class DaskProcesses(AbstractContextManager["DaskProcesses"]):
     def address(self) -> str:
         """Wait until the scheduler answers and has all workers; return its address."""
         deadline = time.monotonic() + 60
-        while not self._file.exists():
+        while not (self._file.exists() and self._file.read_text().strip().endswith("}")):
             assert time.monotonic() < deadline, "the scheduler does not start"
             time.sleep(0.05)
         address: str = json.loads(self._file.read_text())["address"]
