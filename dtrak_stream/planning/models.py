@@ -11,8 +11,10 @@ from dtrak_stream.attribution.plan import AttributionPlan, ModelPlan
 from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.samples import CheckLabels, ConditionKind, Samples
 from dtrak_stream.errors import ConfigurationError
+from dtrak_stream.features.bandwidth import SAMPLED
 from dtrak_stream.features.kinds import bytes_to_keep, open_features
 from dtrak_stream.features.maker import FeatureMaker
+from dtrak_stream.features.names import fourier_inside
 from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.featurizing.options import FeaturizeConfig
 from dtrak_stream.model.denoiser import Denoiser
@@ -26,6 +28,7 @@ from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.store_set import StoreSet
 from dtrak_stream.support.device import choose_device, peak_memory_on
 
+_SOME_BANDWIDTH = 1.0  # no size and no time depends on it, and images to tell it are not there
 _SHAPE = re.compile(r"([1-9]\d*)x([1-9]\d*)x([1-9]\d*)")
 
 
@@ -100,7 +103,10 @@ def plan_model(
         return RandomImages(config.train_samples, known, kind)
 
     named_or_given = model.train.model if denoiser is None else denoiser
-    maker, train = open_features(named_or_given, model.train.features, None, images, visible=True)
+    features = model.train.features
+    maker, train = open_features(
+        named_or_given, features, None, images, visible=True, bandwidth=_SOME_BANDWIDTH
+    )
     _refuse_other_shape(config, maker.wanted_shape)
     seconds, cpu_seconds = time.perf_counter() - seconds, time.process_time() - cpu_seconds
     query = RandomImages(config.query_samples, train.shape, maker.conditioned_on)
@@ -110,6 +116,7 @@ def plan_model(
         if job.cache_latents is not None
     )
     speed = _speed(config, model.train, maker, train)
+    looked_at = _images_looked_at(features, config.train_samples)
     grown = peak_memory_on(maker.device) - before  # nothing where a model before took more
     return PlannedModel(
         f" of {model.title}" if model.title else "",
@@ -118,10 +125,16 @@ def plan_model(
         _stores(dataclasses.replace(model.train, store=model.query.store), maker, query),
         max(grown, maker.weight_bytes + (speed.memory if speed else 0)),
         speed,
-        seconds + (speed.begin if speed else 0),
-        cpu_seconds + (speed.cpu_begin if speed else 0),
+        seconds + (speed.begin + looked_at / speed.images_per_second if speed else 0),
+        cpu_seconds + (speed.cpu_begin + looked_at / speed.images_per_cpu_second if speed else 0),
         kept,
     )
+
+
+def _images_looked_at(features: FeatureOptions, samples: int) -> int:
+    """Return how many images are featurized to tell the bandwidth, besides all of them."""
+    is_told = fourier_inside(features.output_function) is None or features.bandwidth is not None
+    return 0 if is_told else min(SAMPLED, samples)
 
 
 def _stores(

@@ -56,6 +56,20 @@ def test_features_of_every_kind_are_measured(model_folder, clip_model, tmp_path,
     assert "images/s" in stages[0].note
 
 
+@pytest.mark.parametrize("method", ["pixel-rbf", "activation-rbf"])
+def test_no_image_is_made_up_to_tell_a_bandwidth(
+    model_folder, clip_model, tmp_path, method, monkeypatch
+):
+    def never(*_: object, **__: object) -> float:
+        raise AssertionError("random images tell no bandwidth")
+
+    for module in ("image_features", "activation_featurizer"):
+        monkeypatch.setattr(f"dtrak_stream.features.{module}.median_bandwidth", never)
+    changes: dict[str, Any] = {"measured_images": 2, "execution": ExecutionOptions()}
+    planned = planned_for(method, clip_model, model_folder, tmp_path, **changes)
+    assert plan(planned).stages[0].seconds
+
+
 @pytest.mark.parametrize("method", ["empirical-influence", "datamodel"])
 def test_methods_of_retrained_subsets_are_refused_as_by_a_run(model_folder, tmp_path, method):
     scores = ScoreOptions(method=method)
