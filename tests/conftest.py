@@ -41,7 +41,7 @@ settings.load_profile("untimed")
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Claims that do not say whose they are, as of who died while making one, end soon."""
-    defaults = Claims.__init__.__kwdefaults__
+    defaults = Claims.__init__.__kwdefaults__ or {}
     monkeypatch.setitem(defaults, "patience_seconds", 0.2)
     monkeypatch.setattr(claims_module, "_POLL_SECONDS", 0.02)
 

@@ -102,7 +102,7 @@ def steps_of_claims(count: Count) -> None:
         count()
         return descriptor
 
-    def counted_write(descriptor: int, content: bytes) -> int:
+    def counted_write(descriptor: int, content: Any) -> int:
         if descriptor not in claims:
             return wrote(descriptor, content)
         half = wrote(descriptor, content[: len(content) // 2])
@@ -126,7 +126,7 @@ def steps_of_claims(count: Count) -> None:
             count()
 
     os.open, os.write, os.utime = counted_open, counted_write, counted_touch
-    Path.unlink = counted_remove  # type: ignore[method-assign]
+    Path.unlink = counted_remove  # type: ignore[method-assign,assignment]
 
 
 def halves_of_writes(count: Count) -> None:
@@ -145,7 +145,7 @@ def halves_of_writes(count: Count) -> None:
         count()
         write_all(file, view[len(view) // 2 :])
 
-    SteadyFile.write = counted_write  # type: ignore[method-assign]
+    SteadyFile.write = counted_write  # type: ignore[method-assign,assignment]
     durable._write_all = counted_write_all
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,8 @@ def tiny(folder: Path, kills: int = 3) -> CrashesConfig:
 
 
 def test_the_work_of_every_stage_is_cut_into_several_pieces(tmp_path):
-    train, query = (whole_numbers(rows, FEATURES.proj_dim) for rows in (stages.IMAGES, QUERIES))
+    width = FEATURES.proj_dim or 0
+    train, query = (whole_numbers(rows, width) for rows in (stages.IMAGES, QUERIES))
     run = attribution_of(tmp_path, train, query, rows_per_shard=FEATURES.rows_per_shard)
     limit = parse_size(GRAM_MEMORY, flag="--memory-limit")
     assert len(list(plan_gram(run.train, "auto", memory_limit=limit, workers=16).tiles())) > 1
@@ -74,7 +76,7 @@ def test_stages_are_killed_and_finished_and_nothing_is_left_but_the_numbers(tmp_
 def test_ctrl_c_ends_it_with_the_turns_that_are_over(tmp_path, monkeypatch):
     turn = Killing._turn
 
-    def interrupted(self: Killing, *arguments: object) -> None:
+    def interrupted(self: Killing, *arguments: Any) -> None:
         if self.turns:
             self.tallies["scores"].kills += 100
             raise KeyboardInterrupt

@@ -124,7 +124,7 @@ def _note_what_is_begun(notes: Path) -> None:
             file.writelines(f"{name}\n" for name in samples.ids)
         return compute(maker, samples)
 
-    Featurizer.features = noting  # type: ignore[method-assign]
+    Featurizer.features = noting  # type: ignore[method-assign,assignment]
 
 
 def _content(path: Path) -> bytes:
