@@ -13,7 +13,14 @@ EMBEDDED_BASE = "embedded:garments_sd"
 """A small text-to-image model of garments."""
 EMBEDDED_LORA = "embedded:digits_lora"
 """A LoRA on it, of digits."""
-EMBEDDED = (EMBEDDED_MODEL, EMBEDDED_BASE, EMBEDDED_LORA)
+EMBEDDED_SPRITES = "embedded:sprites_ddpm"
+"""A small model of sprites in colour."""
+EMBEDDED_SPRITES_FIRST = "embedded:sprites_first"
+"""What its training began with: a model of other sprites."""
+EMBEDDED = (
+    *(EMBEDDED_MODEL, EMBEDDED_BASE, EMBEDDED_LORA),
+    *(EMBEDDED_SPRITES, EMBEDDED_SPRITES_FIRST),
+)
 EMBEDDED_FOLDER = Path(__file__).parents[1] / "embedded"
 HUB = "hf:"
 GIVEN = "python:"

@@ -14,6 +14,7 @@ from dtrak_stream.evaluation.retraining.configuration import RetrainConfig
 from dtrak_stream.evaluation.retraining.run import retrain_subsets
 from dtrak_stream.generation.configuration import GenerationConfig
 from dtrak_stream.generation.run import generate
+from dtrak_stream.model.places import EMBEDDED_FOLDER
 from dtrak_stream.training.configuration import (
     ArchitectureOptions,
     OptimisationOptions,
@@ -40,6 +41,9 @@ class MadeData:
         How that model is trained.
     complements
         Whether halves come in pairs that make up the whole.
+    comes_along
+        Whether model, generated images and truth were made before and come with the package; the
+        images themselves never do.
     """
 
     name: DataName
@@ -49,22 +53,34 @@ class MadeData:
     write_first_images: Callable[[Path, Path], None] | None = None
     first_optimisation: OptimisationOptions = OptimisationOptions()  # noqa: RUF009 (frozen)
     complements: bool = False
+    comes_along: bool = False
 
     def subject(self, config: LdsBenchConfig) -> Subject:
         """Return the data set as it will be once `prepare` is done."""
         folder = work_folder(config, self.name)
+        if self._is_there(config):
+            made, model = EMBEDDED_FOLDER, f"embedded:{self.name}_ddpm"
+            generated, truth = f"{self.name}_generated", f"{self.name}_truth.npz"
+        else:
+            made, model = folder, str(folder / "model")
+            generated, truth = "generated", "truth.npz"
         return Subject(
             self.name,
-            str(folder / "model"),
+            model,
             str(folder / "train.npy"),
             str(folder / "validation.npy"),
-            str(folder / "generated"),
-            folder / "truth.npz",
+            str(made / generated),
+            made / truth,
             folder / "generated-again",
         )
 
+    def _is_there(self, config: LdsBenchConfig) -> bool:
+        return self.comes_along and not config.remake
+
     def prepare(self, config: LdsBenchConfig, source: Path) -> None:
-        """Write the images, train the full model, generate, and retrain on halves; resumably.
+        """Write the images; train the full model, generate, and retrain on halves; resumably.
+
+        Of what comes along, the images alone are written.
 
         Raises
         ------
@@ -75,6 +91,8 @@ class MadeData:
         """
         subject, visible = self.subject(config), not config.quiet
         self.write_images(source, Path(subject.train), Path(subject.validation))
+        if self._is_there(config):
+            return
         train(self._training(config, self._trained_first(config, source)), visible=visible)
         device = config.where.first_device
         generation = GenerationConfig(
@@ -150,5 +168,6 @@ SPRITES = MadeData(
     write_other_sprites,
     OptimisationOptions(epochs=80, batch_size=64, learning_rate=0.002, ema=True, ema_decay=0.995),
     complements=True,
+    comes_along=True,
 )
 """280,755 parameters, trained on sprites of other classes for 2,800 steps, and on these for 800."""

@@ -42,11 +42,11 @@ class JudgingConfig(Protocol):
 class LdsBenchConfig:
     """Judge output functions, timesteps, noise, transforms and baselines by retrained models (LDS).
 
-    The truth about 1,000 digits comes along: that part takes minutes. For Fashion-MNIST (two
-    classes, 16x16, 2,000 images) and for sprites (16x16 RGB, 1,000 images) the full model, 200
-    generated images and the models retrained on halves are made first, which takes hours; they
-    are kept in OUT.work. What is done is
-    not done again: an interrupted run goes on when the same command is given again.
+    The truths about 1,000 digits and 1,000 sprites (16x16 RGB) come along: those parts take
+    minutes. For Fashion-MNIST (two classes, 16x16, 2,000 images) the full model, 200 generated
+    images and the models retrained on halves are made first, which takes hours; they are kept in
+    OUT.work. What is done is not done again: an interrupted run goes on when the same command is
+    given again.
     """
 
     out: Path = Path("runs/bench/lds")
@@ -72,8 +72,11 @@ class LdsBenchConfig:
     """Length k of a feature."""
     queries: ChosenQueries = "all"
     """Judge by every second query only: choose on the even ones and report the odd ones."""
+    remake: bool = False
+    """Make the models and the truth about the sprites here, too, rather than take what comes
+    along: hours."""
     subsets: int = 32
-    """Halves of Fashion-MNIST, and of the sprites, that models are retrained on."""
+    """Halves that models are retrained on, of what is made here."""
     seeds: int = 2
     """Models retrained on each of these halves; from 2 on the noise ceiling is known."""
     where: tyro.conf.OmitArgPrefixes[WorkerOptions] = field(default_factory=WorkerOptions)
