@@ -27,6 +27,7 @@ Needs = Literal[
     "rff-activations",
     "trajectory",
     "unit-gradients",
+    "streams",
     "subsets",
 ]
 
@@ -38,6 +39,7 @@ NEEDS: dict[Needs, str] = {
     "rff-activations": "random Fourier features of what a layer says",
     "trajectory": "gradients, of queries along their sampling path",
     "unit-gradients": "gradients of unit length per timestep, residuals r",
+    "streams": "features of several kinds",
     "subsets": "models retrained on random subsets (--truth)",
 }
 """What each kind of features or results is, in words."""
@@ -156,6 +158,7 @@ _CORE = "phi_q^T K^-1 phi_n"
 _BEST = "s |s|, s = phi_q^T K^-1 phi_n"
 _VARIANCE = "(psi_q^T K^-1 psi_n)^2, K of exp(-|x - y|^2 / 2m)"
 _OF_LAYER = "s |s|, s = psi_q^T K^-1 psi_n, psi of a layer"
+_MIX = "S_psi / c_psi + 1/2 S_phi / c_phi, S = s |s|, c = mean |S|"
 _DAS = "(phi_q^T K^-1 phi_n r_n / (1 - h_n))^2"
 _GRADIENTS = "N T gradients"
 _KERNEL = f"{_GRADIENTS}, Gram, one solve"
@@ -163,6 +166,10 @@ _MODELS = f"S x {_GRADIENTS}"
 _ONE_STEP, _AVERAGED = "trajectory(one-step)", "trajectory(averaged)"
 
 # fmt: off
+_STREAMS_OF_MIX = (
+    Stream("gradients", "avg", ("avg",), "share:0.06,0.2", 1024, transform="signed-square", weight=0.5, scaled=True),
+    Stream("activations", "rff(activation(auto))", ("rff(activation)",), "share:0.4", 1024, transform="signed-square", scaled=True),
+)
 _TABLE = (
     Method("pixel-dot", _DOT, "baseline", "pixels", "pixels", ("pixels",), False, "none", "reading images"),
     Method("pixel-cosine", _COSINE, "baseline", "pixels", "pixels", ("pixels",), False, "cosine", "reading images"),
@@ -177,6 +184,7 @@ _TABLE = (
     Method("d-trak", _CORE, "Zheng et al. 2024", "gradients", "square", _PREDICTIONS, True, "none", _KERNEL),
     Method("best", _BEST, "this project (README)", "gradients", "avg", ("avg",), True, "none", "2 N gradients, Gram, one solve", transform="signed-square", timesteps="share:0.06,0.2", proj_dim=1024),
     Method("activation-rbf", _OF_LAYER, "this project (README)", "rff-activations", "rff(activation(auto))", ("rff(activation)",), True, "none", "N forward passes, Gram, one solve", transform="signed-square", timesteps="share:0.4", proj_dim=1024),
+    Method("mix", _MIX, "this project (README)", "streams", "", (), True, "none", "2 N gradients, N forward passes, 2 Grams, 2 solves", transform="signed-square", sum_of=_STREAMS_OF_MIX),
     Method("relative-if", f"{_CORE} / |K^-1 phi_n|", "Barshan et al. 2020", "gradients", "simple", _ANY, True, "relative-if", f"{_KERNEL}, N solves"),
     Method("renorm-if", f"{_CORE} / |phi_n|", "Hammoudeh and Lowd 2022", "gradients", "simple", _ANY, True, "renorm", _KERNEL),
     Method("journey-trak", f"{_CORE}, q: one step of its sampling", "Georgiev et al. 2023", "trajectory", "simple", ("simple",), True, "none", _KERNEL, query_output_function=_ONE_STEP),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -17,8 +19,9 @@ from dtrak_stream.methods import (
 from dtrak_stream.model.schedule import DDPMSchedule
 from dtrak_stream.objective import function_names
 from dtrak_stream.objective.output_functions import OutputFunction
+from dtrak_stream.scoring.transforms import TRANSFORMS
 
-OF_FEATURES = [method for method in METHODS.values() if method.needs != "subsets"]
+OF_FEATURES = [one for one in METHODS.values() if one.needs not in ("subsets", "streams")]
 SCHEDULE = DDPMSchedule(torch.ones(10), torch.ones(10), "epsilon")
 
 
@@ -30,7 +33,7 @@ def test_a_method_is_found_by_its_name():
 
 def test_every_method_of_the_literature_is_in_the_table_and_one_of_ours():
     assert set(METHODS) == {
-        *("best", "activation-rbf"),
+        *("best", "activation-rbf", "mix"),
         *("pixel-dot", "pixel-cosine", "clip-dot", "clip-cosine", "pixel-rbf"),
         *("gradient-dot", "gradient-cosine", "tracincp", "gas"),
         *("trak", "d-trak", "relative-if", "renorm-if", "das"),
@@ -65,6 +68,7 @@ FEATURES = {
         *("rff-activations", "rff(activation(auto))", {"rff(activation)"}),
         *(True, "none", "signed-square"),
     ),
+    "mix": ("streams", "", set(), True, "none", "signed-square"),
     "relative-if": ("gradients", "simple", BOTH, True, "relative-if", "none"),
     "renorm-if": ("gradients", "simple", BOTH, True, "renorm", "none"),
     "journey-trak": ("trajectory", "simple", {"simple"}, True, "none", "none"),
@@ -97,6 +101,32 @@ def test_what_few_methods_have_of_their_own_all_others_lack(name):
         "activation-rbf": ("share:0.4", 1024),
     }.get(name, ("10", 4096))
     assert (method.timesteps, method.proj_dim) == own
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_of_one_stream_is_a_sum_of_one_with_its_own_columns(name):
+    method = METHODS[name]
+    if method.sum_of:
+        return
+    (stream,) = method.streams
+    found = (stream.output_function, stream.output_functions, stream.timesteps, stream.proj_dim)
+    own = (method.output_function, method.output_functions, method.timesteps, method.proj_dim)
+    assert found == own
+    assert (stream.transform, stream.weight, stream.scaled) == (method.transform, 1, False)
+
+
+def test_mix_adds_what_a_layer_says_to_half_of_best():
+    best, layer = METHODS["best"], METHODS["activation-rbf"]
+    streams = {stream.name: stream for stream in METHODS["mix"].streams}
+    for name, method, weight in (("gradients", best, 0.5), ("activations", layer, 1)):
+        own = dataclasses.replace(method.streams[0], name=name, weight=weight, scaled=True)
+        assert streams[name] == own
+
+
+def test_streams_of_a_sum_keep_the_sign_or_lose_it_with_their_sum():
+    for method in METHODS.values():
+        kept = {TRANSFORMS[stream.transform].keeps_sign for stream in method.streams}
+        assert kept == {TRANSFORMS[method.transform].keeps_sign}
 
 
 UNIT = {"das": "unit-gradient"}

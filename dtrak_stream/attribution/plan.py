@@ -12,7 +12,7 @@ from dtrak_stream.attribution.residuals import ResidualPlan, plan_residuals
 from dtrak_stream.data.named_source import split_name
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.kinds import number_of_stores
-from dtrak_stream.features.names import is_of_images
+from dtrak_stream.features.names import is_of_gradients, is_of_images
 from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.featurizing.options import FeaturizeConfig
 from dtrak_stream.gram.options import GramConfig, GramOptions
@@ -164,9 +164,11 @@ def _model_plan(
     folder, stream = config.run / name, method.streams[number].name
     query, source = split_name(config.query)
     cache, execution = config.cache_latents, config.execution
+    # of a sum, what is said of gradients and of latents is said to the streams that have them
     if stream and is_of_images(features.output_function):
-        # what is said of gradients, and of a model of latents, is said to other streams
-        cache, execution = None, dataclasses.replace(execution, engine="auto", compile=False)
+        cache = None
+    if stream and not is_of_gradients(features.output_function):
+        execution = dataclasses.replace(execution, engine="auto", compile=False)
     train = FeaturizeConfig(
         images=config.train,
         store=folder / "train" / stream,

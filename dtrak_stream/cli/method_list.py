@@ -31,6 +31,7 @@ def methods_table() -> str:
 
 
 def _row(method: Method) -> tuple[str, ...]:
-    function = method.query_output_function or method.output_function
+    own = method.query_output_function or method.output_function
+    function = " + ".join(stream.output_function for stream in method.sum_of) or own
     needs = NEEDS[method.needs] + (f" (of {function})" if function else "")
     return method.name, method.formula, method.source, needs, method.cost

@@ -65,6 +65,11 @@ def is_of_images(name: str | None) -> bool:
     return vector_of(name) in IMAGE_FEATURES
 
 
+def is_of_gradients(name: str | None) -> bool:
+    """Return whether features come out of a backward pass."""
+    return not is_of_images(name) and layer_inside(name) is None
+
+
 def kind_of(name: str) -> str:
     """Return what kind of function a name is of: `interpolation` for `interpolation(0.3)`."""
     inside = fourier_inside(name)

@@ -15,6 +15,7 @@ from dtrak_stream import AttributeConfig, ScoreOptions
 from dtrak_stream.attribution.plan import make_plan
 from dtrak_stream.cli.command_line import EXIT_DONE
 from dtrak_stream.errors import ConfigurationError, InputError
+from dtrak_stream.featurizing.options import ExecutionOptions
 from dtrak_stream.planning.options import PlanConfig
 from dtrak_stream.planning.run import plan
 from tests.attribution.jobs import attributes
@@ -203,3 +204,18 @@ def test_a_run_is_not_gone_on_with_by_a_method_of_other_streams(
     with pytest.raises(InputError, match=told):
         dtrak_stream.attribute(dataclasses.replace(config, score_options=options))
     assert list(config.run.rglob("*.*")) == [plan_of_store]
+
+
+def test_mix_is_half_of_best_added_to_what_a_layer_says(model_folder, sources, tmp_path):
+    found = {}
+    for method in ("best", "activation-rbf", "mix"):
+        options = ScoreOptions(method=method, damping="0.1", top_k=3)
+        config = job(model_folder, sources, tmp_path / method)
+        config = dataclasses.replace(config, score_options=options)
+        if method == "activation-rbf":
+            config = dataclasses.replace(config, execution=ExecutionOptions(batch_size=2))
+        with h5py.File(dtrak_stream.attribute(config).scores) as file:
+            found[method] = file["scores"][()].astype(np.float64)
+    scaled = {name: scores / np.abs(scores).mean() for name, scores in found.items()}
+    expected = scaled["activation-rbf"] + scaled["best"] / 2
+    np.testing.assert_allclose(found["mix"], expected, rtol=1e-4, atol=1e-5)

@@ -117,7 +117,8 @@ def test_every_recipe_has_features_of_its_own():
     needing_nothing_else = {
         method.name
         for method in METHODS.values()
-        if method.needs not in ("clip", "subsets") and method.name not in ("tracincp", "gas")
+        if method.needs not in ("clip", "subsets", "streams")
+        and method.name not in ("tracincp", "gas")
     }
     assert methods == needing_nothing_else
 

@@ -29,7 +29,7 @@ from tests.scoring.conftest import (
 )
 from tests.scoring.formulas import reference
 
-OF_FEATURES = [name for name, method in METHODS.items() if method.needs != "subsets"]
+OF_FEATURES = [name for name, one in METHODS.items() if one.needs not in ("subsets", "streams")]
 NORMALISED = ["gradient-cosine", "relative-if", "renorm-if", "das"]
 TRAIN, QUERY = whole_numbers(24, 64), whole_numbers(5, 64, 1)
 RESIDUAL = np.random.default_rng(5).uniform(0.1, 1, 24).astype(np.float32)
