@@ -56,6 +56,7 @@ def test_words_tell_what_was_measured_with_its_error():
     assert f"{100 * area.value:.0f} +- {100 * area.error:.0f} % of pairs" in text
     assert f"{100 * positives.value:.0f} +- {100 * positives.error:.0f} % of the candidates" in text
     assert "1,000 held-out images" in text
+    assert "drawn at random from what the candidates were drawn from" in text
     assert "no proof about one" in text
     few = judge(candidates, held_out[:100])
     assert "takes 200 held-out images" in " ".join(in_words(few.attributes()))
