@@ -17,7 +17,7 @@ from dtrak_stream.store.stored_shard import ShardDigest, StoredShard, read_fully
 if TYPE_CHECKING:
     from dtrak_stream.store.reader import FeatureStore
 
-_PIECE_BYTES = 2**21  # what is hashed at a time should still be in the cache
+_PIECE_BYTES = 2**19  # what is hashed at a time should still be in the cache
 
 
 @dataclass

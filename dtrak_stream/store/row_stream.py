@@ -15,7 +15,7 @@ from dtrak_stream.store.row_reader import RowReader
 from dtrak_stream.support.buffers import empty_on
 
 CPU = torch.device("cpu")
-_PIECE_BYTES = 2**20
+_PIECE_BYTES = 2**19  # what is read at a time is checked, converted and scaled in the cache
 _DTYPES = {"float16": torch.float16, "float32": torch.float32, "int8": torch.int8}
 
 
@@ -30,7 +30,8 @@ class RowBlock:
     features
         (n, k) float32 on a device. Row i of the store is features[i] * scale[i].
     scale
-        (n,) float32 there; 0 for quarantined samples.
+        (n,) float32 there; 0 for quarantined samples. All are 1 where features are
+        multiplied with them already.
     """
 
     rows: range
@@ -43,7 +44,7 @@ class RowBlock:
 
 
 def stream_rows(
-    store: FeatureStore, cuts: Sequence[range], device: torch.device
+    store: FeatureStore, cuts: Sequence[range], device: torch.device, *, scaled: bool = False
 ) -> Iterator[RowBlock]:
     """Yield blocks of rows; a thread reads the next one meanwhile.
 
@@ -56,6 +57,9 @@ def stream_rows(
     device
         Where they go. To a GPU they are copied as they are stored, out of pinned memory, and
         become float32 there.
+    scaled
+        Whether features come multiplied with their scales, which costs least where they become
+        float32.
 
     Raises
     ------
@@ -68,7 +72,7 @@ def stream_rows(
     stored, longest = store.stored, max(map(len, cuts))
     make = _PinnedRows if device.type == "cuda" else _Rows
     dtype = _DTYPES[stored.fingerprint.dtype]
-    slots = [make(longest, stored.proj_dim, dtype, device) for _ in cuts[:2]]
+    slots = [make(longest, stored.proj_dim, dtype, device, scaled) for _ in cuts[:2]]
     with ExitStack() as stack:
         for slot in slots:
             stack.callback(slot.finish)
@@ -94,9 +98,9 @@ def load_rows(
 ) -> Tensor:
     """Return the features of consecutive rows on a device: (len(rows), k) float32."""
     out = empty_on(device, (len(rows), store.proj_dim))
-    for block in stream_rows(store, cut_rows(rows, rows_at_a_time), device):
+    for block in stream_rows(store, cut_rows(rows, rows_at_a_time), device, scaled=True):
         place = slice(block.rows.start - rows.start, block.rows.stop - rows.start)
-        out[place] = block.scaled()
+        out[place] = block.features
     return out
 
 
@@ -118,10 +122,12 @@ def stream_bytes(store: FeatureStore, rows_at_a_time: int) -> int:
 class _Rows:
     """Rows as float32 in the memory of the host."""
 
-    def __init__(self, rows: int, dim: int, dtype: torch.dtype, _: torch.device) -> None:
+    def __init__(
+        self, rows: int, dim: int, dtype: torch.dtype, _: torch.device, scaled: bool
+    ) -> None:
+        self._scaled = scaled
         self._features = empty_on(CPU, (rows, dim))
         self._scale = empty_on(CPU, (rows,))
-        # what was read is converted while it is in the cache
         step = max(1, _PIECE_BYTES // (dim * dtype.itemsize))
         self._piece = empty_on(CPU, (min(rows, step), dim), dtype)
 
@@ -132,7 +138,10 @@ class _Rows:
             place = slice(part.start - rows.start, part.stop - rows.start)
             piece = self._piece[: len(part)]
             reader.read(part, piece.numpy(), scale[place])
-            self._features[place].copy_(piece)
+            features = self._features[place].copy_(piece)
+            if self._scaled:
+                features.mul_(self._scale[place, None])
+                self._scale[place] = 1
 
     def convert(self, count: int) -> tuple[Tensor, Tensor]:
         """Return features (count, dim) float32, and their scales (count,)."""
@@ -145,7 +154,10 @@ class _Rows:
 class _PinnedRows(_Rows):
     """Rows as they are stored, on their way to a GPU, where they become float32."""
 
-    def __init__(self, rows: int, dim: int, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, rows: int, dim: int, dtype: torch.dtype, device: torch.device, scaled: bool
+    ) -> None:
+        self._scaled = scaled
         self._stored = torch.empty(rows, dim, dtype=dtype, pin_memory=True)
         self._scale = torch.empty(rows, pin_memory=True)
         self._there = self._stored.to(device), self._scale.to(device)
@@ -169,9 +181,12 @@ class _PinnedRows(_Rows):
         working = torch.cuda.current_stream(self._features.device)
         working.wait_event(self._arrived)
         stored, scale = (there[:count] for there in self._there)
-        converted = self._features[:count].copy_(stored), scale.clone()
+        features, scale = self._features[:count].copy_(stored), scale.clone()
         self._used.record(working)
-        return converted
+        if self._scaled:
+            features.mul_(scale[:, None])
+            scale.fill_(1)
+        return features, scale
 
     def finish(self) -> None:
         """Wait for copies: the memory they go to may be given to others after this."""
