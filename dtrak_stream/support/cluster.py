@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from dask.delayed import Delayed, delayed
 from dtrak_stream.support.cluster_options import HERE, ClusterOptions
 from dtrak_stream.support.in_turn import in_turn
 from dtrak_stream.support.shared_work import Cluster
+from dtrak_stream.support.stopping import stop, work_for
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -38,13 +40,16 @@ class Threads(Cluster):
 
     def in_order(self, tasks: Iterable[Delayed], ahead: int, *, at_a_time: int) -> Iterator[Any]:
         """See `Cluster`."""
-        with ThreadPoolExecutor(at_a_time) as pool, ThreadPoolExecutor(ahead) as waiting:
+        command = uuid.uuid4().hex
+        working = ThreadPoolExecutor(at_a_time, initializer=work_for, initargs=(command,))
+        with working as pool, ThreadPoolExecutor(ahead) as waiting:
             try:
                 yield from in_turn(
                     lambda each: waiting.submit(_compute, each, pool), tasks, ahead, _result
                 )
             except BaseException:
-                # what runs in the pool ends; what waits for it finds no pool any more
+                # what runs in the pool is told to end; what waits for it finds no pool any more
+                stop(command)
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
 

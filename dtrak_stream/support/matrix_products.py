@@ -25,7 +25,7 @@ def multiply(left: Tensor, right: Tensor, out: Tensor) -> Tensor:
 
 
 def add_to(total: Tensor, term: Tensor) -> None:
-    """Add a float32 matrix to a float64 one of the same shape, in place."""
+    """Add a matrix to a float64 one of the same shape, in place."""
     if total.device.type == "cpu":
         np.add(total.numpy(), term.numpy(), out=total.numpy())  # torch would make a float64 copy
     else:

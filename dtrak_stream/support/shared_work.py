@@ -57,6 +57,9 @@ class Cluster(ABC):
     def in_order(self, tasks: Iterable[Delayed], ahead: int, *, at_a_time: int) -> Iterator[Any]:
         """Yield the result of each Dask task, in their order; some are computed ahead.
 
+        In this process, tasks that run are told to stop (see `stop_wanted`) when no more results
+        are taken.
+
         Parameters
         ----------
         tasks

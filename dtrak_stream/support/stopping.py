@@ -24,6 +24,11 @@ def stop_wanted() -> bool:
     return _command.get() in _stopped
 
 
+def work_for(command: str) -> None:
+    """Let all that this thread does from now on belong to `command`; see `working_for`."""
+    _command.set(command)
+
+
 @contextmanager
 def working_for(command: str) -> Iterator[None]:
     """Let what runs inside belong to `command`, a name that no other command has."""

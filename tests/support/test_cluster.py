@@ -11,6 +11,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import dask
 import psutil
@@ -82,6 +83,16 @@ def note_stop(folder):
             raise KeyboardInterrupt
 
 
+def told_to_stop(begun, seen):
+    begun.set()
+    for _ in range(1000):
+        time.sleep(0.01)
+        if stop_wanted():
+            seen.append(True)
+            return
+    seen.append(False)
+
+
 def never_stop(folder):
     (folder / f"{os.getpid()}").touch()
     time.sleep(60)
@@ -123,6 +134,17 @@ def press_when(condition, presses=1):
 
 def names(folder: Path, suffix: str = "") -> set[str]:
     return {path.stem for path in folder.iterdir() if path.suffix == suffix}
+
+
+def test_a_task_of_this_process_is_told_to_stop_when_no_more_results_are_taken():
+    begun, seen = threading.Event(), list[bool]()
+    with connect() as cluster:
+        tasks = [task(abs, -1), task(told_to_stop, begun, seen)]
+        results: Any = cluster.in_order(tasks, 2, at_a_time=1)
+        assert next(results) == 1
+        assert begun.wait(10)
+        results.close()
+    assert seen == [True]
 
 
 def test_this_process_computes_in_order():
