@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Literal
@@ -60,7 +60,8 @@ class GramPlan:
     workers
         Tasks that run at a time in a process.
     ahead
-        Ranges whose sums are begun, and not added to the whole yet, where one process computes.
+        Ranges whose sums are begun, and not added to the whole yet, where one process computes;
+        0 where it does one task after the other, and none waits.
     groups
         Shards that one task of the primal form sums over. One empty group in the dual form,
         whose tiles are computed in one go.
@@ -110,6 +111,7 @@ def plan_gram(
     memory_limit: int,
     workers: int,
     fewest: int = 1,
+    alone: bool = True,
 ) -> GramPlan:
     """Choose the form and the largest tiles that fit in `memory_limit` bytes.
 
@@ -121,6 +123,8 @@ def plan_gram(
         Bytes that a process has.
     workers, fewest
         Tasks that a process runs at a time, and how many it can be brought down to.
+    alone
+        Whether there is no other process that computes.
 
     Raises
     ------
@@ -130,7 +134,12 @@ def plan_gram(
     form = chosen_form(store, form)
     size = store.proj_dim if form == "primal" else len(store)
     counts = range(workers, fewest - 1, -1)
-    tile_size, count, rows, ahead = _largest_fit(store, form, size, memory_limit, counts)
+    ways = [
+        (count, rows, ahead)
+        for count, rows in product(counts, ROWS_AT_A_TIME)
+        for ahead in ((0,) if alone and count == 1 else range(_AHEAD, 0, -1))
+    ]
+    tile_size, (count, rows, ahead) = _largest_fit(store, form, size, memory_limit, ways)
     groups = _groups(store) if form == "primal" else (range(0),)
     return GramPlan(form, size, tile_size, count, ahead, groups, rows)
 
@@ -146,6 +155,7 @@ def plan_on(
         memory_limit=limit,
         workers=cluster.threads,
         fewest=cluster.fewest_threads,
+        alone=cluster.workers == cluster.threads,
     )
 
 
@@ -157,17 +167,21 @@ def chosen_form(store: FeatureStore, form: GramForm | Literal["auto"]) -> GramFo
 
 
 def _largest_fit(
-    store: FeatureStore, form: GramForm, size: int, memory_limit: int, counts: range
-) -> tuple[int, int, int, int]:
-    """Return the size of tiles, tasks at a time, rows at a time, and ranges ahead."""
+    store: FeatureStore,
+    form: GramForm,
+    size: int,
+    memory_limit: int,
+    ways: Sequence[tuple[int, int, int]],
+) -> tuple[int, tuple[int, int, int]]:
+    """Return the size of tiles, and the first way to compute them that fits."""
     # fewer workers come before smaller tiles: each tile is another pass over the store
-    tile, fewest = size, counts[-1]
+    tile = size
     while True:
-        for count, rows, ahead in product(counts, ROWS_AT_A_TIME, range(_AHEAD, 0, -1)):
-            if tile_bytes(store, form, tile, count, rows, ahead) <= memory_limit:
-                return tile, count, rows, ahead
+        for way in ways:
+            if tile_bytes(store, form, tile, *way) <= memory_limit:
+                return tile, way
         if tile <= _SMALLEST_TILE:
-            needed = format_enough(tile_bytes(store, form, tile, fewest))
+            needed = format_enough(tile_bytes(store, form, tile, *ways[-1]))
             raise MemoryLimitError(
                 f"the smallest tiles of the Gram matrix need {needed}",
                 where=f"--memory-limit {format_size(memory_limit)}",
@@ -182,17 +196,18 @@ def tile_bytes(
     tile: int,
     workers: int,
     rows_at_a_time: int = ROWS_AT_A_TIME[-1],
-    ahead: int = 1,
+    ahead: int = 0,
 ) -> int:
     """Return the peak memory, in bytes, of computing with tiles of this size.
 
     The running sum, its checkpoint on the way to disk, for each worker a float64 sum, a float32
-    product, and the features they are made of; sums that wait to be added to others.
+    product, and the features they are made of; sums that wait to be added to others. A task that
+    is the only one has two sums waiting, but no checkpoint on its way meanwhile.
     """
     features, waiting = stream_bytes(store, rows_at_a_time), 2 * ahead + workers - 1
     if form == "dual":
         features += 2 * 4 * tile * store.proj_dim
-        waiting = ahead - 1
+        waiting = max(0, ahead - 1)
     each = tile * tile * (8 + 4) + features
     return tile * tile * (8 + 16 + 8 * waiting) + workers * each
 

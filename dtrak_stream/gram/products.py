@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dtrak_stream.errors import InterruptedRunError
 from dtrak_stream.gram.plan import GramForm, Tile
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.row_stream import cut_rows, load_rows, stream_rows
@@ -16,6 +19,7 @@ from dtrak_stream.support.arithmetic import repeatable
 from dtrak_stream.support.buffers import empty_on
 from dtrak_stream.support.cluster_options import own_device
 from dtrak_stream.support.matrix_products import add_to, multiply
+from dtrak_stream.support.stopping import stop_wanted
 
 _COLUMNS_PER_PRODUCT = 8192
 _MIRRORED_AT_A_TIME = 1024
@@ -49,18 +53,32 @@ def partial_product(
     shards: range,
     arithmetic: Arithmetic = Arithmetic(),
 ) -> Matrix:
-    """Compute one product of the plan; runs on a worker.
+    """Compute one product of the plan; see `sum_of_products`."""
+    return sum_of_products(store, form, tile, (shards,), arithmetic)
+
+
+def sum_of_products(
+    store: FeatureStore,
+    form: GramForm,
+    tile: Tile,
+    groups: Sequence[range],
+    arithmetic: Arithmetic = Arithmetic(),
+) -> Matrix:
+    """Compute the sum of some products of the plan; runs on a worker.
+
+    It is what those of each group give when they are added in a tree, to the bit; memory is taken
+    once, and rows of the next group are read while those of one are multiplied.
 
     Parameters
     ----------
     store
         The features.
     form
-        Primal: the sum over the rows of `shards`. Dual: over all k columns; `shards` is unused.
+        Primal: the sum over the rows of all groups. Dual: over all k columns; `groups` is unused.
     tile
         The rectangle of the Gram matrix to compute.
-    shards
-        Shards to sum over.
+    groups
+        Shards to sum over, each group apart.
     arithmetic
         How: products of blocks are float32, sums of them float64. A worker that has a device of
         its own computes there.
@@ -69,11 +87,16 @@ def partial_product(
     -------
     ndarray
         (tile rows, tile columns) float64.
+
+    Raises
+    ------
+    InterruptedRunError
+        If it is to stop; see `stop_wanted`.
     """
     device = torch.device(own_device() or arithmetic.device)
     with repeatable(device, tf32=arithmetic.tf32):
         if form == "primal":
-            total = _primal_product(store, tile, shards, device, arithmetic.rows_at_a_time)
+            total = _primal_sum(store, tile, groups, device, arithmetic.rows_at_a_time)
         else:
             total = _dual_product(store, tile, device, arithmetic.rows_at_a_time)
     if tile.on_diagonal and device.type != "cpu":
@@ -82,18 +105,70 @@ def partial_product(
     return product
 
 
-def _primal_product(
-    store: FeatureStore, tile: Tile, shards: range, device: torch.device, rows_at_a_time: int
+def _primal_sum(
+    store: FeatureStore,
+    tile: Tile,
+    groups: Sequence[range],
+    device: torch.device,
+    rows_at_a_time: int,
 ) -> Tensor:
-    first, last = (store.layout.shard_rows(shard) for shard in (shards[0], shards[-1]))
-    total, product = _sum_and_term(len(tile.rows), len(tile.columns), device)
-    for block in stream_rows(
-        store, cut_rows(range(first.start, last.stop), rows_at_a_time), device
-    ):
-        features = block.scaled()
-        left, right = features[:, _slice(tile.rows)], features[:, _slice(tile.columns)]
-        add_to(total, multiply(left.T, right, product))  # (t, n) @ (n, t') -> (t, t')
-    return total
+    size = len(tile.rows), len(tile.columns)
+    sums, product = TreeSum(size, device), empty_on(device, size)
+    cuts = [cut_rows(store.layout.rows_of(group), rows_at_a_time) for group in groups]
+    blocks = stream_rows(store, list(itertools.chain(*cuts)), device, scaled=True)
+    for of_group in cuts:
+        total = sums.begin()
+        for block in itertools.islice(blocks, len(of_group)):
+            if stop_wanted():
+                raise InterruptedRunError("no more is multiplied")
+            left, right = (block.features[:, _slice(part)] for part in (tile.rows, tile.columns))
+            add_to(total, multiply(left.T, right, product))  # (t, n) @ (n, t') -> (t, t')
+        sums.end()
+    return sums.result()
+
+
+@dataclass
+class TreeSum:
+    """Adds matrices as they come, each to its neighbour, then these sums, and so on, in place.
+
+    Attributes
+    ----------
+    size
+        Of each matrix, which is float64.
+    device
+        Where they are.
+    """
+
+    size: tuple[int, int]
+    device: torch.device
+    _sums: list[tuple[int, Tensor]] = field(default_factory=list)
+    """Of how many pairs of pairs each is made, and the sum; these counts fall."""
+    _unused: list[Tensor] = field(default_factory=list)
+
+    def begin(self) -> Tensor:
+        """Return zeros, to be made the next matrix."""
+        if not self._unused:
+            self._unused.append(empty_on(self.device, self.size, torch.float64))
+        self._sums.append((0, self._unused.pop().zero_()))
+        return self._sums[-1][1]
+
+    def end(self) -> None:
+        """Add that matrix to those before which it completes a pair with."""
+        while len(self._sums) > 1 and self._sums[-1][0] == self._sums[-2][0]:
+            self._join()
+
+    def result(self) -> Tensor:
+        """Return the sum of all matrices, of which there is at least one."""
+        while len(self._sums) > 1:
+            self._join()
+        return self._sums[0][1]
+
+    def _join(self) -> None:
+        _, right = self._sums.pop()
+        pairs, left = self._sums[-1]
+        add_to(left, right)
+        self._sums[-1] = pairs + 1, left
+        self._unused.append(right)
 
 
 def _dual_product(

@@ -16,7 +16,7 @@ from dtrak_stream.errors import CorruptFileError, InterruptedRunError
 from dtrak_stream.gram.file import GRAM_FILE, Gram, write_gram
 from dtrak_stream.gram.options import GramConfig, GramResult
 from dtrak_stream.gram.plan import GramPlan, Tile, chosen_form, plan_gram, plan_on
-from dtrak_stream.gram.products import Arithmetic, Matrix, partial_product
+from dtrak_stream.gram.products import Arithmetic, Matrix, partial_product, sum_of_products
 from dtrak_stream.gram.update import bring_up_to_date
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.row_stream import CPU
@@ -213,8 +213,8 @@ class GramRun:
         """Bring the sums of all tiles to completion, each from its last checkpoint."""
         steps: deque[Step] = deque()
         tasks = self._tasks(checkpoints, steps, advance)
-        ahead = self.plan.ahead
-        if self.cluster.workers > self.plan.workers:  # of other processes, with their own memory
+        ahead = max(1, self.plan.ahead)
+        if self.cluster.workers > self.cluster.threads:  # of other processes, with their own memory
             ahead += 1 + self.cluster.workers // max(map(len, self.plan.ranges()))
         total: Matrix | None = None
         for part in self.cluster.in_order(tasks, ahead, at_a_time=self.plan.workers):
@@ -224,6 +224,7 @@ class GramRun:
                 total = part
             else:
                 total += part
+            del part  # the next one may need its memory
             checkpoints.save(f"{step.tile.name}-after-{step.stop:06d}", total=total)
             checkpoints.drop(f"{step.tile.name}-after-{step.start:06d}")
             advance(step.stop - step.start)
@@ -242,10 +243,14 @@ class GramRun:
                     Step(tile, done, done + len(groups), is_first, before if is_first else None)
                 )
                 done += len(groups)
-                yield _tree([self._product(tile, group) for group in groups])
+                yield self._sum(tile, groups)
 
-    def _product(self, tile: Tile, group: range) -> Delayed:
-        return task(partial_product, self.store, self.plan.form, tile, group, self.arithmetic)
+    def _sum(self, tile: Tile, groups: tuple[range, ...]) -> Delayed:
+        """Return the sum over a range: for a single worker one task, which takes memory once."""
+        of_tile = self.store, self.plan.form, tile
+        if self.cluster.at_a_time(self.plan.workers) == 1:
+            return task(sum_of_products, *of_tile, groups, self.arithmetic)
+        return _tree([task(partial_product, *of_tile, one, self.arithmetic) for one in groups])
 
     def _resume(self, tile: Tile, checkpoints: Checkpoints) -> tuple[int, Matrix | None]:
         """Return how many groups the last checkpoint of a tile sums, and the sum."""

@@ -108,6 +108,11 @@ class StoreLayout:
         first = segment.rows.start + (shard - segment.first) * size
         return range(first, min(first + size, segment.rows.stop))
 
+    def rows_of(self, shards: range) -> range:
+        """Return the rows of the store that consecutive shards hold."""
+        first, last = self.shard_rows(shards[0]), self.shard_rows(shards[-1])
+        return range(first.start, last.stop)
+
     def shard_fingerprint(self, shard: int) -> str:
         """Return the hash of what its features depend on that a shard tells."""
         return self._segment_of(shard).fingerprint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import h5py
@@ -25,10 +26,11 @@ from dtrak_stream.errors import (
 from dtrak_stream.gram.file import Gram
 from dtrak_stream.gram.options import GramConfig, GramOptions
 from dtrak_stream.gram.plan import GramPlan, plan_gram, tile_bytes
-from dtrak_stream.gram.products import mirror, partial_product
+from dtrak_stream.gram.products import TreeSum, mirror, partial_product, sum_of_products
 from dtrak_stream.gram.run import compute_gram
 from dtrak_stream.support.checkpoints import Checkpoints
 from dtrak_stream.support.cluster_options import ClusterOptions
+from dtrak_stream.support.stopping import stop, work_for
 from tests.conftest import store_of
 from tests.crashing import contents, finishes_before_step, halves_of_writes, steps_of_claims
 
@@ -119,21 +121,48 @@ def test_groups_are_added_in_one_tree_however_many_are_computed_at_once(
     assert np.array_equal(Gram.open(tmp_path / "gram.h5").matrix(), expected)
 
 
+def test_matrices_are_added_in_place_as_a_tree_of_any_number_of_them():
+    terms = np.random.default_rng(0).standard_normal((9, 3, 2))
+    terms *= 10.0 ** np.arange(9)[:, None, None]
+    for count in range(1, 10):
+        sums, rest = TreeSum((3, 2), torch.device("cpu")), list(terms[:count])
+        for term in rest:
+            sums.begin().numpy()[:] += term
+            sums.end()
+        while len(rest) > 1:
+            rest = [sum(rest[i + 1 : i + 2], rest[i]) for i in range(0, len(rest), 2)]
+        assert np.array_equal(sums.result().numpy(), rest[0])
+
+
+def test_multiplying_ends_at_the_next_block_when_it_is_told_to(make_store):
+    store = make_store("s", random_features(33))
+    (tile,) = GramPlan("primal", 64, 64, 1, 0, ()).tiles()
+
+    def stopped():
+        work_for("a command")
+        stop("a command")
+        with pytest.raises(InterruptedRunError):
+            partial_product(store, "primal", tile, range(5))
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(stopped).result()
+
+
 def test_work_goes_on_from_the_last_checkpoint(make_store, tmp_path, monkeypatch):
     """A kill between a checkpoint and the removal of the one before leaves both."""
     monkeypatch.setattr("dtrak_stream.gram.plan._GROUPS_PER_RANGE", 1)
     store = make_store("s", random_features(33))
     plan = grouped(monkeypatch, store)
-    out, summed = tmp_path / "gram.h5", []
+    out, summed = tmp_path / "gram.h5", list[int]()
 
-    def counted(store, form, tile, shards, arithmetic):
-        summed.append(shards.start)
+    def counted(store, form, tile, groups, arithmetic):
+        summed.extend(group.start for group in groups)
         if summed == [0, 1, 2, 3]:
             raise KeyboardInterrupt
-        return partial_product(store, form, tile, shards, arithmetic)
+        return sum_of_products(store, form, tile, groups, arithmetic)
 
     with monkeypatch.context() as patch:
-        patch.setattr("dtrak_stream.gram.run.partial_product", counted)
+        patch.setattr("dtrak_stream.gram.run.sum_of_products", counted)
         patch.setattr(Checkpoints, "drop", lambda *_: None)
         with pytest.raises(
             InterruptedRunError, match=r"partial sums are kept in .*gram\.h5\.parts"
@@ -162,7 +191,7 @@ def test_tiles_come_row_by_row_from_the_diagonal_on():
 
 def test_a_plan_stays_under_the_limit_and_uses_it(make_store):
     store = make_store("s", random_features(200, 256))
-    whole = tile_bytes(store, "primal", 256, 2)
+    whole = tile_bytes(store, "primal", 256, 2, ahead=1)
     plan = plan_gram(store, "primal", memory_limit=whole, workers=2)
     assert (plan.tile_size, plan.workers) == (256, 2)
     alone = plan_gram(store, "primal", memory_limit=whole - 1, workers=2)
