@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,17 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrak_stream.errors import InputError
+from dtrak_stream.store.alike_shards import AlikeShards
 from dtrak_stream.store.layout import StoreLayout, read_layout
 from dtrak_stream.store.row_set import Rows, RowSet
 from dtrak_stream.store.sample_ids import StoreIds
 from dtrak_stream.store.shard import FloatArray, ShardRows, corrupt_shard
-from dtrak_stream.store.stored_shard import (
-    ArrayPlace,
-    StoredShard,
-    open_shard,
-    read_shard,
-    telling_damage,
-)
+from dtrak_stream.store.stored_shard import StoredShard, read_shard, telling_damage
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,7 +33,7 @@ class FeatureStore:
         self.fingerprint = layout.fingerprint
         self._checked: set[int] = set()
         self._stored: dict[int, StoredShard] = {}
-        self._places: dict[Any, dict[str, ArrayPlace]] = {}
+        self._alike = AlikeShards()
         self._usable: NDArray[np.bool_] | None = None
 
     @classmethod
@@ -66,7 +60,8 @@ class FeatureStore:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave what was found out about shards to who finds it out: a task is sent far."""
-        return self.__dict__ | {"_checked": set(), "_stored": {}, "_places": {}, "_usable": None}
+        known = {"_checked": set(), "_stored": {}, "_alike": AlikeShards(), "_usable": None}
+        return self.__dict__ | known
 
     @property
     def stored(self) -> FeatureStore:
@@ -104,10 +99,7 @@ class FeatureStore:
         """Look at a shard without reading its arrays, once. See `open_shard`."""
         if shard not in self._stored:
             path, run = self.layout.shard_path(shard), self.layout.shard_fingerprint(shard)
-            found = open_shard(path, run)
-            # most shards are laid out alike, and share what is kept of that
-            places = self._places.setdefault(tuple(found.places.items()), found.places)
-            self._stored[shard] = replace(found, places=places)
+            self._stored[shard] = self._alike.open(path, run)
         return self._stored[shard]
 
     def is_checked(self, shard: int) -> bool:

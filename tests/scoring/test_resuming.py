@@ -20,6 +20,7 @@ from dtrak_stream.errors import (
 from dtrak_stream.gram.file import Gram
 from dtrak_stream.scoring.writer import write_scores
 from dtrak_stream.store import reader as reader_module
+from dtrak_stream.store.alike_shards import AlikeShards
 from tests.crashing import contents, finishes_before_step, halves_of_writes, steps_of_claims
 from tests.scoring.conftest import (
     attributes,
@@ -142,7 +143,7 @@ def test_a_finished_file_is_enough_to_know_that_all_is_done(run, monkeypatch):
     """Neither features nor sample ids nor the Gram matrix are read to find that out."""
     first = run.score()
     monkeypatch.setattr(reader_module, "read_shard", forbidden)
-    monkeypatch.setattr(reader_module, "open_shard", forbidden)
+    monkeypatch.setattr(AlikeShards, "open", forbidden)
     monkeypatch.setattr(Gram, "rows", forbidden)
     monkeypatch.setattr(Gram, "blocks", forbidden)
     again = run.score()
