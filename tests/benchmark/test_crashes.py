@@ -50,15 +50,15 @@ def test_the_work_of_every_stage_is_cut_into_several_pieces(tmp_path):
     assert run.train.layout.num_shards > 1
 
 
-def test_shards_that_two_processes_began_are_counted(tmp_path):
+def test_shards_that_another_process_began_after_the_killed_one_are_counted(tmp_path):
     killing = Killing(tiny(tmp_path), tmp_path / "images.npy", tmp_path)
     turn = Turn(tmp_path / "images.npy", tmp_path / "turn")
-    for process, samples in (("1", "0 1 2 3 4"), ("2", "3 4 5 6"), ("3", "7 8 9")):
-        turn.begun.mkdir(exist_ok=True)
-        (turn.begun / process).write_text(samples.replace(" ", "\n"))
-    killing._victims += ["1", "2", "4"]
+    # shards of three: 1 loses its second one; 2 computes that, and loses its third one
+    notes = ((1, range(5)), (2, range(3, 8)), (3, range(6, 12)))
+    turn.begun.write_text("".join(f"{by} {row}\n" for by, rows in notes for row in rows))
+    killing._victims += [1, 2, 4]
     killing._count_redone(turn)
-    assert killing.tallies["features"].redone == [1, 2, 0]
+    assert killing.tallies["features"].redone == [1, 1, 0]
 
 
 def test_stages_are_killed_and_finished_and_nothing_is_left_but_the_numbers(tmp_path):

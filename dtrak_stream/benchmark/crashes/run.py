@@ -57,7 +57,7 @@ class Tally:
         Finished files that were there when a process was started.
     redone
         For each process of featurizing that was killed, how many of the shards that it computed
-        features of another process computed features of, too.
+        features of another process computed features of afterwards.
     """
 
     kills: int = 0
@@ -111,7 +111,7 @@ class Killing:
         self._context.set_forkserver_preload([work.__module__, *_LOADED_LATE])
         self._seconds: dict[str, float] = {}
         self._wanted: dict[str, bytes] = {}
-        self._victims: list[str] = []
+        self._victims: list[int] = []
         self._whole_turns = self.tallies
 
     @property
@@ -170,7 +170,7 @@ class Killing:
         self._compare(turn)
         self._count_redone(turn)
         shutil.rmtree(turn.folder)
-        shutil.rmtree(turn.begun)
+        turn.begun.unlink(missing_ok=True)
         self.turns += 1
 
     def _start_and_kill(self, stage: str, turn: Turn) -> bool:
@@ -191,7 +191,7 @@ class Killing:
         tally.kills_of_two += len(killed) if count == 2 else 0
         tally.finished_before += len(before)
         if stage == STAGES[0]:
-            self._victims += [str(process.pid) for process in killed]
+            self._victims += [process.pid for process in killed if process.pid]
         self._refuse_changed(before, turn)
         return len(killed) < count
 
@@ -217,9 +217,13 @@ class Killing:
         """Count what of the work of each killed process of featurizing was done again."""
         begun = turn.begun_shards()
         for victim in self._victims:
-            mine = begun.get(victim, set[int]())
-            others = set[int]().union(*(each for by, each in begun.items() if by != victim))
-            self.tallies[STAGES[0]].redone.append(len(mine & others))
+            last = {shard: place for place, (by, shard) in enumerate(begun) if by == victim}
+            after = {
+                shard
+                for place, (by, shard) in enumerate(begun)
+                if by != victim and place > last.get(shard, len(begun))
+            }
+            self.tallies[STAGES[0]].redone.append(len(after))
         self._victims.clear()
 
     def _compare(self, turn: Turn) -> None:
@@ -277,10 +281,10 @@ def _as_markdown(killing: Killing) -> str:
             "was written again after a kill.",
             table(_HEADINGS, rows),
             "The last column is `shards: kills`. A shard is computed again if the killed process "
-            "had begun to compute its features, and so did another one. A writer has two of them "
-            "at most: one that is computed and is being written, and the next one, which is "
-            "computed meanwhile. Were each write waited for, it would be one at most, and every "
-            "shard would take longer by the time of its write, which is hidden now. Shards that "
-            "are claimed ahead, and whose images are decoded, cost no computing.",
+            "had begun to compute its features, and another one did afterwards. A writer has two "
+            "of them in hand: one that is computed and is being written, and the next one, which "
+            "is computed meanwhile. Were each write waited for, it would be one, and every shard "
+            "would take longer by the time of its write, which is hidden now. Shards that are "
+            "claimed ahead, and whose images are decoded, cost no computing.",
         )
     )

@@ -73,16 +73,14 @@ class Turn:
 
     @property
     def begun(self) -> Path:
-        """Return the folder, beside all others, where processes note whose features they begin."""
+        """Return the file, beside the folder, where processes note whose features they begin."""
         return self.folder.with_name(self.folder.name + "-begun")
 
-    def begun_shards(self) -> dict[str, set[int]]:
-        """Return the shards that each process computed features of, by its number."""
-        rows = _FEATURES.rows_per_shard
-        return {
-            path.name: {int(name) // rows for name in path.read_text().split()}
-            for path in self.begun.glob("*")
-        }
+    def begun_shards(self) -> list[tuple[int, int]]:
+        """Return process and shard whenever features were begun to be computed, in that order."""
+        lines = self.begun.read_text().splitlines() if self.begun.exists() else []
+        notes = [tuple(map(int, line.split())) for line in lines]
+        return [(process, sample // _FEATURES.rows_per_shard) for process, sample in notes]
 
     def contents(self) -> dict[str, bytes]:
         """Return every file with its bytes, without what tells where and when it was made."""
@@ -103,10 +101,10 @@ class Turn:
 def work(stage: str, job: Any, begun: Path) -> None:
     """Do a stage in a process of its own, on one thread, and say nothing.
 
-    Before features of samples are computed, their names are noted in a file of the process.
+    Before features of samples are computed, the process and their names are noted in `begun`.
     """
     torch.set_num_threads(1)
-    _note_what_is_begun(begun / str(os.getpid()))
+    _note_what_is_begun(begun)
     with (
         Path(os.devnull).open("w") as nowhere,
         contextlib.redirect_stdout(nowhere),
@@ -119,9 +117,9 @@ def _note_what_is_begun(notes: Path) -> None:
     compute = Featurizer.features
 
     def noting(maker: Featurizer, samples: SampleBatch) -> torch.Tensor:
-        notes.parent.mkdir(exist_ok=True)
-        with notes.open("a") as file:
-            file.writelines(f"{name}\n" for name in samples.ids)
+        lines = "".join(f"{os.getpid()} {name}\n" for name in samples.ids)
+        with notes.open("ab", buffering=0) as file:
+            file.write(lines.encode())  # in one go: several processes may be at it
         return compute(maker, samples)
 
     Featurizer.features = noting  # type: ignore[method-assign,assignment]
