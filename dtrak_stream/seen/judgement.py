@@ -183,8 +183,8 @@ def in_words(attributes: Mapping[str, Any]) -> list[str]:
         "the model had not seen them. The probability is "
         f"{100 * attributes['seen_mean_of_candidates']:.0f} % on average, and would be "
         f"{100 * attributes['seen_mean_of_held_out']:.0f} % for held-out images.",
-        "All of it holds only if held-out images were drawn at random from what the candidates were "
-        "drawn from: of others, the model may be more wrong for that reason alone.",
+        "All of it holds only if held-out images were drawn at random from what the candidates "
+        "were drawn from: of others, the model may be more wrong for that reason alone.",
         "An image that the model saw and did not learn looks unseen, and an easy one that it did "
         "not see looks seen: this is a probability over many images, no proof about one.",
     ]
