@@ -41,10 +41,12 @@ CONSTRAINED: dict[str, Any] = {
     "query_where": ("style=[a:b]",),
     "caption_column": None,
     "drop_captions": False,
+    "complements": False,
+    "methods": ("trak", "best"),
     "caption_template": "yes: it's #1, {label, _ as space} [a:b]",
 }
 """Values of options that are checked against each other or a limit."""
-LEFT_OUT = {"sampler", "caption_column", "drop_captions", "scheduler"}
+LEFT_OUT = {"sampler", "caption_column", "drop_captions", "scheduler", "complements"}
 """Options that others leave no choice but the default."""
 
 
