@@ -1,4 +1,4 @@
-"""Train an unconditional diffusion model from scratch."""
+"""Train an unconditional diffusion model, from scratch or further."""
 
 from dtrak_stream.cli.main import run_tool
 
