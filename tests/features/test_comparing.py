@@ -22,7 +22,7 @@ def changed(fingerprint: Fingerprint, name: str) -> Fingerprint:
     value: Any = getattr(fingerprint, name)
     other: Any = f"{value}x"
     if not isinstance(value, str):
-        other = (1,) if name == "timesteps" else value + 1
+        other = (1,) if name == "timesteps" else (value or 0) + 1
     return dataclasses.replace(fingerprint, **{name: other})
 
 
