@@ -132,8 +132,8 @@ class FeatureMaker(Protocol):
         """Leave the model as it was found."""
 
 
-class WithoutGradients:
-    """What a maker says of gradients that it has none of."""
+class NothingDifferentiated:
+    """What a maker says of parameters and engines that it has none of."""
 
     @property
     def engines(self) -> tuple[EngineName, ...]:
@@ -149,6 +149,13 @@ class WithoutGradients:
         """Return none; see `FeatureMaker.served_parameters`."""
         return frozenset()
 
+    def residuals(self, _samples: SampleBatch, /) -> None:
+        """Return None: nothing says how wrong the model is."""
+
+
+class WithoutGradients(NothingDifferentiated):
+    """What a maker says that does not go by pairs through a model either."""
+
     @property
     def bytes_of_a_pair(self) -> None:
         """Return None; see `FeatureMaker.bytes_of_a_pair`."""
@@ -160,9 +167,6 @@ class WithoutGradients:
         self, name: EngineName, *, pairs_per_pass: int, served: frozenset[str], compiled: bool
     ) -> None:
         """Do nothing: there is one way to compute them."""
-
-    def residuals(self, _samples: SampleBatch, /) -> None:
-        """Return None: nothing says how wrong the model is."""
 
     def close(self) -> None:
         """Do nothing: there is nothing to leave as it was."""

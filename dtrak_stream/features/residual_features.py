@@ -14,7 +14,7 @@ from torch import Tensor
 from dtrak_stream.data.samples import SampleBatch
 from dtrak_stream.features.gradient_features import identity_of, make_task
 from dtrak_stream.features.gradient_featurizer import Featurizer
-from dtrak_stream.features.maker import EngineName, in_fitting_batches
+from dtrak_stream.features.maker import EngineName, NothingDifferentiated, in_fitting_batches
 from dtrak_stream.features.names import RESIDUALS
 from dtrak_stream.features.options import FeatureOptions, own_or
 from dtrak_stream.gradients.residuals import mean_squared_errors
@@ -29,26 +29,12 @@ RESIDUAL_DRAWS = 16
 
 
 @dataclass
-class ResidualFeaturizer(Featurizer):
+class ResidualFeaturizer(NothingDifferentiated, Featurizer):
     """Turns images into residuals, a column a timestep; a `FeatureMaker`.
 
     It sends images through the model as features of gradients do, and stops there: its engine
     differentiates nothing and only tells how much goes through the model in one pass.
     """
-
-    @property
-    def engines(self) -> tuple[EngineName, ...]:
-        """Return none: there are no gradients."""
-        return ("none",)
-
-    @property
-    def parameter_names(self) -> tuple[str, ...]:
-        """Return none: no parameter is differentiated."""
-        return ()
-
-    def served_parameters(self) -> frozenset[str]:
-        """Return none; see `FeatureMaker.served_parameters`."""
-        return frozenset()
 
     def use_engine(
         self,
@@ -70,9 +56,6 @@ class ResidualFeaturizer(Featurizer):
             If the device has no room for one image at one timestep.
         """
         return in_fitting_batches(self, self._errors, samples)
-
-    def residuals(self, _samples: SampleBatch, /) -> None:
-        """Return None: the features are residuals, and have none beside them."""
 
     def _errors(self, samples: SampleBatch) -> Tensor:
         pairs = self.engine.pairs_per_pass
