@@ -10,7 +10,7 @@ import numpy as np
 
 from dtrak_stream.errors import InputError
 from dtrak_stream.store.fingerprint import Fingerprint
-from dtrak_stream.store.layout import StoreLayout, layout_of
+from dtrak_stream.store.layout import StoreLayout, layout_of, read_layout
 from dtrak_stream.store.shard import FloatArray
 
 
@@ -111,6 +111,11 @@ def store_roots(root: Path) -> tuple[Path, ...]:
     """Return the stores at `root`: itself, or those of its probes in their order."""
     probes = sorted(root.glob("probe-[0-9][0-9][0-9]"))
     return tuple(probes) if probes and not (root / "store.json").exists() else (root,)
+
+
+def bandwidth_of(root: Path) -> float | None:
+    """Return the bandwidth of random Fourier features at `root`; None for other features."""
+    return read_layout(store_roots(root)[0]).fingerprint.bandwidth
 
 
 def refuse_other_streams(store: Path, stream: str) -> None:

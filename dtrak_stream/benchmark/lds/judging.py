@@ -13,6 +13,7 @@ from typing import Literal, cast
 import torch
 import xxhash
 
+from dtrak_stream.benchmark.kept_results import finish_jobs
 from dtrak_stream.benchmark.lds.options import JudgingConfig, LdsBenchConfig
 from dtrak_stream.benchmark.lds.recipes import FeatureSet, Scoring
 from dtrak_stream.benchmark.lds.subjects import (
@@ -24,7 +25,6 @@ from dtrak_stream.benchmark.lds.subjects import (
     work_folder,
     write_paths,
 )
-from dtrak_stream.errors import InterruptedRunError
 from dtrak_stream.evaluation.lds.comparison import damping_groups, relative_damping
 from dtrak_stream.evaluation.lds.configuration import LdsConfig
 from dtrak_stream.evaluation.lds.estimate import LdsEstimate
@@ -42,12 +42,10 @@ from dtrak_stream.gram.run import compute_gram
 from dtrak_stream.methods import find_method
 from dtrak_stream.scoring.options import ScoreConfig, ScoreOptions
 from dtrak_stream.scoring.run import score
-from dtrak_stream.store.layout import read_layout
-from dtrak_stream.store.store_set import store_roots
-from dtrak_stream.support.cluster import connect
+from dtrak_stream.store.store_set import bandwidth_of
 from dtrak_stream.support.cluster_options import own_device
 from dtrak_stream.support.durable import write_json
-from dtrak_stream.support.progress import progress, say, untold
+from dtrak_stream.support.progress import say, untold
 
 _FORMAT = 2
 Method = Literal["datamodel", "empirical-influence"]
@@ -99,24 +97,16 @@ def judged_rows(jobs: Sequence[JudgingJob], config: JudgingConfig) -> list[Row]:
     InterruptedRunError
         On Ctrl-C. Finished rows are kept.
     """
-    missing = [job for job in jobs if job.rows() is None]
-    done = len(jobs) - len(missing)
-    with progress(
-        len(jobs),
+    finish_jobs(
+        jobs,
+        [job for job in jobs if job.rows() is None],
+        run_judging_job,
+        config.where,
         description="judging",
-        unit="feature set",
-        done=done,
+        kept="rows",
+        place=f"beside {config.out}",
         visible=not config.quiet,
-    ) as bar:
-        try:
-            with connect(config.where, run_judging_job) as cluster:
-                for _ in cluster.run(run_judging_job, missing):
-                    done += 1
-                    bar.update()
-        except KeyboardInterrupt as interrupt:
-            raise InterruptedRunError(
-                f"rows of {done} of {len(jobs)} sets of features are kept beside {config.out}"
-            ) from interrupt
+    )
     return [row for job in jobs for row in job.rows() or []]
 
 
@@ -154,7 +144,7 @@ def _device(job: JudgingJob) -> str:
 
 def _featurized(job: JudgingJob, images: str, store: Path, like: Path | None = None) -> Path:
     """Compute features, of the bandwidth that another store has where there is one."""
-    bandwidth = None if like is None else read_layout(store_roots(like)[0]).fingerprint.bandwidth
+    bandwidth = None if like is None else bandwidth_of(like)
     config = FeaturizeConfig(
         images,
         store,

@@ -12,6 +12,7 @@ import torch
 import xxhash
 from numpy.typing import NDArray
 
+from dtrak_stream.benchmark.kept_results import finish_jobs
 from dtrak_stream.benchmark.model_dependence.models import (
     FULL,
     HALVES,
@@ -24,7 +25,7 @@ from dtrak_stream.benchmark.model_dependence.models import (
 from dtrak_stream.benchmark.model_dependence.options import ModelDependenceConfig
 from dtrak_stream.data.images import Images, open_images
 from dtrak_stream.data.options import ImageOptions
-from dtrak_stream.errors import InputError, InterruptedRunError
+from dtrak_stream.errors import InputError
 from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.featurizing.options import FeaturizeConfig
 from dtrak_stream.featurizing.run import featurize
@@ -34,11 +35,10 @@ from dtrak_stream.methods import features_of, find_method
 from dtrak_stream.scoring.options import ScoreConfig, ScoreOptions
 from dtrak_stream.scoring.run import score
 from dtrak_stream.scoring.scores_file import ScoresFile
-from dtrak_stream.store.layout import read_layout
-from dtrak_stream.support.cluster import connect
+from dtrak_stream.store.store_set import bandwidth_of
 from dtrak_stream.support.cluster_options import own_device
 from dtrak_stream.support.durable import durable_path
-from dtrak_stream.support.progress import progress, untold
+from dtrak_stream.support.progress import untold
 
 VALIDATION = "validation"
 QUERIES_OF_REPEATED = (VALIDATION, REPEATED)
@@ -182,20 +182,16 @@ def all_scores(jobs: Sequence[ScoringJob], config: ModelDependenceConfig) -> Sco
     InterruptedRunError
         On Ctrl-C. Finished scores are kept.
     """
-    missing = [job for job in jobs if not job.scores_file.exists()]
-    done = len(jobs) - len(missing)
-    with progress(
-        len(jobs), description="scoring", unit="feature set", done=done, visible=not config.quiet
-    ) as bar:
-        try:
-            with connect(config.where, run_scoring_job) as cluster:
-                for _ in cluster.run(run_scoring_job, missing):
-                    done += 1
-                    bar.update()
-        except KeyboardInterrupt as interrupt:
-            raise InterruptedRunError(
-                f"scores of {done} of {len(jobs)} sets of features are kept in {config.work}"
-            ) from interrupt
+    finish_jobs(
+        jobs,
+        [job for job in jobs if not job.scores_file.exists()],
+        run_scoring_job,
+        config.where,
+        description="scoring",
+        kept="scores",
+        place=f"in {config.work}",
+        visible=not config.quiet,
+    )
     found = ((job.model, key, scores) for job in jobs for key, scores in job.scores().items())
     return Scores({(model, *key): scores for model, key, scores in found})
 
@@ -238,7 +234,7 @@ def _featurized(
     job: ScoringJob, features: FeatureOptions, images: str, store: Path, like: Path | None = None
 ) -> Path:
     """Compute features of the pool or, `like` those of the pool, of queries."""
-    bandwidth = None if like is None else read_layout(like).fingerprint.bandwidth
+    bandwidth = None if like is None else bandwidth_of(like)
     device = own_device() or features.device
     config = FeaturizeConfig(
         images,
