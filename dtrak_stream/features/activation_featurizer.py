@@ -19,18 +19,11 @@ from dtrak_stream.features.maker import (
     fingerprint,
     in_fitting_batches,
 )
-from dtrak_stream.features.names import fourier_inside
-from dtrak_stream.features.options import DEFAULT_PROJ_DIM, FeatureOptions, own_or
-from dtrak_stream.features.vector_maps import (
-    LinearMap,
-    VectorMap,
-    fourier_map,
-    shortening_of,
-)
+from dtrak_stream.features.options import FeatureOptions
+from dtrak_stream.features.vector_maps import VectorMap, map_to_rows
 from dtrak_stream.model.conditioning import Conditioner
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.first_stage import FirstStage
-from dtrak_stream.projectors.table import make_projector
 from dtrak_stream.store.fingerprint import Fingerprint
 from dtrak_stream.support.arithmetic import repeatable
 from dtrak_stream.support.timing import StageTimer
@@ -87,20 +80,13 @@ class ActivationFeaturizer(WithoutGradients):
         InputError
             If the images tell no bandwidth.
         """
-        options, length = self.options, self.activations.length
-        width = own_or(options.proj_dim, DEFAULT_PROJ_DIM)
-        if fourier_inside(options.output_function) is None:
-            projector = make_projector(
-                options.projector or "sketch",
-                proj_dim=width,
-                seed=options.seed,
-                num_parameters=length,
-            )
-            return replace(self, rows=LinearMap(projector, options.seed))
-        bandwidth = options.bandwidth or bandwidth
-        if bandwidth is None:
-            bandwidth = self._bandwidth_of(samples, visible=visible)
-        rows = fourier_map(length, width=width, seed=options.seed, bandwidth=bandwidth)
+        rows = map_to_rows(
+            self.activations.length,
+            self.options,
+            default="sketch",
+            bandwidth=bandwidth,
+            find_bandwidth=lambda short: self._bandwidth_of(samples, short, visible=visible),
+        )
         return replace(self, rows=rows)
 
     def serves(self, bandwidth: float | None) -> bool:
@@ -206,14 +192,12 @@ class ActivationFeaturizer(WithoutGradients):
             conditioner=self.conditioner or own.conditioner,
         )
 
-    def _bandwidth_of(self, samples: Samples, *, visible: bool) -> float:
-        seed = self.options.seed
-        short = LinearMap(shortening_of(self.activations.length, seed), seed)
-
+    def _bandwidth_of(self, samples: Samples, short: VectorMap, *, visible: bool) -> float:
         def vectors(batch: SampleBatch) -> Tensor:
             return self._in_batches(short, batch)
 
-        return median_bandwidth(samples, vectors, seed, together=self.batch_size, visible=visible)
+        seed, together = self.options.seed, self.batch_size
+        return median_bandwidth(samples, vectors, seed, together=together, visible=visible)
 
     def _in_batches(self, rows: Callable[[Tensor], Tensor], samples: SampleBatch) -> Tensor:
         def compute(batch: SampleBatch) -> Tensor:

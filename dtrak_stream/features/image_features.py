@@ -22,11 +22,10 @@ from dtrak_stream.features.bandwidth import median_bandwidth
 from dtrak_stream.features.clip import ClipEncoder
 from dtrak_stream.features.encoder import ImageEncoder, PixelEncoder
 from dtrak_stream.features.image_featurizer import ImageFeaturizer
-from dtrak_stream.features.names import fourier_inside, vector_of
-from dtrak_stream.features.options import DEFAULT_PROJ_DIM, FeatureOptions, own_or
-from dtrak_stream.features.vector_maps import LinearMap, VectorMap, fourier_map, shortening_of
+from dtrak_stream.features.names import vector_of
+from dtrak_stream.features.options import FeatureOptions
+from dtrak_stream.features.vector_maps import map_to_rows
 from dtrak_stream.projectors.projector import MAX_PROJ_DIM
-from dtrak_stream.projectors.table import make_projector
 from dtrak_stream.support.device import choose_device
 from dtrak_stream.support.timing import StageTimer, clock_of
 
@@ -65,43 +64,20 @@ def make_image_featurizer(
     if vector_of(options.output_function) == "clip":
         _refuse_channels(samples.shape)
         encoder = ClipEncoder(options.clip, device)
-    if fourier_inside(options.output_function) is None:
-        rows: VectorMap = _linear_map(encoder, options)
-    else:
-        bandwidth = options.bandwidth or bandwidth
-        if bandwidth is None:
-            bandwidth = _bandwidth_of(samples, encoder, options, visible=visible)
-        rows = fourier_map(
-            encoder.length,
-            width=own_or(options.proj_dim, DEFAULT_PROJ_DIM),
-            seed=options.seed,
-            bandwidth=bandwidth,
-        )
+    rows = map_to_rows(
+        encoder.length,
+        options,
+        default="identity" if encoder.length <= MAX_PROJ_DIM else "sketch",
+        bandwidth=bandwidth,
+        find_bandwidth=lambda short: median_bandwidth(
+            samples,
+            lambda batch: short(encoder.encode(batch.tensors)),
+            options.seed,
+            visible=visible,
+        ),
+    )
     timer = StageTimer(clock_of(device))
     return ImageFeaturizer(encoder, rows, samples.shape, device, timer)
-
-
-def _linear_map(encoder: ImageEncoder, options: FeatureOptions) -> LinearMap:
-    default = "identity" if encoder.length <= MAX_PROJ_DIM else "sketch"
-    projector = make_projector(
-        options.projector or default,
-        proj_dim=own_or(options.proj_dim, DEFAULT_PROJ_DIM),
-        seed=options.seed,
-        num_parameters=encoder.length,
-    )
-    return LinearMap(projector, options.seed)
-
-
-def _bandwidth_of(
-    samples: Samples, encoder: ImageEncoder, options: FeatureOptions, *, visible: bool
-) -> float:
-    short = LinearMap(shortening_of(encoder.length, options.seed), options.seed)
-    return median_bandwidth(
-        samples,
-        lambda batch: short(encoder.encode(batch.tensors)),
-        options.seed,
-        visible=visible,
-    )
 
 
 def _refuse_what_needs_a_model(options: FeatureOptions) -> None:

@@ -13,16 +13,18 @@ The kernel does not change where a constant is subtracted from every u, so none 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from dtrak_stream.features.names import FOURIER
+from dtrak_stream.features.names import FOURIER, fourier_inside
+from dtrak_stream.features.options import DEFAULT_PROJ_DIM, FeatureOptions, own_or
 from dtrak_stream.projectors.dense import NormalProjector
 from dtrak_stream.projectors.projector import Projector
-from dtrak_stream.projectors.table import make_projector, require_proj_dim
+from dtrak_stream.projectors.table import ProjectorName, make_projector, require_proj_dim
 
 LONGEST_WITHIN = 4096
 """Numbers of a vector beyond which Fourier features are of a sketch of it, of this length."""
@@ -136,6 +138,47 @@ def shortening_of(length: int, seed: int) -> Projector:
     """Return what comes before Fourier features of vectors of this length."""
     name = "identity" if length <= LONGEST_WITHIN else "sketch"
     return make_projector(name, proj_dim=LONGEST_WITHIN, seed=seed, num_parameters=length)
+
+
+def map_to_rows(
+    length: int,
+    options: FeatureOptions,
+    *,
+    default: ProjectorName,
+    bandwidth: float | None,
+    find_bandwidth: Callable[[LinearMap], float],
+) -> VectorMap:
+    """Return what turns vectors of this length into rows, as the options say.
+
+    Parameters
+    ----------
+    length
+        Numbers of a vector.
+    options
+        What a feature is.
+    default
+        The projector of features that are not random Fourier features, unless the options name one.
+    bandwidth
+        That of Fourier features, where it was found before.
+    find_bandwidth
+        Returns that of vectors that went through the map it is given; asked for Fourier features
+        alone, and where neither the options nor an earlier search tells.
+
+    Raises
+    ------
+    ConfigurationError
+        If an option has no such value.
+    """
+    width, seed = own_or(options.proj_dim, DEFAULT_PROJ_DIM), options.seed
+    if fourier_inside(options.output_function) is None:
+        name = options.projector or default
+        return LinearMap(
+            make_projector(name, proj_dim=width, seed=seed, num_parameters=length), seed
+        )
+    bandwidth = options.bandwidth or bandwidth
+    if bandwidth is None:
+        bandwidth = find_bandwidth(LinearMap(shortening_of(length, seed), seed))
+    return fourier_map(length, width=width, seed=seed, bandwidth=bandwidth)
 
 
 def fourier_map(length: int, *, width: int, seed: int, bandwidth: float) -> FourierMap:
