@@ -13,7 +13,9 @@ from dtrak_stream.data.samples import SampleBatch
 from dtrak_stream.features import gradient_features
 from dtrak_stream.features.gradient_features import make_featurizer, make_task
 from dtrak_stream.features.options import FeatureOptions
+from dtrak_stream.gradients import coverage
 from dtrak_stream.gradients.coverage import served_parameters
+from dtrak_stream.gradients.hooked import HookedEngine
 from dtrak_stream.gradients.task import LossScale
 from dtrak_stream.model import half_weights, loading
 from dtrak_stream.model.half_precision import HALF_PRECISION, as_rounded, autocast_to, keep_in_half
@@ -119,6 +121,21 @@ def test_gradients_are_near_those_of_autograd_of_the_rounded_weights(saved, prec
 def test_unit_gradients_are_served_by_layer_rules(saved, precision):
     task = task_of(saved, precision, timestep_weights="unit-gradient")
     assert served_parameters(task) == frozenset(task.parameters)
+
+
+@pytest.mark.parametrize("precision", HALVES)
+def test_unit_gradients_of_another_length_are_left_to_the_exact_engine(
+    saved, precision, monkeypatch
+):
+    sums = coverage._sums
+
+    def longer(engine, task):
+        is_fast = isinstance(engine, HookedEngine) and task.unit_gradients
+        return sums(engine, task) * (1.5 if is_fast else 1)
+
+    monkeypatch.setattr(coverage, "_sums", longer)
+    task = task_of(saved, precision, timestep_weights="unit-gradient")
+    assert served_parameters(task) == frozenset()
 
 
 def test_a_frozen_part_is_kept_in_half_without_a_lora(saved):
