@@ -171,6 +171,6 @@ def test_what_training_does_not_record_is_told_for_it(flux_lora):
     assert recipe.config.told == TOLD
 
 
-def test_a_model_from_scratch_is_told_nothing_more(full_model):
-    with pytest.raises(ConfigurationError, match=r"--size: .* was trained from scratch"):
+def test_a_model_that_knows_images_alone_is_told_nothing_more(full_model):
+    with pytest.raises(ConfigurationError, match=r"--size: .* is told nothing but the image"):
         read_recipe(full_model, told=ToldOptions(size=8), device="cpu", visible=False)
