@@ -37,6 +37,7 @@ def facts(scores: ScoresFile) -> list[Fact]:
         _timesteps(attributes),
         Fact("damping λ", numbers(attributes, "damping_absolute"), _damping_note(attributes)),
         Fact("effective dimension", numbers(attributes, "effective_dimension"), "Σ w / (w + λ)"),
+        Fact("leakage", numbers(attributes, "leakage"), "share of queries' |φ|² out of reach"),
         Fact("transform", _text(attributes, "transform")),
     ]
     return [fact for fact in listed if fact.value]

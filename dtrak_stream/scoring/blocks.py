@@ -42,11 +42,14 @@ class Products:
         Whether factors may be cut to 11 bits there.
     rows_at_a_time
         Training rows that are read at a time.
+    queries_at_a_time
+        Queries for which there is room.
     """
 
     device: torch.device = CPU
     tf32: bool = False
     rows_at_a_time: int = 4096
+    queries_at_a_time: int = 64
 
 
 class DotProducts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +42,9 @@ class KernelFacts:
         small eigenvalues among those above.
     condition
         Of G + lambda I: largest over smallest eigenvalue; for a large matrix an upper bound.
+    leakage
+        Which share of queries' |phi_q|^2 the kernel leaves over; see `leakages`. NaN where it was
+        not looked at.
     """
 
     dampings: tuple[Damping, ...]
@@ -48,6 +52,7 @@ class KernelFacts:
     freedom_error: tuple[float, ...]
     rank: float
     condition: tuple[float, ...]
+    leakage: tuple[float, ...]
 
     def attributes(self, each: int) -> dict[str, float]:
         """Return what the scores file tells about one lambda."""
@@ -60,7 +65,13 @@ class KernelFacts:
             "effective_dimension_error": self.freedom_error[each],
             "rank": self.rank,
             "condition": self.condition[each],
+            "leakage": self.leakage[each],
         }
+
+    def leakage_in_words(self) -> str:
+        """Return a sentence about how much of queries the kernel leaves over."""
+        percent = " and ".join(f"{100 * share:.3g}" for share in self.leakage)
+        return f"of queries' |phi|^2, {percent} % lies where no training feature does, or is damped"
 
     def arrays(self) -> dict[str, Any]:
         """Return everything as arrays (L,) by name, to keep in a checkpoint."""
@@ -78,6 +89,7 @@ class KernelFacts:
             lists["effective_dimension_error"],
             lists["rank"][0],
             lists["condition"],
+            lists["leakage"],
         )
 
 
@@ -175,6 +187,7 @@ class KernelMaker:
             freedom_error=tuple(map(spectrum.freedom_error, values)),
             rank=float(min(round(spectrum.rank), gram.rank_bound)),
             condition=tuple(_condition(spectrum, value) for value in values),
+            leakage=(math.nan,) * len(values),
         )
         for each, choice in enumerate(choices):
             say(self._description(choice, facts, each))
@@ -187,7 +200,9 @@ class KernelMaker:
         return (
             f"damping {choice.text}: lambda = {damping.absolute:.6g}, {damping.relative:.4g} of "
             f"the mean eigenvalue {damping.mean_eigenvalue:.4g}; effective degrees of freedom "
-            f"{facts.freedom[each]:.1f}{margin} (N = {self._samples:,}, k = {self._proj_dim:,}, "
+            f"{facts.freedom[each]:.1f}{margin}, {facts.freedom[each] / self._samples:.3g} N and "
+            f"{facts.freedom[each] / self._proj_dim:.3g} k (N = {self._samples:,}, "
+            f"k = {self._proj_dim:,}, "
             f"rank {'at most about ' if error else ''}{facts.rank:,.0f}, "
             f"condition {facts.condition[each]:.2g})"
         )

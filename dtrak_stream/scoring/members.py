@@ -15,13 +15,15 @@ from dtrak_stream.methods import Method
 from dtrak_stream.scoring.blocks import DotProducts, DualScores, PrimalScores, Products, ScoreBlocks
 from dtrak_stream.scoring.ensemble import Ensemble, Model
 from dtrak_stream.scoring.halves import HALVES, HalfSketch, half_gram
-from dtrak_stream.scoring.kernel import KernelFacts, KernelMaker
+from dtrak_stream.scoring.kernel import ChosenKernel, KernelFacts, KernelMaker
+from dtrak_stream.scoring.leakage import leakages
 from dtrak_stream.scoring.normalisation import NORMALISATIONS, TrainingSide
 from dtrak_stream.scoring.plan import Solver
 from dtrak_stream.scoring.transforms import Transform
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.shard import FloatArray
 from dtrak_stream.support.checkpoints import Checkpoints
+from dtrak_stream.support.progress import say
 
 _FORMS: dict[
     GramForm, Callable[[FloatArray, DampedKernel, FeatureStore, Products], ScoreBlocks]
@@ -159,9 +161,20 @@ def member_scores(
         same = maker.make(_same(member, checkpoints), solver)
         return MemberScores(member, method, same.solver, products)
     chosen = maker.make(choices, solver)
+    facts = chosen.facts
+    if solver != "conjugate gradients":  # a solution of those takes many passes over the matrix
+        facts = replace(facts, leakage=_leakages(member.model, gram.form, chosen, products))
+        say(facts.leakage_in_words())
     checkpoints.drop(member.facts_name)
-    checkpoints.save(member.facts_name, **chosen.facts.arrays())
+    checkpoints.save(member.facts_name, **facts.arrays())
     return MemberScores(member, method, chosen.solver, products)
+
+
+def _leakages(
+    model: Model, form: GramForm, chosen: ChosenKernel, products: Products
+) -> tuple[float, ...]:
+    dampings = chosen.facts.dampings
+    return leakages(model.train, model.query, form, chosen.solver, dampings, products)
 
 
 def _same(member: Member, checkpoints: Checkpoints) -> list[DampingChoice]:

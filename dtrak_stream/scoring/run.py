@@ -165,7 +165,12 @@ class ScoreRun:
             several=dampings is not None and dampings.several,
             groups=self.groups,
             seen=self.seen,
-            products=Products(self.device, self.config.tf32, self.plan.rows_at_a_time),
+            products=Products(
+                self.device,
+                self.config.tf32,
+                self.plan.rows_at_a_time,
+                max(map(len, self.plan.queries)),
+            ),
         )
 
 

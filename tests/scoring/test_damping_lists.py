@@ -194,7 +194,7 @@ def test_what_is_told_about_a_kernel(small, capsys):
     for part in (
         "lambda = 500",
         f"mean eigenvalue {eigenvalues.mean():.4g}",
-        f"degrees of freedom {(eigenvalues / (eigenvalues + 500)).sum():.1f} ",
+        f"degrees of freedom {(eigenvalues / (eigenvalues + 500)).sum():.1f}, ",
         "N = 24, k = 64, rank 24",
         f"condition {(eigenvalues[-1] + 500) / (eigenvalues[0] + 500):.2g}",
     ):

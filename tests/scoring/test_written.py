@@ -46,6 +46,7 @@ def test_the_attributes_say_how_the_scores_came_about(small):
     eigenvalues = np.linalg.eigvalsh(TRAIN.astype(np.float64) @ TRAIN.T)
     condition = (eigenvalues.max() + 500) / (eigenvalues.min() + 500)
     assert facts.pop("condition") == pytest.approx(condition)
+    assert 0 < facts.pop("leakage") < 1
     assert len(facts.pop("checksum")) == 32
     assert facts == {
         "method": "d-trak",
