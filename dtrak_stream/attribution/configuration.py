@@ -58,7 +58,8 @@ them in RUN/queries/NAME, beside other queries of the same training features."""
     """Folder for everything this run writes."""
     held_out: str | None = None
     """Images of the same kind that the model did not see, 80 or more: with them, each training \
-image gets a probability that the model saw it. Sources as for --train; see --seen."""
+image gets a probability that the model saw it (--seen), and --damping auto of squared scores \
+follows how much more wrong the model is about them. Sources as for --train."""
     trajectory: Path | None = None
     """Sampling paths of the queries, for journey-trak: the folder that dtrak-stream generate \
 --save-trajectory wrote."""

@@ -25,8 +25,9 @@ class ScoreOptions:
     method: str = "d-trak"
     """Attribution method, such as d-trak, trak or gradient-cosine; list describes all of them."""
     damping: str = "auto"
-    """lambda: auto (by effective degrees of freedom), auto-oas (by shrinkage), a multiple of the \
-mean eigenvalue such as 0.1, abs:500, several of these as 0.01,0.1,abs:500, or path."""
+    """lambda: auto (by effective degrees of freedom; how many, held-out images tell for squared \
+scores), auto-oas (by shrinkage), a multiple of the mean eigenvalue such as 0.1, abs:500, several \
+of these as 0.01,0.1,abs:500, or path."""
     transform: Annotated[TransformName, tyro.conf.arg(help=transforms_in_words())] = "none"
     """What is done to the scores: a row of the table of transforms."""
     top_k: int = 100
@@ -93,7 +94,7 @@ need no features."""
     """Let a GPU cut the factors of products to 11 bits: faster, and only good to 3 digits."""
     residuals: Path | None = None
     """Store of the residuals of the training images (featurize --output-function residuals): with \
---held-out, each gets a probability that the model saw it."""
+--held-out, each gets a probability that the model saw it, and squared scores a damping."""
     held_out: Path | None = None
     """Store of the residuals of images of the same kind that the model did not see, 80 or more."""
 

@@ -27,7 +27,7 @@ from dtrak_stream.scoring.plan import ScorePlan, plan_scores, score_work
 from dtrak_stream.scoring.scorer import Scorer
 from dtrak_stream.scoring.scores_layout import SIDES
 from dtrak_stream.scoring.seen_images import SeenImages, open_seen
-from dtrak_stream.scoring.transforms import Transform, streams_of, transform_of
+from dtrak_stream.scoring.transforms import TRANSFORMS, Transform, streams_of, transform_of
 from dtrak_stream.scoring.writer import (
     finished_scores,
     quarantined_in,
@@ -99,7 +99,16 @@ class ScoreRun:
             **self._begun(),
             **self.groups.identity,
             **(self.seen.identity if self.seen else {}),
+            **({"freedom_by": "held-out images"} if self.heeds_held_out else {}),
         }
+
+    @property
+    def heeds_held_out(self) -> bool:
+        """Return whether held-out images tell the rule `auto` what to aim at."""
+        if self.seen is None or self.dampings is None:
+            return False
+        squares = any(TRANSFORMS[stream.transform].heeds_held_out for stream in self.streams)
+        return squares and any(choice.kind == "auto" for choice in self.dampings.each)
 
     def _begun(self) -> dict[str, str]:
         """Return what stores that were changed since were begun as; nothing of all others."""
@@ -130,6 +139,8 @@ class ScoreRun:
         config, visible = self.config, not self.config.quiet
         if self.seen is not None:
             self.seen.tell()
+            if self.heeds_held_out:
+                self.seen.tell_freedom()
         checkpoints = Checkpoints.beside(config.out, self.identity() | self.cuts())
         try:
             members = members_of(
@@ -165,6 +176,7 @@ class ScoreRun:
             several=dampings is not None and dampings.several,
             groups=self.groups,
             seen=self.seen,
+            freedom=self.seen.freedom if self.seen and self.heeds_held_out else None,
             products=Products(
                 self.device,
                 self.config.tf32,

@@ -53,6 +53,8 @@ class Scorer:
         What sums scores per group of training samples.
     seen
         What residuals tell of the training images; None where they are not given.
+    freedom
+        The share of N that held-out images tell the rule `auto`; None where they do not.
     products
         How features are multiplied.
     """
@@ -67,6 +69,7 @@ class Scorer:
     several: bool
     groups: GroupSums
     seen: SeenImages | None = None
+    freedom: float | None = None
     products: Products = Products()  # noqa: RUF009 (frozen)
 
     @property
@@ -167,7 +170,7 @@ class Scorer:
         return member_scores(
             member,
             self.method,
-            sums.transform_of(member),
+            sums.transform_of(member).of_freedom(self.freedom),
             self.choices,
             self.plan.solver,
             sums.kept.checkpoints,

@@ -25,6 +25,7 @@ from dtrak_stream.scoring.ensemble import Ensemble
 from dtrak_stream.scoring.options import ScoreConfig, SeenMode
 from dtrak_stream.scoring.scored_images import images_of
 from dtrak_stream.seen.judgement import Judgement, in_words, judge_stores, refuse_other_residuals
+from dtrak_stream.seen.overfitting import freedom_share
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.shard import FloatArray
 from dtrak_stream.support.progress import say
@@ -81,6 +82,20 @@ class SeenImages:
         """Tell what was found out before anything is scored; raises as `judgement`."""
         for line in in_words(self.judgement.attributes()):
             say(line)
+
+    @property
+    def freedom(self) -> float:
+        """Return the share of N that the degrees of freedom of squared scores are to be."""
+        return freedom_share(self.judgement.ratio.value)
+
+    def tell_freedom(self) -> None:
+        """Tell what the rule `auto` makes of held-out images."""
+        ratio = self.judgement.ratio
+        say(
+            f"The model is {ratio.value:.2f} +- {ratio.error:.2f} times as wrong about held-out "
+            f"images as about training images: --damping auto aims at {self.freedom:.3g} N "
+            "effective degrees of freedom"
+        )
 
     @cached_property
     def factors(self) -> NDArray[np.float32]:

@@ -55,6 +55,18 @@ class Transform:
     of_each: Callable[[FloatArray], FloatArray] | None = None
     of_mean: Callable[[FloatArray], FloatArray] | None = None
 
+    @property
+    def heeds_held_out(self) -> bool:
+        """Return whether held-out images may tell these shares: measured for squares alone."""
+        return (self.freedom_per_sample, self.freedom_per_dimension) == _SQUARED
+
+    def of_freedom(self, per_sample: float | None) -> Transform:
+        """Return the same with what held-out images tell of the shares, if it heeds them."""
+        if per_sample is None or not self.heeds_held_out:
+            return self
+        per_dimension = per_sample * self.freedom_per_dimension / self.freedom_per_sample
+        return replace(self, freedom_per_sample=per_sample, freedom_per_dimension=per_dimension)
+
     def each(self, scores: FloatArray) -> FloatArray:
         """Return the scores of one store as they enter the mean: same shape, float32."""
         return scores if self.of_each is None else self.of_each(scores)

@@ -19,6 +19,7 @@ from dtrak_stream.seen.detection import (
     area_under_curve,
     true_positives,
 )
+from dtrak_stream.seen.overfitting import loss_ratio
 from dtrak_stream.store.reader import FeatureStore
 
 FEWEST_HELD_OUT = 80
@@ -45,6 +46,8 @@ class Judgement:
         The share of candidates that the model did not see, from above.
     mean_of_candidates, mean_of_held_out
         The mean probability of each, of held-out images that report; NaN if residuals cannot tell.
+    ratio
+        R: the mean residual of all held-out images over that of the candidates.
     """
 
     probability: NDArray[np.float32]
@@ -54,6 +57,7 @@ class Judgement:
     unseen_share: float
     mean_of_candidates: float
     mean_of_held_out: float
+    ratio: Estimate
 
     @property
     def tells(self) -> bool:
@@ -66,6 +70,8 @@ class Judgement:
             "held_out_images": self.held_out,
             "seen_area": self.area.value,
             "seen_area_error": self.area.error,
+            "held_out_loss_ratio": self.ratio.value,
+            "held_out_loss_ratio_error": self.ratio.error,
         }
         if self.positives is not None:
             found["seen_positives"], found["seen_positives_error"] = self.positives
@@ -93,10 +99,10 @@ def judge(candidates: Residuals, held_out: Residuals) -> Judgement:
     _refuse_too_few(known, theirs)
     fitting, reporting = theirs[::2], theirs[1::2]
     area = area_under_curve(known, reporting)
-    positives = true_positives(known, reporting)
+    positives, ratio = true_positives(known, reporting), loss_ratio(known, theirs)
     if not _tells(*area):
         nothing = np.full(len(candidates), np.nan, np.float32)
-        return Judgement(nothing, len(theirs), area, positives, 1.0, np.nan, np.nan)
+        return Judgement(nothing, len(theirs), area, positives, 1.0, np.nan, np.nan, ratio)
     calibration = calibrate(known, fitting)
     probability = calibration.probability(candidates)
     return Judgement(
@@ -107,6 +113,7 @@ def judge(candidates: Residuals, held_out: Residuals) -> Judgement:
         calibration.unseen_share,
         float(np.nanmean(probability)),
         float(calibration.probability(reporting).mean()),
+        ratio,
     )
 
 

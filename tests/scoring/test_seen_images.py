@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 
@@ -61,8 +62,9 @@ def test_off_leaves_the_scores_and_puts_the_probability_beside_them(run, capsys)
 @pytest.mark.parametrize("mode", ["weight", "filter"])
 @pytest.mark.parametrize("transform", ["none", "signed-square"])
 def test_scores_are_multiplied_before_they_are_ranked(run, mode, transform):
-    plain = read(run.score(run.folder / "plain.h5", top_k=20, transform=transform).path)
-    found = read(score(config(run, seen=mode, transform=transform)).path)
+    options = {"transform": transform, "damping": "1"}
+    plain = read(run.score(run.folder / "plain.h5", top_k=20, **options).path)
+    found = read(score(config(run, seen=mode, **options)).path)
     seen = expected_probability(run).probability
     factors = seen if mode == "weight" else (seen >= 0.5).astype(np.float32)
     factors = np.where(np.isnan(seen), np.float32(1), factors)
@@ -135,3 +137,48 @@ def test_residuals_of_other_images_or_another_model_are_refused(run):
         score(config(run, residuals="fewer"))
     with pytest.raises(InputError, match="holds features of square"):
         score(config(run, residuals="train"))
+
+
+def test_held_out_images_tell_the_automatic_damping_of_squares_what_to_aim_at(run, capsys):
+    known, theirs = residuals_of_kind(run, 1.2)
+    ratio = theirs.mean() / known.mean()
+    share = 1.5 * (1 - ratio**-0.5)
+    assert 0.05 < share < 0.25  # between the ends of the rule
+    given = {"residuals": "known", "held_out": "theirs", "transform": "signed-square"}
+    score(config(run, **given))
+    facts = attributes(run.out)
+    expected = 1 / (1 / (share * COUNT) + 1 / (3 * share * 8))
+    assert facts["effective_dimension"] == pytest.approx(expected, rel=1e-5)
+    assert facts["held_out_loss_ratio"] == pytest.approx(ratio)
+    assert facts["freedom_by"] == "held-out images"
+    assert f"aims at {share:.3g} N effective degrees" in capsys.readouterr().err
+
+
+def residuals_of_kind(run, wrong):
+    """Store residuals of a model that is `wrong` times as wrong about held-out images."""
+    residuals = np.random.default_rng(0).integers(64, 128, COUNT).astype(np.float64)
+    known, theirs = residuals, np.round(wrong * residuals[:200])
+    residual_store(run.folder / "known", known, images="train")
+    residual_store(run.folder / "theirs", theirs, images="others")
+    return known, theirs
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, *({"transform": "square", "damping": damping} for damping in ("abs:3", "auto-oas"))],
+)
+def test_first_order_scores_and_other_dampings_do_not_heed_them(run, options, capsys):
+    residuals_of_kind(run, 2.0)
+    run.score(run.folder / "plain.h5", top_k=20, **options)
+    score(config(run, "told.h5", residuals="known", held_out="theirs", **options))
+    plain, told = (read(run.folder / name) for name in ("plain.h5", "told.h5"))
+    assert all(np.array_equal(told[name], plain[name]) for name in plain)
+    assert "freedom_by" not in attributes(run.folder / "told.h5")
+    assert "aims at" not in capsys.readouterr().err
+
+
+def test_squares_of_before_held_out_images_told_the_damping_are_scored_again(run):
+    score(config(run, transform="signed-square"))
+    with h5py.File(run.out, "r+") as file:
+        del file.attrs["freedom_by"]
+    assert score(config(run, transform="signed-square")).computed
