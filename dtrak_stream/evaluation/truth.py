@@ -1,10 +1,10 @@
 """The truth file: which images each retrained model saw, and the loss of each query under it.
 
 An npz of `mask` (M, N) bool, `loss` (M, Q) float64, with more than one seed `loss_seeds`
-(S, M, Q), `query_id` (Q,), `train_id` (N,) and `attributes`, a JSON string. Further sets of queries
-are `loss_NAME`, `loss_NAME_seeds` and `query_id_NAME`. A file of another program is read as well:
-`mask` and losses (M, Q) under any KEY that is asked for are enough; `KEY_seeds` and `query_id_KEY`
-go with it where they are there.
+(S, M, Q; NaN where a subset has no model of that seed), `query_id` (Q,), `train_id` (N,) and
+`attributes`, a JSON string. Further sets of queries are `loss_NAME`, `loss_NAME_seeds` and
+`query_id_NAME`. A file of another program is read as well: `mask` and losses (M, Q) under any KEY
+that is asked for are enough; `KEY_seeds` and `query_id_KEY` go with it where they are there.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from dtrak_stream.support.durable import durable_path
 
 IMAGES_ALONE = "images-alone"
 """Under this name: the hash of images without the captions or labels they are told with."""
+REPEATED_SUBSETS = "repeated-subsets"
+"""Under this name: how many subsets, the first ones, have models of all seeds, if not all have."""
 _REMEDY = "give a truth file that dtrak-stream retrain-subsets wrote"
 
 
@@ -155,7 +157,10 @@ class TruthFile:
         return loss
 
     def loss_of_seeds(self, key: str) -> NDArray[np.float64] | None:
-        """Return the losses of every seed (S, M, Q); None if there is one seed only."""
+        """Return the losses of every seed (S, M, Q); None if there is one seed only.
+
+        NaN is a query that could not be read, or all of a subset that has no model of that seed.
+        """
         if seeds_key(key) not in self.keys:
             return None
         losses = np.asarray(self._member(seeds_key(key)), dtype=np.float64)

@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from dtrak_stream.benchmark.lds.fashion_mnist import CLASSES, write_fashion_mnist
+from dtrak_stream.benchmark.lds.fashion_mnist import (
+    CLASSES,
+    write_fashion_mnist,
+    write_other_garments,
+)
 from dtrak_stream.benchmark.lds.judging import JudgingJob, run_judging_job
 from dtrak_stream.benchmark.lds.options import LdsBenchConfig
 from dtrak_stream.benchmark.lds.recipes import FeatureSet, Scoring, feature_sets
@@ -157,6 +161,16 @@ def test_fashion_mnist_is_shrunk_and_of_two_classes(idx_folder):
     expected = [20 * CLASSES[i % 2] + 1 for i in range(6)]
     np.testing.assert_allclose(images.mean(axis=(1, 2)), expected, atol=0.6)
     assert len(np.load(validation)) == 3
+
+
+def test_other_garments_are_of_all_other_classes(idx_folder):
+    out = idx_folder / "other.npy"
+    write_other_garments(idx_folder, out)
+    images = np.load(out)
+    others = [label for label in range(10) if label not in CLASSES]
+    assert images.shape == (24, 16, 16)
+    expected = [20 * others[i % 8] + 1 for i in range(24)]
+    np.testing.assert_allclose(images.mean(axis=(1, 2)), expected, atol=0.6)
 
 
 def test_what_is_not_fashion_mnist_is_refused(idx_folder, tmp_path):

@@ -218,9 +218,41 @@ def test_truth_file_alone_is_enough_to_go_on(full_model, tmp_path, whole):
     assert out.read_bytes() == whole.read_bytes()
 
 
+def test_some_subsets_alone_get_models_of_more_seeds(full_model, tmp_path, whole):
+    out = tmp_path / "truth.npz"
+    config = retraining(full_model, out, seeds=2, query=SETS, repeated_subsets=1)
+    assert retrain_subsets(config).models == 3
+    truth, all_of_both = TruthFile(out), TruthFile(whole)
+    for key in truth.loss_keys:
+        losses, expected = truth.loss_of_seeds(key), all_of_both.loss_of_seeds(key)
+        assert losses is not None
+        assert expected is not None
+        np.testing.assert_array_equal(losses[:, 0], expected[:, 0])
+        np.testing.assert_array_equal(losses[0, 1], expected[0, 1])
+        assert np.isnan(losses[1, 1]).all()
+        np.testing.assert_array_equal(truth.loss(key)[0], expected[:, 0].mean(axis=0))
+        np.testing.assert_array_equal(truth.loss(key)[1], expected[0, 1])
+    shutil.rmtree(tmp_path / "truth.npz.work")  # the file alone is enough to go on
+    assert retrain_subsets(config).models == 0
+    assert retrain_subsets(retraining(full_model, out, seeds=2, query=SETS)).models == 1
+    assert out.read_bytes() == whole.read_bytes()
+
+
+def test_repeats_need_a_second_seed_and_no_more_subsets_than_there_are(full_model, tmp_path):
+    out = tmp_path / "truth.npz"
+    for seeds, repeated, what in ((1, 1, "--seeds 2"), (2, 3, "from 1 to 2"), (2, 0, "from 1")):
+        with pytest.raises(ConfigurationError, match=f"--repeated-subsets.*: .*{what}"):
+            retraining(full_model, out, seeds=seeds, repeated_subsets=repeated)
+
+
 @pytest.mark.parametrize(
     ("changes", "flag"),
-    [({"subsets": 1}, "--subsets"), ({"seeds": 1}, "--seeds"), ({"query": (QUERIES,)}, "--query")],
+    [
+        ({"repeated_subsets": 1}, "--repeated-subsets"),
+        ({"subsets": 1}, "--subsets"),
+        ({"seeds": 1}, "--seeds"),
+        ({"query": (QUERIES,)}, "--query"),
+    ],
 )
 def test_run_that_would_drop_results_is_refused(full_model, tmp_path, whole, changes, flag):
     shutil.copy(whole, tmp_path / "truth.npz")

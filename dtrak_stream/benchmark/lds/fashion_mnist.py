@@ -16,7 +16,8 @@ from dtrak_stream.support.durable import write_npy
 
 CLASSES = (1, 7)
 """Trousers and sneakers."""
-TRAIN_IMAGES, VALIDATION_IMAGES = 2000, 200
+TRAIN_IMAGES, VALIDATION_IMAGES = 1000, 200
+OTHER_IMAGES = 3000
 
 _SIZE = ImageShape(1, 16, 16)
 _MAGIC = {3: b"\x00\x00\x08\x03", 1: b"\x00\x00\x08\x01"}  # IDX: uint8, so many axes
@@ -33,7 +34,7 @@ def write_fashion_mnist(source: Path, train: Path, validation: Path) -> None:
     source
         Folder of the four IDX files, as they are distributed.
     train, validation
-        .npy files to write, 2,000 and 200 images; one that is there already is kept.
+        .npy files to write, 1,000 and 200 images; one that is there already is kept.
 
     Raises
     ------
@@ -45,14 +46,33 @@ def write_fashion_mnist(source: Path, train: Path, validation: Path) -> None:
         ("t10k", VALIDATION_IMAGES, validation),
     ):
         if not path.exists():
-            images = _first_images(source, part, wanted)
-            write_npy(path, images)
+            write_npy(path, _first_images(source, part, wanted, other=False))
 
 
-def _first_images(source: Path, part: str, wanted: int) -> NDArray[np.uint8]:
+def write_other_garments(source: Path, out: Path) -> None:
+    """Write the first images of all other classes.
+
+    Parameters
+    ----------
+    source
+        Folder of the four IDX files, as they are distributed.
+    out
+        .npy file to write, (3000, 16, 16) uint8; one that is there already is kept.
+
+    Raises
+    ------
+    InputError, CorruptFileError
+        If the files are not there, or are not what their name says.
+    """
+    if not out.exists():
+        write_npy(out, _first_images(source, "train", OTHER_IMAGES, other=True))
+
+
+def _first_images(source: Path, part: str, wanted: int, *, other: bool) -> NDArray[np.uint8]:
+    """Return the first so many images of both classes, or of all others."""
     images = _read_idx(source / f"{part}-images-idx3-ubyte.gz", axes=3)  # (N, 28, 28)
     labels = _read_idx(source / f"{part}-labels-idx1-ubyte.gz", axes=1)  # (N,)
-    chosen = images[np.isin(labels, CLASSES)][:wanted]
+    chosen = images[np.isin(labels, CLASSES, invert=other)][:wanted]
     shrink = ImageOptions(image_fit="crop")
     return np.stack([fit(image[:, :, None], _SIZE, shrink)[:, :, 0] for image in chosen])
 

@@ -79,6 +79,9 @@ class LdsBenchConfig:
     """Halves that models are retrained on, of what is made here."""
     seeds: int = 2
     """Models retrained on each of these halves; from 2 on the noise ceiling is known."""
+    repeated_subsets: int | None = None
+    """How many of these halves, the first ones, get models of more than the first seed (default:
+    all)."""
     where: tyro.conf.OmitArgPrefixes[WorkerOptions] = field(default_factory=WorkerOptions)
     """Where models are trained, and features computed."""
     quiet: bool = False
@@ -86,6 +89,7 @@ class LdsBenchConfig:
 
     def __post_init__(self) -> None:
         require_number("--proj-dim", self.proj_dim, 1, 2**16)
+        require_number("--repeated-subsets", self.repeated_subsets, 1, max(self.subsets, 1))
         for flag, value, holds in (
             ("--timesteps", self.timesteps, all(count > 0 for count in self.timesteps)),
             ("--data", self.data, bool(self.data)),

@@ -20,6 +20,7 @@ def truth_numbers(subject: Subject, chosen: ChosenQueries) -> dict[str, Any]:
             "subsets": len(judge.losses),
             "queries": int(judge.known.sum()),
             "seeds": 1 if ceiling is None else ceiling.seeds,
+            "repeated_subsets": 0 if ceiling is None else ceiling.subsets,
             "seed_agreement": ceiling and ceiling.agreement,
             "noise_ceiling": ceiling and ceiling.ceiling,
         }
@@ -33,8 +34,9 @@ def truth_line(truth: dict[str, Any]) -> str:
         text = f"{queries}: {facts['queries']} queries, {facts['subsets']} subsets"
         if facts["noise_ceiling"] is not None:
             text += (
-                f", {facts['seeds']} seeds that agree with a Spearman of "
-                f"{facts['seed_agreement']:.3f}: noise ceiling {100 * facts['noise_ceiling']:.1f}"
+                f", {facts['repeated_subsets']} of them with {facts['seeds']} seeds that agree "
+                f"with a Spearman of {facts['seed_agreement']:.3f}: "
+                f"noise ceiling {100 * facts['noise_ceiling']:.1f}"
             )
         words.append(text)
     return "; ".join(words)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 AUTHORS_SEED = 42
 _CONFIDENCE = 0.95
+_FEWEST_REPEATED = 3
 Values = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
@@ -114,12 +115,15 @@ class NoiseCeiling:
     Attributes
     ----------
     seeds
-        S, the number of models of each subset.
+        S, the number of models of each subset, or of the subsets that have most.
+    subsets
+        Number of subsets that have all S, which tell the agreement.
     agreement
         Spearman correlation over subsets between the losses of two seeds: the mean over queries
         and pairs of seeds.
     reliability
-        The same for two means over S seeds: S r / (1 + (S - 1) r) (Spearman 1910, Brown 1910).
+        The same for two means over S seeds: S r / (1 + (S - 1) r) (Spearman 1910, Brown 1910);
+        where subsets have different numbers of models, the mean over subsets.
     ceiling
         sqrt(reliability): the LDS of a prediction that knows the expected loss of each subset.
     per_query
@@ -127,22 +131,39 @@ class NoiseCeiling:
     """
 
     seeds: int
+    subsets: int
     agreement: float
     reliability: float
     ceiling: float
     per_query: Values
 
 
-def noise_ceiling(losses_of_seeds: Values) -> NoiseCeiling:
-    """Estimate the ceiling from losses (S, M, Q) of S seeds, S at least 2, all finite."""
-    seeds = len(losses_of_seeds)
-    pairs = combinations(range(seeds), 2)
-    per_pair = [plain_spearman(losses_of_seeds[a], losses_of_seeds[b]) for a, b in pairs]
-    per_query = np.mean(per_pair, axis=0)
+def noise_ceiling(losses_of_seeds: Values) -> NoiseCeiling | None:
+    """Estimate the ceiling from what seeds say of the same subsets.
+
+    Parameters
+    ----------
+    losses_of_seeds
+        (S, M, Q) of S seeds, S at least 2; finite, but for all of a subset that has no model of a
+        seed, which is NaN.
+
+    Returns
+    -------
+    NoiseCeiling or None
+        None if fewer than three subsets have models of all seeds.
+    """
+    made = ~np.isnan(losses_of_seeds).any(axis=2)  # (S, M)
+    counts, repeated = made.sum(axis=0), made.all(axis=0)  # (M,)
+    if np.count_nonzero(repeated) < _FEWEST_REPEATED:
+        return None
+    pairs = combinations(losses_of_seeds[:, repeated], 2)
+    per_query = np.mean([plain_spearman(one, other) for one, other in pairs], axis=0)
     agreement = float(per_query.mean())
     known = max(agreement, 0.0)
-    reliability = seeds * known / (1 + (seeds - 1) * known)
-    return NoiseCeiling(seeds, agreement, reliability, float(np.sqrt(reliability)), per_query)
+    reliability = float(np.mean(counts * known / (1 + (counts - 1) * known)))
+    ceiling = float(np.sqrt(reliability))
+    repeats = int(np.count_nonzero(repeated))
+    return NoiseCeiling(int(counts.max()), repeats, agreement, reliability, ceiling, per_query)
 
 
 class RankedColumns:

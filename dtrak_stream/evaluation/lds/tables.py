@@ -67,6 +67,7 @@ def numbers(
         "noise_ceiling": ceiling
         and {
             "seeds": ceiling.seeds,
+            "repeated_subsets": ceiling.subsets,
             "seed_agreement": ceiling.agreement,
             "reliability": ceiling.reliability,
             "ceiling": ceiling.ceiling,
@@ -120,8 +121,8 @@ def _spread(used: Any, values: Any) -> list[float]:
 def _ceiling_line(ceiling: NoiseCeiling) -> str:
     return (
         f"noise ceiling {100 * ceiling.ceiling:.1f}: the losses of two seeds agree with a "
-        f"Spearman of {ceiling.agreement:.3f}, means over {ceiling.seeds} seeds with "
-        f"{ceiling.reliability:.3f}"
+        f"Spearman of {ceiling.agreement:.3f} over {ceiling.subsets} subsets, means over as many "
+        f"seeds as there are, up to {ceiling.seeds}, with {ceiling.reliability:.3f}"
     )
 
 

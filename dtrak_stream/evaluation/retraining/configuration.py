@@ -64,6 +64,8 @@ class RetrainConfig:
     """Share of the training images in each subset."""
     seeds: int = 1
     """S, the number of models trained on each subset; from 2 on the noise ceiling is known."""
+    repeated_subsets: int | None = None
+    """How many subsets, the first ones, get models of more than the first seed (default: all)."""
     first_seed: int = 0
     """Training seed of the first of them; the others have the next ones."""
     subset_seed: int = 0
@@ -103,3 +105,21 @@ class RetrainConfig:
         require_seed(self.first_seed, "--first-seed")
         require_number("--seeds", self.seeds, 1, LARGEST_SEED + 1 - self.first_seed)
         require_seed(self.subset_seed, "--subset-seed")
+        require_number("--repeated-subsets", self.repeated_subsets, 1, self.subsets)
+        if self.repeated_subsets is not None and self.seeds == 1:
+            raise ConfigurationError(
+                "no subset gets models of more than the first seed",
+                where="--repeated-subsets",
+                remedy="give --seeds 2 or more with it",
+            )
+
+    @property
+    def train_seeds(self) -> range:
+        """Return the training seeds."""
+        return range(self.first_seed, self.first_seed + self.seeds)
+
+    def subsets_of(self, seed: int) -> int:
+        """Return how many subsets, the first ones, get a model of a training seed."""
+        if seed == self.first_seed or self.repeated_subsets is None:
+            return self.subsets
+        return self.repeated_subsets

@@ -17,7 +17,7 @@ from dtrak_stream.evaluation.retraining.job import RetrainJob
 from dtrak_stream.evaluation.retraining.queries import QuerySet, parse_queries
 from dtrak_stream.evaluation.retraining.rows import ModelName, ModelRow, WorkFolder
 from dtrak_stream.evaluation.subsets import Mask, draw_subset, read_strata, strata_hash, subset_size
-from dtrak_stream.evaluation.truth import TRUTH_FILE, TruthFile
+from dtrak_stream.evaluation.truth import REPEATED_SUBSETS, TRUTH_FILE, TruthFile
 from dtrak_stream.objective.timesteps import choose_timesteps
 from dtrak_stream.training.fingerprint import refuse_other
 
@@ -54,8 +54,11 @@ class RetrainPlan:
 
     def models(self) -> list[ModelName]:
         """Return every model, subset by subset within each seed: early results are whole seeds."""
-        seeds = range(self.config.first_seed, self.config.first_seed + self.config.seeds)
-        return [ModelName(subset, seed) for seed in seeds for subset in range(self.config.subsets)]
+        return [
+            ModelName(subset, seed)
+            for seed in self.config.train_seeds
+            for subset in range(self.config.subsets_of(seed))
+        ]
 
     def missing(self) -> list[RetrainJob]:
         """Return the jobs whose losses are not all kept yet."""
@@ -183,18 +186,27 @@ def keep_stored_rows(plan: RetrainPlan, truth: TruthFile) -> None:
         by_seed = truth.loss_of_seeds(query.key)
         losses = truth.loss(query.key)[None] if by_seed is None else by_seed  # (S, M, Q)
         for seed, of_seed in zip(truth.attributes["train-seeds"], losses, strict=True):
-            for subset, row in enumerate(of_seed):
-                name = ModelName(subset, seed)
+            for subset in range(_stored_subsets(truth, seed)):
+                name, row = ModelName(subset, seed), of_seed[subset]
                 if not plan.work.has_row(query.key, name):
                     plan.work.save_row(query.key, name, ModelRow(row, left_out))
 
 
+def _stored_subsets(truth: TruthFile, seed: int) -> int:
+    """Return how many subsets, the first ones, a truth file has models of a seed of."""
+    if seed == truth.attributes["train-seeds"][0]:
+        return len(truth.mask)
+    return int(truth.attributes.get(REPEATED_SUBSETS, len(truth.mask)))
+
+
 def _refuse_loss(plan: RetrainPlan, truth: TruthFile) -> None:
-    config = plan.config
-    seeds = set(range(config.first_seed, config.first_seed + config.seeds))
+    config, seeds = plan.config, truth.attributes["train-seeds"]
+    kept = set(seeds) <= set(config.train_seeds)
     dropped = {
         "--subsets": len(truth.mask) > config.subsets,
-        "--seeds": not set(truth.attributes["train-seeds"]) <= seeds,
+        "--seeds": not kept,
+        "--repeated-subsets": kept
+        and any(_stored_subsets(truth, seed) > config.subsets_of(seed) for seed in seeds),
         "--query": not set(truth.loss_keys) <= {query.key for query in plan.queries},
     }
     for flag, drops in dropped.items():

@@ -23,6 +23,7 @@ from dtrak_stream.evaluation.retraining.queries import QuerySet
 from dtrak_stream.evaluation.retraining.rows import ModelName, ModelRow
 from dtrak_stream.evaluation.shared_folder import shared_folder
 from dtrak_stream.evaluation.truth import (
+    REPEATED_SUBSETS,
     TruthFile,
     encoded_ids,
     query_id_key,
@@ -149,13 +150,23 @@ def _query_arrays(
     plan: RetrainPlan, query: QuerySet, rows: list[ModelRow]
 ) -> dict[str, NDArray[Any]]:
     images, config = plan.opened(query), plan.config
-    losses = np.stack([row.losses for row in rows])  # (S * M, Q)
-    losses = losses.reshape(config.seeds, config.subsets, -1)
+    losses = np.full((config.seeds, config.subsets, len(images)), np.nan)  # (S, M, Q)
+    for name, row in zip(plan.models(), rows, strict=True):
+        losses[name.seed - config.first_seed, name.subset] = row.losses
     arrays: dict[str, NDArray[Any]] = {
-        query.key: losses.mean(axis=0),
+        query.key: _mean_over_seeds(plan, losses),
         query_id_key(query.key): encoded_ids(images.sample_ids(0, len(images))),
     }
     return arrays | ({seeds_key(query.key): losses} if config.seeds > 1 else {})
+
+
+def _mean_over_seeds(plan: RetrainPlan, losses: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the means (M, Q) of losses (S, M, Q) over the models that each subset has."""
+    means: NDArray[np.float64] = losses.mean(axis=0)
+    again = plan.config.repeated_subsets
+    if again is not None:
+        means[again:] = losses[0, again:]
+    return means
 
 
 def _attributes(plan: RetrainPlan, left_out: list[int]) -> dict[str, Any]:
@@ -165,10 +176,17 @@ def _attributes(plan: RetrainPlan, left_out: list[int]) -> dict[str, Any]:
         **plan.subset_facts,
         "image-shape": str(recipe.images.shape),
         "stratified": plan.strata is not None,
-        "train-seeds": list(range(config.first_seed, config.first_seed + config.seeds)),
+        "train-seeds": list(config.train_seeds),
+        **_repeated(config),
         "timesteps": choose_timesteps(config.loss.loss_timesteps, recipe.num_timesteps),
         "queries": {
             query.key: {"name": query.name, **plan.query_facts(query)} for query in plan.queries
         },
         "left-out-images": left_out,
     }
+
+
+def _repeated(config: RetrainConfig) -> dict[str, int]:
+    """Return how many subsets have models of all seeds, where those are not all subsets."""
+    again = config.repeated_subsets
+    return {} if again in (None, config.subsets) else {REPEATED_SUBSETS: again}

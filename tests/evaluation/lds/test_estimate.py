@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from dtrak_stream.evaluation.lds.estimate import (
+    NoiseCeiling,
     RankedColumns,
     estimate_lds,
     noise_ceiling,
@@ -105,12 +106,18 @@ def test_losses_that_scores_generated_give_one_and_random_scores_about_zero():
     assert random.low < 0 < random.high
 
 
+def known_ceiling(losses: np.ndarray) -> NoiseCeiling:
+    ceiling = noise_ceiling(losses)
+    assert ceiling is not None
+    return ceiling
+
+
 def test_ceiling_of_synthetic_seeds_is_what_the_expected_loss_reaches():
     generator = np.random.default_rng(5)
     expected = generator.normal(size=(200, 40))
     for seeds, noise in ((2, 1.0), (3, 1.5)):
         losses = expected + noise * generator.normal(size=(seeds, 200, 40))
-        ceiling = noise_ceiling(losses)
+        ceiling = known_ceiling(losses)
         reached = estimate_lds(expected, losses.mean(axis=0), resamples=2).value
         assert ceiling.agreement == pytest.approx(1 / (1 + noise**2), abs=0.04)
         assert ceiling.ceiling == pytest.approx(reached, abs=0.03)
@@ -119,4 +126,24 @@ def test_ceiling_of_synthetic_seeds_is_what_the_expected_loss_reaches():
 
 def test_ceiling_of_seeds_that_disagree_is_zero():
     one = np.arange(12.0).reshape(6, 2)
-    assert noise_ceiling(np.stack([one, -one])).ceiling == 0.0
+    assert known_ceiling(np.stack([one, -one])).ceiling == 0.0
+
+
+def test_ceiling_where_some_subsets_have_one_model_is_what_the_expected_loss_reaches():
+    generator = np.random.default_rng(6)
+    expected = generator.normal(size=(400, 40))
+    losses = expected + generator.normal(size=(2, 400, 40))
+    losses[1, 200:] = np.nan
+    ceiling = known_ceiling(losses)
+    means = np.concatenate([losses[:, :200].mean(axis=0), losses[0, 200:]])
+    reached = estimate_lds(expected, means, resamples=2).value
+    assert (ceiling.seeds, ceiling.subsets) == (2, 200)
+    assert ceiling.agreement == known_ceiling(losses[:, :200]).agreement
+    assert ceiling.ceiling == pytest.approx(reached, abs=0.02)
+    assert ceiling.ceiling < known_ceiling(losses[:, :200]).ceiling - 0.03
+
+
+def test_ceiling_is_not_known_of_two_repeated_subsets():
+    losses = np.random.default_rng(7).normal(size=(2, 6, 5))
+    losses[1, 2:] = np.nan
+    assert noise_ceiling(losses) is None
