@@ -132,7 +132,7 @@ class MadeData:
         return RetrainConfig(
             subject.truth,
             tuple(f"{name}={subject.queries(name)}" for name in QUERY_SETS),
-            subject.model,
+            model=subject.model,
             images=subject.train,
             subsets=config.subsets,
             seeds=config.seeds,
