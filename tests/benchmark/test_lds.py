@@ -50,6 +50,7 @@ def judged(tmp_path_factory) -> dict[tuple[str, str, str], float]:
         "d-trak, per sample": FeatureSet("square", 10, "per-sample", 4096, both),
         "d-trak, shared": FeatureSet("square", 10, "shared", 4096, both),
         "best": FeatureSet("avg", 2, "shared", 1024, (Scoring("best", ("none",)),), grid=best),
+        "mix": next(each for each in feature_sets(config) if each.sum_of),
     }
     jobs = [JudgingJob(digits(config), each, config) for each in sets.values()]
     with connect(ClusterOptions(workers=2), run_judging_job) as cluster:
@@ -75,6 +76,11 @@ def test_shared_noise_is_above_noise_per_sample_and_best_above_both(judged, quer
         shared = judged["d-trak, shared", transform, queries]
         assert shared > judged["d-trak, per sample", transform, queries] + 0.1
     assert judged["best", "none", queries] > judged["d-trak, shared", "none", queries] + 0.1
+
+
+@pytest.mark.parametrize("queries", ["val", "gen"])
+def test_a_sum_of_streams_is_judged_with_all_of_them(judged, queries):
+    assert judged["mix", "none", queries] > judged["best", "none", queries] + 0.03
 
 
 def test_default_settings_stay_above_their_floor(judged):
@@ -121,8 +127,7 @@ def test_every_recipe_has_features_of_its_own():
     needing_nothing_else = {
         method.name
         for method in METHODS.values()
-        if method.needs not in ("clip", "subsets", "streams")
-        and method.name not in ("tracincp", "gas")
+        if method.needs not in ("clip", "subsets") and method.name not in ("tracincp", "gas")
     }
     assert methods == needing_nothing_else
 

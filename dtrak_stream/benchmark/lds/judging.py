@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 import xxhash
@@ -25,7 +25,7 @@ from dtrak_stream.benchmark.lds.subjects import (
     work_folder,
     write_paths,
 )
-from dtrak_stream.evaluation.lds.comparison import damping_groups, relative_damping
+from dtrak_stream.evaluation.lds.comparison import is_rule
 from dtrak_stream.evaluation.lds.configuration import LdsConfig
 from dtrak_stream.evaluation.lds.estimate import LdsEstimate
 from dtrak_stream.evaluation.lds.judge import Judgement, open_judge
@@ -48,6 +48,8 @@ from dtrak_stream.support.durable import write_json
 from dtrak_stream.support.progress import say, untold
 
 _FORMAT = 2
+_OF_ONE_KERNEL = ("damping_relative", "effective_dimension")
+Paths = tuple[Path, ...]
 Method = Literal["datamodel", "empirical-influence"]
 _FEWEST_MODELS = 10  # two for each fold of the cross-validation
 _METHODS: tuple[Method, ...] = ("datamodel", "empirical-influence")
@@ -75,7 +77,7 @@ class JudgingJob:
         decisive = [
             _FORMAT,
             xxhash.xxh3_64_hexdigest(self.subject.truth.read_bytes()),
-            asdict(self.features),
+            _decisive(self.features),
             [scoring.damping for scoring in self.features.scorings],
             self.config.queries,
         ]
@@ -123,33 +125,50 @@ def run_judging_job(job: JudgingJob) -> None:
 
 def _rows(job: JudgingJob, folder: Path) -> Iterator[Row]:
     subject, features = job.subject, job.features
-    train = _featurized(job, subject.train, folder / "train")
-    gram = folder / "gram.h5"
+    trains = tuple(
+        _featurized(job, each, subject.train, folder / f"train-{number}")
+        for number, each in enumerate(features.streams)
+    )
+    grams = tuple(folder / f"gram-{number}.h5" for number in range(len(trains)))
     if any(find_method(scoring.method).uses_kernel for scoring in features.scorings):
-        compute_gram(GramConfig(train, gram, quiet=True))
+        for train, gram in zip(trains, grams, strict=True):
+            compute_gram(GramConfig(train, gram, quiet=True))
     for name in QUERY_SETS:
-        query = _featurized(job, subject.queries(name), folder / name, like=train)
+        queries = tuple(
+            _featurized(job, each, subject.queries(name), folder / f"{name}-{number}", like=train)
+            for number, (each, train) in enumerate(zip(features.streams, trains, strict=True))
+        )
         for scoring in features.scorings:
             if scoring.along is None:
-                yield from _judged(job, scoring, name, train, query, gram)
+                yield from _judged(job, scoring, name, trains, queries, grams)
     for number, scoring in enumerate(features.scorings):
         if scoring.along is not None:
             query = _featurized_along(job, scoring.along, folder / f"along-{number}")
-            yield from _judged(job, scoring, "gen", train, query, gram)
+            yield from _judged(job, scoring, "gen", trains, (query,), grams)
+
+
+def _decisive(features: FeatureSet) -> dict[str, Any]:
+    """Return all columns of a set of features, but for that of a sum where it is none."""
+    columns = asdict(features)
+    if not features.sum_of:
+        del columns["sum_of"]
+    return columns
 
 
 def _device(job: JudgingJob) -> str:
     return own_device() or job.config.where.first_device
 
 
-def _featurized(job: JudgingJob, images: str, store: Path, like: Path | None = None) -> Path:
+def _featurized(
+    job: JudgingJob, features: FeatureSet, images: str, store: Path, like: Path | None = None
+) -> Path:
     """Compute features, of the bandwidth that another store has where there is one."""
     bandwidth = None if like is None else bandwidth_of(like)
     config = FeaturizeConfig(
         images,
         store,
         job.subject.model,
-        features=replace(_feature_options(job), bandwidth=bandwidth),
+        features=replace(_feature_options(job, features), bandwidth=bandwidth),
         image_options=job.subject.image_options,
         condition_options=job.subject.conditions,
         quiet=True,
@@ -157,10 +176,10 @@ def _featurized(job: JudgingJob, images: str, store: Path, like: Path | None = N
     return featurize(config).path
 
 
-def _feature_options(job: JudgingJob) -> FeatureOptions:
+def _feature_options(job: JudgingJob, features: FeatureSet) -> FeatureOptions:
     """Return what a feature is: of the factors of a LoRA, where the data set is about one."""
-    options = job.features.options(_device(job))
-    if not job.features.timesteps:
+    options = features.options(_device(job))
+    if not features.timesteps:
         return replace(options, size=job.subject.side)
     lora = job.subject.lora
     return options if lora is None else replace(options, lora=(lora,))
@@ -181,10 +200,10 @@ def _featurized_along(job: JudgingJob, along: str, store: Path) -> Path:
 
 
 def _judged(
-    job: JudgingJob, scoring: Scoring, queries: str, train: Path, query: Path, gram: Path
+    job: JudgingJob, scoring: Scoring, name: str, trains: Paths, queries: Paths, grams: Paths
 ) -> Iterator[Row]:
     """Yield the row of each transform."""
-    out = train.parent / "scores.h5"
+    out = trains[0].parent / "scores.h5"
     uses_kernel = find_method(scoring.method).uses_kernel
     for transform in scoring.transforms:
         options = ScoreOptions(
@@ -194,31 +213,31 @@ def _judged(
             top_k=1,
             save_scores="yes",
         )
-        score(ScoreConfig(train, query, gram if uses_kernel else None, out, options, quiet=True))
-        yield _row(job, scoring.method, queries, transform, _lds(job, out, queries))
+        kernels = grams if uses_kernel else None
+        score(ScoreConfig(trains, queries, kernels, out, options, quiet=True))
+        found = _lds(job, out, name, uses_kernel=uses_kernel)
+        yield _row(job, scoring.method, name, transform, found)
         out.unlink()
 
 
-def _lds(job: JudgingJob, scores: Path, queries: str) -> Judged:
+def _lds(job: JudgingJob, scores: Path, queries: str, *, uses_kernel: bool) -> Judged:
     """Return the LDS of each rule's damping and of the oracle's, or the only one there is."""
     config = LdsConfig(
         (scores,), job.subject.truth, queries, queries=job.config.queries, quiet=True
     )
     judgements = open_judge(config).judge_each(scores)
-    groups = damping_groups(judgements)
-    if not groups:
+    if not uses_kernel:
         return {"plain": estimate_numbers(judgements[0].estimate)}
-    (group,) = groups
-    rules = {str(rule.attributes["damping"]): _damped(rule) for rule in group.rules}
-    return {"rules": rules, "oracle": _damped(group.oracle)}
+    by_rule = [each for each in judgements if is_rule(each.attributes["damping"])]
+    rules = {str(each.attributes["damping"]): _damped(each) for each in by_rule}
+    oracle = max(judgements, key=lambda each: each.estimate.value)
+    return {"rules": rules, "oracle": _damped(oracle)}
 
 
 def _damped(judgement: Judgement) -> Numbers:
-    return {
-        **estimate_numbers(judgement.estimate),
-        "damping_relative": relative_damping(judgement) or 0.0,
-        "effective_dimension": judgement.attributes["effective_dimension"],
-    }
+    told = {name: judgement.attributes.get(name) for name in _OF_ONE_KERNEL}
+    numbers = {name: float(value) for name, value in told.items() if value is not None}
+    return {**estimate_numbers(judgement.estimate), **numbers}
 
 
 def _row(job: JudgingJob, method: str, queries: str, transform: str, judged: Judged) -> Row:

@@ -8,7 +8,7 @@ from dtrak_stream.benchmark.lds.options import LdsBenchConfig
 from dtrak_stream.features.names import fourier_inside
 from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.kernel.damping import PATH, RULES
-from dtrak_stream.methods import METHODS
+from dtrak_stream.methods import METHODS, Stream
 from dtrak_stream.objective.noise_keying import NoiseKeying
 
 ALL: tuple[str, ...] = ("none", "signed-square", "square")
@@ -58,6 +58,8 @@ class FeatureSet:
         Whether the gradient of each timestep is brought to unit length (das).
     grid
         Which timesteps, where they are not K evenly spaced ones.
+    sum_of
+        The features of each stream, where the method that is judged is a sum of several.
     """
 
     output_function: str
@@ -67,6 +69,12 @@ class FeatureSet:
     scorings: tuple[Scoring, ...]
     unit_gradients: bool = False
     grid: str | None = None
+    sum_of: tuple[FeatureSet, ...] = ()
+
+    @property
+    def streams(self) -> tuple[FeatureSet, ...]:
+        """Return the features of each stream: of one, for most."""
+        return self.sum_of or (self,)
 
     @property
     def name(self) -> str:
@@ -114,10 +122,18 @@ def feature_sets(config: LdsBenchConfig) -> list[FeatureSet]:
 
 def _of_method(name: str, proj_dim: int) -> FeatureSet:
     """Return the features that a method chooses itself, of at most so many numbers."""
-    method = METHODS[name]
-    count, k = len(method.timesteps.split(",")), min(method.proj_dim, proj_dim)
+    parts = tuple(_of_stream(stream, proj_dim) for stream in METHODS[name].streams)
     scorings = (Scoring(name, _PLAIN),)
-    return FeatureSet(method.output_function, count, "shared", k, scorings, grid=method.timesteps)
+    if len(parts) == 1:
+        return replace(parts[0], scorings=scorings)
+    functions = " + ".join(part.output_function for part in parts)
+    count, k = sum(part.timesteps for part in parts), max(part.proj_dim for part in parts)
+    return FeatureSet(functions, count, "shared", k, scorings, sum_of=parts)
+
+
+def _of_stream(stream: Stream, proj_dim: int) -> FeatureSet:
+    count, k = len(stream.timesteps.split(",")), min(stream.proj_dim, proj_dim)
+    return FeatureSet(stream.output_function, count, "shared", k, (), grid=stream.timesteps)
 
 
 def _baselines(config: LdsBenchConfig) -> list[FeatureSet]:
@@ -135,6 +151,7 @@ def _baselines(config: LdsBenchConfig) -> list[FeatureSet]:
         FeatureSet("pixels", 0, "shared", k, (Scoring("pixel-dot"), Scoring("pixel-cosine"))),
         FeatureSet("rff(pixels)", 0, "shared", width, (Scoring("pixel-rbf", _PLAIN),)),
         _of_method("activation-rbf", k),
+        _of_method("mix", k),
         FeatureSet("simple", first, "shared", k, of_losses),
         FeatureSet("avg", first, "shared", k, (Scoring("das", _PLAIN),), unit_gradients=True),
     ]

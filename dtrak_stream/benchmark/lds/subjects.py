@@ -89,8 +89,8 @@ def work_folder(config: JudgingConfig, name: str) -> Path:
     return config.out.with_name(config.out.name + ".work") / name
 
 
-"""An LDS, as `estimate_numbers` gives it; with some damping, also `damping_relative`, lambda / mean
-eigenvalue, and `effective_dimension`, its effective degrees of freedom."""
+"""An LDS, as `estimate_numbers` gives it; with some damping of one kernel also `damping_relative`,
+lambda / mean eigenvalue, and `effective_dimension`, its effective degrees of freedom."""
 
 
 class Judged(TypedDict):
