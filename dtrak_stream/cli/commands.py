@@ -134,6 +134,11 @@ BENCHMARKS = {
         "benchmark.scale.options:ScaleConfig",
         "benchmark.scale.run:measure_scale",
     ),
+    "search": Command(
+        "Judge recipes, each a sum of streams of features, by retrained models, beside best.",
+        "benchmark.search.options:SearchConfig",
+        "benchmark.search.run:measure_search",
+    ),
     "size": Command(
         "Measure networks of the size that people fine-tune: seconds an image and memory.",
         "benchmark.size.options:SizeBenchConfig",

@@ -50,7 +50,7 @@ def measure_lds(config: LdsBenchConfig) -> BenchmarkResult:
     """
     refuse_other_results(config.out, config)
     measured_on = machine()
-    subjects = _subjects(config)
+    subjects = open_subjects(config)
     rows = _judge(config, subjects)
     if config.baselines:
         rows += [row for subject in subjects for row in fitted_rows(config, subject)]
@@ -62,8 +62,8 @@ def measure_lds(config: LdsBenchConfig) -> BenchmarkResult:
     return write_results(config.out, config, measured_on, results, as_markdown(results))
 
 
-def _subjects(config: LdsBenchConfig) -> list[Subject]:
-    """Return the data sets, made ready."""
+def open_subjects(config: LdsBenchConfig) -> list[Subject]:
+    """Return the data sets asked for, made ready; raises as `measure_lds`."""
     subjects = []
     if "digits" in config.data:
         subjects.append(digits(config))

@@ -1,0 +1,1 @@
+"""Which features, added up in which way, predict retraining best: a table of recipes, judged."""

@@ -1,0 +1,270 @@
+"""The streams that recipes add up: featurized and scored by the package itself, and kept."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import xxhash
+from numpy.typing import NDArray
+
+from dtrak_stream.benchmark.kept_results import finish_jobs
+from dtrak_stream.benchmark.lds.subjects import QUERY_SETS, Subject
+from dtrak_stream.benchmark.search.options import SearchConfig
+from dtrak_stream.benchmark.search.recipes import HELD_OUT, Features, Recipe, Way
+from dtrak_stream.errors import InputError
+from dtrak_stream.features.names import RESIDUALS
+from dtrak_stream.features.options import FeatureOptions
+from dtrak_stream.featurizing.options import FeaturizeConfig
+from dtrak_stream.featurizing.preparation import prepare
+from dtrak_stream.featurizing.run import finish
+from dtrak_stream.gram.file import Gram
+from dtrak_stream.gram.options import GramConfig
+from dtrak_stream.gram.run import compute_gram
+from dtrak_stream.kernel.damping import DampingChoice
+from dtrak_stream.methods import METHODS
+from dtrak_stream.model.places import model_root
+from dtrak_stream.scoring.blocks import Products
+from dtrak_stream.scoring.ensemble import Model
+from dtrak_stream.scoring.kernel import KernelMaker
+from dtrak_stream.scoring.members import Member, MemberScores
+from dtrak_stream.scoring.normalisation import NORMALISATIONS, TrainingSide
+from dtrak_stream.scoring.transforms import TRANSFORMS
+from dtrak_stream.seen.judgement import residuals_in
+from dtrak_stream.seen.overfitting import freedom_share, loss_ratio
+from dtrak_stream.store.reader import FeatureStore
+from dtrak_stream.store.store_set import bandwidth_of, store_roots
+from dtrak_stream.support.cluster_options import own_device
+from dtrak_stream.support.durable import durable_path
+from dtrak_stream.support.progress import untold
+
+_FORMAT = 1
+_AUTO = (DampingChoice("auto", "auto"),)
+_SQUARES = TRANSFORMS["signed-square"]
+Scores = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class StreamJob:
+    """Features of one kind of one data set, and the ways to score by them; can be sent.
+
+    Attributes
+    ----------
+    config
+        The options.
+    subject
+        The data set.
+    features, ways
+        What is computed, and how it is scored.
+    """
+
+    config: SearchConfig
+    subject: Subject
+    features: Features
+    ways: tuple[Way, ...]
+
+    def kept(self, way: Way) -> Path:
+        """Return where the scores of one way are kept: another model or images, another file."""
+        decisive = [_FORMAT, self.features, way, _identity(self.subject)]
+        name = xxhash.xxh3_64_hexdigest(repr(decisive).encode())
+        return self.folder / "scores" / f"{_file_name(self.features)}-{name}.npz"
+
+    @property
+    def folder(self) -> Path:
+        """Return where everything of the data set is kept."""
+        return self.config.work / self.subject.name
+
+    @property
+    def missing(self) -> tuple[Way, ...]:
+        """Return the ways whose scores are not there."""
+        return tuple(way for way in self.ways if not self.kept(way).exists())
+
+
+@dataclass(frozen=True)
+class StreamScores:
+    """What is kept of a stream.
+
+    Attributes
+    ----------
+    scores
+        s of each probe, (J, Q, N), by set of queries.
+    seconds
+        Processor seconds that the features of the training images took, loading left out.
+    """
+
+    scores: dict[str, Scores]
+    seconds: float
+
+
+def stream_jobs(
+    config: SearchConfig, subject: Subject, recipes: Sequence[Recipe]
+) -> list[StreamJob]:
+    """Return a job for each kind of features that recipes add up."""
+    ways: dict[Features, dict[Way, None]] = {}
+    for recipe in recipes:
+        for term in recipe.terms:
+            ways.setdefault(term.features, {})[term.way] = None
+    return [StreamJob(config, subject, each, tuple(of)) for each, of in ways.items()]
+
+
+def finish_streams(jobs: Sequence[StreamJob], config: SearchConfig) -> None:
+    """Compute the scores of all jobs that are not there.
+
+    Raises
+    ------
+    InterruptedRunError
+        On Ctrl-C. Finished scores, and shards of features, are kept.
+    """
+    finish_jobs(
+        jobs,
+        [job for job in jobs if job.missing],
+        run_stream_job,
+        config.where,
+        description="streams",
+        kept="scores",
+        place=f"in {config.work}",
+        visible=not config.quiet,
+    )
+
+
+def kept_scores(job: StreamJob, way: Way) -> StreamScores:
+    """Return the scores of a finished job."""
+    with np.load(job.kept(way)) as file:
+        return StreamScores({name: file[name] for name in QUERY_SETS}, float(file["seconds"]))
+
+
+def run_stream_job(job: StreamJob) -> None:
+    """Compute features and what is missing of the scores; keep the scores alone."""
+    torch.set_num_threads(job.config.where.threads)
+    names = _file_name(job.features), str(job.features), _identity(job.subject)
+    stores = job.folder / "stores" / f"{names[0]}-{xxhash.xxh3_64_hexdigest(repr(names).encode())}"
+    with untold():
+        seconds = _featurize_all(job, stores)
+        for way in job.missing:
+            found = {name: _scores(job, way, stores, name) for name in QUERY_SETS}
+            job.kept(way).parent.mkdir(parents=True, exist_ok=True)
+            with durable_path(job.kept(way)) as partial, partial.open("wb") as file:
+                np.savez(file, seconds=np.array(seconds), **found)  # type: ignore[arg-type]
+    shutil.rmtree(stores)
+
+
+def _featurize_all(job: StreamJob, stores: Path) -> float:
+    """Bring the stores and Gram matrices of a job to completion; return seconds of training."""
+    subject = job.subject
+    options = job.features.options(
+        own_device() or job.config.where.first_device, last_up_block(subject.model)
+    )
+    seconds = _featurize(subject, options, subject.train, stores / "train")
+    for root in store_roots(stores / "train"):
+        compute_gram(GramConfig(root, _gram_of(root), quiet=True))
+    like = bandwidth_of(stores / "train")
+    for name in QUERY_SETS:
+        _featurize(subject, options, subject.queries(name), stores / name, bandwidth=like)
+    return seconds
+
+
+def _featurize(
+    subject: Subject,
+    options: FeatureOptions,
+    images: str,
+    store: Path,
+    bandwidth: float | None = None,
+) -> float:
+    """Bring a store to completion; return the processor seconds that it took."""
+    config = FeaturizeConfig(
+        images,
+        store,
+        subject.model,
+        features=replace(options, bandwidth=bandwidth),
+        image_options=subject.image_options,
+        condition_options=subject.conditions,
+        quiet=True,
+    )
+    prepared = prepare(config)
+    begun = time.process_time()
+    finish(prepared)
+    return time.process_time() - begun
+
+
+def _scores(job: StreamJob, way: Way, stores: Path, queries: str) -> Scores:
+    """Return s of each probe, (J, Q, N)."""
+    freedom = held_out_share(job) if way.freedom == HELD_OUT else way.freedom
+    pairs = zip(store_roots(stores / "train"), store_roots(stores / queries), strict=True)
+    return np.stack([_of_store(way.method, freedom, train, query) for train, query in pairs])
+
+
+def _of_store(method: str, freedom: float | None, train_root: Path, query_root: Path) -> Scores:
+    """Return the scores (Q, N) of one store against another."""
+    train, query = FeatureStore.open(train_root), FeatureStore.open(query_root)
+    for store in (train, query):
+        if not store.usable().all():
+            raise InputError(
+                "some of these images have no feature",
+                where=store.layout.root,
+                remedy="see quarantine.jsonl there, and leave these images out",
+            )
+    gram = Gram.open(_gram_of(train_root))
+    maker = KernelMaker(gram, train, _SQUARES.of_freedom(freedom), visible=False)
+    kernel = maker.make(_AUTO, "cholesky").solver
+    member = Member(Model(train, query, gram, 1.0), 0)
+    scorer = MemberScores(member, METHODS[method], kernel, Products())
+    ((scores,),) = scorer.blocks(range(len(query))).of_parts([range(len(train))])  # (1, Q, N)
+    normalisation = NORMALISATIONS[METHODS[method].normalisation]
+    if normalisation.of_training is not None:
+        (factors,) = normalisation.factors(TrainingSide(train, kernel, gram), range(len(train)))
+        scores = scores * factors.astype(np.float32)
+    return np.asarray(scores, np.float32)
+
+
+def held_out_share(job: StreamJob) -> float:
+    """Return the share of N that the validation images, as held-out ones, tell the damping."""
+    kept = job.folder / "residuals" / f"{_digest(_identity(job.subject))}.json"
+    if not kept.exists():
+        stores = kept.with_suffix(".stores")
+        residuals = []
+        for images in (job.subject.train, job.subject.validation):
+            store = stores / ("train" if images == job.subject.train else "held-out")
+            options = FeatureOptions(RESIDUALS, device=job.config.where.first_device)
+            _featurize(job.subject, options, images, store)
+            residuals.append(residuals_in(FeatureStore.open(store)))
+        with durable_path(kept) as partial:
+            partial.write_text(json.dumps(loss_ratio(*residuals)))
+        shutil.rmtree(stores)
+    return freedom_share(json.loads(kept.read_text())[0])
+
+
+def last_up_block(model: str) -> int:
+    """Return the number of a UNet's last up block."""
+    config = json.loads((model_root(model) / "unet" / "config.json").read_text())
+    return len(config["up_block_types"]) - 1
+
+
+def _gram_of(store: Path) -> Path:
+    return store.with_name(f"{store.name}.gram.h5")
+
+
+def _identity(subject: Subject) -> list[str]:
+    """Return what tells a model, and its images, from others: hashes of their files."""
+    files = sorted(model_root(subject.model).rglob("*.safetensors"))
+    for images in (subject.train, subject.validation, subject.generated):
+        path = Path(images)
+        files += sorted(path.glob("*.png")) if path.is_dir() else [path] if path.is_file() else []
+    digest = xxhash.xxh3_128()
+    for each in files:
+        digest.update(each.read_bytes())
+    return [subject.name, subject.train, digest.hexdigest()]
+
+
+def _digest(decisive: object) -> str:
+    return xxhash.xxh3_64_hexdigest(repr(decisive).encode())
+
+
+def _file_name(features: Features) -> str:
+    words = f"{features.output_function}-{features.timesteps or ''}-{features.proj_dim}"
+    return "".join(letter if letter.isalnum() or letter in ".-" else "_" for letter in words)
