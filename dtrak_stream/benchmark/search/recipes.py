@@ -7,7 +7,7 @@ damping is that of the rule `auto`: effective degrees of freedom of 0.12 N while
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from dtrak_stream.errors import ConfigurationError
@@ -38,6 +38,13 @@ class Features:
     parameters: str = "auto"
     timestep_weights: Literal["none", "unit-gradient"] = "none"
     probes: int = 1
+    weights: Literal["as-given", "untrained"] = "as-given"
+
+    @property
+    def decisive(self) -> dict[str, object]:
+        """Return the columns that are other than usual: what is added later changes no name."""
+        own = ((each.name, getattr(self, each.name), each.default) for each in fields(self))
+        return {name: value for name, value, usual in own if value != usual}
 
     def options(self, device: str, last_block: int) -> FeatureOptions:
         """Return how they are computed, by a network whose last up block has that number."""
@@ -48,6 +55,7 @@ class Features:
             dtype=self.dtype,
             parameters=self.parameters.replace(LAST_BLOCK, str(last_block)),
             timestep_weights=self.timestep_weights,
+            weights=self.weights,
             device=device,
         )
 
@@ -152,6 +160,7 @@ _PROBE = replace(_BEST, output_function="probe(1)")
 _PROBES = replace(_BEST, output_function="probe(4)", probes=4)
 _LAYER = Features("rff(activation(auto))", "share:0.4")
 _PIXELS = Features("rff(pixels)", None)
+_LAST = replace(_BEST, parameters=rf"up_blocks\.{LAST_BLOCK}\.")
 _TEN = replace(_BEST, timesteps="10")
 
 
@@ -191,13 +200,19 @@ RECIPES: tuple[Recipe, ...] = (
     _one("probe", "probe(4), mean", _PROBES),
     _one("probe", "probe(4), each squared", _PROBES, of_each_probe=True),
     *(_one("timesteps", f"avg, t = {share} T", replace(_BEST, timesteps=f"share:{share}")) for share in _SIX),
+    *(_one("timesteps", f"avg, t = {shares}", replace(_BEST, timesteps=f"share:{shares}")) for shares in ("0.02,0.06", "0.02,0.06,0.2")),
     Recipe("timesteps", "two kernels, .06 and .2", _at(("0.06", "0.2"))),
     Recipe("timesteps", "six kernels", _at(_SIX)),
     Recipe("timesteps", "six kernels, probe(1)", _at(_SIX, _PROBE)),
     _one("timesteps", "avg over the six", replace(_BEST, timesteps=f"share:{','.join(_SIX)}")),
     _one("timesteps", "avg, ten even timesteps", _TEN),
-    _one("parameters", "last up block", replace(_BEST, parameters=rf"up_blocks\.{LAST_BLOCK}\.")),
-    _one("parameters", "last up block, probe(1)", replace(_PROBE, parameters=rf"up_blocks\.{LAST_BLOCK}\.")),
+    _one("parameters", "last up block", _LAST),
+    _one("parameters", "last up block, probe(1)", replace(_PROBE, parameters=_LAST.parameters)),
+    _one("parameters", "last up block, int8", _int8(_LAST)),
+    _one("parameters", "last up block, k = 4096", replace(_LAST, proj_dim=4096)),
+    _one("parameters", "last up block, .02 and .06", replace(_LAST, timesteps="share:0.02,0.06")),
+    _one("parameters", "last up block, .02, .06 and .2", replace(_LAST, timesteps="share:0.02,0.06,0.2")),
+    _one("parameters", "last up block, the six", replace(_LAST, timesteps=f"share:{','.join(_SIX)}")),
     _one("parameters", "all up blocks", replace(_BEST, parameters=r"up_blocks\.")),
     *(_one("layers", f"last block, t = {share} T", _layer("auto", share)) for share in ("0.2", "0.4", "0.6")),
     _one("layers", "up block 0, t = 0.4 T", _layer("up_blocks.0")),
@@ -207,12 +222,28 @@ RECIPES: tuple[Recipe, ...] = (
     Recipe("mix", "mix, 1 of best", _with_layer(_BEST, 1.0)),
     Recipe("mix", "mix, 2 of best", _with_layer(_BEST, 2.0)),
     Recipe("mix", "mix, int8, 1 of probe(1)", _with_layer(_int8(_PROBE), 1.0, _int8(_LAYER))),
+    Recipe("mix", "mix, int8, 1 of best", _with_layer(_int8(_BEST), 1.0, _int8(_LAYER))),
+    Recipe("mix", "mix, int8, 2 of best", _with_layer(_int8(_BEST), 2.0, _int8(_LAYER))),
+    Recipe("mix", "mix at t = 0.2 T, 1 of best", _with_layer(_BEST, 1.0, _layer("auto", "0.2"))),
+    *(Recipe("mix", f"mix, {weight:g} of last up block", _with_layer(_LAST, weight)) for weight in (0.5, 1.0, 2.0)),
+    Recipe("mix", "mix, int8, 1 of last up block", _with_layer(_int8(_LAST), 1.0, _int8(_LAYER))),
+    Recipe("mix", "mix, int8, 2 of last up block", _with_layer(_int8(_LAST), 2.0, _int8(_LAYER))),
+    Recipe("mix", "mix, int8, 2 of last up block, .02 and .06", _with_layer(_int8(replace(_LAST, timesteps="share:0.02,0.06")), 2.0, _int8(_LAYER))),
+    Recipe("mix", "mix, int8, 2 of avg, .02 and .06", _with_layer(_int8(replace(_BEST, timesteps="share:0.02,0.06")), 2.0, _int8(_LAYER))),
+    Recipe("mix", "mix, 2 of last up block, k = 4096", _with_layer(replace(_LAST, proj_dim=4096), 2.0, replace(_LAYER, proj_dim=4096))),
+    Recipe("mix", "mix, 2 of last up block, the six", _with_layer(replace(_LAST, timesteps=f"share:{','.join(_SIX)}"), 2.0)),
+    Recipe("mix", "mix, 2 of avg over the six", _with_layer(replace(_BEST, timesteps=f"share:{','.join(_SIX)}"), 2.0)),
+    Recipe("mix", "mix, 1 of last up block, the six", _with_layer(replace(_LAST, timesteps=f"share:{','.join(_SIX)}"), 1.0)),
+    Recipe("mix", "mix, 1 of best and of last up block", (Term(_LAYER), Term(_BEST, weight=0.5), Term(_LAST, weight=0.5))),
     Recipe("mix", "mix of six kernels, 1 of them", (Term(_LAYER), *_at(_SIX))),
     Recipe("mix", "mid block + best", _with_layer(_BEST, 1.0, _layer("mid_block"))),
     _one("pixels", "pixel-rbf", _PIXELS, transform="square"),
     Recipe("pixels", "pixel-rbf + 1/2 best", (Term(_PIXELS), Term(_BEST, weight=0.5))),
     Recipe("pixels", "pixel-rbf + best", (Term(_PIXELS), Term(_BEST))),
+    Recipe("pixels", "pixel-rbf + last up block", (Term(_PIXELS), Term(_LAST))),
     Recipe("pixels", "pixel-rbf + six kernels", (Term(_PIXELS), *_at(_SIX))),
+    _one("controls", "best, untrained network", replace(_BEST, weights="untrained")),
+    _one("controls", "probe(1), untrained network", replace(_PROBE, weights="untrained")),
     _one("methods", "renorm-if of best", _BEST, way=Way("renorm-if")),
     _one("methods", "trak, ten timesteps, squared", replace(_TEN, output_function="simple")),
     _one("methods", "renorm-if, ten timesteps, squared", replace(_TEN, output_function="simple"), way=Way("renorm-if")),

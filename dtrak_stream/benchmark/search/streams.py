@@ -71,9 +71,17 @@ class StreamJob:
 
     def kept(self, way: Way) -> Path:
         """Return where the scores of one way are kept: another model or images, another file."""
-        decisive = [_FORMAT, self.features, way, _identity(self.subject)]
-        name = xxhash.xxh3_64_hexdigest(repr(decisive).encode())
+        name = _digest([self._decisive, way])
         return self.folder / "scores" / f"{_file_name(self.features)}-{name}.npz"
+
+    @property
+    def stores(self) -> Path:
+        """Return where its features are while it is at work."""
+        return self.folder / "stores" / f"{_file_name(self.features)}-{_digest(self._decisive)}"
+
+    @property
+    def _decisive(self) -> list[object]:
+        return [_FORMAT, self.features.decisive, _identity(self.subject)]
 
     @property
     def folder(self) -> Path:
@@ -142,16 +150,14 @@ def kept_scores(job: StreamJob, way: Way) -> StreamScores:
 def run_stream_job(job: StreamJob) -> None:
     """Compute features and what is missing of the scores; keep the scores alone."""
     torch.set_num_threads(job.config.where.threads)
-    names = _file_name(job.features), str(job.features), _identity(job.subject)
-    stores = job.folder / "stores" / f"{names[0]}-{xxhash.xxh3_64_hexdigest(repr(names).encode())}"
     with untold():
-        seconds = _featurize_all(job, stores)
+        seconds = _featurize_all(job, job.stores)
         for way in job.missing:
-            found = {name: _scores(job, way, stores, name) for name in QUERY_SETS}
+            found = {name: _scores(job, way, job.stores, name) for name in QUERY_SETS}
             job.kept(way).parent.mkdir(parents=True, exist_ok=True)
             with durable_path(job.kept(way)) as partial, partial.open("wb") as file:
                 np.savez(file, seconds=np.array(seconds), **found)  # type: ignore[arg-type]
-    shutil.rmtree(stores)
+    shutil.rmtree(job.stores)
 
 
 def _featurize_all(job: StreamJob, stores: Path) -> float:
@@ -250,15 +256,18 @@ def _gram_of(store: Path) -> Path:
 
 
 def _identity(subject: Subject) -> list[str]:
-    """Return what tells a model, and its images, from others: hashes of their files."""
+    """Return what tells a model, and its images, from others, wherever their files are."""
     files = sorted(model_root(subject.model).rglob("*.safetensors"))
+    named = [subject.name]
     for images in (subject.train, subject.validation, subject.generated):
         path = Path(images)
-        files += sorted(path.glob("*.png")) if path.is_dir() else [path] if path.is_file() else []
+        if not path.exists():
+            named.append(images)  # part of a package
+        files += sorted(path.glob("*.png")) if path.is_dir() else [path] if path.exists() else []
     digest = xxhash.xxh3_128()
     for each in files:
         digest.update(each.read_bytes())
-    return [subject.name, subject.train, digest.hexdigest()]
+    return [*named, digest.hexdigest()]
 
 
 def _digest(decisive: object) -> str:
