@@ -139,6 +139,11 @@ BENCHMARKS = {
         "benchmark.search.options:SearchConfig",
         "benchmark.search.run:measure_search",
     ),
+    "seen": Command(
+        "Measure how well residuals tell what a model saw, and what --seen does to scores.",
+        "benchmark.seen.options:SeenBenchConfig",
+        "benchmark.seen.run:measure_seen",
+    ),
     "size": Command(
         "Measure networks of the size that people fine-tune: seconds an image and memory.",
         "benchmark.size.options:SizeBenchConfig",

@@ -100,15 +100,22 @@ class SeenImages:
     @cached_property
     def factors(self) -> NDArray[np.float32]:
         """Return what scores of each training image are multiplied by: (N,)."""
-        seen = self.judgement.probability
-        factors = (seen >= _LIKELY).astype(np.float32) if self.mode == "filter" else seen.copy()
-        factors[np.isnan(seen)] = 1
-        return factors
+        return score_factors(self.judgement.probability, self.mode)
 
     def apply(self, scores: FloatArray, rows: range) -> None:
         """Multiply the scores (..., n) of some training images in place."""
         if self.mode != "off":
             scores *= self.factors[rows.start : rows.stop]
+
+
+def score_factors(probability: NDArray[np.float32], mode: SeenMode) -> NDArray[np.float32]:
+    """Return what scores are multiplied by, (N,), for the probability (N,) that each was seen."""
+    if mode == "off":
+        return np.ones_like(probability)
+    likely = (probability >= _LIKELY).astype(np.float32)
+    factors = likely if mode == "filter" else probability.copy()
+    factors[np.isnan(probability)] = 1
+    return factors
 
 
 def open_seen(config: ScoreConfig, ensemble: Ensemble) -> SeenImages | None:

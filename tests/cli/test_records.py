@@ -42,7 +42,7 @@ CONSTRAINED: dict[str, Any] = {
     "caption_column": None,
     "drop_captions": False,
     "complements": False,
-    "methods": ("best",),
+    "methods": ("d-trak",),
     "caption_template": "yes: it's #1, {label, _ as space} [a:b]",
 }
 """Values of options that are checked against each other or a limit."""

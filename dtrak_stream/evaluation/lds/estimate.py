@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -71,7 +72,7 @@ def estimate_lds(
     ones = np.ones(subsets, dtype=np.int64)
     per_query = spearman(*ranked, ones)
     value = float(per_query.mean())
-    variance = _jackknife_variance(ranked, ones)
+    variance = _jackknife_variance(lambda counts: spearman(*ranked, counts), ones)
     if queries > 1:
         variance += float(per_query.var(ddof=1)) / queries
     error = float(np.sqrt(variance))
@@ -88,13 +89,39 @@ def estimate_lds(
     )
 
 
-def _jackknife_variance(ranked: tuple[RankedColumns, RankedColumns], ones: Counts) -> float:
+def estimate_gain(ours: Values, theirs: Values, losses: Values) -> tuple[float, float]:
+    """Return by how much one LDS is above another on the same subsets and queries, and its error.
+
+    The standard error is that of pairs, made of the two parts that `estimate_lds` describes.
+
+    Parameters
+    ----------
+    ours, theirs
+        (M, Q) predictions of either.
+    losses
+        (M, Q) measured losses. All finite.
+    """
+    measured = RankedColumns(losses)
+    first, second = RankedColumns(ours), RankedColumns(theirs)
+
+    def gains(counts: Counts) -> Values:
+        return spearman(first, measured, counts) - spearman(second, measured, counts)
+
+    ones = np.ones(len(losses), dtype=np.int64)
+    per_query = gains(ones)
+    variance = _jackknife_variance(gains, ones)
+    if len(per_query) > 1:
+        variance += float(per_query.var(ddof=1)) / len(per_query)
+    return float(per_query.mean()), float(np.sqrt(variance))
+
+
+def _jackknife_variance(per_query: Callable[[Counts], Values], ones: Counts) -> float:
     """Return the jackknife's variance of the mean over queries under other subsets."""
     means = []
     for left_out in range(len(ones)):
         counts = ones.copy()
         counts[left_out] = 0
-        means.append(spearman(*ranked, counts).mean())
+        means.append(per_query(counts).mean())
     return float(np.var(means) * (len(ones) - 1))
 
 

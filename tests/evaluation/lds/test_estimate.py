@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as arrays
 from dtrak_stream.evaluation.lds.estimate import (
     NoiseCeiling,
     RankedColumns,
+    estimate_gain,
     estimate_lds,
     noise_ceiling,
     plain_spearman,
@@ -76,6 +77,26 @@ def test_standard_error_is_jackknife_over_subsets_and_spread_over_queries():
     assert estimate.standard_error == pytest.approx(np.sqrt(variance))
     reach = scipy.stats.t.ppf(0.975, 8) * np.sqrt(variance)
     assert (estimate.high - estimate.low) / 2 == pytest.approx(reach)
+
+
+def test_a_gain_is_the_difference_with_the_error_of_pairs():
+    generator = np.random.default_rng(3)
+    losses, ours, noise = generator.normal(size=(3, 14, 6))
+    ours += losses
+    theirs = ours + 0.1 * noise
+    gain, error = estimate_gain(ours, theirs, losses)
+    values = [estimate_lds(each, losses) for each in (ours, theirs)]
+    assert gain == pytest.approx(values[0].value - values[1].value)
+    others = [[row for row in range(14) if row != left_out] for left_out in range(14)]
+    means = [
+        np.mean(plain_spearman(ours[o], losses[o]) - plain_spearman(theirs[o], losses[o]))
+        for o in others
+    ]
+    per_query = values[0].per_query - values[1].per_query
+    variance = np.var(means) * 13 + per_query.var(ddof=1) / 6
+    assert error == pytest.approx(variance**0.5)
+    assert error < values[0].standard_error / 2
+    assert estimate_gain(ours, ours, losses) == (0, 0)
 
 
 def test_interval_covers_the_expected_lds_nineteen_times_in_twenty():
