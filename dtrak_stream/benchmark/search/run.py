@@ -15,13 +15,13 @@ from dtrak_stream.benchmark.results import (
     table,
     write_results,
 )
-from dtrak_stream.benchmark.search.judging import judged_recipes
+from dtrak_stream.benchmark.search.judging import PARTS, judged_recipes
 from dtrak_stream.benchmark.search.options import SearchConfig
 from dtrak_stream.benchmark.search.recipes import BASELINE, chosen_recipes
 from dtrak_stream.benchmark.search.streams import finish_streams, stream_jobs
 
-_HEADINGS = ("passes", "bytes", "ms")
-_COLUMNS = ("even", "odd", "odd, beside best", "all, beside best")
+_COSTS = ("passes", "bytes", "ms")
+_COLUMNS = ("even", "odd", "odd - best", "all - best")
 
 
 def measure_search(config: SearchConfig) -> BenchmarkResult:
@@ -54,43 +54,36 @@ def measure_search(config: SearchConfig) -> BenchmarkResult:
 
 
 def as_markdown(numbers: dict[str, Any]) -> str:
-    """Return title and, for each data set, a table for val and gen."""
+    """Return title and a table for each data set."""
     parts = [
         "# Recipes beside best",
         "LDS x 100 on the even queries (to choose by) and the odd ones (to report), and the mean "
         "difference from `best` over the same queries and models, with its standard error for "
-        "other queries and other halves. `passes`: gradients + forward passes of an image; "
-        "`bytes` of its rows; `ms`: processor time of its features in one run, loading left out "
-        "(rough where a machine does other work).",
+        "other queries and other halves. passes: gradients + forward passes of an image; bytes: of "
+        "its rows; ms: processor time of its features in one run, loading left out (rough where a "
+        "machine does other work).",
     ]
     for data, truth in numbers["truth"].items():
         rows = [row for row in numbers["rows"] if row["data"] == data]
-        parts += [f"## {data}", f"{truth_line(truth)}."]
-        parts += [f"### {queries}\n\n{_table(rows, queries)}" for queries in QUERY_SETS]
+        parts += [f"## {data}", f"{truth_line(truth)}.", _table(rows)]
     return "\n\n".join(parts)
 
 
-def _table(rows: Sequence[dict[str, Any]], queries: str) -> str:
+def _table(rows: Sequence[dict[str, Any]]) -> str:
+    columns = [f"{queries} {column}" for queries in QUERY_SETS for column in _COLUMNS]
     lines = []
     for row in rows:
-        even, odd, both = (row[f"{queries}-{part}"] for part in ("even", "odd", "all"))
-        passes = f"{row['gradients']} + {row['forwards']}"
-        costs = [passes, f"{row['bytes']:,}", f"{row['milliseconds']:.1f}"]
-        lds = [_percent(even["lds"]), _with_error(odd["lds"], odd["standard_error"])]
-        beside = [_difference(row, each) for each in (odd, both)]
-        lines.append([row["recipe"], *costs, *lds, *beside])
-    return table(("recipe", *_HEADINGS, *_COLUMNS), lines)
+        costs = [f"{row['gradients']} + {row['forwards']}", f"{row['bytes']:,}"]
+        line = [row["recipe"], *costs, f"{row['milliseconds']:.1f}"]
+        for queries in QUERY_SETS:
+            even, odd, both = (row[f"{queries}-{part}"] for part in PARTS)
+            line += [f"{100 * part['lds']:.1f}" for part in (even, odd)]
+            line += [_beside_best(row, part) for part in (odd, both)]
+        lines.append(line)
+    return table(("recipe", *_COSTS, *columns), lines)
 
 
-def _difference(row: dict[str, Any], part: dict[str, float]) -> str:
+def _beside_best(row: dict[str, Any], part: dict[str, float]) -> str:
     if row["recipe"] == BASELINE:
         return "–"
-    return _with_error(part["difference"], part["error"], sign="+")
-
-
-def _with_error(value: float, error: float, sign: str = "") -> str:
-    return f"{100 * value:{sign}.1f} +- {100 * error:.1f}"
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
+    return f"{100 * part['difference']:+.1f} +- {100 * part['error']:.1f}"
