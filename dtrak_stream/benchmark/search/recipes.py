@@ -161,6 +161,7 @@ _PROBES = replace(_BEST, output_function="probe(4)", probes=4)
 _LAYER = Features("rff(activation(auto))", "share:0.4")
 _PIXELS = Features("rff(pixels)", None)
 _LAST = replace(_BEST, parameters=rf"up_blocks\.{LAST_BLOCK}\.")
+_EARLY = replace(_BEST, timesteps="share:0.02,0.06")
 _TEN = replace(_BEST, timesteps="10")
 
 
@@ -229,7 +230,8 @@ RECIPES: tuple[Recipe, ...] = (
     Recipe("mix", "mix, int8, 1 of last up block", _with_layer(_int8(_LAST), 1.0, _int8(_LAYER))),
     Recipe("mix", "mix, int8, 2 of last up block", _with_layer(_int8(_LAST), 2.0, _int8(_LAYER))),
     Recipe("mix", "mix, int8, 2 of last up block, .02 and .06", _with_layer(_int8(replace(_LAST, timesteps="share:0.02,0.06")), 2.0, _int8(_LAYER))),
-    Recipe("mix", "mix, int8, 2 of avg, .02 and .06", _with_layer(_int8(replace(_BEST, timesteps="share:0.02,0.06")), 2.0, _int8(_LAYER))),
+    *(Recipe("mix", f"mix, {weight:g} of avg, .02 and .06", _with_layer(_EARLY, weight)) for weight in (1.0, 2.0, 4.0)),
+    Recipe("mix", "mix, int8, 2 of avg, .02 and .06", _with_layer(_int8(_EARLY), 2.0, _int8(_LAYER))),
     Recipe("mix", "mix, 2 of last up block, k = 4096", _with_layer(replace(_LAST, proj_dim=4096), 2.0, replace(_LAYER, proj_dim=4096))),
     Recipe("mix", "mix, 2 of last up block, the six", _with_layer(replace(_LAST, timesteps=f"share:{','.join(_SIX)}"), 2.0)),
     Recipe("mix", "mix, 2 of avg over the six", _with_layer(replace(_BEST, timesteps=f"share:{','.join(_SIX)}"), 2.0)),
@@ -240,6 +242,7 @@ RECIPES: tuple[Recipe, ...] = (
     _one("pixels", "pixel-rbf", _PIXELS, transform="square"),
     Recipe("pixels", "pixel-rbf + 1/2 best", (Term(_PIXELS), Term(_BEST, weight=0.5))),
     Recipe("pixels", "pixel-rbf + best", (Term(_PIXELS), Term(_BEST))),
+    Recipe("pixels", "pixel-rbf + 2 of avg, .02 and .06", (Term(_PIXELS), Term(_EARLY, weight=2.0))),
     Recipe("pixels", "pixel-rbf + last up block", (Term(_PIXELS), Term(_LAST))),
     Recipe("pixels", "pixel-rbf + six kernels", (Term(_PIXELS), *_at(_SIX))),
     _one("controls", "best, untrained network", replace(_BEST, weights="untrained")),
