@@ -88,12 +88,24 @@ class ExportedScores:
         return self._scores.subject
 
     def beside(self, out: Path) -> dict[Path, Callable[[Path], object]]:
-        """Return what writes `OUT.query_ids.txt` and `OUT.train_ids.txt`: rows and columns."""
+        """Return what writes `OUT.query_ids.txt` and `OUT.train_ids.txt`: rows and columns.
+
+        Where the file has them, also `OUT.seen.npy`: (training samples,) float32, the probability
+        that the model saw each; NaN where it is not known.
+        """
         sides: dict[Side, Mask] = {"query": self._queries, "train": self._train}
-        return {
+        found: dict[Path, Callable[[Path], object]] = {
             out.with_name(f"{out.name}.{side}_ids.txt"): partial(self._write_ids, side, usable)
             for side, usable in sides.items()
         }
+        if self._scores.seen is not None:
+            found[out.with_name(f"{out.name}.seen.npy")] = self._write_seen
+        return found
+
+    def _write_seen(self, path: Path) -> None:
+        assert self._scores.seen is not None
+        with path.open("wb") as file:  # under a name of its own until all of it is there
+            np.save(file, self._scores.seen[self._train])
 
     def _write_ids(self, side: Side, usable: Mask, path: Path) -> None:
         names = each_of(self._scores.ids(side))

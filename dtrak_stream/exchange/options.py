@@ -197,7 +197,8 @@ class ExportConfig:
     rankings of a scores file, with query id, rank, training id, score, and whether it is a
     proponent or an opponent. The ids of rows (and columns) are written beside the file; beside
     an npy of features, also FILE.import.yaml, with which dtrak-stream import-features takes them
-    back.
+    back. The probability that the model saw a training image, where scores have it, is a column of
+    the csv; beside an array of scores it is FILE.seen.npy, a number for each column.
     """
 
     out: Path

@@ -54,6 +54,27 @@ def test_scores_of_quarantined_samples_are_nan_when_asked_for(tmp_path, scored):
     assert np.array_equal(load_file(out)["scores"], stored, equal_nan=True)
 
 
+@pytest.mark.parametrize("suffix", [".npy", ".safetensors"])
+@pytest.mark.parametrize("quarantined", ["skip", "nan"])
+def test_beside_scores_lies_the_probability_that_each_column_was_seen(
+    tmp_path, scored, suffix, quarantined
+):
+    attribution, expected = scored
+    out = tmp_path / f"s{suffix}"
+    exported_scores(attribution.out, out, quarantined=quarantined)
+    beside = tmp_path / f"{out.name}.seen.npy"
+    assert not beside.exists()
+    probability = np.linspace(0, 1, 24, dtype=np.float32)
+    probability[7] = np.nan
+    with h5py.File(attribution.out, "a") as file:
+        file["seen"] = probability
+    exported_scores(attribution.out, out, quarantined=quarantined)
+    kept = np.delete(probability, 4) if quarantined == "skip" else probability
+    np.testing.assert_array_equal(np.load(beside), kept)
+    columns = Path(f"{out}.train_ids.txt").read_text().split()
+    assert len(columns) == len(kept) == expected.shape[1] - (quarantined == "skip")
+
+
 def lines_of(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
