@@ -196,7 +196,7 @@ def signalled(
     delay: float,
 ) -> tuple[int, str, str]:
     """Send a signal `delay` seconds after `when` holds; return exit code, output and errors."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not when():
         assert process.poll() is None, process.communicate(timeout=60)[1]
         assert time.monotonic() < deadline, "the process never got that far"
