@@ -82,8 +82,8 @@ def member_rows(members: Members) -> Iterator[dict[str, Any]]:
 
     Held-out images are told to all of them: what chooses the damping is the same.
     """
-    for number, (features, methods) in enumerate(feature_kinds(members.config.of_halves).items()):
-        folder = members.config.work / "members" / str(number)
+    for features, methods in feature_kinds(members.config.of_halves).items():
+        folder = members.config.work / "members" / methods[0]  # whatever others are asked
         for method in methods:
             yield from _rows(members, method, features, folder)
 

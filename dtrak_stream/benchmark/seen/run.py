@@ -125,10 +125,11 @@ def _residuals(config: SeenBenchConfig, pool: Pool, distances: Residuals) -> ByK
         ours, theirs = residuals_of(config, pool, model_folder(config.of_halves, half))
         within = distances[: len(ours), : len(ours)]
         pairs = {
-            (kind, OTHER_WRITERS): pair for kind, pair in kinds(ours, theirs, distances).items()
+            (BY_ITSELF, SAME): (ours, theirs),
+            (BESIDE_NEAREST, SAME): (relative(ours, within), theirs),
         }
-        pairs[BY_ITSELF, SAME] = ours, theirs
-        pairs[BESIDE_NEAREST, SAME] = relative(ours, within), theirs
+        for kind, pair in kinds(ours, theirs, distances).items():
+            pairs[kind, OTHER_WRITERS] = pair
         for key, pair in pairs.items():
             found.setdefault(key, []).append(pair)
     return found
