@@ -127,7 +127,7 @@ def open_pool(config: ModelDependenceConfig) -> Pool:
     )
     if not isinstance(recipe.config, TrainingConfig):
         raise ConfigurationError(
-            "is a LoRA, and the models compared here are trained from scratch",
+            "is a LoRA, and whole models are compared here",
             where=f"--model {config.model}",
             remedy="give the folder of a model that dtrak-stream train wrote",
         )
