@@ -17,9 +17,14 @@ EMBEDDED_SPRITES = "embedded:sprites_ddpm"
 """A small model of sprites in colour."""
 EMBEDDED_SPRITES_FIRST = "embedded:sprites_first"
 """What its training began with: a model of other sprites."""
+EMBEDDED_FASHION_MNIST = "embedded:fashion_mnist_ddpm"
+"""A small model of trousers and sneakers."""
+EMBEDDED_FASHION_MNIST_FIRST = "embedded:fashion_mnist_first"
+"""What its training began with: a model of other garments."""
 EMBEDDED = (
     *(EMBEDDED_MODEL, EMBEDDED_BASE, EMBEDDED_LORA),
     *(EMBEDDED_SPRITES, EMBEDDED_SPRITES_FIRST),
+    *(EMBEDDED_FASHION_MNIST, EMBEDDED_FASHION_MNIST_FIRST),
 )
 EMBEDDED_FOLDER = Path(__file__).parents[1] / "embedded"
 HUB = "hf:"

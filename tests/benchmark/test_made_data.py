@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from dtrak_stream.benchmark.lds import made_data
-from dtrak_stream.benchmark.lds.made_data import FASHION_MNIST, MadeData
+from dtrak_stream.benchmark.lds import fashion_mnist, made_data, sprites, subjects
+from dtrak_stream.benchmark.lds.made_data import FASHION_MNIST, SPRITES, MadeData
 from dtrak_stream.benchmark.lds.options import LdsBenchConfig
+from dtrak_stream.benchmark.lds.subjects import write_paths
+from dtrak_stream.data.images import open_images
 from dtrak_stream.evaluation.retraining.configuration import WorkerOptions
 from dtrak_stream.evaluation.truth import TruthFile
+from dtrak_stream.model.loading import load_denoiser
+from dtrak_stream.model.parameters import weights_hash
+from dtrak_stream.model.places import (
+    EMBEDDED_FASHION_MNIST_FIRST,
+    EMBEDDED_SPRITES_FIRST,
+    place_of,
+)
 from dtrak_stream.support.durable import write_npy
 from dtrak_stream.training.configuration import ArchitectureOptions, OptimisationOptions
 from tests.small_jobs import random_pixels
@@ -30,7 +42,8 @@ def write_other_images(source: Path, out: Path) -> None:
 
 @pytest.fixture
 def small(monkeypatch) -> MadeData:
-    monkeypatch.setattr(made_data, "GENERATED", 2)
+    for module in (made_data, subjects):
+        monkeypatch.setattr(module, "GENERATED", 2)
     one_epoch = OptimisationOptions(epochs=1, batch_size=8)
     return dataclasses.replace(
         FASHION_MNIST,
@@ -65,3 +78,35 @@ def test_model_generated_images_and_truth_are_made_of_pairs_of_halves(tmp_path, 
     before = subject.truth.stat().st_mtime_ns
     small.prepare(config, tmp_path)
     assert subject.truth.stat().st_mtime_ns == before
+    assert write_paths(subject, "cpu") == subject.path
+    other = shutil.copytree(subject.generated, tmp_path / "other")
+    spoiled = next(other.glob("*.png"))
+    with Image.open(spoiled) as image:
+        pixels = np.asarray(image).copy()
+    pixels[0, 0] ^= 1
+    Image.fromarray(pixels).save(spoiled)
+    assert write_paths(dataclasses.replace(subject, generated=str(other)), "cpu") is None
+
+
+@pytest.mark.parametrize(
+    ("data", "images", "first"),
+    [
+        (SPRITES, sprites.TRAIN_IMAGES, EMBEDDED_SPRITES_FIRST),
+        (FASHION_MNIST, fashion_mnist.TRAIN_IMAGES, EMBEDDED_FASHION_MNIST_FIRST),
+    ],
+)
+def test_model_generated_images_and_truth_that_come_along_belong_together(data, images, first):
+    config = LdsBenchConfig()
+    subject = data.subject(config)
+    recipe = json.loads((place_of(subject.model) / "fingerprint.json").read_text())
+    truth = TruthFile(subject.truth)
+    assert truth.mask.shape[1] == images
+    np.testing.assert_array_equal(truth.mask[1::2], ~truth.mask[::2])
+    assert truth.attributes["recipe"]["image-identity"] == recipe["image-identity"]
+    begun_with = weights_hash(load_denoiser(first).network)
+    assert begun_with == recipe["first-weights"] == truth.attributes["recipe"]["base"]
+    generated = open_images(subject.generated, visible=False)
+    assert generated.identity() == truth.attributes["queries"]["loss_gen"]["queries"]
+    made = data.subject(LdsBenchConfig(remake=True))
+    own_folder = config.out.with_name("lds.work") / data.name
+    assert made.truth.parent == Path(made.model).parent == own_folder

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +10,9 @@ import pytest
 from PIL import Image
 
 from dtrak_stream.benchmark.lds import sprites
-from dtrak_stream.benchmark.lds.made_data import SPRITES
-from dtrak_stream.benchmark.lds.options import LdsBenchConfig
 from dtrak_stream.benchmark.lds.sprites import read_sprites, write_other_sprites, write_sprites
-from dtrak_stream.data.images import open_images
 from dtrak_stream.errors import CorruptFileError, InputError
-from dtrak_stream.evaluation.truth import TruthFile
-from dtrak_stream.model.loading import load_denoiser
-from dtrak_stream.model.parameters import weights_hash
-from dtrak_stream.model.places import EMBEDDED_SPRITES, EMBEDDED_SPRITES_FIRST, place_of
+from dtrak_stream.model.places import EMBEDDED_SPRITES, place_of
 
 SPRITE_MODEL = place_of(EMBEDDED_SPRITES)
 RED, CLEAR = (200, 0, 0, 255), (50, 60, 70, 0)
@@ -121,24 +114,3 @@ def test_what_is_not_such_a_file_is_refused_and_nothing_written(tmp_path, conten
 def test_a_file_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"crossfire-client-images"):
         write_sprites(tmp_path / "none", tmp_path / "a.npy", tmp_path / "b.npy")
-
-
-def test_model_generated_sprites_and_truth_that_come_along_belong_together():
-    config = LdsBenchConfig()
-    subject = SPRITES.subject(config)
-    truth, recipe = (
-        TruthFile(subject.truth),
-        json.loads((SPRITE_MODEL / "fingerprint.json").read_text()),
-    )
-    assert truth.mask.shape[1] == sprites.TRAIN_IMAGES
-    np.testing.assert_array_equal(truth.mask[1::2], ~truth.mask[::2])
-    assert truth.attributes["recipe"]["image-identity"] == recipe["image-identity"]
-    first = weights_hash(load_denoiser(EMBEDDED_SPRITES_FIRST).network)
-    assert first == recipe["first-weights"] == truth.attributes["recipe"]["base"]
-    generated = open_images(subject.generated, visible=False)
-    assert generated.identity() == truth.attributes["queries"]["loss_gen"]["queries"]
-    assert subject.model == EMBEDDED_SPRITES
-    made = SPRITES.subject(LdsBenchConfig(remake=True))
-    assert (
-        made.truth.parent == Path(made.model).parent == config.out.with_name("lds.work") / "sprites"
-    )

@@ -143,8 +143,9 @@ def _rows(job: JudgingJob, folder: Path) -> Iterator[Row]:
                 yield from _judged(job, scoring, name, trains, queries, grams)
     for number, scoring in enumerate(features.scorings):
         if scoring.along is not None:
-            query = _featurized_along(job, scoring.along, folder / f"along-{number}")
-            yield from _judged(job, scoring, "gen", trains, (query,), grams)
+            along = _featurized_along(job, scoring.along, folder / f"along-{number}")
+            if along is not None:
+                yield from _judged(job, scoring, "gen", trains, (along,), grams)
 
 
 def _decisive(features: FeatureSet) -> dict[str, Any]:
@@ -185,9 +186,12 @@ def _feature_options(job: JudgingJob, features: FeatureSet) -> FeatureOptions:
     return options if lora is None else replace(options, lora=(lora,))
 
 
-def _featurized_along(job: JudgingJob, along: str, store: Path) -> Path:
+def _featurized_along(job: JudgingJob, along: str, store: Path) -> Path | None:
+    """Compute features along sampling paths; None if those of the queries cannot be had here."""
     device = _device(job)
     images = write_paths(job.subject, device)
+    if images is None:
+        return None
     config = FeaturizeConfig(
         str(images),
         store,

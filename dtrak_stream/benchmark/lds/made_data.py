@@ -59,8 +59,9 @@ class MadeData:
         """Return the data set as it will be once `prepare` is done."""
         folder = work_folder(config, self.name)
         if self._is_there(config):
-            made, model = EMBEDDED_FOLDER, f"embedded:{self.name}_ddpm"
-            generated, truth = f"{self.name}_generated", f"{self.name}_truth.npz"
+            name = self.name.replace("-", "_")
+            made, model = EMBEDDED_FOLDER, f"embedded:{name}_ddpm"
+            generated, truth = f"{name}_generated", f"{name}_truth.npz"
         else:
             made, model = folder, str(folder / "model")
             generated, truth = "generated", "truth.npz"
@@ -156,6 +157,7 @@ FASHION_MNIST = MadeData(
     write_other_garments,
     OptimisationOptions(epochs=60, batch_size=64, learning_rate=0.002, ema=True, ema_decay=0.995),
     complements=True,
+    comes_along=True,
 )
 """173,209 parameters, trained on other garments for 2,820 steps, and on these for 960."""
 

@@ -42,11 +42,10 @@ class JudgingConfig(Protocol):
 class LdsBenchConfig:
     """Judge output functions, timesteps, noise, transforms and baselines by retrained models (LDS).
 
-    The truths about 1,000 digits and 1,000 sprites (16x16 RGB) come along: those parts take
-    minutes. For Fashion-MNIST (two classes, 16x16, 2,000 images) the full model, 200 generated
-    images and the models retrained on halves are made first, which takes hours; they are kept in
-    OUT.work. What is done is not done again: an interrupted run goes on when the same command is
-    given again.
+    The truths about 1,000 digits (8x8), 1,000 trousers and sneakers of Fashion-MNIST (16x16) and
+    1,000 sprites (16x16 RGB) come along, and so do the models and what they generated; the images
+    of the last two do not. What is done is not done again: an interrupted run goes on when the
+    same command is given again.
     """
 
     out: Path = Path("runs/bench/lds")
@@ -73,8 +72,8 @@ class LdsBenchConfig:
     queries: ChosenQueries = "all"
     """Judge by every second query only: choose on the even ones and report the odd ones."""
     remake: bool = False
-    """Make the models and the truth about the sprites here, too, rather than take what comes
-    along: hours."""
+    """Make the models and truths about Fashion-MNIST and the sprites here rather than take what
+    comes along: hours. They are kept in OUT.work."""
     subsets: int = 32
     """Halves that models are retrained on, of what is made here."""
     seeds: int = 2

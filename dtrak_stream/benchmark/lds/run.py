@@ -34,6 +34,11 @@ from dtrak_stream.support.progress import say
 _CORE = ("trak", "d-trak")
 _TRANSFORMS = {"none": "s", "signed-square": r"s\|s\|", "square": "s²"}
 _NOTHING = "–"
+_ALONG_PATHS = ("journey-trak", "journey-trak-averaged")
+_NO_PATHS = (
+    "`journey-trak` is left out: another processor generated the images, and those that this one "
+    "generates with their sampling paths differ in some pixels."
+)
 
 
 def measure_lds(config: LdsBenchConfig) -> BenchmarkResult:
@@ -107,6 +112,8 @@ def as_markdown(numbers: dict[str, Any]) -> str:
         baselines = [row for row in rows if row["method"] not in _CORE]
         if baselines:
             parts += ["### Other methods", _baselines(baselines)]
+            if not any(row["method"] in _ALONG_PATHS for row in baselines):
+                parts.append(_NO_PATHS)
         parts += ["### Damping rules against the oracle", _rules(rows)]
     return "\n\n".join(parts)
 

@@ -8,6 +8,7 @@ from typing import NotRequired, TypedDict
 
 from dtrak_stream.benchmark.lds.options import JudgingConfig
 from dtrak_stream.data.condition_options import ConditionOptions
+from dtrak_stream.data.images import open_images
 from dtrak_stream.data.options import ImageOptions
 from dtrak_stream.generation.configuration import GenerationConfig
 from dtrak_stream.generation.run import generate
@@ -76,12 +77,21 @@ def digits(config: JudgingConfig) -> Subject:
     )
 
 
-def write_paths(subject: Subject, device: str) -> Path:
-    """Generate the images once more with their sampling paths; return where both are."""
+def write_paths(subject: Subject, device: str) -> Path | None:
+    """Generate the images once more with their sampling paths.
+
+    Returns
+    -------
+    Path or None
+        Where both are; None if another processor generated the queries, and some pixels differ:
+        then the paths are not those of the images whose losses the truth holds.
+    """
     config = GenerationConfig(
         subject.path, subject.model, GENERATED, device=device, save_trajectory=True
     )
-    return generate(config, visible=False).path
+    again = generate(config, visible=False).path
+    found, known = (open_images(str(each), visible=False) for each in (again, subject.generated))
+    return again if found.identity() == known.identity() else None
 
 
 def work_folder(config: JudgingConfig, name: str) -> Path:
