@@ -104,15 +104,19 @@ class RowReader(AbstractContextManager["RowReader"]):
             else ShardDigest(stored, store.layout.shard_fingerprint(number))
         )
         with telling_damage(stored.path):
-            scale = stored.part("scale")
             descriptor = os.open(stored.path, os.O_RDONLY)
+            try:
+                scale = stored.arrays_of(descriptor, "scale")["scale"]
+            except BaseException:
+                os.close(descriptor)
+                raise
         scale[store.layout.removed.within(held) - held.start] = 0
         return _OpenShard(number, held, stored, descriptor, scale, digest)
 
     def _require(self, shard: _OpenShard) -> None:
         assert shard.digest is not None
         with telling_damage(shard.stored.path):
-            shard.digest.require()
+            shard.digest.require(shard.descriptor)
         self._store.note_checked(shard.number)
         shard.digest = None
 

@@ -100,7 +100,13 @@ class StoredShard:
 
     def arrays(self, *names: str) -> dict[str, NDArray[Any]]:
         """Return some of its arrays by their names, but for those that it lacks; see `part`."""
-        return {name: self.part(name) for name in names if name in self.places}
+        with self.path.open("rb", buffering=0) as file:
+            return self.arrays_of(file.fileno(), *names)
+
+    def arrays_of(self, descriptor: int, *names: str) -> dict[str, NDArray[Any]]:
+        """Return what `arrays` does, of the file that is open."""
+        held = [name for name in names if name in self.places]
+        return {name: self._part(descriptor, name, slice(None)) for name in held}
 
     def part(self, name: str, rows: slice = slice(None)) -> NDArray[Any]:
         """Return consecutive rows of one of its arrays.
@@ -110,13 +116,16 @@ class StoredShard:
         OSError, ValueError
             If the file cannot be read, or is too short.
         """
+        with self.path.open("rb", buffering=0) as file:
+            return self._part(file.fileno(), name, rows)
+
+    def _part(self, descriptor: int, name: str, rows: slice) -> NDArray[Any]:
         place = self.places[name]
         wanted = range(place.shape[0])[rows]
         array = np.empty((len(wanted), *place.shape[1:]), place.dtype)
         row_bytes = place.dtype.itemsize * math.prod(place.shape[1:])
-        with self.path.open("rb", buffering=0) as file:
-            start = place.offset + wanted.start * row_bytes
-            read_fully(file.fileno(), array.view(np.uint8).reshape(-1).data, start)
+        start = place.offset + wanted.start * row_bytes
+        read_fully(descriptor, array.view(np.uint8).reshape(-1).data, start)
         return array
 
     def picked(self, name: str, rows: RowSet) -> NDArray[Any]:
@@ -153,15 +162,15 @@ class ShardDigest:
         """Take in the bytes of the next rows."""
         self._digest.update(features)
 
-    def require(self) -> None:
-        """Compare, when all features were added.
+    def require(self, descriptor: int) -> None:
+        """Compare, when all features were added; the file is open.
 
         Raises
         ------
         CorruptFileError
             If they are not what they were when the shard was written.
         """
-        add_arrays(self._digest, self._stored.arrays(*DATASETS[1:], *OPTIONAL))
+        add_arrays(self._digest, self._stored.arrays_of(descriptor, *DATASETS[1:], *OPTIONAL))
         if self._digest.hexdigest() != self._stored.checksum:
             raise _mismatch(self._stored.path)
 
