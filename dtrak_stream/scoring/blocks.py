@@ -127,21 +127,23 @@ def dot_products(
 ) -> Iterator[FloatArray]:
     """Yield queries Phi^T for runs of training rows: (Q, k) @ (k, n) -> (Q, n).
 
-    The memory of one is that of the next.
+    The memory of one is that of the next. On a CPU products are computed in it.
     """
     step, longest = products.rows_at_a_time, max(map(len, parts), default=0)
     cuts = [cut for part in parts for cut in cut_rows(part, step)]
     with repeatable(products.device, tf32=products.tf32):
         left = torch.from_numpy(queries).to(products.device)
-        product = empty_on(products.device, (len(queries), min(step, longest)))
-        scores = empty_on(CPU, (len(queries), longest)).numpy()
+        scores = empty_on(CPU, (len(queries), longest))
+        is_here, size = products.device.type == "cpu", (len(queries), min(step, longest))
+        product = None if is_here else empty_on(products.device, size)
         blocks = stream_rows(train, cuts, products.device)
         for part in parts:
             filled = scores[:, : len(part)]
             for block in itertools.islice(blocks, len(cut_rows(part, step))):
-                found = product[:, : len(block.rows)]  # (Q, k) @ (k, b) -> (Q, b)
-                multiply(left, block.features.T, found)
-                found *= block.scale
                 place = slice(block.rows.start - part.start, block.rows.stop - part.start)
-                filled[:, place] = found.cpu().numpy()
-            yield filled
+                found = filled[:, place] if product is None else product[:, : len(block.rows)]
+                multiply(left, block.features.T, found)  # (Q, k) @ (k, b) -> (Q, b)
+                found *= block.scale
+                if product is not None:
+                    filled[:, place] = found
+            yield filled.numpy()
