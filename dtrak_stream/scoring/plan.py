@@ -262,7 +262,8 @@ def _bytes_per_query(
     lambdas = work.lambdas
     parts = 4 * 4 * lambdas * part_rows  # one part and its copies
     sums = 3 * 4 * lambdas * part_rows * work.sums
-    lists = 3 * 2 * (4 + 8) * lambdas * min(options.top_k, len(train))  # both, and two copies
+    # both, two copies, and what is to be exceeded with what waits to be merged
+    lists = 4 * 2 * (4 + 8) * lambdas * min(options.top_k, len(train))
     return _bytes_to_solve(train, work, solver) + parts + sums + lists
 
 

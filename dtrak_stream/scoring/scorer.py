@@ -14,6 +14,7 @@ from dtrak_stream.kernel.damping import DampingChoice
 from dtrak_stream.methods import Method, Stream
 from dtrak_stream.scoring.blocks import Products
 from dtrak_stream.scoring.ensemble import Ensemble
+from dtrak_stream.scoring.list_floors import ListFloors
 from dtrak_stream.scoring.members import Member, MemberScores, member_scores
 from dtrak_stream.scoring.options import ScoreOptions
 from dtrak_stream.scoring.plan import ScorePlan, slots_of
@@ -139,13 +140,14 @@ class Scorer:
         for q, of_block in itertools.groupby(missing, key=operator.itemgetter(0)):
             steps = list(of_block)
             blocks = scores.blocks(self.plan.queries[q])
+            floors = ListFloors(self.lambdas, len(self.plan.queries[q]), self.top_k)
             taus = blocks.of_parts([self.plan.rows[r] for _, r, _ in steps])
             for (_, r, name), tau in zip(steps, taus, strict=True):
                 factors_name = f"factors-{member.variant}-{member.number:05d}-{r:06d}"
                 factors = scores.factors(self.plan.rows[r], factors_name, sums.kept.checkpoints)
                 found = sums.add(name, number, self._weighted(sums, member, factors, tau))
                 if found is not None:
-                    sums.keep_finished(name, self._finished(found, q, r))
+                    sums.keep_finished(name, self._finished(found, q, r, floors))
                 yield name
             del blocks, taus  # before the next are made: only one has room
 
@@ -189,7 +191,7 @@ class Scorer:
             tau *= np.float32(member.model.weight)
         return tau
 
-    def _finished(self, scores: FloatArray, q: int, r: int) -> Part:
+    def _finished(self, scores: FloatArray, q: int, r: int, floors: ListFloors) -> Part:
         """Drop samples from the sums (V, L, Q, n) of all streams that have no score, and rank."""
         queries, rows = self.plan.queries[q], self.plan.rows[r]
         if self.seen is not None:
@@ -197,5 +199,5 @@ class Scorer:
         scores[:, :, ~self.ensemble.query_usable[queries.start : queries.stop]] = np.nan
         scores[..., ~self.ensemble.train_usable[rows.start : rows.stop]] = np.nan
         errors = np.abs(scores[1] - scores[2]) / 2 if len(scores) > 1 else None  # (L, Q, n)
-        ranked = ranked_part(scores[0], errors, rows, self.top_k, save_scores=self.plan.save_scores)
+        ranked = ranked_part(scores[0], errors, rows, floors, save_scores=self.plan.save_scores)
         return ranked | self.groups.part(scores[0], rows)

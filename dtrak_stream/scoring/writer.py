@@ -11,8 +11,9 @@ import numpy as np
 
 from dtrak_stream.errors import refuse_differences
 from dtrak_stream.scoring.ensemble import Ensemble
-from dtrak_stream.scoring.rankings import ENDS, JoinedLists
+from dtrak_stream.scoring.rankings import JoinedLists
 from dtrak_stream.scoring.room import score_room
+from dtrak_stream.scoring.running_top import ENDS
 from dtrak_stream.scoring.scorer import Scorer
 from dtrak_stream.scoring.scores_checksums import write_checksums
 from dtrak_stream.scoring.scores_layout import SCORES_FILE, SEEN, damping_group, subject_of
@@ -138,7 +139,7 @@ def _write_query_block(
 ) -> None:
     """Write what all lambdas say of a block of queries; each of its parts is read once."""
     rows = slice(queries.start, queries.stop)
-    lists = [JoinedLists() for _ in groups]
+    lists = [JoinedLists(scorer.top_k) for _ in groups]
     totals = [scorer.groups.totals(len(queries)) for _ in groups]
     for columns, name in scorer.plan.parts_of(q):
         part = checkpoints.load(name)

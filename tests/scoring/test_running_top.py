@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dtrak_stream.scoring.rankings import EMPTY, RunningTop
+from dtrak_stream.scoring.running_top import EMPTY, RunningTop
 
 # few values, so that ties are common; NaN is a quarantined sample
 values = st.sampled_from([-2.5, -1.0, -0.0, 0.0, 1e-30, 1.0, 7.0, float("nan")])

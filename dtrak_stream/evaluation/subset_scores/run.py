@@ -22,7 +22,7 @@ from dtrak_stream.evaluation.subset_scores.regressions import (
 )
 from dtrak_stream.evaluation.truth import TruthFile, encoded_ids
 from dtrak_stream.scoring.file_attributes import SIGN_CONVENTION
-from dtrak_stream.scoring.rankings import RunningTop
+from dtrak_stream.scoring.running_top import RunningTop
 from dtrak_stream.scoring.scores_checksums import write_checksums
 from dtrak_stream.scoring.scores_layout import FITTED_SUBSETS, FITTED_TO
 from dtrak_stream.scoring.writer import finished_scores
