@@ -19,11 +19,12 @@ from dtrak_stream.benchmark.lds.judging import JudgingJob, run_judging_job
 from dtrak_stream.benchmark.lds.options import LdsBenchConfig
 from dtrak_stream.benchmark.lds.recipes import FeatureSet, Scoring, feature_sets
 from dtrak_stream.benchmark.lds.run import measure_lds
-from dtrak_stream.benchmark.lds.subjects import digits
+from dtrak_stream.benchmark.lds.subjects import digits, work_folder
 from dtrak_stream.errors import ConfigurationError, CorruptFileError, InputError
 from dtrak_stream.methods import METHODS
 from dtrak_stream.support.cluster import connect
 from dtrak_stream.support.cluster_options import ClusterOptions
+from tests.evaluation.synthetic import scores_of
 
 DEFAULT_FLOOR = 0.288
 """Two standard errors below what was measured at default settings: 40.2 +- 2.0 for validation
@@ -118,6 +119,17 @@ def test_rows_are_kept_and_not_made_again(tmp_path, monkeypatch):
     monkeypatch.setattr("dtrak_stream.benchmark.lds.judging.run_judging_job", None)
     measure_lds(quick(out))
     assert json.loads(out.with_name("lds.json").read_text())["rows"] == numbers["rows"]
+
+
+def test_what_a_scoring_that_was_stopped_left_behind_is_made_anew(tmp_path):
+    config = quick(tmp_path / "lds", baselines=True)
+    pixels = next(each for each in feature_sets(config) if each.output_function == "pixels")
+    job = JudgingJob(digits(config), pixels, config)
+    stores = work_folder(config, "digits") / "stores" / pixels.name
+    stores.mkdir(parents=True)
+    scores_of(stores / "scores.h5", np.ones((2, 3)))
+    run_judging_job(job)
+    assert {row["method"] for row in job.rows() or []} == {"pixel-dot", "pixel-cosine"}
 
 
 def test_every_recipe_has_features_of_its_own():

@@ -208,6 +208,7 @@ def _judged(
 ) -> Iterator[Row]:
     """Yield the row of each transform."""
     out = trains[0].parent / "scores.h5"
+    out.unlink(missing_ok=True)  # of a scoring during which an earlier call was stopped
     uses_kernel = find_method(scoring.method).uses_kernel
     for transform in scoring.transforms:
         options = ScoreOptions(
