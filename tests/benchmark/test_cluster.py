@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 
 from dtrak_stream.benchmark.cluster import run as cluster_module
@@ -43,6 +44,31 @@ def test_one_worker_and_several_take_turns_and_leave_nothing(tmp_path, here):
     assert ways[0]["ratio"] == ways[0]["times_as_fast"] == 1
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {"out.json", "out.md", ".out.json.written", ".out.md.written"}
+
+
+def test_bare_products_are_of_as_many_rows_shared_alike(tmp_path, here, monkeypatch):
+    shares: list[tuple[int, int]] = []
+    monkeypatch.setattr(cluster_module, "_multiply", lambda *share: shares.append(share))
+    page = measure_cluster(tiny(tmp_path)).path.read_text()
+    assert shares == [(50, 8), (25, 8), (50, 8), (25, 8)]
+    ways = json.loads((tmp_path / "out.json").read_text())["ways"]
+    assert "bare products" in page
+    assert ways[0]["products_times_as_fast"] == 1
+    assert ways[1]["products_times_as_fast"] > 0
+
+
+@pytest.mark.parametrize("rows", [5, 8, 11])
+def test_bare_products_are_of_all_rows(rows, monkeypatch):
+    multiplied: list[int] = []
+    monkeypatch.setattr(cluster_module, "_ROWS_AT_A_TIME", 4)
+
+    def multiply(_left, right, *, out):
+        assert out.shape == (3, 3)
+        multiplied.append(len(right))
+
+    monkeypatch.setattr(np, "matmul", multiply)
+    cluster_module._multiply(rows, 3)
+    assert sum(multiplied) == rows
 
 
 def test_a_matrix_of_other_bytes_is_refused(tmp_path, here, monkeypatch):

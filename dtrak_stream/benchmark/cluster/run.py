@@ -42,7 +42,11 @@ from dtrak_stream.support.shared_work import Cluster
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 _MEMORY = 2**31
 _BLOCK = 8192
-_HEADINGS = ("workers", "start and imports, s", "Gram matrix, s", "of one worker", "times as fast")
+_ROWS_AT_A_TIME = 4096
+_HEADINGS = (
+    *("workers", "start and imports, s", "Gram matrix, s", "of one worker", "times as fast"),
+    *("bare products, s", "products: times as fast"),
+)
 
 
 def measure_cluster(config: ClusterBenchConfig) -> BenchmarkResult:
@@ -63,7 +67,7 @@ def measure_cluster(config: ClusterBenchConfig) -> BenchmarkResult:
         for turn in range(config.repeats):
             for count in counts:
                 out = Path(folder) / f"{turn}-{count}.h5"
-                runs[count].append(_timed(store, out, count))
+                runs[count].append(_timed(config, store, out, count))
                 matrix = xxhash.xxh3_128_hexdigest(out.read_bytes())
                 out.unlink()
                 found = found or matrix
@@ -100,7 +104,7 @@ def _store(config: ClusterBenchConfig, folder: Path) -> FeatureStore:
     return FeatureStore.open(folder / "store")
 
 
-def _timed(store: FeatureStore, out: Path, workers: int) -> Run:
+def _timed(config: ClusterBenchConfig, store: FeatureStore, out: Path, workers: int) -> Run:
     begin = time.perf_counter()
     with _workers(workers) as cluster:
         cluster.everywhere(_warm_up)
@@ -109,7 +113,13 @@ def _timed(store: FeatureStore, out: Path, workers: int) -> Run:
         with untold():
             GramRun(store, plan, cluster, out, visible=False).run()
         done = time.perf_counter()
-    return {"start_seconds": ready - begin, "seconds": done - ready}
+        cluster.everywhere(_multiply, config.rows // workers, config.proj_dim)
+        multiplied = time.perf_counter()
+    return {
+        "start_seconds": ready - begin,
+        "seconds": done - ready,
+        "products_seconds": multiplied - done,
+    }
 
 
 @contextmanager
@@ -126,6 +136,15 @@ def _warm_up() -> None:
     some @ some
 
 
+def _multiply(rows: int, proj_dim: int) -> None:
+    """Compute the products of so many rows, of blocks that are in memory: the least there is."""
+    block = np.ones((min(_ROWS_AT_A_TIME, rows), proj_dim), np.float32)
+    out = np.empty((proj_dim, proj_dim), np.float32)
+    for start in range(0, rows, _ROWS_AT_A_TIME):
+        part = block[: rows - start]
+        np.matmul(part.T, part, out=out)
+
+
 def _numbers(count: int, runs: list[Run], of_one: list[Run]) -> dict[str, Any]:
     """Return medians of one way, and the median of its ratios to one worker within a turn."""
     return {
@@ -134,6 +153,8 @@ def _numbers(count: int, runs: list[Run], of_one: list[Run]) -> dict[str, Any]:
         "seconds": median(run["seconds"] for run in runs),
         "ratio": median_ratio(runs, of_one, itemgetter("seconds")),
         "times_as_fast": median_ratio(of_one, runs, itemgetter("seconds")),
+        "products_seconds": median(run["products_seconds"] for run in runs),
+        "products_times_as_fast": median_ratio(of_one, runs, itemgetter("products_seconds")),
         "runs": runs,
     }
 
@@ -146,6 +167,8 @@ def _as_markdown(config: ClusterBenchConfig, ways: list[dict[str, Any]]) -> str:
             f"{way['seconds']:.2f}",
             f"{way['ratio']:.2f}",
             f"{way['times_as_fast']:.2f}",
+            f"{way['products_seconds']:.2f}",
+            f"{way['products_times_as_fast']:.2f}",
         ]
         for way in ways
     ]
@@ -153,7 +176,9 @@ def _as_markdown(config: ClusterBenchConfig, ways: list[dict[str, Any]]) -> str:
         (
             "# Workers that share a Gram matrix",
             f"{config.rows:,} rows of k = {config.proj_dim:,} in float16; workers of one thread on "
-            f"this machine; {config.repeats} turns, medians. The files are the same to the byte.",
+            f"this machine; {config.repeats} turns, medians. The files are the same to the byte. "
+            "Bare products are those of as many rows, shared alike, of blocks in the memory of the "
+            "workers, all at once: no more than this machine allows can be gained.",
             table(_HEADINGS, rows),
         )
     )
