@@ -158,7 +158,7 @@ _CORE = "phi_q^T K^-1 phi_n"
 _BEST = "s |s|, s = phi_q^T K^-1 phi_n"
 _VARIANCE = "(psi_q^T K^-1 psi_n)^2, K of exp(-|x - y|^2 / 2m)"
 _OF_LAYER = "s |s|, s = psi_q^T K^-1 psi_n, psi of a layer"
-_MIX = "S_psi / c_psi + 1/2 S_phi / c_phi, S = s |s|, c = mean |S|"
+_MIX = "2 S_phi / c_phi + S_psi / c_psi, S = s |s|, c = mean |S|"
 _DAS = "(phi_q^T K^-1 phi_n r_n / (1 - h_n))^2"
 _GRADIENTS = "N T gradients"
 _KERNEL = f"{_GRADIENTS}, Gram, one solve"
@@ -167,7 +167,7 @@ _ONE_STEP, _AVERAGED = "trajectory(one-step)", "trajectory(averaged)"
 
 # fmt: off
 _STREAMS_OF_MIX = (
-    Stream("gradients", "avg", ("avg",), "share:0.06,0.2", 1024, transform="signed-square", weight=0.5, scaled=True),
+    Stream("gradients", "avg", ("avg",), "share:0.02,0.06", 1024, transform="signed-square", weight=2.0, scaled=True),
     Stream("activations", "rff(activation(auto))", ("rff(activation)",), "share:0.4", 1024, transform="signed-square", scaled=True),
 )
 _TABLE = (

@@ -115,12 +115,13 @@ def test_a_method_of_one_stream_is_a_sum_of_one_with_its_own_columns(name):
     assert (stream.transform, stream.weight, stream.scaled) == (method.transform, 1, False)
 
 
-def test_mix_adds_what_a_layer_says_to_half_of_best():
-    best, layer = METHODS["best"], METHODS["activation-rbf"]
-    streams = {stream.name: stream for stream in METHODS["mix"].streams}
-    for name, method, weight in (("gradients", best, 0.5), ("activations", layer, 1)):
-        own = dataclasses.replace(method.streams[0], name=name, weight=weight, scaled=True)
-        assert streams[name] == own
+def test_mix_adds_what_a_layer_says_to_twice_the_gradients_of_earlier_timesteps_than_best():
+    best, layer = METHODS["best"].streams[0], METHODS["activation-rbf"].streams[0]
+    gradients, activations = METHODS["mix"].streams
+    assert gradients == dataclasses.replace(
+        best, name="gradients", timesteps="share:0.02,0.06", weight=2, scaled=True
+    )
+    assert activations == dataclasses.replace(layer, name="activations", scaled=True)
 
 
 def test_streams_of_a_sum_keep_the_sign_or_lose_it_with_their_sum():

@@ -206,16 +206,21 @@ def test_a_run_is_not_gone_on_with_by_a_method_of_other_streams(
     assert list(config.run.rglob("*.*")) == [plan_of_store]
 
 
-def test_mix_is_half_of_best_added_to_what_a_layer_says(model_folder, sources, tmp_path):
+def test_mix_is_twice_best_of_early_timesteps_added_to_what_a_layer_says(
+    model_folder, sources, tmp_path
+):
     found = {}
     for method in ("best", "activation-rbf", "mix"):
         options = ScoreOptions(method=method, damping="0.1", top_k=3)
         config = job(model_folder, sources, tmp_path / method)
         config = dataclasses.replace(config, score_options=options)
+        if method == "best":
+            features = dataclasses.replace(config.features, timesteps="share:0.02,0.06")
+            config = dataclasses.replace(config, features=features)
         if method == "activation-rbf":
             config = dataclasses.replace(config, execution=ExecutionOptions(batch_size=2))
         with h5py.File(dtrak_stream.attribute(config).scores) as file:
             found[method] = file["scores"][()].astype(np.float64)
     scaled = {name: scores / np.abs(scores).mean() for name, scores in found.items()}
-    expected = scaled["activation-rbf"] + scaled["best"] / 2
+    expected = scaled["activation-rbf"] + 2 * scaled["best"]
     np.testing.assert_allclose(found["mix"], expected, rtol=1e-4, atol=1e-5)
