@@ -18,14 +18,13 @@ class SearchConfig:
 
     Even queries are there to choose by, odd ones to report. What matters is the difference of a
     recipe from `best`, query by query, with its standard error: it is far smaller than that of
-    either. The truths about digits and sprites come along; the Fashion-MNIST truth is the one that
-    bench lds makes (--made). Features and scores are kept in OUT.work: a truth that has grown, or
-    recipes that are added, are judged in seconds.
+    either. The truths come along. Features and scores are kept in OUT.work: a truth that has grown,
+    or recipes that are added, are judged in seconds.
     """
 
     out: Path = Path("runs/bench/search")
     """Results: OUT.json and OUT.md. Features and scores are kept in OUT.work."""
-    data: tuple[DataName, ...] = ("digits", "sprites")
+    data: tuple[DataName, ...] = ("digits", "fashion-mnist", "sprites")
     """Data sets."""
     recipes: tuple[str, ...] = ()
     """Groups of recipes, such as mix, or names of single ones (default: all)."""
@@ -35,9 +34,6 @@ class SearchConfig:
     fashion_mnist: Path | None = None
     """Folder of the Fashion-MNIST files; Debian's package dataset-fashion-mnist has them. Without
     it that part is skipped."""
-    made: Path | None = None
-    """OUT of a bench lds whose model, images and truth of Fashion-MNIST are used (default: those of
-    this OUT, made here first, which takes hours)."""
     where: tyro.conf.OmitArgPrefixes[WorkerOptions] = field(default_factory=WorkerOptions)
     """Where features are computed."""
     quiet: bool = False
@@ -53,7 +49,7 @@ class SearchConfig:
     def of_truths(self) -> LdsBenchConfig:
         """Return the options by which data sets and their truths are made and found."""
         return LdsBenchConfig(
-            out=self.made or self.out,
+            out=self.out,
             data=self.data,
             fashion_mnist=self.fashion_mnist,
             crossfire=self.crossfire,
