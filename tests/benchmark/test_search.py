@@ -30,7 +30,7 @@ from dtrak_stream.benchmark.search.streams import StreamJob, last_up_block, stre
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.methods import METHODS
 
-MIX = "mix, 1/2 of best"
+MIX = "mix, 2 of avg, .02 and .06"
 
 
 @pytest.fixture(autouse=True)
