@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from dtrak_stream.data.samples import SampleBatch
+from dtrak_stream.gradients.norm_inputs import given_gradients, norms_of
 from dtrak_stream.gradients.stream import GradientSlice, Receiver
 from dtrak_stream.gradients.task import GradientTask, Pairs, inverse_length
-from dtrak_stream.model.parameters import needs_input_gradient
 
 GATHER_BYTES = 64 * 2**20
 PAIRS_PER_PASS = 128
@@ -159,9 +159,12 @@ class TimestepBatchedEngine:
         """Yield the gradients of each function's sum over some pairs, one of each parameter."""
         parameters = list(self._parameters.values())
         batch = self._task.noised(sample, pairs)
-        batch.noisy.requires_grad_(self._needs_input_gradient)
-        inputs = [*parameters, batch.noisy] if batch.noisy.requires_grad else parameters
-        values = self._task.values(self._task.output(batch), batch)  # (J, pairs)
+        with given_gradients(self._norms) as ends:
+            # compiled code is not hooked into: there the whole network is gone through
+            if self.compiled and self._norms:
+                ends.append(batch.noisy.requires_grad_())
+            values = self._task.values(self._task.output(batch), batch)  # (J, pairs)
+        inputs = [*parameters, *ends]
         for function, value in enumerate(values):
             if not value.requires_grad:  # no output reaches any of the parameters
                 yield [None] * len(parameters)
@@ -174,8 +177,11 @@ class TimestepBatchedEngine:
             del found
 
     @cached_property
-    def _needs_input_gradient(self) -> bool:
-        return needs_input_gradient(self._task.denoiser.network, self._parameters)
+    def _norms(self) -> list[nn.GroupNorm]:
+        """Return the norms whose input may need no gradient: none if nothing is frozen."""
+        network = self.task.denoiser.network
+        frozen = not all(parameter.requires_grad for parameter in network.parameters())
+        return norms_of(network, self._parameters) if frozen else []
 
 
 def _of_length(length: float, gradients: Gradients) -> Gradients:

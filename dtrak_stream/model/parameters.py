@@ -76,19 +76,6 @@ def has_lora(network: nn.Module) -> bool:
     return any(_OF_LORA in name for name, _ in network.named_parameters())
 
 
-def needs_input_gradient(network: nn.Module, chosen: dict[str, nn.Parameter]) -> bool:
-    """Return whether the gradient of the input must be computed along with the chosen ones.
-
-    On the CPU, torch (seen in 2.13) crashes the process in the backward pass of a channels-last
-    GroupNorm whose own input needs no gradient, as it happens when what comes before is frozen.
-    """
-    if all(parameter.requires_grad for parameter in network.parameters()):
-        return False
-    wanted = {id(parameter) for parameter in chosen.values()}
-    norms = (module for module in network.modules() if isinstance(module, nn.GroupNorm))
-    return any(id(parameter) in wanted for norm in norms for parameter in norm.parameters())
-
-
 def weights_hash(network: nn.Module) -> str:
     """Return the xxh3-128 of every parameter's and buffer's name, dtype, shape and bytes.
 

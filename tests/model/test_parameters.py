@@ -8,7 +8,6 @@ import torch
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.model.parameters import (
     choose_parameters,
-    needs_input_gradient,
     weights_hash,
 )
 from tests.conftest import build_unet
@@ -53,13 +52,6 @@ def test_a_refusal_shows_three_names():
         ConfigurationError, match=r"names look like: 0.weight, 0.bias, 1.weight, \."
     ):
         choose_parameters(network, "x")
-
-
-def test_the_gradient_of_the_input_is_wanted_for_norms_behind_frozen_layers():
-    network = torch.nn.Sequential(torch.nn.Conv2d(2, 2, 1), torch.nn.GroupNorm(1, 2))
-    assert not needs_input_gradient(network, choose_parameters(network, "all"))
-    assert needs_input_gradient(network, choose_parameters(network, "1.bias"))
-    assert not needs_input_gradient(network, choose_parameters(network, "0"))
 
 
 def test_weights_hash_sees_one_changed_bit():
