@@ -27,7 +27,6 @@ def here(monkeypatch, capsys):
 
 def test_changes_are_measured_beside_the_same_from_nothing(here, tmp_path):
     work = tmp_path / "work"
-    work.mkdir()
     config = AppendBenchConfig(
         rows=9000, dim=64, share=0.01, queries=3, work=work, out=tmp_path / "out", quiet=True
     )

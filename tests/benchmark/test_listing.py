@@ -14,7 +14,6 @@ from dtrak_stream.errors import ConfigurationError
 
 def test_each_layout_is_listed_and_removed(tmp_path, monkeypatch):
     work, out = tmp_path / "work", tmp_path / "out"
-    work.mkdir()
     made: dict[str, list[str]] = {}
     monkeypatch.setattr(
         "dtrak_stream.benchmark.listing.run.answer_of",

@@ -27,7 +27,8 @@ class AppendBenchConfig:
     queries: int = 100
     """Q, the number of queries that are scored."""
     work: Path | None = None
-    """Folder for the stores (default: the system's folder for temporary files)."""
+    """Folder for the stores, made if need be (default: the system's folder for
+    temporary files)."""
     out: Path = Path("runs/bench/append")
     """Results: OUT.json and OUT.md."""
     quiet: bool = False

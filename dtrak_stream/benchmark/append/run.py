@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from dtrak_stream.benchmark.append import stages
 from dtrak_stream.benchmark.append.options import AppendBenchConfig
+from dtrak_stream.benchmark.made_folder import made_folder
 from dtrak_stream.benchmark.own_process import answer_of
 from dtrak_stream.benchmark.results import (
     BenchmarkResult,
@@ -35,8 +35,8 @@ def measure_append(config: AppendBenchConfig) -> BenchmarkResult:
     """
     refuse_other_results(config.out, config)
     measured_on = machine()
-    with tempfile.TemporaryDirectory(prefix="append-", dir=config.work) as folder:
-        found = _Measurement(config, Path(folder))
+    with made_folder("append-", config.work) as folder:
+        found = _Measurement(config, folder)
         found.run()
     numbers: dict[str, Any] = {
         "benchmark": "append",

@@ -25,7 +25,8 @@ class ClusterBenchConfig:
     repeats: int = 5
     """Times each way is measured, in turns; medians are reported."""
     work: Path | None = None
-    """Folder for the store and its matrices (default: the system's folder for temporary files)."""
+    """Folder for the store and its matrices, made if need be (default: the system's folder for
+    temporary files)."""
     out: Path = Path("runs/bench/cluster")
     """Results: OUT.json and OUT.md."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ import torch
 import xxhash
 
 from dtrak_stream.benchmark.cluster.options import ClusterBenchConfig
+from dtrak_stream.benchmark.made_folder import made_folder
 from dtrak_stream.benchmark.results import (
     BenchmarkResult,
     Run,
@@ -61,12 +61,12 @@ def measure_cluster(config: ClusterBenchConfig) -> BenchmarkResult:
     measured_on = machine()
     counts = (1, config.workers)
     runs: dict[int, list[Run]] = {count: [] for count in counts}
-    with tempfile.TemporaryDirectory(prefix="cluster-", dir=config.work) as folder:
-        store = _store(config, Path(folder))
+    with made_folder("cluster-", config.work) as folder:
+        store = _store(config, folder)
         found: str | None = None
         for turn in range(config.repeats):
             for count in counts:
-                out = Path(folder) / f"{turn}-{count}.h5"
+                out = folder / f"{turn}-{count}.h5"
                 runs[count].append(_timed(config, store, out, count))
                 matrix = xxhash.xxh3_128_hexdigest(out.read_bytes())
                 out.unlink()

@@ -25,7 +25,8 @@ class CrashesConfig:
     seed: int = 0
     """Decides when who is killed, as far as the machine lets it."""
     work: Path | None = None
-    """Folder for what is made (default: the system's folder for temporary files)."""
+    """Folder for all files, made if need be (default: the system's folder for
+    temporary files)."""
     out: Path = Path("runs/bench/crashes")
     """Results: OUT.json and OUT.md."""
     quiet: bool = False

@@ -6,7 +6,6 @@ import copy
 import multiprocessing
 import random
 import shutil
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 
 from dtrak_stream.benchmark.crashes.options import CrashesConfig
 from dtrak_stream.benchmark.crashes.stages import IMAGES, STAGES, Turn, work
+from dtrak_stream.benchmark.made_folder import made_folder
 from dtrak_stream.benchmark.rerun.images import save_array
 from dtrak_stream.benchmark.results import (
     BenchmarkResult,
@@ -78,9 +78,9 @@ def measure_crashes(config: CrashesConfig) -> BenchmarkResult:
     """
     refuse_other_results(config.out, config)
     measured_on = machine()
-    with tempfile.TemporaryDirectory(prefix="crashes-", dir=config.work) as folder:
-        images = save_array(Path(folder) / "images.npy", IMAGES)
-        killing = Killing(config, images, Path(folder))
+    with made_folder("crashes-", config.work) as folder:
+        images = save_array(folder / "images.npy", IMAGES)
+        killing = Killing(config, images, folder)
         killing.run()
     numbers = {
         "benchmark": "crashes",

@@ -46,7 +46,8 @@ class KillsConfig:
     seed: int = 0
     """Seed of the moments of killing, and of the choice of shards."""
     work: Path | None = None
-    """Folder for model and stores (default: the system's folder for temporary files)."""
+    """Folder for model and stores, made if need be (default: the system's folder for
+    temporary files)."""
     out: Path = Path("runs/bench/kills")
     """Results: OUT.json and OUT.md."""
 

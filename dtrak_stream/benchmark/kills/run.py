@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from dtrak_stream.benchmark.kills.options import KillsConfig, MethodName
 from dtrak_stream.benchmark.kills.pace import Pace
 from dtrak_stream.benchmark.kills.same_bytes import compare, copy_without, shard_names
 from dtrak_stream.benchmark.kills.subject import KillsSubject, make_subject
+from dtrak_stream.benchmark.made_folder import made_folder
 from dtrak_stream.benchmark.own_process import MeasuringFailedError
 from dtrak_stream.benchmark.results import (
     BenchmarkResult,
@@ -53,12 +53,12 @@ def measure_kills(config: KillsConfig) -> BenchmarkResult:
     """
     refuse_other_results(config.out, config)
     measured_on = machine()
-    with tempfile.TemporaryDirectory(prefix="kills-", dir=config.work) as folder:
-        subject = make_subject(config, Path(folder))
+    with made_folder("kills-", config.work) as folder:
+        subject = make_subject(config, folder)
         runs = [
             run
             for method in config.methods
-            for run in _Method(config, subject, method, Path(folder)).measured()
+            for run in _Method(config, subject, method, folder).measured()
         ]
     numbers: dict[str, Any] = {"benchmark": "kills", "about": subject.words, "runs": runs}
     page = as_markdown(numbers, config)

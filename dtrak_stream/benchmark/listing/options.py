@@ -28,7 +28,8 @@ class ListingConfig:
     repeats: int = 3
     """Times each folder is listed; the median is reported."""
     work: Path | None = None
-    """Folder for the files (default: the system's folder for temporary files)."""
+    """Folder for the files, made if need be (default: the system's folder for
+    temporary files)."""
     out: Path = Path("runs/bench/listing")
     """Results: OUT.json and OUT.md."""
     quiet: bool = False

@@ -7,13 +7,13 @@ import os
 import random
 import statistics
 import sys
-import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from dtrak_stream.benchmark.listing.options import Layout, ListingConfig
+from dtrak_stream.benchmark.made_folder import made_folder
 from dtrak_stream.benchmark.own_process import answer_of
 from dtrak_stream.benchmark.results import (
     BenchmarkResult,
@@ -66,11 +66,12 @@ def measure_listing(config: ListingConfig) -> BenchmarkResult:
 
 
 def _measure(config: ListingConfig, layout: Layout) -> Listed:
-    with tempfile.TemporaryDirectory(prefix="listing-", dir=config.work) as folder:
-        _make_files(Path(folder), config, layout)
+    with made_folder("listing-", config.work) as folder:
+        _make_files(folder, config, layout)
         where, remedy = f"listing, {layout}", "free memory, or take fewer --names"
         runs = [
-            answer_of(__name__, folder, where=where, remedy=remedy) for _ in range(config.repeats)
+            answer_of(__name__, str(folder), where=where, remedy=remedy)
+            for _ in range(config.repeats)
         ]
     return Listed(
         layout,

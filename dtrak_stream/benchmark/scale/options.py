@@ -37,7 +37,8 @@ class ScaleConfig:
     dask: bool = True
     """Measure plain dask.array too."""
     work: Path | None = None
-    """Folder for stores and results (default: the system's folder for temporary files)."""
+    """Folder for stores and results, made if need be (default: the system's folder for
+    temporary files)."""
     out: Path = Path("runs/bench/scale")
     """Results: OUT.json and OUT.md."""
 

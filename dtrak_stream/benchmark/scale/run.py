@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from dtrak_stream.benchmark.made_folder import made_folder
 from dtrak_stream.benchmark.results import (
     BenchmarkResult,
     machine,
@@ -46,9 +46,9 @@ def measure_scale(config: ScaleConfig) -> BenchmarkResult:
     """
     refuse_other_results(config.out, config)
     measured_on = machine()
-    with tempfile.TemporaryDirectory(prefix="scale-", dir=config.work) as folder:
-        sizes = [_measured(config, Path(folder), samples) for samples in config.samples]
-        wide = [_wide(config, Path(folder), proj_dim) for proj_dim in config.wide]
+    with made_folder("scale-", config.work) as folder:
+        sizes = [_measured(config, folder, samples) for samples in config.samples]
+        wide = [_wide(config, folder, proj_dim) for proj_dim in config.wide]
     numbers: dict[str, Any] = {
         "benchmark": "scale",
         "sizes": sizes,

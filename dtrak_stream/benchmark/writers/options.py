@@ -30,7 +30,8 @@ class WritersConfig:
     repeats: int = 3
     """Times each way is measured, in turns; medians are reported."""
     work: Path | None = None
-    """Folder for images and stores (default: the system's folder for temporary files)."""
+    """Folder for images and stores, made if need be (default: the system's folder for
+    temporary files)."""
     out: Path = Path("runs/bench/writers")
     """Results: OUT.json and OUT.md."""
 

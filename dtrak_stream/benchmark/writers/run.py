@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from operator import itemgetter
@@ -15,6 +14,7 @@ from typing import Any
 
 import xxhash
 
+from dtrak_stream.benchmark.made_folder import made_folder
 from dtrak_stream.benchmark.main_job.stages import imports_command
 from dtrak_stream.benchmark.own_process import one_thread
 from dtrak_stream.benchmark.rerun.images import save_array
@@ -50,12 +50,12 @@ def measure_writers(config: WritersConfig) -> BenchmarkResult:
     measured_on = machine()
     counts = (1, config.writers)
     runs: dict[int, list[Run]] = {count: [] for count in counts}
-    with tempfile.TemporaryDirectory(prefix="writers-", dir=config.work) as folder:
-        images = save_array(Path(folder) / "images.npy", config.images)
-        job = _job(config, images, Path(folder) / "store")
-        record_run(Path(folder) / "job.yaml", job)
+    with made_folder("writers-", config.work) as folder:
+        images = save_array(folder / "images.npy", config.images)
+        job = _job(config, images, folder / "store")
+        record_run(folder / "job.yaml", job)
         command = [sys.executable, "-m", "dtrak_stream", "featurize", "--config"]
-        command.append(str(Path(folder) / "job.yaml"))
+        command.append(str(folder / "job.yaml"))
         shards: dict[str, str] | None = None
         for _ in range(config.repeats):
             for count in counts:
