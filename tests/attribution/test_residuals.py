@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -42,25 +43,34 @@ def config(model_folder, sources, held_out, tmp_path):
     return dataclasses.replace(plain, held_out=str(held_out))
 
 
+@pytest.fixture(scope="module")
+def finished(model_folder, sources, held_out, tmp_path_factory):
+    """The configuration of a run that is done, which tests may only read."""
+    plain = job(model_folder, sources[:2], tmp_path_factory.mktemp("finished") / "run")
+    config = dataclasses.replace(plain, held_out=str(held_out))
+    dtrak_stream.attribute(config)
+    return config
+
+
 def with_mode(config, mode):
     options = dataclasses.replace(config.score_options, seen=mode)
     return dataclasses.replace(config, score_options=options)
 
 
-def test_scores_page_and_table_tell_what_the_model_saw(config, tmp_path):
-    result = dtrak_stream.attribute(config)
-    seen = read(result.scores)["seen"]
+def test_scores_page_and_table_tell_what_the_model_saw(finished, tmp_path):
+    scores = finished.run / "scores.h5"
+    seen = read(scores)["seen"]
     assert seen.shape == (60,)
-    assert attributes(result.scores)["held_out_images"] == 80
-    store = FeatureStore.open(config.run / "residuals" / "held-out")
+    assert attributes(scores)["held_out_images"] == 80
+    store = FeatureStore.open(finished.run / "residuals" / "held-out")
     assert (len(store), store.fingerprint.output_function) == (80, "residuals")
-    page = read_page(result.path)
+    page = read_page(finished.run / "report" / "index.html")
     assert "Did the model see these training images?" in page.words
     table = tmp_path / "rankings.csv"
-    export(ExportConfig(scores=result.scores, out=table))
+    export(ExportConfig(scores=scores, out=table))
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    ids = [name.decode() for name in read(result.scores)["train_id"]]
+    ids = [name.decode() for name in read(scores)["train_id"]]
     for row in rows:
         at = seen[ids.index(row["train_id"])]
         assert row["seen"] == ("" if np.isnan(at) else f"{at:.4g}")
@@ -68,8 +78,9 @@ def test_scores_page_and_table_tell_what_the_model_saw(config, tmp_path):
     assert "seen: " in page.words
 
 
-def test_a_finished_run_computes_nothing_and_another_mode_only_scores(config, capsys):
-    dtrak_stream.attribute(config)
+def test_a_finished_run_computes_nothing_and_another_mode_only_scores(finished, tmp_path, capsys):
+    shutil.copytree(finished.run, tmp_path / "run")
+    config = dataclasses.replace(finished, run=tmp_path / "run")
     plain = read(config.run / "scores.h5")
     capsys.readouterr()
     dtrak_stream.attribute(config)

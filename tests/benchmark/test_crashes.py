@@ -27,7 +27,7 @@ FEATURES = stages._FEATURES
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """Few images."""
-    monkeypatch.setattr(run_module, "IMAGES", 12)
+    monkeypatch.setattr(run_module, "IMAGES", 9)
     monkeypatch.setattr(stages, "_QUERIES", 2)
     monkeypatch.setattr(stages, "_GRAM_MEMORY", "4GiB")
     monkeypatch.setattr(stages, "_SCORE_MEMORY", "4GiB")

@@ -26,9 +26,11 @@ from dtrak_stream.support.cluster import connect
 from dtrak_stream.support.cluster_options import ClusterOptions
 from tests.evaluation.synthetic import scores_of
 
-DEFAULT_FLOOR = 0.288
-"""Two standard errors below what was measured at default settings: 40.2 +- 2.0 for validation
-images and 33.0 +- 2.1 for generated ones, x 100."""
+K = 4
+"""Timesteps of trak and d-trak: fewer than their own ten, and the order is the same."""
+FLOOR = 0.21
+"""Four points, about two standard errors, below what was measured with so many: 34.6 for validation
+images and 25.1 for generated ones, x 100."""
 
 
 @pytest.fixture(autouse=True)
@@ -46,10 +48,10 @@ def judged(tmp_path_factory) -> dict[tuple[str, str, str], float]:
     best = METHODS["best"].timesteps
     sets = {
         "trak, per sample": FeatureSet(
-            "simple", 10, "per-sample", 4096, (Scoring("trak", ("square",)),)
+            "simple", K, "per-sample", 4096, (Scoring("trak", ("square",)),)
         ),
-        "d-trak, per sample": FeatureSet("square", 10, "per-sample", 4096, both),
-        "d-trak, shared": FeatureSet("square", 10, "shared", 4096, both),
+        "d-trak, per sample": FeatureSet("square", K, "per-sample", 4096, both),
+        "d-trak, shared": FeatureSet("square", K, "shared", 4096, both),
         "best": FeatureSet("avg", 2, "shared", 1024, (Scoring("best", ("none",)),), grid=best),
         "mix": next(each for each in feature_sets(config) if each.sum_of),
     }
@@ -84,9 +86,9 @@ def test_a_sum_of_streams_is_judged_with_all_of_them(judged, queries):
     assert judged["mix", "none", queries] > judged["best", "none", queries] + 0.02
 
 
-def test_default_settings_stay_above_their_floor(judged):
+def test_d_trak_with_shared_noise_stays_above_its_floor(judged):
     for queries in ("val", "gen"):
-        assert judged["d-trak, shared", "none", queries] > DEFAULT_FLOOR
+        assert judged["d-trak, shared", "none", queries] > FLOOR
 
 
 def quick(out: Path, **changes) -> LdsBenchConfig:
@@ -96,6 +98,7 @@ def quick(out: Path, **changes) -> LdsBenchConfig:
         "timesteps": (1,),
         "noise": ("shared",),
         "baselines": False,
+        "proj_dim": 256,
         "quiet": True,
     }
     return LdsBenchConfig(out=out, **{**options, **changes})

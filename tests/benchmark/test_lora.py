@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from dtrak_stream.benchmark.lora import base_model
 from dtrak_stream.benchmark.lora.base_model import make_base_model
 from dtrak_stream.benchmark.lora.options import LoraBaseConfig, LoraBenchConfig
 from dtrak_stream.benchmark.lora.run import measure_lora
@@ -29,6 +30,13 @@ from dtrak_stream.model.places import EMBEDDED_BASE, EMBEDDED_LORA
 from tests.benchmark.test_lds import write_idx
 
 ROOT = Path(__file__).resolve().parents[2]
+BATCH = 8
+IN_SMALL_STEPS = f"""
+from dtrak_stream.benchmark.lora import base_model
+from dtrak_stream.cli.main import main
+base_model._BATCH = {BATCH}
+main()
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +57,9 @@ def config(tmp_path_factory) -> LoraBaseConfig:
 
 @pytest.fixture(scope="module")
 def base(config) -> Path:
-    make_base_model(config)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(base_model, "_BATCH", BATCH)
+        make_base_model(config)
     return Path(f"{config.out}.work") / "pipeline"
 
 
@@ -72,8 +82,8 @@ def test_the_model_is_a_pipeline_that_is_told_captions_and_is_made_once(config, 
 
 
 def test_another_process_makes_the_same_bytes(config, base, tmp_path):
-    command = [sys.executable, ROOT / "tools/bench.py", "lora-base", "--out", tmp_path / "base"]
-    command += ["--fashion-mnist", config.fashion_mnist or ""]
+    command = [sys.executable, "-c", IN_SMALL_STEPS, "bench", "lora-base"]
+    command += ["--out", tmp_path / "base", "--fashion-mnist", config.fashion_mnist or ""]
     command += ["--autoencoder-steps", "2", "--network-steps", "2"]
     variables = {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7"}
     variables["OMP_NUM_THREADS"] = str(torch.get_num_threads())
@@ -96,6 +106,7 @@ def test_files_that_are_not_there_are_refused(tmp_path):
 
 
 def test_a_lora_its_images_and_truth_are_made_of_another_base_once(base, tmp_path, monkeypatch):
+    monkeypatch.setattr("dtrak_stream.benchmark.lora.subject.TRAIN", "sklearn:digits[0:64]")
     config = LoraBenchConfig(
         tmp_path / "lora",
         str(base),

@@ -7,18 +7,29 @@ import json
 import numpy as np
 import pytest
 
+from dtrak_stream.benchmark.scale import stages as stages_module
 from dtrak_stream.benchmark.scale.options import ScaleConfig
 from dtrak_stream.benchmark.scale.run import _growth
-from dtrak_stream.benchmark.scale.stages import STAGES
+from dtrak_stream.benchmark.scale.stages import STAGES, StageOptions, cost_of
 from dtrak_stream.benchmark.scale.synthetic import write_synthetic_store
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.store.reader import FeatureStore
+from tests.benchmark.beside import answer_beside
 from tests.commands_here import run_bench
 
 
-def test_a_run_measures_every_stage_of_every_store_and_leaves_no_store_behind(tmp_path):
+def test_a_stage_is_measured_in_a_process_of_its_own(tmp_path):
+    options = StageOptions("writing", str(tmp_path), 20, 64, 8, 2, 3, "64MB")
+    cost = cost_of(options)
+    assert cost.peak_bytes >= cost.ready_bytes > 2**24
+    assert FeatureStore.open(options.train).rows(range(20)).shape == (20, 64)
+
+
+def test_a_run_measures_every_stage_of_every_store_and_leaves_no_store_behind(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(stages_module, "answer_of", answer_beside)
     out, work = tmp_path / "scale", tmp_path / "work"
-    work.mkdir()
     told = run_bench(
         "scale", "--samples", "150", "300", "--proj-dim", "64", "--queries", "5", "--top-k", "3",
         "--rows-per-shard", "64", "--wide", "128", "--wide-samples", "200",

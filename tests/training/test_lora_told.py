@@ -88,7 +88,7 @@ def sizes_told(monkeypatch) -> Callable[[Callable[[], object]], set[tuple[int, .
     return of
 
 
-@pytest.mark.parametrize(("named", "expected"), [(None, OWN), ("image", OWN), ("model", MODELS)])
+@pytest.mark.parametrize(("named", "expected"), [(None, OWN), ("model", MODELS)])
 def test_a_lora_is_told_of_sizes_the_same_when_trained_measured_and_featurized(
     xl, photographs, tmp_path, sizes_told, named, expected
 ):
