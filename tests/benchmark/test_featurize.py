@@ -29,7 +29,7 @@ def numbers(tmp_path_factory):
     told = run_bench(
         "featurize", "--models", "digits", "--timesteps", "2", "--pairs", "4", "--repeats", "1",
         "--proj-dim", "64", "--projected-parameters", "500", "--projected-rows", "2", "--no-memory",
-        "--quiet", "--out", str(out),
+        "--parameters", "conv_out", "--quiet", "--out", str(out),
     )  # fmt: skip
     assert told.code == 0, told.stderr
     return json.loads(out.with_suffix(".json").read_text()) | {
@@ -81,7 +81,11 @@ def test_the_large_models_are_of_the_sizes_that_are_claimed():
 
 
 def test_a_run_tells_every_way_next_to_the_training_step(numbers):
-    assert [found["way"] for found in numbers["ways"]] == way_names(vmap=True)
+    of_all, of_some = numbers["ways"][:-1], numbers["ways"][-1]
+    assert [found["way"] for found in of_all] == way_names(vmap=True)
+    assert {found["num_parameters"] for found in of_all} == {176_849}
+    assert of_some["way"] == "hooked + sketch, conv_out"
+    assert 0 < of_some["num_parameters"] < 1_000
     assert numbers["ways"][0]["ratio"] == 1
     assert all(found["seconds"] > 0 and found["images"] == 2 for found in numbers["ways"])
     assert "time / training step" in numbers["markdown"]

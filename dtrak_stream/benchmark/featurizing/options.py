@@ -33,6 +33,9 @@ cifar: the 35.7M UNet of the DDPM paper; random weights in the latter two."""
     """Length k of a feature."""
     repeats: int = 5
     """Times each way is measured, in turns; medians are reported."""
+    parameters: str | None = None
+    """Also time gradients of these parameters alone, a regular expression over names such as
+    "up_blocks.3": the backward pass ends at the first of their layers."""
     vmap: bool = True
     """Measure vmap(grad) too, by far the slowest way."""
     memory: bool = True

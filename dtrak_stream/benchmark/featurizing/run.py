@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -15,7 +16,13 @@ from dtrak_stream.benchmark.featurizing.options import FeaturizeBenchConfig, Mod
 from dtrak_stream.benchmark.featurizing.peak import peak_of
 from dtrak_stream.benchmark.featurizing.projecting import measure_projecting
 from dtrak_stream.benchmark.featurizing.subject import Subject, make_subject
-from dtrak_stream.benchmark.featurizing.ways import TRAINING, Way, make_way, way_names
+from dtrak_stream.benchmark.featurizing.ways import (
+    HOOKED_AND_SKETCH,
+    TRAINING,
+    Way,
+    make_way,
+    way_names,
+)
 from dtrak_stream.benchmark.results import (
     BenchmarkResult,
     machine,
@@ -75,9 +82,13 @@ def measure_ways(
     config: FeaturizeBenchConfig, model: ModelName, timesteps: int, device: torch.device
 ) -> list[WayResult]:
     """Return the cost of every way on one model at K timesteps."""
-    subject = make_subject(model, timesteps=timesteps, pairs=config.pairs, device=device)
-    names = way_names(vmap=config.vmap)
+    make = partial(make_subject, model, timesteps=timesteps, pairs=config.pairs, device=device)
+    subject, names = make(), way_names(vmap=config.vmap)
     ways = [make_way(name, subject, config.proj_dim) for name in names]
+    fewer = None if config.parameters is None else make(parameters=config.parameters)
+    if fewer is not None:
+        way = make_way(HOOKED_AND_SKETCH, fewer, config.proj_dim)
+        ways.append(replace(way, name=f"{way.name}, {config.parameters}"))
     steps = sum(len(way.sizes) + 1 for way in ways) + config.repeats * len(ways)
     title = f"{model}, K = {timesteps}"
     with progress(steps, description=title, unit="pass", visible=not config.quiet) as bar:
@@ -92,8 +103,10 @@ def measure_ways(
         seconds = median(turn[place] for turn in turns)
         ratio = median(turn[place] / turn[training] for turn in turns)
         say(f"{title}: {way.name}, {size} pairs a pass: {seconds:.3g} s, {ratio:.2f} x training")
-        peak = _peak(config, way.name, size, subject) if config.memory else 0
-        found.append(_result(subject, way.name, size, seconds, ratio, peak))
+        of_all = way.name in names
+        peak = _peak(config, way.name, size, subject) if config.memory and of_all else 0
+        about = subject if of_all or fewer is None else fewer
+        found.append(_result(about, way.name, size, seconds, ratio, peak))
     return found
 
 

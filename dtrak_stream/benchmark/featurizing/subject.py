@@ -56,13 +56,20 @@ def make_subject(
     device: torch.device,
     output_function: str = "simple",
     noise: NoiseKeying = "shared",
+    parameters: str = "all",
 ) -> Subject:
-    """Return a model with as many random images as give `pairs` at `timesteps` each."""
+    """Return a model with as many random images as give `pairs` at `timesteps` each.
+
+    Raises
+    ------
+    ConfigurationError
+        If `parameters` is an expression that cannot be read, or names none.
+    """
     denoiser = _denoiser(name, device)
     shape = denoiser.image_shape
     task = GradientTask(
         denoiser,
-        choose_parameters(denoiser.network, "all"),
+        choose_parameters(denoiser.network, parameters),
         OutputFunction(output_function, denoiser.schedule),
         choose_timesteps(str(timesteps), denoiser.schedule.num_timesteps),
         ImageNoise(0, noise),
