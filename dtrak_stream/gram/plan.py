@@ -85,8 +85,12 @@ class GramPlan:
         done
             Groups that are in the whole already: those of the first ranges.
         """
-        for start in range(done, len(self.groups), _GROUPS_PER_RANGE):
-            yield self.groups[start : start + _GROUPS_PER_RANGE]
+        yield from cut(self.groups[done:], _GROUPS_PER_RANGE)
+
+    @property
+    def groups_per_range(self) -> int:
+        """Return how many groups the longest range has."""
+        return min(_GROUPS_PER_RANGE, len(self.groups))
 
     def tiles(self) -> Iterator[Tile]:
         """Yield the tiles of the upper triangle."""
@@ -157,6 +161,12 @@ def plan_on(
         fewest=cluster.fewest_threads,
         alone=cluster.workers == cluster.threads,
     )
+
+
+def cut(groups: Sequence[range], size: int) -> Iterator[tuple[range, ...]]:
+    """Yield groups, so many at a time; the last time what is left."""
+    for start in range(0, len(groups), size):
+        yield tuple(groups[start : start + size])
 
 
 def chosen_form(store: FeatureStore, form: GramForm | Literal["auto"]) -> GramForm:

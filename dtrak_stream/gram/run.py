@@ -15,8 +15,8 @@ from dask.delayed import Delayed
 from dtrak_stream.errors import CorruptFileError, InterruptedRunError
 from dtrak_stream.gram.file import GRAM_FILE, Gram, write_gram
 from dtrak_stream.gram.options import GramConfig, GramResult
-from dtrak_stream.gram.plan import GramPlan, Tile, chosen_form, plan_gram, plan_on
-from dtrak_stream.gram.products import Arithmetic, Matrix, partial_product, sum_of_products
+from dtrak_stream.gram.plan import GramPlan, Tile, chosen_form, cut, plan_gram, plan_on
+from dtrak_stream.gram.products import Arithmetic, Matrix, sum_of_products
 from dtrak_stream.gram.update import bring_up_to_date
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.row_stream import CPU
@@ -86,7 +86,7 @@ def _compute(config: GramConfig, store: FeatureStore, limit: int) -> int:
     # what is set there for all threads stays so until all are done
     with (
         repeatable(device, tf32=config.tf32),
-        connect(config.cluster, partial_product) as cluster,
+        connect(config.cluster, sum_of_products) as cluster,
     ):
         plan = plan_on(cluster, store, options.gram_form, memory_limit=limit)
         record_run(config.out.with_suffix(".config.yaml"), config)
@@ -203,7 +203,7 @@ class GramRun:
             "form": self.plan.form,
             "tile_size": self.plan.tile_size,
             "groups": len(self.plan.groups),
-            "groups-per-range": max(map(len, self.plan.ranges())),
+            "groups-per-range": self.plan.groups_per_range,
             "rows_at_a_time": self.plan.rows_at_a_time,
             "device": self.device.type,
             "tf32": self.tf32,
@@ -213,11 +213,8 @@ class GramRun:
         """Bring the sums of all tiles to completion, each from its last checkpoint."""
         steps: deque[Step] = deque()
         tasks = self._tasks(checkpoints, steps, advance)
-        ahead = max(1, self.plan.ahead)
-        if self.cluster.workers > self.cluster.threads:  # of other processes, with their own memory
-            ahead += 1 + self.cluster.workers // max(map(len, self.plan.ranges()))
         total: Matrix | None = None
-        for part in self.cluster.in_order(tasks, ahead, at_a_time=self.plan.workers):
+        for part in self.cluster.in_order(tasks, self._ranges_begun, at_a_time=self.plan.workers):
             step = steps.popleft()
             total = step.before if step.is_first else total
             if total is None:
@@ -233,7 +230,8 @@ class GramRun:
         self, checkpoints: Checkpoints, steps: deque[Step], advance: Callable[[int], object]
     ) -> Iterator[Delayed]:
         """Yield the sum of each range of each tile, and note in `steps` which it is."""
-        for tile in self.plan.tiles():
+        tiles = list(self.plan.tiles())
+        for number, tile in enumerate(tiles, start=1):
             begun, before = self._resume(tile, checkpoints)
             advance(begun)
             done = begun
@@ -243,14 +241,52 @@ class GramRun:
                     Step(tile, done, done + len(groups), is_first, before if is_first else None)
                 )
                 done += len(groups)
-                yield self._sum(tile, groups)
+                is_near_end = number == len(tiles) and self._is_near_end(done)
+                yield self._sum(tile, groups, 1 if is_near_end else self._groups_per_task)
 
-    def _sum(self, tile: Tile, groups: tuple[range, ...]) -> Delayed:
-        """Return the sum over a range: for a single worker one task, which takes memory once."""
-        of_tile = self.store, self.plan.form, tile
-        if self.cluster.at_a_time(self.plan.workers) == 1:
-            return task(sum_of_products, *of_tile, groups, self.arithmetic)
-        return _tree([task(partial_product, *of_tile, one, self.arithmetic) for one in groups])
+    def _sum(self, tile: Tile, groups: tuple[range, ...], per_task: int) -> Delayed:
+        """Return the sum over a range as a tree of tasks: the same to the bit for any number."""
+        tasks = [
+            task(sum_of_products, self.store, self.plan.form, tile, some, self.arithmetic)
+            for some in cut(groups, per_task)
+        ]
+        return _tree(tasks)
+
+    @property
+    def _ranges_begun(self) -> int:
+        """Return how many ranges are begun, and their sums not taken yet."""
+        ahead = max(1, self.plan.ahead)
+        if self.cluster.workers == self.cluster.threads:
+            return ahead
+        # those of other processes wait in their own memory
+        return ahead + 1 + self.cluster.workers // self.plan.groups_per_range
+
+    @property
+    def _groups_per_task(self) -> int:
+        """Return how many groups of a range, a power of two, one task sums.
+
+        The more, the fewer sums pass between workers, and the longer each reads on while it
+        multiplies; but what is begun is to be work for all of them, and one more. Threads that
+        share a memory limit take one at a time, which takes the least memory.
+        """
+        per_range = self.plan.groups_per_range
+        workers = self.cluster.at_a_time(self.plan.workers)
+        if workers == 1:
+            return per_range
+        if self.plan.workers > 1:
+            return 1
+        size = 1
+        while size < per_range and per_range // (2 * size) * self._ranges_begun > workers:
+            size *= 2
+        return size
+
+    def _is_near_end(self, done: int) -> bool:
+        """Return whether after group `done` of the last tile not every worker has a range left.
+
+        Then tasks are small, so that all workers end together.
+        """
+        workers = self.cluster.at_a_time(self.plan.workers)
+        return workers > 1 and sum(1 for _ in self.plan.ranges(done)) < workers
 
     def _resume(self, tile: Tile, checkpoints: Checkpoints) -> tuple[int, Matrix | None]:
         """Return how many groups the last checkpoint of a tile sums, and the sum."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 
 import h5py
@@ -29,6 +30,7 @@ from dtrak_stream.gram.plan import GramPlan, plan_gram, tile_bytes
 from dtrak_stream.gram.products import TreeSum, mirror, partial_product, sum_of_products
 from dtrak_stream.gram.run import compute_gram
 from dtrak_stream.support.checkpoints import Checkpoints
+from dtrak_stream.support.cluster import Threads
 from dtrak_stream.support.cluster_options import ClusterOptions
 from dtrak_stream.support.stopping import stop, work_for
 from tests.conftest import store_of
@@ -118,6 +120,50 @@ def test_groups_are_added_in_one_tree_however_many_are_computed_at_once(
     expected = ((parts[0] + parts[1]) + (parts[2] + parts[3])) + parts[4]
     assert not np.array_equal(expected, sum(parts))
     compute(store, tmp_path / "gram.h5", gram_form="primal")
+    assert np.array_equal(Gram.open(tmp_path / "gram.h5").matrix(), expected)
+
+
+class Workers(Threads):
+    """Threads of this process that are told of as workers of other processes, and what they do."""
+
+    def __init__(self, workers, threads=1):
+        super().__init__(workers)
+        self.workers, self.threads, self.fewest_threads = workers * threads, threads, threads
+
+
+@pytest.mark.parametrize(
+    ("workers", "threads", "tasks"),
+    [
+        (1, 1, [4, 4, 4, 4, 4, 1]),
+        (2, 1, [4, 4, 4, 4, 1, 1, 1, 1, 1]),
+        (3, 1, [2] * 6 + [1] * 9),
+        (4, 1, [2] * 4 + [1] * 13),
+        (16, 1, [1] * 21),
+        (1, 2, [1] * 21),
+    ],
+)
+def test_workers_get_ranges_whole_where_that_keeps_all_of_them_busy(
+    make_store, tmp_path, monkeypatch, workers, threads, tasks
+):
+    scales = np.repeat(np.tile([1e-5, 1e4, 1e-2, 1e3, 1], 5), 7)[:145, None].astype(np.float32)
+    store = make_store("s", random_features(145) * scales)
+    plan, cluster = grouped(monkeypatch, store), Workers(workers, threads)
+    assert len(plan.groups) == 21
+    expected = np.zeros(0)
+    for groups in plan.ranges():
+        part = sum_of_products(store, "primal", next(plan.tiles()), groups)
+        expected = expected + part if expected.size else part
+    counts: list[tuple[int, int]] = []
+
+    def counted(store, form, tile, groups, arithmetic):
+        counts.append((groups[0].start, len(groups)))
+        return sum_of_products(store, form, tile, groups, arithmetic)
+
+    monkeypatch.setattr("dtrak_stream.gram.run.sum_of_products", counted)
+    monkeypatch.setattr("dtrak_stream.gram.run.connect", lambda *_: nullcontext(cluster))
+    options = ClusterOptions(devices=",".join(["cpu"] * (workers + 1)))
+    compute_gram(GramConfig(store.layout.root, tmp_path / "gram.h5", cluster=options, quiet=True))
+    assert [count for _, count in sorted(counts)] == tasks
     assert np.array_equal(Gram.open(tmp_path / "gram.h5").matrix(), expected)
 
 

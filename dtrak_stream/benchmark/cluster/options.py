@@ -16,7 +16,7 @@ class ClusterBenchConfig:
     several take turns; their files must be the same to the byte.
     """
 
-    rows: int = 200_000
+    rows: int = 1_000_000
     """N, rows of the store: random numbers, imported as those of another program."""
     proj_dim: int = 1024
     """Length k of a feature."""

@@ -31,7 +31,7 @@ from dtrak_stream.errors import InputError
 from dtrak_stream.exchange.importing import import_features
 from dtrak_stream.exchange.options import ArrayOptions, DeclaredFeatures, ImportConfig
 from dtrak_stream.gram.plan import plan_on
-from dtrak_stream.gram.products import partial_product
+from dtrak_stream.gram.products import sum_of_products
 from dtrak_stream.gram.run import GramRun
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.support.cluster import connect
@@ -126,7 +126,7 @@ def _timed(config: ClusterBenchConfig, store: FeatureStore, out: Path, workers: 
 def _workers(count: int) -> Iterator[Cluster]:
     with patch.dict(os.environ, _ONE_THREAD):
         options = ClusterOptions(devices=",".join(["cpu"] * count))
-        with connect(options, partial_product) as cluster:
+        with connect(options, sum_of_products) as cluster:
             yield cluster
 
 
