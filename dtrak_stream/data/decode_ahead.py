@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from dtrak_stream.data.samples import SampleBatch, Samples, joined, read_batch, size_of
+from dtrak_stream.support.cluster_options import usable_cores
 from dtrak_stream.support.timing import StageTimer
 
 _BATCHES_AHEAD = 2
@@ -118,6 +118,4 @@ class _Decoders(AbstractContextManager["_Decoders"]):
 
 def _usable_threads() -> int:
     """Return how many cores this process may use, up to what decoding keeps busy."""
-    mine = getattr(os, "sched_getaffinity", None)  # Linux only
-    cores = len(mine(0)) if mine else os.cpu_count() or 1
-    return min(cores, _MOST_THREADS)
+    return min(usable_cores(), _MOST_THREADS)

@@ -17,7 +17,7 @@ from dtrak_stream.store.row_stream import CPU, cut_rows, stream_rows
 from dtrak_stream.store.shard import FloatArray
 from dtrak_stream.support.arithmetic import repeatable
 from dtrak_stream.support.buffers import empty_on
-from dtrak_stream.support.matrix_products import multiply
+from dtrak_stream.support.matrix_products import multiply_by_rows
 
 
 class ScoreBlocks(Protocol):
@@ -142,7 +142,7 @@ def dot_products(
             for block in itertools.islice(blocks, len(cut_rows(part, step))):
                 place = slice(block.rows.start - part.start, block.rows.stop - part.start)
                 found = filled[:, place] if product is None else product[:, : len(block.rows)]
-                multiply(left, block.features.T, found)  # (Q, k) @ (k, b) -> (Q, b)
+                multiply_by_rows(left, block.features, found)  # (Q, k) @ (k, b) -> (Q, b)
                 found *= block.scale
                 if product is not None:
                     filled[:, place] = found

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.row_reader import RowReader
 from dtrak_stream.support.buffers import empty_on
+from dtrak_stream.support.cluster_options import usable_cores
 
 CPU = torch.device("cpu")
 _PIECE_BYTES = 2**19  # what is read at a time is checked, converted and scaled in the cache
@@ -48,6 +49,9 @@ def stream_rows(
 ) -> Iterator[RowBlock]:
     """Yield blocks of rows; a thread reads the next one meanwhile.
 
+    On a single core, where that thread would only take turns with this one, nothing is read ahead
+    but what the system reads of a file by itself.
+
     Parameters
     ----------
     store
@@ -72,25 +76,42 @@ def stream_rows(
     stored, longest = store.stored, max(map(len, cuts))
     make = _PinnedRows if device.type == "cuda" else _Rows
     dtype = _DTYPES[stored.fingerprint.dtype]
-    slots = [make(longest, stored.proj_dim, dtype, device, scaled) for _ in cuts[:2]]
+    ahead = device.type == "cuda" or usable_cores() > 1
+    slots = [
+        make(longest, stored.proj_dim, dtype, device, scaled) for _ in cuts[: 2 if ahead else 1]
+    ]
     with ExitStack() as stack:
         for slot in slots:
             stack.callback(slot.finish)
         reader = stack.enter_context(RowReader(stored, cuts))
-        pool = stack.enter_context(ThreadPoolExecutor(1))
-
-        def filled(number: int) -> _Rows:
-            slot = slots[number % 2]
-            slot.fill(reader, cuts[number])
-            return slot
-
-        coming = pool.submit(filled, 0)
-        for number, rows in enumerate(cuts):
-            slot = coming.result()
-            if number + 1 < len(cuts):
-                coming = pool.submit(filled, number + 1)
+        filled = stack.enter_context(closing(_filled(reader, cuts, slots)))
+        for slot, rows in zip(filled, cuts, strict=True):
             features, scale = slot.convert(len(rows))
             yield RowBlock(rows, store.of_stored(features), scale)
+
+
+def _filled(
+    reader: RowReader, cuts: Sequence[range], slots: Sequence[_Rows]
+) -> Generator[_Rows, None, None]:
+    """Yield a slot with the rows of each cut: one by one, or one ahead where there are two."""
+    if len(slots) == 1:
+        for rows in cuts:
+            slots[0].fill(reader, rows)
+            yield slots[0]
+        return
+
+    def fill(number: int) -> _Rows:
+        slot = slots[number % 2]
+        slot.fill(reader, cuts[number])
+        return slot
+
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(fill, 0)
+        for number in range(1, len(cuts)):
+            slot = coming.result()
+            coming = pool.submit(fill, number)
+            yield slot
+        yield coming.result()
 
 
 def load_rows(

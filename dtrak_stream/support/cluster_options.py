@@ -110,6 +110,12 @@ def threads_of_workers(workers: int, told: int) -> int:
     return max(1, (os.cpu_count() or 1) // max(1, workers))
 
 
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    mine = getattr(os, "sched_getaffinity", None)  # Linux only
+    return len(mine(0)) if mine else os.cpu_count() or 1
+
+
 def own_device() -> str | None:
     """Return the device of `--devices` that this process is the worker of, if it is one."""
     return os.environ.get(WORKER_DEVICE)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from dtrak_stream.support import matrix_products
 from dtrak_stream.support.buffers import empty_on
-from dtrak_stream.support.matrix_products import add_to, multiply
+from dtrak_stream.support.matrix_products import add_to, multiply, multiply_by_rows
 
 CPU = torch.device("cpu")
 
@@ -28,6 +29,23 @@ def test_a_matrix_times_itself_is_symmetric():
     block = random_matrix(50, 30)
     out = multiply(block.T, block, torch.empty(30, 30))
     assert torch.equal(out, out.T)
+
+
+@pytest.mark.parametrize("rows", [1, 4, 5, 11])
+def test_few_rows_are_multiplied_by_many_a_few_at_a_time(rows, monkeypatch):
+    monkeypatch.setattr(matrix_products, "_ROWS_IN_CACHE", 4)
+    widths: list[int] = []
+
+    def noted(left, right, out):
+        widths.append(right.shape[1])
+        return multiply(left, right, out)
+
+    monkeypatch.setattr(matrix_products, "multiply", noted)
+    left, right, wide = random_matrix(3, 30), random_matrix(rows, 30, 1), torch.empty(3, 20)
+    out = multiply_by_rows(left, right, wide[:, :rows])
+    assert np.allclose(out, left.double() @ right.double().T, rtol=1e-5, atol=1e-5)
+    assert sum(widths) == rows
+    assert max(widths) <= 4
 
 
 def test_sums_are_float64():
