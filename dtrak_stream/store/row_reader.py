@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from dtrak_stream.store.reader import FeatureStore
 
 _PIECE_BYTES = 2**19  # what is hashed at a time should still be in the cache
+_HEAD_BYTES = 2**16
+_AT_ONCE = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)  # whatever lies there, opening does not wait
 
 
 @dataclass
@@ -82,6 +85,26 @@ class RowReader(AbstractContextManager["RowReader"]):
                 _read(shard, first, features[place])
             if shard.digest is not None and part.stop == shard.held.stop:
                 self._require(shard)
+
+    def expect(self, rows: range) -> None:
+        """Let the system begin to fetch rows that are read next, where it takes such hints.
+
+        For who reads and computes in turn: a disk is not to wait while there is computing.
+        """
+        if not hasattr(os, "posix_fadvise"):
+            return
+        width = self._store.proj_dim * np.dtype(self._store.fingerprint.dtype).itemsize
+        for number in self._store.layout.shards_of(rows):
+            held = self._store.layout.shard_rows(number)
+            part = range(max(rows.start, held.start), min(rows.stop, held.stop))
+            start, size = (part.start - held.start) * width, len(part) * width
+            with contextlib.suppress(OSError):  # what is wrong with it, reading tells
+                descriptor = os.open(self._store.layout.shard_path(number), _AT_ONCE)
+                try:
+                    # what lies before the rows is not known before it is read
+                    os.posix_fadvise(descriptor, start, size + _HEAD_BYTES, os.POSIX_FADV_WILLNEED)
+                finally:
+                    os.close(descriptor)
 
     def _shard(self, number: int, dtype: np.dtype[Any]) -> _OpenShard:
         if self._open is None or self._open.number != number:

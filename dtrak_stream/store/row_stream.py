@@ -49,8 +49,8 @@ def stream_rows(
 ) -> Iterator[RowBlock]:
     """Yield blocks of rows; a thread reads the next one meanwhile.
 
-    On a single core, where that thread would only take turns with this one, nothing is read ahead
-    but what the system reads of a file by itself.
+    On a single core, where that thread would only take turns with this one, the system is
+    told which rows come next.
 
     Parameters
     ----------
@@ -95,8 +95,10 @@ def _filled(
 ) -> Generator[_Rows, None, None]:
     """Yield a slot with the rows of each cut: one by one, or one ahead where there are two."""
     if len(slots) == 1:
-        for rows in cuts:
+        for number, rows in enumerate(cuts):
             slots[0].fill(reader, rows)
+            for following in cuts[number + 1 : number + 2]:
+                reader.expect(following)
             yield slots[0]
         return
 

@@ -14,6 +14,9 @@ from dtrak_stream.support.option_values import require_number
 WORKER_DEVICE = "DTRAK_STREAM_DEVICE"
 """The variable in the environment of a worker that names its device."""
 
+WORKER_CORES = "DTRAK_STREAM_CORES"
+"""The variable in the environment of a worker that says how many cores are its share."""
+
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """The variables in the environment by which numerical libraries are told how many they take."""
 
@@ -111,9 +114,11 @@ def threads_of_workers(workers: int, told: int) -> int:
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use."""
+    """Return how many cores this process may use: of a machine's workers, its share of them."""
     mine = getattr(os, "sched_getaffinity", None)  # Linux only
-    return len(mine(0)) if mine else os.cpu_count() or 1
+    cores = len(mine(0)) if mine else os.cpu_count() or 1
+    share = os.environ.get(WORKER_CORES, "")
+    return min(cores, int(share)) if share.isdecimal() and int(share) else cores
 
 
 def own_device() -> str | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import threading
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -12,7 +14,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dtrak_stream.errors import CorruptFileError
+from dtrak_stream.errors import CorruptFileError, UnavailableError
 from dtrak_stream.scoring.halves import HalfSketch
 from dtrak_stream.store import row_reader, stored_shard
 from dtrak_stream.store.reader import FeatureStore
@@ -91,6 +93,39 @@ def test_the_next_block_is_read_while_one_is_worked_with_on_several_cores(
     assert first.rows == range(2)
     assert begun[2].wait(10 if cores > 1 else 0.1) == (cores > 1)
     assert np.array_equal(first.scaled().numpy(), store.rows(range(2)))
+
+
+def test_a_single_core_has_the_next_block_fetched_meanwhile(store, monkeypatch, cores):
+    fetched: list[tuple[str, int, int]] = []
+
+    def advise(descriptor, start, size, advice):
+        assert advice == os.POSIX_FADV_WILLNEED
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        fetched.append((path.name, start, size))
+
+    monkeypatch.setattr(os, "posix_fadvise", advise)
+    stream = stream_rows(store, [range(2), range(5, 9), range(19, 20)], CPU)
+    next(stream)
+    if cores > 1:
+        assert not fetched
+        return
+    width, first = 64 * np.dtype(store.fingerprint.dtype).itemsize, store.layout.shard_rows(0)
+    assert [(name, start) for name, start, _ in fetched] == [
+        ("00000000.h5", 5 * width),
+        ("00000001.h5", 0),
+    ]
+    assert all(size >= (len(first) - 5) * width for _, _, size in fetched)
+    assert [block.rows for block in stream] == [range(5, 9), range(19, 20)]
+
+
+def test_what_cannot_be_fetched_is_told_of_when_it_is_read(make_store, cores):
+    store = make_store("s", FEATURES)
+    store.layout.shard_path(1).unlink()
+    stream = stream_rows(store, cut_rows(range(20), 7), CPU)
+    if cores == 1:
+        assert next(stream).rows == range(7)
+    with pytest.raises((UnavailableError, CorruptFileError), match=r"00000001\.h5"):
+        list(stream)
 
 
 def damaged(store):
