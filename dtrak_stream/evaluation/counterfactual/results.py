@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from dtrak_stream.errors import CorruptFileError
+from dtrak_stream.evaluation.counterfactual.differences import Difference, differences
 from dtrak_stream.evaluation.counterfactual.job import Outcome
 from dtrak_stream.evaluation.counterfactual.plan import CounterfactualPlan
 from dtrak_stream.evaluation.counterfactual.queries import Pixels
@@ -70,6 +71,11 @@ class CounterfactualResults:
         """Return the names of the measures there are."""
         return list(self.methods[0].values)
 
+    def differences(self, measure_name: str) -> list[Difference]:
+        """Return what each method did beyond each that comes before it, by one measure."""
+        values = [(method.name, method.values[measure_name]) for method in self.methods]
+        return list(differences(values))
+
     def as_json(self) -> dict[str, Any]:
         """Return every number."""
         return {
@@ -78,6 +84,10 @@ class CounterfactualResults:
             "medians": {
                 method.name: {name: method.median(name) for name in self.measures}
                 for method in self.methods
+            },
+            "differences": {
+                name: {each.name: [each.mean, each.error] for each in self.differences(name)}
+                for name in (self.measures if len(self.numbers) > 1 else ())
             },
             "values": {
                 method.name: {name: method.values[name].tolist() for name in self.measures}

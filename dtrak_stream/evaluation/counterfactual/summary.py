@@ -30,27 +30,25 @@ _MOST_STRIPS = 20
 
 
 def markdown(results: CounterfactualResults) -> str:
-    """Return a table of medians with what the measures mean."""
-    rows = [["method", *(f"median {name}" for name in results.measures)]]
-    rows += _rows(results)
+    """Return tables of medians and of differences with what the measures mean."""
+    tables = [line for rows in _tables(results) for line in [*_table_lines(rows), ""]]
+    return "\n".join([_headline(results), "", *tables, *_notes(results)]) + "\n"
+
+
+def _table_lines(rows: list[list[str]]) -> list[str]:
     lines = [f"| {' | '.join(row)} |" for row in rows]
-    lines.insert(1, "|" + "---|" * len(rows[0]))
-    return "\n".join([_headline(results), "", *lines, "", *_notes(results)]) + "\n"
+    return [lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]
 
 
 def write_page(path: Path, results: CounterfactualResults, figures: list[Path]) -> None:
     """Write a page that stands alone: table, notes and figures."""
-    head = "".join(f"<th>median {html.escape(name)}</th>" for name in results.measures)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-        for row in _rows(results)
-    )
+    tables = "".join(map(_table_markup, _tables(results)))
     notes = "".join(f"<li>{html.escape(note.removeprefix('- '))}</li>" for note in _notes(results))
     pictures = "".join(_embedded(figure) for figure in figures)
     page = (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>Counterfactuals</title>"
         f"<style>{_STYLE}</style><h1>Counterfactuals</h1><p>{html.escape(_headline(results))}</p>"
-        f"<table><tr><th>method</th>{head}</tr>{body}</table><ul>{notes}</ul>{pictures}</html>\n"
+        f"{tables}<ul>{notes}</ul>{pictures}</html>\n"
     )
     write_bytes(path, page.encode())
 
@@ -62,17 +60,54 @@ def _headline(results: CounterfactualResults) -> str:
     )
 
 
-def _rows(results: CounterfactualResults) -> list[list[str]]:
+def _tables(results: CounterfactualResults) -> list[list[list[str]]]:
+    """Return the rows of each table, headings first; one query tells nothing of differences."""
+    tables = [_medians(results)]
+    return [*tables, _differences(results)] if len(results.numbers) > 1 else tables
+
+
+def _medians(results: CounterfactualResults) -> list[list[str]]:
+    heading = ["method", *(f"median {name}" for name in results.measures)]
     return [
-        [method.name, *(f"{method.median(name):.4g}" for name in results.measures)]
-        for method in results.methods
+        heading,
+        *(
+            [method.name, *(f"{method.median(name):.4g}" for name in results.measures)]
+            for method in results.methods
+        ),
     ]
+
+
+def _differences(results: CounterfactualResults) -> list[list[str]]:
+    columns = [results.differences(name) for name in results.measures]
+    heading = ["difference", *(f"mean {name}" for name in results.measures)]
+    return [
+        heading,
+        *(
+            [of_pair[0].name, *(f"{each.mean:.3g} +- {each.error:.2g}" for each in of_pair)]
+            for of_pair in zip(*columns, strict=True)
+        ),
+    ]
+
+
+def _table_markup(rows: list[list[str]]) -> str:
+    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in rows[0])
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+        for row in rows[1:]
+    )
+    return f"<table><tr>{head}</tr>{body}</table>"
 
 
 def _notes(results: CounterfactualResults) -> list[str]:
     repetitions = results.methods[0].values[PIXELS].shape[1]
     notes = [f"- {name}: {_MEANINGS[name]}." for name in results.measures]
-    return [*notes, f"- random: {repetitions} random removals, each for all queries, pooled."]
+    notes.append(f"- random: {repetitions} random removals, each for all queries, pooled.")
+    if len(results.numbers) > 1:
+        notes.append(
+            "- difference: mean over queries, each beside itself, with its standard error over "
+            "queries; how random removals differ among each other is not in it."
+        )
+    return notes
 
 
 def _embedded(figure: Path) -> str:
