@@ -31,8 +31,8 @@ from dtrak_stream.methods import Method
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.report.made_from import is_unchanged
 from dtrak_stream.report.places import refuse_other_report
-from dtrak_stream.scoring.ensemble import checkpoint_weights, refuse_other_queries
 from dtrak_stream.scoring.halves import refuse_without_halves
+from dtrak_stream.scoring.open_terms import checkpoint_weights, refuse_other_queries
 from dtrak_stream.scoring.plan import plan_scores, score_work
 from dtrak_stream.scoring.scores_layout import SCORES_FILE, Side
 from dtrak_stream.scoring.transforms import transform_of

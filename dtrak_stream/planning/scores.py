@@ -80,14 +80,7 @@ def plan_score_stage(
     train, query = max(pairs, key=lambda pair: pair[0].proj_dim)
     plan = plan_scores(train, query, options, work, memory_limit=limit)
     planned = PlannedScores(train, query, len(pairs), options, work, plan)
-    room = score_room(
-        plan,
-        options,
-        queries=len(query),
-        samples=len(train),
-        lambdas=work.lambdas,
-        sums=work.sums,
-    )
+    room = score_room(plan, options)
     seconds = sum(_seconds(planned, speed)) if speed else None
     memory = _least_memory(planned, limit)
     return StagePlan("scores", room.file, room.parts, memory, seconds, _note(planned))

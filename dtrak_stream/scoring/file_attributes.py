@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from dtrak_stream.methods import Stream
-from dtrak_stream.scoring.ensemble import Ensemble
-from dtrak_stream.scoring.members import kernel_facts
 from dtrak_stream.scoring.removed_since import store_places
 from dtrak_stream.scoring.scored_images import images_of
 from dtrak_stream.scoring.scorer import Scorer
 from dtrak_stream.scoring.stream_scales import StreamScales
+from dtrak_stream.scoring.term_scores import kernel_facts
+from dtrak_stream.scoring.terms import Terms
 from dtrak_stream.support.checkpoints import Checkpoints
 
 SIGN_CONVENTION = (
@@ -41,34 +41,34 @@ def identity_of_streams(streams: Sequence[Stream]) -> dict[str, Any]:
     }
 
 
-def store_attributes(ensemble: Ensemble, streams: Sequence[Stream], path: Path) -> dict[str, Any]:
+def store_attributes(terms: Terms, path: Path) -> dict[str, Any]:
     """Return what the scores file at `path` tells about the features it was made of.
 
     Of a sum of streams, what they do not have in common stands there for each, with + between.
     """
-    train, query = ensemble.first.train, ensemble.first.query
-    numbers = [len(models) for models in ensemble.streams]
+    train, query = terms.first.train, terms.first.query
+    numbers = [len(stream) for stream in terms.streams]
     return {
-        **_of_features(ensemble),
-        **({"stores_of_streams": ",".join(map(str, numbers))} if len(streams) > 1 else {}),
+        **_of_features(terms),
+        **({"stores_of_streams": ",".join(map(str, numbers))} if len(numbers) > 1 else {}),
         "num_models": max(numbers),
         "train_samples": len(train),
         "query_samples": len(query),
         "train_images": images_of(train.layout),
         "query_images": images_of(query.layout),
-        "quarantined_train": ensemble.quarantined_train,
-        "quarantined_query": ensemble.quarantined_query,
-        "train_store": store_places([one.train.layout for one in ensemble.models], path),
-        "query_store": store_places([one.query.layout for one in ensemble.models], path),
+        "quarantined_train": terms.quarantined_train,
+        "quarantined_query": terms.quarantined_query,
+        "train_store": store_places([one.train.layout for one in terms.each], path),
+        "query_store": store_places([one.query.layout for one in terms.each], path),
         "sign_convention": SIGN_CONVENTION,
     }
 
 
-def _of_features(ensemble: Ensemble) -> dict[str, Any]:
+def _of_features(terms: Terms) -> dict[str, Any]:
     """Return the options that features were made with."""
     rows = []
-    for models in ensemble.streams:
-        fingerprint = ensemble.models[models[0]].train.fingerprint
+    for stream in terms.streams:
+        fingerprint = stream[0].train.fingerprint
         rows.append(
             {
                 "output_function": fingerprint.output_function,
@@ -99,7 +99,7 @@ def lambda_attributes(scorer: Scorer, checkpoints: Checkpoints) -> list[dict[str
     means over each stream's models as `NAME_of_streams`, and `scale_of_streams`, what each was
     divided by.
     """
-    scales = StreamScales(scorer.ensemble, scorer.streams, checkpoints)
+    scales = StreamScales(scorer.terms, scorer.streams, checkpoints)
     attributes: list[dict[str, Any]] = [{} for _ in range(scorer.lambdas)]
     for each, told in enumerate(attributes):
         if len(scorer.streams) > 1:
@@ -113,24 +113,22 @@ def lambda_attributes(scorer: Scorer, checkpoints: Checkpoints) -> list[dict[str
 
 def _of_kernels(scorer: Scorer, checkpoints: Checkpoints, each: int) -> dict[str, Any]:
     """Return what is told of one lambda in the kernels of all models."""
-    ensemble = scorer.ensemble
-    whole = sorted(
-        (member for member in scorer.members if not member.variant), key=lambda one: one.number
-    )
-    rows = [kernel_facts(member, checkpoints).attributes(each) for member in whole]
-    of_models = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-    told = dict(_means(ensemble, of_models))
-    if len(rows) > len(ensemble.streams):
-        told |= {f"{name}_of_models": values for name, values in of_models.items()}
-    forms = [one.gram.form for one in ensemble.models if one.gram]
-    first = [forms[models[0]] for models in ensemble.streams]
-    return told | {"gram_form": _in_common(first), "kernel_solver": scorer.plan.solver}
+    terms = scorer.terms
+    rows = [kernel_facts(term, checkpoints).attributes(each) for term in terms.whole]
+    of_terms = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    told = dict(_means(terms, of_terms))
+    if len(rows) > len(terms.streams):
+        told |= {f"{name}_of_models": values for name, values in of_terms.items()}
+    forms = [stream[0].gram.form for stream in terms.streams if stream[0].gram]
+    return told | {"gram_form": _in_common(forms), "kernel_solver": scorer.plan.solver}
 
 
-def _means(ensemble: Ensemble, of_models: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield name and value of the means over models, or over those of each stream."""
-    for name, values in of_models.items():
-        means = np.array([values[list(models)].mean() for models in ensemble.streams])
+def _means(terms: Terms, of_terms: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield name and value of the means over all terms, or over those of each stream."""
+    for name, values in of_terms.items():
+        means = np.array(
+            [values[[term.number for term in stream]].mean() for stream in terms.streams]
+        )
         if len(means) > 1:
             yield f"{name}_of_streams", means
         else:

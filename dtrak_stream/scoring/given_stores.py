@@ -25,6 +25,8 @@ class GivenStores:
     ----------
     stream
         Number of the stream they are of.
+    model
+        Number of the model: probes of one have the same.
     train, query
         Folders of the two stores.
     gram
@@ -32,6 +34,7 @@ class GivenStores:
     """
 
     stream: int
+    model: int
     train: Path
     query: Path
     gram: Path | None
@@ -52,24 +55,20 @@ def given_stores(method: Method, config: ScoreConfig) -> tuple[GivenStores, ...]
     _refuse_other_streams(method, trains, queries)
     matrices = grams if method.uses_kernel else [None] * len(trains)
     given = [
-        GivenStores(stream, train, query, gram)
-        for (stream, train), (_, query), gram in zip(trains, queries, matrices, strict=True)
+        GivenStores(entry % len(streams), entry // len(streams), train, query, gram)
+        for (entry, train), (_, query), gram in zip(trains, queries, matrices, strict=True)
     ]
     return tuple(sorted(given, key=lambda one: one.stream))
 
 
 def _stores(streams: Sequence[Stream], paths: Paths) -> list[tuple[int, Path]]:
-    """Return stream and folder of all stores: those of probes instead of what holds them."""
+    """Return all stores, those of probes instead of what holds them, and which entry each is of."""
     entries: list[Path] = []
     for path in as_tuple(paths):
         of_streams = [path / stream.name for stream in streams]
         holds_streams = len(streams) > 1 and not (path / "store.json").exists()
         entries += of_streams if holds_streams and of_streams[0].is_dir() else [path]
-    return [
-        (number % len(streams), root)
-        for number, entry in enumerate(entries)
-        for root in store_roots(entry)
-    ]
+    return [(number, root) for number, entry in enumerate(entries) for root in store_roots(entry)]
 
 
 def _grams(streams: Sequence[Stream], paths: Paths | None) -> list[Path]:
@@ -114,7 +113,7 @@ def _refuse_other_streams(
 ) -> None:
     """Refuse stores that leave a stream without features, or one side of it with too few."""
     streams = method.streams
-    of_trains, of_queries = ([stream for stream, _ in side] for side in (trains, queries))
+    of_trains, of_queries = ([n % len(streams) for n, _ in side] for side in (trains, queries))
     if of_trains[-1] == len(streams) - 1 and of_trains == of_queries:
         return
     names = ", ".join(stream.name for stream in streams)

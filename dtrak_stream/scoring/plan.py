@@ -47,6 +47,8 @@ class ScorePlan:
         How the kernel is applied.
     rows_at_a_time
         Training rows that are read at a time.
+    lambdas, sums
+        As those of the work that is cut.
     """
 
     queries: tuple[range, ...]
@@ -54,6 +56,8 @@ class ScorePlan:
     save_scores: bool
     solver: Solver = "none"
     rows_at_a_time: int = _ROWS_AT_A_TIME
+    lambdas: int = 1
+    sums: int = 0
 
     def parts(self) -> Iterator[tuple[int, int, str]]:
         """Yield (query block, row block, name) of each step."""
@@ -82,8 +86,8 @@ class ScoreWork:
     normalisation
         What scores are divided by.
     sums
-        Sums over models and streams that are kept side by side: none for a single model, 3 with
-        error bars, one more for a sum of streams.
+        Sums of terms that are kept side by side: none for a single term, 3 with error bars, one
+        more for a sum of streams.
     samples
         Whether scores of a sample are computed before all others, for the scale of a stream.
     """
@@ -130,7 +134,7 @@ def score_work(
     grams
         The Gram matrices, of every training store; none for a method without a kernel.
     stores
-        The training stores: of several models, or of probes.
+        The training stores: one for each term.
     """
     variants, streams = 3 if options.error_bars else 1, len(method.streams)
     return ScoreWork(
@@ -195,6 +199,8 @@ def plan_scores(
                 save_scores=kept[options.save_scores],
                 solver=solver,
                 rows_at_a_time=_rows_at_a_time(train, room),
+                lambdas=work.lambdas,
+                sums=work.sums,
             )
         needs.append(_limit_for(train, shared + max(each, sampled)))
     raise _too_small(work, min(needs), memory_limit)

@@ -24,30 +24,17 @@ class ScoreRoom:
     parts: int
 
 
-def score_room(
-    plan: ScorePlan,
-    options: ScoreOptions,
-    *,
-    queries: int,
-    samples: int,
-    lambdas: int,
-    sums: int,
-) -> ScoreRoom:
+def score_room(plan: ScorePlan, options: ScoreOptions) -> ScoreRoom:
     """Return how much room scoring takes.
 
     Parameters
     ----------
     plan, options
         How it is cut, and what is kept.
-    queries, samples
-        Q and N.
-    lambdas
-        L, 1 without a kernel.
-    sums
-        Sums of scores that are kept side by side: see `ScoreWork`.
     """
+    queries, samples, lambdas = plan.queries[-1].stop, plan.rows[-1].stop, plan.lambdas
     bars, top_k = options.error_bars, min(options.top_k, samples)
     every = 4 * lambdas * queries * samples
     kept = every * (1 + bars) if plan.save_scores else 0
     lists = (32 if bars else 24) * lambdas * queries * top_k
-    return ScoreRoom(kept + lists, max(kept + lists * len(plan.rows), every * sums))
+    return ScoreRoom(kept + lists, max(kept + lists * len(plan.rows), every * plan.sums))

@@ -1,4 +1,4 @@
-"""Scoring: a kernel for each model, then its store once per block of queries, resumably."""
+"""Scoring: a kernel for each term, then its store once per block of queries, resumably."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from dtrak_stream.groups.sums import GroupSums, sum_groups
 from dtrak_stream.kernel.damping import DampingChoices, parse_dampings
 from dtrak_stream.methods import Method, Stream, find_method
 from dtrak_stream.scoring.blocks import Products
-from dtrak_stream.scoring.ensemble import Ensemble, open_ensemble, refuse_other_samples
 from dtrak_stream.scoring.file_attributes import (
     identity_of_streams,
     lambda_attributes,
     store_attributes,
 )
 from dtrak_stream.scoring.halves import refuse_without_halves
-from dtrak_stream.scoring.members import members_of
 from dtrak_stream.scoring.normalisation import NORMALISATIONS
+from dtrak_stream.scoring.open_terms import open_terms, refuse_other_samples
 from dtrak_stream.scoring.options import ScoreConfig, ScoreResult, used_by
 from dtrak_stream.scoring.plan import ScorePlan, plan_scores, score_work
 from dtrak_stream.scoring.scorer import Scorer
 from dtrak_stream.scoring.scores_layout import SIDES
 from dtrak_stream.scoring.seen_images import SeenImages, open_seen
+from dtrak_stream.scoring.terms import Terms
 from dtrak_stream.scoring.transforms import TRANSFORMS, Transform, streams_of, transform_of
 from dtrak_stream.scoring.writer import (
     finished_scores,
@@ -53,11 +53,11 @@ class ScoreRun:
     method, transform
         How features become scores, and what is done to them.
     streams
-        The terms of the sum that scores are.
+        The streams of the sum that scores are.
     dampings
         The lambdas; None for a method without a kernel.
-    ensemble
-        The models.
+    terms
+        What scores add up.
     plan
         How the work is cut.
     memory_limit
@@ -75,7 +75,7 @@ class ScoreRun:
     transform: Transform
     streams: tuple[Stream, ...]
     dampings: DampingChoices | None
-    ensemble: Ensemble
+    terms: Terms
     plan: ScorePlan
     memory_limit: int
     groups: GroupSums
@@ -88,11 +88,10 @@ class ScoreRun:
         del options["save_scores"]
         if self.dampings is None:
             options["damping"] = "none"
-        models = self.ensemble.models
         return {
             **options,
-            "train_fingerprint": ",".join(model.train.layout.state for model in models),
-            "query_fingerprint": ",".join(model.query.layout.state for model in models),
+            "train_fingerprint": ",".join(term.train.layout.state for term in self.terms.each),
+            "query_fingerprint": ",".join(term.query.layout.state for term in self.terms.each),
             "has_all_scores": self.plan.save_scores,
             "tf32": self.config.tf32,
             **identity_of_streams(self.streams),
@@ -112,9 +111,7 @@ class ScoreRun:
 
     def _begun(self) -> dict[str, str]:
         """Return what stores that were changed since were begun as; nothing of all others."""
-        sides = {
-            side: [getattr(one, side).layout for one in self.ensemble.models] for side in SIDES
-        }
+        sides = {side: [getattr(one, side).layout for one in self.terms.each] for side in SIDES}
         return {
             f"{side}_begun": ",".join(layout.begun for layout in layouts)
             for side, layouts in sides.items()
@@ -123,7 +120,7 @@ class ScoreRun:
 
     def cuts(self) -> dict[str, Any]:
         """Return what else unfinished work depends on."""
-        forms = [model.gram.form for model in self.ensemble.models if model.gram]
+        forms = [term.gram.form for term in self.terms.each if term.gram]
         return {
             "queries": len(self.plan.queries[0]),
             "rows": len(self.plan.rows[0]),
@@ -143,19 +140,16 @@ class ScoreRun:
                 self.seen.tell_freedom()
         checkpoints = Checkpoints.beside(config.out, self.identity() | self.cuts())
         try:
-            members = members_of(
-                self.ensemble,
-                error_bars=config.options.error_bars,
-                memory_limit=self.memory_limit,
-                visible=visible,
-            )
-            scorer = self._scorer(tuple(members))
+            terms = self.terms
+            if config.options.error_bars:
+                terms = terms.with_halves(self.memory_limit, visible=visible)
+            scorer = self._scorer(terms)
             refuse_without_room(config.out, scorer, checkpoints)
             computed = scorer.score_missing(checkpoints, visible=visible)
         except KeyboardInterrupt as interrupt:
             progress = f"scored blocks are kept in {checkpoints.folder}"
             raise InterruptedRunError(progress) from interrupt
-        attributes = self.identity() | store_attributes(self.ensemble, self.streams, config.out)
+        attributes = self.identity() | store_attributes(self.terms, config.out)
         attributes["device"] = device_name(self.device)
         attributes |= self.seen.judgement.attributes() if self.seen else {}
         of_lambda = lambda_attributes(scorer, checkpoints)
@@ -163,11 +157,10 @@ class ScoreRun:
         checkpoints.discard()
         return computed
 
-    def _scorer(self, members: tuple[Any, ...]) -> Scorer:
+    def _scorer(self, terms: Terms) -> Scorer:
         dampings = self.dampings
         return Scorer(
-            self.ensemble,
-            members,
+            terms,
             self.plan,
             self.config.options,
             self.method,
@@ -220,9 +213,9 @@ def score(config: ScoreConfig, images: ImageOptions | None = None) -> ScoreResul
     identity = run.identity()
     finished = finished_scores(config.out, identity, told=_nobody)
     if finished is None:
-        refuse_other_samples(run.ensemble)
+        refuse_other_samples(run.terms)
         Checkpoints.refuse_foreign(config.out)
-        quarantined = run.ensemble.quarantined  # opens every shard, so that damage is told first
+        quarantined = run.terms.quarantined  # opens every shard, so that damage is told first
         with alone_with(config.out):
             finished = finished_scores(config.out, identity)  # by whoever was waited for
             if finished is None:
@@ -248,27 +241,27 @@ def prepare(config: ScoreConfig, images: ImageOptions | None = None) -> ScoreRun
     streams = streams_of(method, options.transform)
     dampings = parse_dampings(options.damping) if method.uses_kernel else None
     limit = parse_size(config.memory_limit, flag="--memory-limit")
-    ensemble = open_ensemble(method, config)
-    for model in ensemble.models:
+    terms = open_terms(method, config)
+    for term in terms.each:
         if options.error_bars:
-            refuse_without_halves(model.train.fingerprint.projector, model.train.proj_dim)
-        NORMALISATIONS[method.normalisation].refuse_without_residuals(model.train, method.name)
-    groups = _group_sums(config, ensemble, images, limit)
-    plan = _plan(config, method, dampings, ensemble, groups, limit)
-    seen = open_seen(config, ensemble)
+            refuse_without_halves(term.train.fingerprint.projector, term.train.proj_dim)
+        NORMALISATIONS[method.normalisation].refuse_without_residuals(term.train, method.name)
+    groups = _group_sums(config, terms, images, limit)
+    plan = _plan(config, method, dampings, terms, groups, limit)
+    seen = open_seen(config, terms)
     return ScoreRun(
-        config, method, transform, streams, dampings, ensemble, plan, limit, groups, device, seen
+        config, method, transform, streams, dampings, terms, plan, limit, groups, device, seen
     )
 
 
 def _group_sums(
-    config: ScoreConfig, ensemble: Ensemble, images: ImageOptions | None, memory_limit: int
+    config: ScoreConfig, terms: Terms, images: ImageOptions | None, memory_limit: int
 ) -> GroupSums:
     return sum_groups(
         config.groups,
-        ensemble.first.train,
-        lambda: ensemble.train_usable,
-        queries=len(ensemble.first.query),
+        terms.first.train,
+        lambda: terms.train_usable,
+        queries=len(terms.first.query),
         images=images,
         memory_limit=memory_limit,
         visible=not config.quiet,
@@ -279,18 +272,16 @@ def _plan(
     config: ScoreConfig,
     method: Method,
     dampings: DampingChoices | None,
-    ensemble: Ensemble,
+    terms: Terms,
     groups: GroupSums,
     memory_limit: int,
 ) -> ScorePlan:
-    grams = [model.gram for model in ensemble.models if model.gram]
-    work = score_work(
-        method, config.options, dampings, grams, [one.train for one in ensemble.models]
-    )
-    model = max(ensemble.models, key=lambda one: one.train.proj_dim)
+    grams = [term.gram for term in terms.each if term.gram]
+    work = score_work(method, config.options, dampings, grams, [one.train for one in terms.each])
+    longest = max(terms.each, key=lambda one: one.train.proj_dim)
     return plan_scores(
-        model.train,
-        model.query,
+        longest.train,
+        longest.query,
         config.options,
         work,
         memory_limit=memory_limit,

@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrak_stream.errors import ConfigurationError, InputError, refuse_differences
-from dtrak_stream.scoring.ensemble import Ensemble
 from dtrak_stream.scoring.options import ScoreConfig, SeenMode
 from dtrak_stream.scoring.scored_images import images_of
+from dtrak_stream.scoring.terms import Terms
 from dtrak_stream.seen.judgement import Judgement, in_words, judge_stores, refuse_other_residuals
 from dtrak_stream.seen.overfitting import freedom_share
 from dtrak_stream.store.reader import FeatureStore
@@ -118,7 +118,7 @@ def score_factors(probability: NDArray[np.float32], mode: SeenMode) -> NDArray[n
     return factors
 
 
-def open_seen(config: ScoreConfig, ensemble: Ensemble) -> SeenImages | None:
+def open_seen(config: ScoreConfig, terms: Terms) -> SeenImages | None:
     """Open the residuals of the training images and of held-out ones, if they are given.
 
     Raises
@@ -132,7 +132,7 @@ def open_seen(config: ScoreConfig, ensemble: Ensemble) -> SeenImages | None:
     if config.residuals is None or config.held_out is None:
         _refuse_half(config)
         return None
-    if len(_models(ensemble)) > 1:
+    if len(_models(terms)) > 1:
         raise ConfigurationError(
             "several models saw images of their own",
             where=f"--residuals {config.residuals}",
@@ -140,7 +140,7 @@ def open_seen(config: ScoreConfig, ensemble: Ensemble) -> SeenImages | None:
         )
     candidates, held_out = map(FeatureStore.open, (config.residuals, config.held_out))
     refuse_other_residuals(candidates, held_out)
-    _refuse_other_candidates(ensemble, candidates)
+    _refuse_other_candidates(terms, candidates)
     return SeenImages(candidates, held_out, config.options.seen)
 
 
@@ -161,19 +161,19 @@ def _refuse_half(config: ScoreConfig) -> None:
     )
 
 
-def _models(ensemble: Ensemble) -> set[str]:
+def _models(terms: Terms) -> set[str]:
     """Return the hash of the weights of each diffusion model that computed training features."""
-    fingerprints = [model.train.fingerprint for model in ensemble.models]
+    fingerprints = [term.train.fingerprint for term in terms.each]
     return {each.weights for each in fingerprints if each.noise_draws and not each.is_imported}
 
 
-def _refuse_other_candidates(ensemble: Ensemble, candidates: FeatureStore) -> None:
-    train = ensemble.first.train
+def _refuse_other_candidates(terms: Terms, candidates: FeatureStore) -> None:
+    train = terms.first.train
     pairs: list[tuple[str, Any, Any]] = [("samples", len(train), len(candidates))]
     images = images_of(train.layout), images_of(candidates.layout)
     if all(images):
         pairs.append(("images", *images))
-    pairs += [("weights", each, candidates.fingerprint.weights) for each in _models(ensemble)]
+    pairs += [("weights", each, candidates.fingerprint.weights) for each in _models(terms)]
     refuse_differences(
         pairs,
         where=candidates.layout.root,

@@ -1,6 +1,6 @@
 """What the streams of a sum are divided by: the mean size of each one's scores, over a sample.
 
-Scores of the sample are computed as one block before any other, by each model once, and kept until
+Scores of the sample are computed as one block before any other, by each term once, and kept until
 all scores are written.
 """
 
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from dtrak_stream.errors import ConfigurationError, CorruptFileError
 from dtrak_stream.methods import Stream
-from dtrak_stream.scoring.ensemble import Ensemble
-from dtrak_stream.scoring.members import Member
 from dtrak_stream.scoring.sampled import ROWS_OF_RUN, SAMPLED_QUERIES, SAMPLED_RUNS, spread
+from dtrak_stream.scoring.term_scores import TermScores
+from dtrak_stream.scoring.terms import Term, Terms
 from dtrak_stream.scoring.transforms import TRANSFORMS
 from dtrak_stream.store.shard import FloatArray
 from dtrak_stream.support.checkpoints import Checkpoints
@@ -26,40 +26,39 @@ class StreamScales:
 
     Parameters
     ----------
-    ensemble
-        The models.
+    terms
+        What their averages are of.
     streams
-        The terms of the sum.
+        The streams of the sum.
     checkpoints
         Where the scores of the sample are kept.
     """
 
-    def __init__(
-        self, ensemble: Ensemble, streams: tuple[Stream, ...], checkpoints: Checkpoints
-    ) -> None:
-        self._ensemble, self._streams, self.checkpoints = ensemble, streams, checkpoints
+    def __init__(self, terms: Terms, streams: tuple[Stream, ...], checkpoints: Checkpoints) -> None:
+        self._terms, self._streams, self._checkpoints = terms, streams, checkpoints
         self._found: dict[int, NDArray[np.float64]] = {}
 
     @cached_property
     def queries(self) -> tuple[range, ...]:
         """Return the queries of the sample."""
-        return spread(self._ensemble.query_usable, SAMPLED_QUERIES, 1)
+        return spread(self._terms.query_usable, SAMPLED_QUERIES, 1)
 
     @cached_property
     def rows(self) -> tuple[range, ...]:
         """Return the training samples of the sample, in runs."""
-        return spread(self._ensemble.train_usable, SAMPLED_RUNS, ROWS_OF_RUN)
+        return spread(self._terms.train_usable, SAMPLED_RUNS, ROWS_OF_RUN)
 
-    def lack(self, member: Member) -> bool:
-        """Return whether scores of the sample by a member are needed, and not there."""
-        needed = self._streams[member.model.stream].scaled and member.variant == 0
+    def lack(self, term: Term) -> bool:
+        """Return whether scores of the sample by a term are needed, and not there."""
+        needed = self._streams[term.stream].scaled and term.variant == 0
         needed = needed and bool(self.queries and self.rows)
-        return needed and self.checkpoints.load(_name(member.number)) is None
+        return needed and self._checkpoints.load(_name(term.number)) is None
 
-    def add(self, member: Member, scores: FloatArray) -> None:
-        """Keep a member's scores (L, q, n) of the sample, as they enter its stream's average."""
-        self.checkpoints.drop(_name(member.number))
-        self.checkpoints.save(_name(member.number), scores=scores)
+    def add(self, term: Term, scores: TermScores) -> None:
+        """Keep a term's scores (L, q, n) of the sample."""
+        found = [of_rows.copy() for of_rows in scores.of(self.queries, self.rows)]
+        self._checkpoints.drop(_name(term.number))
+        self._checkpoints.save(_name(term.number), scores=np.concatenate(found, axis=-1))
 
     def of(self, stream: int) -> NDArray[np.float64] | None:
         """Return c of a stream for each lambda, (L,); None where it is 1.
@@ -90,9 +89,9 @@ class StreamScales:
         return (weight / scale).astype(np.float32)
 
     def _mean_size(self, stream: int) -> NDArray[np.float64]:
-        kept = [self._sampled(number) for number in self._ensemble.streams[stream]]
+        kept = [self._sampled(term) for term in self._terms.streams[stream]]
         transformed = TRANSFORMS[self._streams[stream].transform].mean(np.sum(kept, axis=0))
-        usable = self._ensemble.train_usable
+        usable = self._terms.train_usable
         rows = np.concatenate([usable[run.start : run.stop] for run in self.rows])
         sizes = np.abs(transformed[..., rows]).astype(np.float64)  # (L, q, n)
         scale: NDArray[np.float64] = sizes.mean(axis=(1, 2))
@@ -100,13 +99,13 @@ class StreamScales:
             raise self._without_scale(stream)
         return scale
 
-    def _sampled(self, number: int) -> FloatArray:
-        kept = self.checkpoints.load(_name(number))
+    def _sampled(self, term: Term) -> FloatArray:
+        kept = self._checkpoints.load(_name(term.number))
         if kept is None:
             raise CorruptFileError(
-                f"scores that the size of a stream is taken of ({_name(number)}) were damaged "
+                f"scores that the size of a stream is taken of ({_name(term.number)}) were damaged "
                 "since they were written",
-                where=self.checkpoints.folder,
+                where=self._checkpoints.folder,
                 remedy="run the same command again; it computes them anew",
             )
         return kept["scores"]
@@ -116,7 +115,7 @@ class StreamScales:
         return ConfigurationError(
             f"all scores of the stream {name} are zero in a sample of {len(self.queries)} queries, "
             "so that it has no size to be divided by",
-            where=self._ensemble.models[self._ensemble.streams[stream][0]].query.layout.root,
+            where=self._terms.streams[stream][0].query.layout.root,
             remedy="look at the features of these queries: with other images, --timesteps or "
             "--parameters they are not zero",
         )

@@ -10,7 +10,6 @@ import h5py
 import numpy as np
 
 from dtrak_stream.errors import refuse_differences
-from dtrak_stream.scoring.ensemble import Ensemble
 from dtrak_stream.scoring.rankings import JoinedLists
 from dtrak_stream.scoring.room import score_room
 from dtrak_stream.scoring.running_top import ENDS
@@ -18,6 +17,7 @@ from dtrak_stream.scoring.scorer import Scorer
 from dtrak_stream.scoring.scores_checksums import write_checksums
 from dtrak_stream.scoring.scores_layout import SCORES_FILE, SEEN, damping_group, subject_of
 from dtrak_stream.scoring.sums import damaged_part
+from dtrak_stream.scoring.terms import Terms
 from dtrak_stream.support import destinations
 from dtrak_stream.support.checkpoints import Checkpoints
 from dtrak_stream.support.durable import remove_partials_of
@@ -98,7 +98,7 @@ def write_scores(
         file = new.file
         write_names(file, "query_id", scorer.query.ids, scorer.query.ids.width)
         write_names(file, "train_id", scorer.train.ids, scorer.train.ids.width)
-        _write_removed(file, scorer.ensemble)
+        _write_removed(file, scorer.terms)
         if scorer.seen is not None:
             file.create_dataset(SEEN, data=scorer.seen.judgement.probability)
         file.attrs.update(attributes)
@@ -114,16 +114,16 @@ def write_scores(
         write_checksums(file)
 
 
-def _write_removed(file: Any, ensemble: Ensemble) -> None:
+def _write_removed(file: Any, terms: Terms) -> None:
     """Write which samples of either side were removed, if any were."""
-    for side, removed in (("query", ensemble.query_removed), ("train", ensemble.train_removed)):
+    for side, removed in (("query", terms.query_removed), ("train", terms.train_removed)):
         if len(removed):
             file.create_dataset(f"{side}_removed", data=removed.rows)
 
 
 def _create_datasets(group: Any, scorer: Scorer) -> None:
     cells, lists = (len(scorer.query), len(scorer.train)), (len(scorer.query), scorer.top_k)
-    suffixes = ("score", "score_error") if scorer.variants > 1 else ("score",)
+    suffixes = ("score", "score_error") if scorer.options.error_bars else ("score",)
     if scorer.plan.save_scores:
         for name in ("scores", *suffixes[1:]):
             group.create_dataset(name, cells, np.float32)
@@ -164,14 +164,7 @@ def refuse_without_room(path: Path, scorer: Scorer, checkpoints: Checkpoints) ->
     DiskFullError
         Saying how much is needed.
     """
-    room = score_room(
-        scorer.plan,
-        scorer.options,
-        queries=len(scorer.query),
-        samples=len(scorer.train),
-        lambdas=scorer.lambdas,
-        sums=scorer.sums,
-    )
+    room = score_room(scorer.plan, scorer.options)
     names = [name for _, _, name in scorer.plan.parts()]
     missing = len(set(names) - checkpoints.names()) / len(names)
     needed = room.file + int(room.parts * missing)

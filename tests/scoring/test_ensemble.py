@@ -131,6 +131,21 @@ def test_checkpoints_are_weighted_as_asked(models, method):
     assert close(read(models.out)["scores"], np.mean(tau, axis=0))
 
 
+def test_a_checkpoint_shares_its_weight_among_its_probes(tmp_path):
+    tau, names = [], [f"{model}/probe-{probe:03d}" for model in (0, 1) for probe in (0, 1)]
+    for number, name in enumerate(names):
+        function = f"probe({number % 2}/2)"
+        pair = whole_numbers(24, 64, number), whole_numbers(5, 64, 10 + number)
+        tau.append(reference("tracincp", *pair))
+        for side, rows in zip(("train", "query"), pair):
+            store_of(tmp_path / side / name, rows, images=side, output_function=function)
+    train, query = (tuple(tmp_path / side / model for model in "01") for side in ("train", "query"))
+    options = ScoreOptions(method="tracincp", checkpoint_weights="1,3")
+    score(ScoreConfig(train, query, out=tmp_path / "scores.h5", options=options, quiet=True))
+    expected = np.average(tau, axis=0, weights=[1, 1, 3, 3])
+    assert close(read(tmp_path / "scores.h5")["scores"], expected)
+
+
 def test_the_transform_is_applied_to_the_mean(models):
     models.score(method="trak", damping="0.1", transform="square")
     singles = models.singles(method="trak", damping="0.1")

@@ -30,11 +30,9 @@ from dtrak_stream.gram.run import compute_gram
 from dtrak_stream.kernel.damping import DampingChoice
 from dtrak_stream.methods import METHODS
 from dtrak_stream.model.places import model_root
-from dtrak_stream.scoring.blocks import Products
-from dtrak_stream.scoring.ensemble import Model
 from dtrak_stream.scoring.kernel import KernelMaker
-from dtrak_stream.scoring.members import Member, MemberScores
-from dtrak_stream.scoring.normalisation import NORMALISATIONS, TrainingSide
+from dtrak_stream.scoring.term_scores import TermScores
+from dtrak_stream.scoring.terms import Term
 from dtrak_stream.scoring.transforms import TRANSFORMS
 from dtrak_stream.seen.judgement import residuals_in
 from dtrak_stream.seen.overfitting import freedom_share, loss_ratio
@@ -218,13 +216,8 @@ def _of_store(method: str, freedom: float | None, train_root: Path, query_root: 
     gram = Gram.open(_gram_of(train_root))
     maker = KernelMaker(gram, train, _SQUARES.of_freedom(freedom), visible=False)
     kernel = maker.make(_AUTO, "cholesky").solver
-    member = Member(Model(train, query, gram, 1.0), 0)
-    scorer = MemberScores(member, METHODS[method], kernel, Products())
-    ((scores,),) = scorer.blocks(range(len(query))).of_parts([range(len(train))])  # (1, Q, N)
-    normalisation = NORMALISATIONS[METHODS[method].normalisation]
-    if normalisation.of_training is not None:
-        (factors,) = normalisation.factors(TrainingSide(train, kernel, gram), range(len(train)))
-        scores = scores * factors.astype(np.float32)
+    scorer = TermScores(Term(train, query, gram), METHODS[method], kernel)
+    ((scores,),) = scorer.of([range(len(query))], [range(len(train))])  # (1, Q, N)
     return np.asarray(scores, np.float32)
 
 

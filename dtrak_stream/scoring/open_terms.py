@@ -1,14 +1,10 @@
-"""The models whose scores are averaged: their stores and Gram matrices, opened and compared."""
+"""The terms of a score opened: their stores and Gram matrices, compared with one another."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from dtrak_stream.data.picture_identity import are_comparable
 from dtrak_stream.errors import ConfigurationError, refuse_differences
@@ -18,112 +14,12 @@ from dtrak_stream.methods import METHODS, Method, refuse_other_output_function
 from dtrak_stream.scoring.given_stores import GivenStores, given_stores
 from dtrak_stream.scoring.options import ScoreConfig
 from dtrak_stream.scoring.scored_images import images_of
+from dtrak_stream.scoring.terms import Term, Terms
 from dtrak_stream.store.reader import FeatureStore
-from dtrak_stream.store.row_set import NO_ROWS, RowSet
 from dtrak_stream.support.names import first_difference, name_at
 
 
-@dataclass(frozen=True)
-class Model:
-    """One model's features.
-
-    Attributes
-    ----------
-    train, query
-        The two stores.
-    gram
-        Gram matrix of the training store; None for a method without a kernel.
-    weight
-        Share of this model in the average of its stream.
-    stream
-        Number of the stream of the method's sum that they are of.
-    """
-
-    train: FeatureStore
-    query: FeatureStore
-    gram: Gram | None
-    weight: float
-    stream: int = 0
-
-
-@dataclass(frozen=True)
-class Ensemble:
-    """One model or several, of the same samples in the same order.
-
-    Attributes
-    ----------
-    models
-        All of the first stream, then all of the second, and so on.
-    """
-
-    models: tuple[Model, ...]
-
-    @property
-    def streams(self) -> tuple[tuple[int, ...], ...]:
-        """Return for each stream which models it is averaged over."""
-        numbers = [one.stream for one in self.models]
-        return tuple(
-            tuple(place for place, number in enumerate(numbers) if number == stream)
-            for stream in range(max(numbers) + 1)
-        )
-
-    @property
-    def first(self) -> Model:
-        """Return the model that sample ids are taken from."""
-        return self.models[0]
-
-    @cached_property
-    def train_usable(self) -> NDArray[np.bool_]:
-        """Return which training samples have a feature in every model: (N,)."""
-        usable: NDArray[np.bool_] = np.all([one.train.usable() for one in self.models], axis=0)
-        return usable
-
-    @cached_property
-    def query_usable(self) -> NDArray[np.bool_]:
-        """Return which queries have a feature in every model: (Q,)."""
-        usable: NDArray[np.bool_] = np.all([one.query.usable() for one in self.models], axis=0)
-        return usable
-
-    @cached_property
-    def train_removed(self) -> RowSet:
-        """Return which training samples were removed from a store of any model."""
-        return _removed_from(one.train for one in self.models)
-
-    @cached_property
-    def query_removed(self) -> RowSet:
-        """Return which queries were removed from a store of any model."""
-        return _removed_from(one.query for one in self.models)
-
-    @property
-    def quarantined_train(self) -> int:
-        """Return how many training samples have no scores though they were not removed."""
-        return _quarantined(self.train_usable, self.train_removed)
-
-    @property
-    def quarantined_query(self) -> int:
-        """Return how many queries have no scores though they were not removed."""
-        return _quarantined(self.query_usable, self.query_removed)
-
-    @property
-    def quarantined(self) -> int:
-        """Return how many samples of either set have no scores though they were not removed."""
-        return self.quarantined_train + self.quarantined_query
-
-
-def _removed_from(stores: Iterable[FeatureStore]) -> RowSet:
-    removed = NO_ROWS
-    for store in stores:
-        removed = removed | store.layout.removed
-    return removed
-
-
-def _quarantined(usable: NDArray[np.bool_], removed: RowSet) -> int:
-    left_out = ~usable
-    left_out[removed.rows] = False
-    return int(left_out.sum())
-
-
-def open_ensemble(method: Method, config: ScoreConfig) -> Ensemble:
+def open_terms(method: Method, config: ScoreConfig) -> Terms:
     """Open everything a run reads, and refuse what does not fit together.
 
     Raises
@@ -135,29 +31,31 @@ def open_ensemble(method: Method, config: ScoreConfig) -> Ensemble:
         missing, the method does not take such features, or weights are malformed.
     """
     given = given_stores(method, config)
-    models: list[Model] = []
-    for stream in range(len(method.streams)):
-        own = [one for one in given if one.stream == stream]
-        weights = checkpoint_weights(method, config.options.checkpoint_weights, len(own))
-        models += map(partial(_open_model, method), own, weights)
-    return Ensemble(tuple(models))
+    models = 1 + max(one.model for one in given)
+    weights = checkpoint_weights(method, config.options.checkpoint_weights, models)
+    beside = Counter((one.stream, one.model) for one in given)
+    return Terms(
+        tuple(
+            _open_term(method, one, weights[one.model] / beside[one.stream, one.model], number)
+            for number, one in enumerate(given)
+        )
+    )
 
 
-def refuse_other_samples(ensemble: Ensemble) -> None:
-    """Refuse models that were not given the same samples; reads all sample ids of several models.
+def refuse_other_samples(terms: Terms) -> None:
+    """Refuse terms that are not of the same samples; reads all sample ids of several.
 
     Raises
     ------
     FingerprintMismatchError
         Saying what differs.
     """
-    first = ensemble.first
-    for model in ensemble.models[1:]:
-        _refuse_other_samples(first.train, model.train)
-        _refuse_other_samples(first.query, model.query)
+    for term in terms.each[1:]:
+        _refuse_other_samples(terms.first.train, term.train)
+        _refuse_other_samples(terms.first.query, term.query)
 
 
-def _open_model(method: Method, given: GivenStores, weight: float) -> Model:
+def _open_term(method: Method, given: GivenStores, weight: float, number: int) -> Term:
     train, query = FeatureStore.open(given.train), FeatureStore.open(given.query)
     refuse_other_output_function(method, train.fingerprint.output_function, given.stream)
     refuse_other_queries(method, train, query, given.query)
@@ -166,7 +64,7 @@ def _open_model(method: Method, given: GivenStores, weight: float) -> Model:
         gram = Gram.open(given.gram)
         gram.refuse_earlier(train)
         gram.refuse_other(train.layout.state)
-    return Model(train, query, gram, weight, given.stream)
+    return Term(train, query, gram, weight, given.stream, number)
 
 
 def refuse_other_queries(
