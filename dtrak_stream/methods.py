@@ -52,12 +52,16 @@ _ANY = (*LOSSES, *_PREDICTIONS)
 class Stream:
     """One term of the sum that a method's score is: w T(S) / c, from features of its own.
 
+    Several kernels of one kind of features, such as one for each timestep, are streams, too.
+
     Attributes
     ----------
-    name
-        What its folders and files are called; nothing where a method has one stream only.
-    output_function, output_functions, timesteps, proj_dim
-        As the columns of `Method`.
+    output_function
+        What its features are of unless told otherwise.
+    output_functions
+        What they may be of for the method to be called by its name.
+    timesteps, proj_dim
+        What --timesteps and --proj-dim are unless told otherwise.
     timestep_weights
         What --timestep-weights is of its features.
     transform
@@ -67,9 +71,10 @@ class Stream:
     scaled
         Whether c is the mean of |T(S)| over a sample of queries and training samples, so that
         streams of any size add up; else c is 1.
+    name
+        What its folders and files are called; nothing where a method has one stream only.
     """
 
-    name: str
     output_function: str
     output_functions: tuple[str, ...]
     timesteps: str = DEFAULT_TIMESTEPS
@@ -78,6 +83,7 @@ class Stream:
     transform: str = "none"
     weight: float = 1.0
     scaled: bool = False
+    name: str = ""
 
     def takes(self, output_function: str) -> bool:
         """Return whether features of this function, or of its kind, are what it is of."""
@@ -99,57 +105,44 @@ class Method:
         Where it was published.
     needs
         Kind of features (or of results) it is computed from.
-    output_function
-        What its features are of unless told otherwise.
-    output_functions
-        What they may be of for the method to be called by its name.
+    streams
+        What its score is the sum of, each of features of its own: one stream for most methods,
+        none for those that are computed from no features.
     uses_kernel
         Whether features go through K^-1 = (Phi^T Phi + lambda I)^-1.
     normalisation
         What scores are divided by: a row of the table in `scoring.normalisation`.
     cost
         What it costs besides one pass over the features; p parameters, T timesteps.
-    transform
-        What the method itself does to the score: a row of the table in `scoring.transforms`. Where
-        it does something, no other transform is taken.
     query_output_function
         What the features of queries are of, where it is not what those of training samples are.
     weighs_checkpoints
         Whether its checkpoints may have weights of their own in the average.
-    timesteps, proj_dim
-        What --timesteps and --proj-dim are unless told otherwise.
-    sum_of
-        The streams it adds up, where it is not computed from one kind of features alone: then
-        they have the columns that say what features are, and `transform` is what their sum is
-        called.
     """
 
     name: str
     formula: str
     source: str
     needs: Needs
-    output_function: str
-    output_functions: tuple[str, ...]
+    streams: tuple[Stream, ...]
     uses_kernel: bool
     normalisation: str
     cost: str
-    transform: str = "none"
     query_output_function: str | None = None
     weighs_checkpoints: bool = False
-    timesteps: str = DEFAULT_TIMESTEPS
-    proj_dim: int = DEFAULT_PROJ_DIM
-    sum_of: tuple[Stream, ...] = ()
 
     @property
-    def streams(self) -> tuple[Stream, ...]:
-        """Return the terms of the sum that its score is: one for most methods."""
-        if self.sum_of:
-            return self.sum_of
-        weights: Literal["none", "unit-gradient"] = (
-            "unit-gradient" if self.needs == "unit-gradients" else "none"
-        )
-        own = (self.output_function, self.output_functions, self.timesteps, self.proj_dim)
-        return (Stream("", *own, timestep_weights=weights, transform=self.transform),)
+    def transform(self) -> str:
+        """Return what it does to the score itself, named as of its first stream.
+
+        Where that is something, no other transform is taken.
+        """
+        return self.streams[0].transform if self.streams else "none"
+
+    @property
+    def is_sum(self) -> bool:
+        """Return whether it adds up several streams, with names."""
+        return len(self.streams) > 1
 
 
 _DOT = "phi_q . phi_n"
@@ -166,32 +159,42 @@ _MODELS = f"S x {_GRADIENTS}"
 _ONE_STEP, _AVERAGED = "trajectory(one-step)", "trajectory(averaged)"
 
 # fmt: off
-_STREAMS_OF_MIX = (
-    Stream("gradients", "avg", ("avg",), "share:0.02,0.06", 1024, transform="signed-square", weight=2.0, scaled=True),
-    Stream("activations", "rff(activation(auto))", ("rff(activation)",), "share:0.4", 1024, transform="signed-square", scaled=True),
+_PIXELS = Stream("pixels", ("pixels",))
+_CLIP = Stream("clip", ("clip",))
+_FOURIER = Stream("rff(pixels)", ("rff(pixels)",), proj_dim=1024, transform="square")
+_GRADIENT = Stream("simple", _ANY)
+_OF_LOSS = Stream("simple", LOSSES)
+_OF_PREDICTION = Stream("square", _PREDICTIONS)
+_OF_PATH = Stream("simple", ("simple",))
+_SQUARED = Stream("avg", ("avg",), "share:0.06,0.2", 1024, transform="signed-square")
+_UNIT = Stream("avg", ("avg",), timestep_weights="unit-gradient", transform="square")
+_LAYER = Stream("rff(activation(auto))", ("rff(activation)",), "share:0.4", 1024, transform="signed-square")
+_SUM = (
+    replace(_SQUARED, timesteps="share:0.02,0.06", weight=2.0, scaled=True, name="gradients"),
+    replace(_LAYER, scaled=True, name="activations"),
 )
 _TABLE = (
-    Method("pixel-dot", _DOT, "baseline", "pixels", "pixels", ("pixels",), False, "none", "reading images"),
-    Method("pixel-cosine", _COSINE, "baseline", "pixels", "pixels", ("pixels",), False, "cosine", "reading images"),
-    Method("clip-dot", _DOT, "Radford et al. 2021", "clip", "clip", ("clip",), False, "none", "N CLIP passes"),
-    Method("clip-cosine", _COSINE, "Radford et al. 2021", "clip", "clip", ("clip",), False, "cosine", "N CLIP passes"),
-    Method("pixel-rbf", _VARIANCE, "control: no model", "rff-pixels", "rff(pixels)", ("rff(pixels)",), True, "none", "reading images, Gram, one solve", transform="square", proj_dim=1024),
-    Method("gradient-dot", _DOT, "Charpiat et al. 2019", "gradients", "simple", _ANY, False, "none", _GRADIENTS),
-    Method("gradient-cosine", _COSINE, "Charpiat et al. 2019", "gradients", "simple", _ANY, False, "cosine", _GRADIENTS),
-    Method("tracincp", f"mean over checkpoints of {_DOT}", "Pruthi et al. 2020", "gradients", "simple", _ANY, False, "none", _MODELS, weighs_checkpoints=True),
-    Method("gas", "mean over checkpoints of cosine", "Hammoudeh and Lowd 2022", "gradients", "simple", _ANY, False, "cosine", _MODELS, weighs_checkpoints=True),
-    Method("trak", _CORE, "Park et al. 2023", "gradients", "simple", LOSSES, True, "none", _KERNEL),
-    Method("d-trak", _CORE, "Zheng et al. 2024", "gradients", "square", _PREDICTIONS, True, "none", _KERNEL),
-    Method("best", _BEST, "this project (README)", "gradients", "avg", ("avg",), True, "none", "2 N gradients, Gram, one solve", transform="signed-square", timesteps="share:0.06,0.2", proj_dim=1024),
-    Method("activation-rbf", _OF_LAYER, "this project (README)", "rff-activations", "rff(activation(auto))", ("rff(activation)",), True, "none", "N forward passes, Gram, one solve", transform="signed-square", timesteps="share:0.4", proj_dim=1024),
-    Method("mix", _MIX, "this project (README)", "streams", "", (), True, "none", "2 N gradients, N forward passes, 2 Grams, 2 solves", transform="signed-square", sum_of=_STREAMS_OF_MIX),
-    Method("relative-if", f"{_CORE} / |K^-1 phi_n|", "Barshan et al. 2020", "gradients", "simple", _ANY, True, "relative-if", f"{_KERNEL}, N solves"),
-    Method("renorm-if", f"{_CORE} / |phi_n|", "Hammoudeh and Lowd 2022", "gradients", "simple", _ANY, True, "renorm", _KERNEL),
-    Method("journey-trak", f"{_CORE}, q: one step of its sampling", "Georgiev et al. 2023", "trajectory", "simple", ("simple",), True, "none", _KERNEL, query_output_function=_ONE_STEP),
-    Method("journey-trak-averaged", f"{_CORE}, q: mean over its sampling", "Zheng et al. 2024", "trajectory", "simple", ("simple",), True, "none", _KERNEL, query_output_function=_AVERAGED),
-    Method("das", _DAS, "Lin et al. 2025, paper form", "unit-gradients", "avg", ("avg",), True, "leverage", f"{_KERNEL}, N solves", transform="square"),
-    Method("empirical-influence", "mean loss of q without n - with n", "Feldman and Zhang 2020", "subsets", "", (), False, "none", "M retrained models"),
-    Method("datamodel", "-coefficient of n, ridge of q's loss", "Ilyas et al. 2022", "subsets", "", (), False, "none", "M retrained models"),
+    Method("pixel-dot", _DOT, "baseline", "pixels", (_PIXELS,), False, "none", "reading images"),
+    Method("pixel-cosine", _COSINE, "baseline", "pixels", (_PIXELS,), False, "cosine", "reading images"),
+    Method("clip-dot", _DOT, "Radford et al. 2021", "clip", (_CLIP,), False, "none", "N CLIP passes"),
+    Method("clip-cosine", _COSINE, "Radford et al. 2021", "clip", (_CLIP,), False, "cosine", "N CLIP passes"),
+    Method("pixel-rbf", _VARIANCE, "control: no model", "rff-pixels", (_FOURIER,), True, "none", "reading images, Gram, one solve"),
+    Method("gradient-dot", _DOT, "Charpiat et al. 2019", "gradients", (_GRADIENT,), False, "none", _GRADIENTS),
+    Method("gradient-cosine", _COSINE, "Charpiat et al. 2019", "gradients", (_GRADIENT,), False, "cosine", _GRADIENTS),
+    Method("tracincp", f"mean over checkpoints of {_DOT}", "Pruthi et al. 2020", "gradients", (_GRADIENT,), False, "none", _MODELS, weighs_checkpoints=True),
+    Method("gas", "mean over checkpoints of cosine", "Hammoudeh and Lowd 2022", "gradients", (_GRADIENT,), False, "cosine", _MODELS, weighs_checkpoints=True),
+    Method("trak", _CORE, "Park et al. 2023", "gradients", (_OF_LOSS,), True, "none", _KERNEL),
+    Method("d-trak", _CORE, "Zheng et al. 2024", "gradients", (_OF_PREDICTION,), True, "none", _KERNEL),
+    Method("best", _BEST, "this project (README)", "gradients", (_SQUARED,), True, "none", "2 N gradients, Gram, one solve"),
+    Method("activation-rbf", _OF_LAYER, "this project (README)", "rff-activations", (_LAYER,), True, "none", "N forward passes, Gram, one solve"),
+    Method("mix", _MIX, "this project (README)", "streams", _SUM, True, "none", "2 N gradients, N forward passes, 2 Grams, 2 solves"),
+    Method("relative-if", f"{_CORE} / |K^-1 phi_n|", "Barshan et al. 2020", "gradients", (_GRADIENT,), True, "relative-if", f"{_KERNEL}, N solves"),
+    Method("renorm-if", f"{_CORE} / |phi_n|", "Hammoudeh and Lowd 2022", "gradients", (_GRADIENT,), True, "renorm", _KERNEL),
+    Method("journey-trak", f"{_CORE}, q: one step of its sampling", "Georgiev et al. 2023", "trajectory", (_OF_PATH,), True, "none", _KERNEL, query_output_function=_ONE_STEP),
+    Method("journey-trak-averaged", f"{_CORE}, q: mean over its sampling", "Zheng et al. 2024", "trajectory", (_OF_PATH,), True, "none", _KERNEL, query_output_function=_AVERAGED),
+    Method("das", _DAS, "Lin et al. 2025, paper form", "unit-gradients", (_UNIT,), True, "leverage", f"{_KERNEL}, N solves"),
+    Method("empirical-influence", "mean loss of q without n - with n", "Feldman and Zhang 2020", "subsets", (), False, "none", "M retrained models"),
+    Method("datamodel", "-coefficient of n, ridge of q's loss", "Ilyas et al. 2022", "subsets", (), False, "none", "M retrained models"),
 )
 # fmt: on
 
@@ -266,7 +269,7 @@ def features_of(method: Method, options: FeatureOptions, number: int = 0) -> Fea
         a method have each of their own.
     """
     stream = method.streams[number]
-    if method.sum_of:
+    if method.is_sum:
         _refuse_one_for_all(method, options)
     chosen = options.output_function or stream.output_function
     refuse_other_output_function(method, chosen, number)

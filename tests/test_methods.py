@@ -68,7 +68,10 @@ FEATURES = {
         *("rff-activations", "rff(activation(auto))", {"rff(activation)"}),
         *(True, "none", "signed-square"),
     ),
-    "mix": ("streams", "", set(), True, "none", "signed-square"),
+    "mix": (
+        *("streams", "avg + rff(activation(auto))", {"avg", "rff(activation)"}),
+        *(True, "none", "signed-square"),
+    ),
     "relative-if": ("gradients", "simple", BOTH, True, "relative-if", "none"),
     "renorm-if": ("gradients", "simple", BOTH, True, "renorm", "none"),
     "journey-trak": ("trajectory", "simple", {"simple"}, True, "none", "none"),
@@ -82,8 +85,10 @@ FEATURES = {
 @pytest.mark.parametrize("name", METHODS)
 def test_a_row_says_what_a_method_is_computed_from_and_how(name):
     method = METHODS[name]
+    own = " + ".join(stream.output_function for stream in method.streams)
+    taken = {name for stream in method.streams for name in stream.output_functions}
     found = (
-        *(method.needs, method.output_function, set(method.output_functions)),
+        *(method.needs, own, taken),
         *(method.uses_kernel, method.normalisation, method.transform),
     )
     assert found == FEATURES[name]
@@ -96,23 +101,20 @@ def test_what_few_methods_have_of_their_own_all_others_lack(name):
     assert method.query_output_function == (along and f"trajectory({along})")
     assert method.weighs_checkpoints == (name in ("tracincp", "gas"))
     own = {
-        "best": ("share:0.06,0.2", 1024),
-        "pixel-rbf": ("10", 1024),
-        "activation-rbf": ("share:0.4", 1024),
-    }.get(name, ("10", 4096))
-    assert (method.timesteps, method.proj_dim) == own
+        "best": [("share:0.06,0.2", 1024)],
+        "pixel-rbf": [("10", 1024)],
+        "activation-rbf": [("share:0.4", 1024)],
+        "mix": [("share:0.02,0.06", 1024), ("share:0.4", 1024)],
+    }.get(name, [("10", 4096)] if method.needs != "subsets" else [])
+    assert [(stream.timesteps, stream.proj_dim) for stream in method.streams] == own
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_method_of_one_stream_is_a_sum_of_one_with_its_own_columns(name):
-    method = METHODS[name]
-    if method.sum_of:
-        return
-    (stream,) = method.streams
-    found = (stream.output_function, stream.output_functions, stream.timesteps, stream.proj_dim)
-    own = (method.output_function, method.output_functions, method.timesteps, method.proj_dim)
-    assert found == own
-    assert (stream.transform, stream.weight, stream.scaled) == (method.transform, 1, False)
+def test_streams_of_a_sum_have_names_and_weights_and_a_single_one_has_neither(name):
+    streams = METHODS[name].streams
+    plain = [stream for stream in streams if not stream.name]
+    assert len(plain) == (len(streams) == 1)
+    assert all((stream.weight, stream.scaled) == (1, False) for stream in plain)
 
 
 def test_mix_adds_what_a_layer_says_to_twice_the_gradients_of_earlier_timesteps_than_best():
@@ -127,7 +129,7 @@ def test_mix_adds_what_a_layer_says_to_twice_the_gradients_of_earlier_timesteps_
 def test_streams_of_a_sum_keep_the_sign_or_lose_it_with_their_sum():
     for method in METHODS.values():
         kept = {TRANSFORMS[stream.transform].keeps_sign for stream in method.streams}
-        assert kept == {TRANSFORMS[method.transform].keeps_sign}
+        assert not kept or kept == {TRANSFORMS[method.transform].keeps_sign}
 
 
 UNIT = {"das": "unit-gradient"}
@@ -135,13 +137,13 @@ UNIT = {"das": "unit-gradient"}
 
 @pytest.mark.parametrize("method", OF_FEATURES, ids=lambda method: method.name)
 def test_features_are_those_of_the_row_unless_the_user_says_otherwise(method):
-    plain = features_of(method, FeatureOptions())
+    (stream,), plain = method.streams, features_of(method, FeatureOptions())
     found = (plain.output_function, plain.timesteps, plain.proj_dim, plain.timestep_weights)
     weights = UNIT.get(method.name, FeatureOptions().timestep_weights)
-    timesteps = None if is_of_images(method.output_function) else method.timesteps
-    assert found == (method.output_function, timesteps, method.proj_dim, weights)
+    timesteps = None if is_of_images(stream.output_function) else stream.timesteps
+    assert found == (stream.output_function, timesteps, stream.proj_dim, weights)
     other = {"rff(activation)": "rff(activation(mid_block))"}.get(
-        method.output_functions[-1], method.output_functions[-1]
+        stream.output_functions[-1], stream.output_functions[-1]
     )
     said = FeatureOptions(output_function=other, timesteps="3", proj_dim=64)
     own = features_of(method, said)
@@ -149,19 +151,19 @@ def test_features_are_those_of_the_row_unless_the_user_says_otherwise(method):
 
 
 def test_each_method_differentiates_by_default_what_it_was_published_with():
-    assert find_method("trak").output_function == "simple"
-    assert find_method("d-trak").output_function == "square"
+    assert find_method("trak").streams[0].output_function == "simple"
+    assert find_method("d-trak").streams[0].output_function == "square"
 
 
 @pytest.mark.parametrize("method", OF_FEATURES, ids=lambda method: method.name)
 def test_each_method_takes_its_default(method):
-    refuse_other_output_function(method, method.output_function)
+    refuse_other_output_function(method, method.streams[0].output_function)
 
 
 @pytest.mark.parametrize("method", OF_FEATURES, ids=lambda method: method.name)
 def test_every_output_function_of_a_method_exists(method):
     others = {"pixels", "clip", "rff(pixels)", "rff(activation)", "probe"}
-    for name in set(method.output_functions) - others:
+    for name in set(method.streams[0].output_functions) - others:
         full_name = "interpolation(0.5)" if name == "interpolation" else name
         assert OutputFunction(full_name, SCHEDULE).name == full_name
 

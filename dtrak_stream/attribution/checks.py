@@ -18,7 +18,7 @@ from dtrak_stream.data.spec import parse_spec
 from dtrak_stream.errors import ConfigurationError, FingerprintMismatchError, InputError
 from dtrak_stream.features.kinds import number_of_stores
 from dtrak_stream.features.names import FOURIER, fourier_inside, is_of_images
-from dtrak_stream.features.options import FeatureOptions
+from dtrak_stream.features.options import DEFAULT_PROJ_DIM, FeatureOptions, own_or
 from dtrak_stream.features.path_features import require_trajectory
 from dtrak_stream.featurizing.opening import Identities
 from dtrak_stream.featurizing.options import FeaturizeConfig
@@ -27,7 +27,6 @@ from dtrak_stream.gram.file import GRAM_FILE, Gram
 from dtrak_stream.gram.options import GramConfig
 from dtrak_stream.gram.plan import GramPlan, chosen_form, plan_gram
 from dtrak_stream.groups.read import read_groups
-from dtrak_stream.methods import Method
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.report.made_from import is_unchanged
 from dtrak_stream.report.places import refuse_other_report
@@ -129,7 +128,7 @@ def refuse_options(plan: AttributionPlan) -> None:
     method, options = plan.method, plan.config.score_options
     if options.error_bars:
         for model in plan.models:
-            _refuse_without_halves(model.train.features, method)
+            _refuse_without_halves(model.train.features)
     transform_of(method, options.transform)
     names = {model.name for model in plan.models}
     checkpoint_weights(method, options.checkpoint_weights, len(names))
@@ -137,11 +136,11 @@ def refuse_options(plan: AttributionPlan) -> None:
     _refuse_damping_number(plan)
 
 
-def _refuse_without_halves(features: FeatureOptions, method: Method) -> None:
+def _refuse_without_halves(features: FeatureOptions) -> None:
     usual = "identity" if is_of_images(features.output_function) else "sketch"
     if fourier_inside(features.output_function) is not None:
         usual = FOURIER
-    length = features.proj_dim or method.proj_dim
+    length = own_or(features.proj_dim, DEFAULT_PROJ_DIM)
     refuse_without_halves(features.projector or usual, length)
 
 

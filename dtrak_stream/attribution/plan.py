@@ -107,7 +107,7 @@ def make_plan(config: AttributeConfig) -> AttributionPlan:
     features = [features_of(method, config.features, n) for n in range(len(method.streams))]
     config = dataclasses.replace(
         config,
-        features=config.features if method.sum_of else features[0],
+        features=config.features if method.is_sum else features[0],
         gram_options=_gram_options(method, config.gram_options),
     )
     dampings = parse_dampings(config.score_options.damping)

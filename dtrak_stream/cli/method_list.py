@@ -31,7 +31,7 @@ def methods_table() -> str:
 
 
 def _row(method: Method) -> tuple[str, ...]:
-    own = method.query_output_function or method.output_function
-    function = " + ".join(stream.output_function for stream in method.sum_of) or own
+    own = " + ".join(stream.output_function for stream in method.streams)
+    function = method.query_output_function or own
     needs = NEEDS[method.needs] + (f" (of {function})" if function else "")
     return method.name, method.formula, method.source, needs, method.cost

@@ -105,7 +105,12 @@ def _timesteps(features: DeclaredFeatures) -> tuple[int, ...]:
 
 
 def _check(features: DeclaredFeatures) -> None:
-    known = {name for method in METHODS.values() for name in method.output_functions}
+    known = {
+        name
+        for method in METHODS.values()
+        for stream in method.streams
+        for name in stream.output_functions
+    }
     if features.output_function not in known - {"interpolation"} | set(OUTPUT_FUNCTIONS[:-1]):
         interpolation_eta(features.output_function)
     sides = features.image_shape.split("x")

@@ -161,7 +161,7 @@ def streams_of(method: Method, asked: str) -> tuple[Stream, ...]:
         As `transform_of`.
     """
     asked = transform_of(method, asked).name
-    return method.sum_of or (replace(method.streams[0], transform=asked),)
+    return method.streams if method.is_sum else (replace(method.streams[0], transform=asked),)
 
 
 def transforms_in_words() -> str:

@@ -37,7 +37,7 @@ STREAMS = (dataclasses.replace(NEAR, timesteps="list:0,500"), PIXELS)
 @pytest.fixture(scope="module", autouse=True)
 def _in_the_table():
     with pytest.MonkeyPatch.context() as patch:
-        use(patch, dataclasses.replace(SUM, sum_of=STREAMS))
+        use(patch, dataclasses.replace(SUM, streams=STREAMS))
         yield
 
 

@@ -45,7 +45,7 @@ def judged(tmp_path_factory) -> dict[tuple[str, str, str], float]:
     """LDS with rule-chosen damping, by name of recipe, transform and set of queries."""
     config = LdsBenchConfig(out=tmp_path_factory.mktemp("lds") / "lds", quiet=True)
     both = (Scoring("d-trak", ("none", "square")),)
-    best = METHODS["best"].timesteps
+    best = METHODS["best"].streams[0].timesteps
     sets = {
         "trak, per sample": FeatureSet(
             "simple", K, "per-sample", 4096, (Scoring("trak", ("square",)),)

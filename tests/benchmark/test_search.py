@@ -107,10 +107,10 @@ def test_every_recipe_has_a_name_of_its_own_and_best_is_what_the_package_calls_s
     assert len({each.name for each in RECIPES}) == len(RECIPES)
     (best,) = (each for each in RECIPES if each.name == BASELINE)
     (term,) = best.terms
-    method = METHODS["best"]
+    (stream,) = METHODS["best"].streams
     told = (term.features.output_function, term.features.timesteps, term.features.proj_dim)
-    assert told == (method.output_function, method.timesteps, method.proj_dim)
-    assert term.transform == method.transform
+    assert told == (stream.output_function, stream.timesteps, stream.proj_dim)
+    assert term.transform == stream.transform
     (mix,) = (each for each in RECIPES if each.name == MIX)
     streams = {one.output_function: (one.timesteps, one.weight) for one in METHODS["mix"].streams}
     assert streams == {

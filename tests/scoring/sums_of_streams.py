@@ -19,13 +19,11 @@ from dtrak_stream.scoring.run import score
 from tests.conftest import store_of
 from tests.scoring.conftest import formula, whole_numbers
 
-NEAR = Stream("near", "avg", ("avg",), transform="signed-square", scaled=True)
-FAR = Stream("far", "square", ("square", "probe"), weight=0.5, scaled=True)
+NEAR = Stream("avg", ("avg",), transform="signed-square", scaled=True, name="near")
+FAR = Stream("square", ("square", "probe"), weight=0.5, scaled=True, name="far")
 SUM = Method(
-    *("sum", "S_near / c_near + 1/2 S_far / c_far", "tests", "gradients", "", ()),
+    *("sum", "S_near / c_near + 1/2 S_far / c_far", "tests", "gradients", (NEAR, FAR)),
     *(True, "none", "two Gram matrices"),
-    transform="signed-square",
-    sum_of=(NEAR, FAR),
 )
 TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "none": lambda scores: scores,

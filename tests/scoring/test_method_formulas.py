@@ -39,7 +39,8 @@ DAMPING = 300.0
 def run_of(folder, method, train=TRAIN, query=QUERY, residual=RESIDUAL, **options) -> Attribution:
     """Stores with what the method needs."""
     needs = METHODS[method]
-    run = attribution_of(folder, train, query, output_function=needs.output_function, **options)
+    function = needs.streams[0].output_function
+    run = attribution_of(folder, train, query, output_function=function, **options)
     if method == "das":
         queries = with_residuals(run.query, np.ones(len(query)))
         run = dataclasses.replace(run, train=with_residuals(run.train, residual), query=queries)

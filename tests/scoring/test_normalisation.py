@@ -13,7 +13,7 @@ ROW = """
     Normalisation("by-leverage", lambda side, rows: side.leverages(rows), needs_solves=True),
 """
 METHOD = """
-    Method("weighed", "tau h_n", "a test", "gradients", "square", _ANY, True, "by-leverage", "-"),
+    Method("weighed", "tau h_n", "a test", "gradients", (_GRADIENT,), True, "by-leverage", "-"),
 """
 
 

@@ -77,7 +77,7 @@ def test_each_of_a_list_of_dampings_has_scales_of_its_own(run):
 
 def test_a_stream_that_is_not_scaled_has_its_weight_alone(run, monkeypatch):
     streams = (dataclasses.replace(NEAR, scaled=False), dataclasses.replace(FAR, scaled=False))
-    use(monkeypatch, dataclasses.replace(SUM, sum_of=streams))
+    use(monkeypatch, dataclasses.replace(SUM, streams=streams))
     run.score(damping="0.1")
     facts = attributes(run.out)
     lambdas = [[value] for value in facts["damping_absolute_of_streams"]]
@@ -275,7 +275,7 @@ def test_a_sum_has_the_transforms_of_its_streams_and_takes_no_other(run, transfo
 def test_scores_of_other_weights_are_computed_again(run, monkeypatch, capsys):
     run.score(damping="0.1")
     lighter = (NEAR, dataclasses.replace(FAR, weight=0.25))
-    use(monkeypatch, dataclasses.replace(SUM, sum_of=lighter))
+    use(monkeypatch, dataclasses.replace(SUM, streams=lighter))
     assert run.score(damping="0.1").computed == 2
     assert "weight_of_streams '1,0.5', now '1,0.25'; scoring again" in capsys.readouterr().err
     with h5py.File(run.out) as file:

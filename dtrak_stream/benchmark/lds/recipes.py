@@ -138,7 +138,7 @@ def _of_stream(stream: Stream, proj_dim: int) -> FeatureSet:
 
 def _baselines(config: LdsBenchConfig) -> list[FeatureSet]:
     first, k = config.timesteps[0], config.proj_dim
-    width = min(METHODS["pixel-rbf"].proj_dim, k)
+    width = min(METHODS["pixel-rbf"].streams[0].proj_dim, k)
     journeys = [METHODS[name] for name in ("journey-trak", "journey-trak-averaged")]
     of_losses = (
         Scoring("gradient-dot"),
@@ -158,4 +158,4 @@ def _baselines(config: LdsBenchConfig) -> list[FeatureSet]:
 
 
 def _method_of(output_function: str) -> str:
-    return "trak" if output_function in METHODS["trak"].output_functions else "d-trak"
+    return "trak" if METHODS["trak"].streams[0].takes(output_function) else "d-trak"

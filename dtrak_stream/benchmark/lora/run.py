@@ -49,7 +49,7 @@ def measure_lora(config: LoraBenchConfig) -> BenchmarkResult:
 
 def feature_set(name: MethodName, config: LoraBenchConfig) -> FeatureSet:
     """Return what a method is judged with: K = 10 but for `best`, and shared noise."""
-    k, best = config.proj_dim, METHODS["best"].timesteps
+    k, best = config.proj_dim, METHODS["best"].streams[0].timesteps
     plain, both = (Scoring(name, (_PLAIN,)),), (Scoring(name, (_PLAIN, _SIGNED)),)
     sets = {
         "best": FeatureSet("avg", len(best.split(",")), "shared", k, plain, grid=best),

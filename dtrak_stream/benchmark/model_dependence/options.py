@@ -98,9 +98,6 @@ def methods_asked() -> tuple[str, ...]:
     for method in METHODS.values():
         if method.needs in ("subsets", "trajectory", "clip"):
             continue
-        decisive = (
-            *(method.needs, method.streams, method.uses_kernel),
-            *(method.normalisation, method.transform),
-        )
+        decisive = (method.needs, method.streams, method.uses_kernel, method.normalisation)
         found.setdefault(decisive, method.name)
     return tuple(found.values())

@@ -186,7 +186,7 @@ def _timed_projection(options: WayOptions, proj_dim: int, length: int) -> Second
 
 
 def _best(options: WayOptions) -> WayCost:
-    best, sizes = METHODS["best"], _SIZES[options.model].passes
+    (best,), sizes = METHODS["best"].streams, _SIZES[options.model].passes
     subject = make_subject(
         options.model,
         timesteps=best.timesteps,
