@@ -1,7 +1,7 @@
 """What a command is to a shell: one line that says how it ended, an exit code, signals.
 
 Exit codes: 0 done, 2 bad input or refused, 3 done with quarantined samples, 130 interrupted
-(by Ctrl-C or SIGTERM alike).
+(by Ctrl-C or SIGTERM alike), 141 stopped since nobody reads what it prints.
 """
 
 from __future__ import annotations
@@ -13,7 +13,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn, Protocol, TypeVar
 
-from dtrak_stream.cli.interruption import how_to_go_on, interrupt_on_sigterm, interrupted
+from dtrak_stream.cli.interruption import (
+    EXIT_UNREAD,
+    how_to_go_on,
+    interrupt_on_sigterm,
+    interrupted,
+)
 from dtrak_stream.cli.watch_options import Watched, parse_watched
 from dtrak_stream.errors import DtrakStreamError
 from dtrak_stream.support.obstacles import refuse_unavailable
@@ -89,6 +94,9 @@ def exit_code(
     warnings.filterwarnings("ignore", message=r"Image size \(\d+ pixels\) exceeds limit")
     try:
         ending = _ending(work)
+    except BrokenPipeError:
+        ended(Ending("interrupted", EXIT_UNREAD, "nobody reads what it prints"))
+        raise
     except BaseException as error:
         failure = "".join(traceback.format_exception_only(error))
         ended(Ending("failed", 1, failure))

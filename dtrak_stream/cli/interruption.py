@@ -1,12 +1,15 @@
-"""How a command ends on Ctrl-C or SIGTERM: one line, and an exit code."""
+"""How a command ends from outside: by Ctrl-C, by SIGTERM, or for want of a reader."""
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from types import FrameType
 
 EXIT_INTERRUPTED = 130
+EXIT_UNREAD = 141
+"""What shells report of a program that ended by SIGPIPE, as those in C do."""
 
 
 def interrupt_on_sigterm() -> None:
@@ -21,6 +24,20 @@ def interrupted(interrupt: KeyboardInterrupt) -> int:
     # by the signal instead of with the code; running any other text makes it forget that.
     exec("")
     return EXIT_INTERRUPTED
+
+
+def unread() -> int:
+    """Return the exit code of a command whose output nobody reads any more, such as `| head`.
+
+    What is still to be written goes nowhere: Python would complain of it at its end.
+    """
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(nowhere, stream.fileno())
+    return EXIT_UNREAD
 
 
 def how_to_go_on(interrupt: KeyboardInterrupt) -> str:

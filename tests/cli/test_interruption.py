@@ -1,4 +1,4 @@
-"""Ctrl-C or SIGTERM while a command is still being imported ends it as it does later on."""
+"""Commands that are ended from outside: while they are still imported, or for want of a reader."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from dtrak_stream.cli.interruption import EXIT_INTERRUPTED
+from dtrak_stream.cli.command_line import exit_code
+from dtrak_stream.cli.interruption import EXIT_INTERRUPTED, EXIT_UNREAD
+from dtrak_stream.support.watching import Ending
 
 SCRIPT = """
 import sys
@@ -59,3 +62,58 @@ def told_in_one_line(tmp_path: Path, script: str, as_module: bool) -> None:
     assert (ran.returncode, ran.stdout) == (EXIT_INTERRUPTED, "")
     assert ran.stderr.startswith("interrupted: ")
     assert ran.stderr.count("\n") == 1
+
+
+def unread(arguments: list[str], *, errors_too: bool) -> tuple[int, str]:
+    """Run a command whose output nobody reads; return how it ended, and its errors if read."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        ran = subprocess.run(
+            [sys.executable, *arguments],
+            stdout=writer,
+            stderr=writer if errors_too else subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        os.close(writer)
+    return ran.returncode, ran.stderr or ""
+
+
+TOOL = (
+    "import sys; from dtrak_stream.cli.main import run_tool; sys.argv = {words}; run_tool('{name}')"
+)
+
+
+@pytest.mark.parametrize("errors_too", [False, True])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-m", "dtrak_stream", "--help"],
+        ["-m", "dtrak_stream", "score", "--help"],
+        ["-m", "dtrak_stream", "--version"],
+        ["-c", TOOL.format(words=["score.py", "--method", "list"], name="score")],
+        ["-c", TOOL.format(words=["bench.py", "size", "--help"], name="bench")],
+    ],
+)
+def test_output_that_nobody_reads_ends_a_command_quietly(
+    arguments: list[str], errors_too: bool
+) -> None:
+    assert unread(arguments, errors_too=errors_too) == (EXIT_UNREAD, "")
+
+
+def test_what_is_watched_of_a_command_says_that_nobody_read_it(tmp_path: Path) -> None:
+    told: list[Ending] = []
+
+    def work() -> NoReturn:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        exit_code(work, told.append)
+    assert told == [Ending("interrupted", EXIT_UNREAD, "nobody reads what it prints")]
+
+
+def test_a_command_without_standard_output_is_done() -> None:
+    command = [sys.executable, "-m", "dtrak_stream", "--version"]
+    shell = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *command], capture_output=True, text=True)
+    assert (shell.returncode, shell.stderr) == (0, "")
