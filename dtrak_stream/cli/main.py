@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from dtrak_stream.cli.interruption import interrupt_on_sigterm, interrupted, unread
+from dtrak_stream.cli.quick_end import quick_end
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -45,13 +46,14 @@ def run_tool(name: str) -> NoReturn:
 def _ended_well(start: Callable[[], NoReturn]) -> NoReturn:
     """Run a command to its exit; what ends it from outside is told in one line, or in none."""
     interrupt_on_sigterm()
-    try:
+    with quick_end():
         try:
-            start()
-        finally:
-            if sys.stdout is not None:
-                sys.stdout.flush()  # at its own end, Python could only print a traceback
-    except KeyboardInterrupt as interrupt:
-        sys.exit(interrupted(interrupt))
-    except BrokenPipeError:
-        sys.exit(unread())
+            try:
+                start()
+            finally:
+                if sys.stdout is not None:
+                    sys.stdout.flush()  # at its own end, Python could only print a traceback
+        except KeyboardInterrupt as interrupt:
+            sys.exit(interrupted(interrupt))
+        except BrokenPipeError:
+            sys.exit(unread())
