@@ -22,7 +22,7 @@ SIGN_CONVENTION = (
     "an LDS correlates the loss with minus the score"
 )
 
-_BETWEEN_STREAMS = " + "
+_BETWEEN_STREAMS, _BETWEEN_TERMS = " + ", " and "
 
 
 def identity_of_streams(streams: Sequence[Stream]) -> dict[str, Any]:
@@ -44,7 +44,8 @@ def identity_of_streams(streams: Sequence[Stream]) -> dict[str, Any]:
 def store_attributes(terms: Terms, path: Path) -> dict[str, Any]:
     """Return what the scores file at `path` tells about the features it was made of.
 
-    Of a sum of streams, what they do not have in common stands there for each, with + between.
+    Of a sum of streams, what they do not have in common stands there for each, with + between; of
+    the stores that one is averaged over, such as probes or kernels of a timestep each, with "and".
     """
     train, query = terms.first.train, terms.first.query
     numbers = [len(stream) for stream in terms.streams]
@@ -52,6 +53,7 @@ def store_attributes(terms: Terms, path: Path) -> dict[str, Any]:
         **_of_features(terms),
         **({"stores_of_streams": ",".join(map(str, numbers))} if len(numbers) > 1 else {}),
         "num_models": max(numbers),
+        "image_shape": train.fingerprint.image_shape,
         "train_samples": len(train),
         "query_samples": len(query),
         "train_images": images_of(train.layout),
@@ -67,8 +69,8 @@ def store_attributes(terms: Terms, path: Path) -> dict[str, Any]:
 def _of_features(terms: Terms) -> dict[str, Any]:
     """Return the options that features were made with."""
     rows = []
-    for stream in terms.streams:
-        fingerprint = stream[0].train.fingerprint
+    for term in terms.whole:
+        fingerprint = term.train.fingerprint
         rows.append(
             {
                 "output_function": fingerprint.output_function,
@@ -79,17 +81,22 @@ def _of_features(terms: Terms) -> dict[str, Any]:
                 "proj_dim": fingerprint.proj_dim,
                 "num_parameters": fingerprint.num_parameters,
                 "seed": fingerprint.seed,
-                "image_shape": fingerprint.image_shape,
             }
         )
-    return {name: _in_common([row[name] for row in rows]) for name in rows[0]}
+    return {name: _in_common(terms, [row[name] for row in rows]) for name in rows[0]}
 
 
-def _in_common(values: list[Any]) -> Any:
-    """Return the value of all streams, or the values of each as text."""
-    if all(value == values[0] for value in values):
-        return values[0]
-    return _BETWEEN_STREAMS.join(map(str, values))
+def _in_common(terms: Terms, values: list[Any]) -> Any:
+    """Return the value of all terms, or the different ones as text."""
+    streams = []
+    for stream in terms.streams:
+        different = list(dict.fromkeys(values[term.number] for term in stream))
+        streams.append(_joined(different, _BETWEEN_TERMS))
+    return _joined(streams, _BETWEEN_STREAMS)
+
+
+def _joined(values: list[Any], between: str) -> Any:
+    return values[0] if len(set(values)) == 1 else between.join(map(str, values))
 
 
 def lambda_attributes(scorer: Scorer, checkpoints: Checkpoints) -> list[dict[str, Any]]:
@@ -119,8 +126,8 @@ def _of_kernels(scorer: Scorer, checkpoints: Checkpoints, each: int) -> dict[str
     told = dict(_means(terms, of_terms))
     if len(rows) > len(terms.streams):
         told |= {f"{name}_of_models": values for name, values in of_terms.items()}
-    forms = [stream[0].gram.form for stream in terms.streams if stream[0].gram]
-    return told | {"gram_form": _in_common(forms), "kernel_solver": scorer.plan.solver}
+    forms = [term.gram.form for term in terms.whole if term.gram]
+    return told | {"gram_form": _in_common(terms, forms), "kernel_solver": scorer.plan.solver}
 
 
 def _means(terms: Terms, of_terms: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -61,9 +61,10 @@ Paths = Path | tuple[Path, ...]
 class ScoreConfig:
     """Score every training sample for every query, from stored features, resumably.
 
-    Several training stores, with as many query stores and Gram matrices, are several models (or
-    checkpoints of one): their scores are averaged. A method that is a sum of streams (mix) takes
-    one of each for every stream, in their order, or the folders of a run that hold them all.
+    Several training stores, with as many query stores and Gram matrices, are several models,
+    checkpoints of one, or kernels of it by a timestep each: their scores are averaged. A method
+    that is a sum of streams (mix) takes one of each for every stream, in their order, or the
+    folders of a run that hold them all.
     """
 
     train: Paths = ()

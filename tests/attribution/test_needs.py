@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -16,6 +17,7 @@ from dtrak_stream.data.query_options import QueryImageOptions
 from dtrak_stream.errors import ConfigurationError, InputError
 from dtrak_stream.generation.configuration import GenerationConfig
 from dtrak_stream.generation.run import generate
+from dtrak_stream.scoring.options import ScoreConfig
 from tests.attribution.test_methods import scores_in
 from tests.conftest import build_unet, save_model
 from tests.features.conftest import save_clip
@@ -134,7 +136,26 @@ def test_scores_of_probes_are_averaged(model_folder, sources, tmp_path, transfor
         singles.append(scores_in(dtrak_stream.attribute(config).scores))
     expected = np.mean(np.square(singles) if transform == "mean-square" else singles, axis=0)
     assert np.allclose(scores_in(result.scores), expected, atol=1e-5 * abs(expected).max())
+    with h5py.File(result.scores) as file:
+        assert file.attrs["output_function"] == "probe(0/2) and probe(1/2)"
     assert {"gram-000.h5", "gram-001.h5"} <= {path.name for path in result.scores.parent.iterdir()}
+
+
+def test_kernels_of_a_timestep_each_are_averaged_as_models_are(model_folder, sources, tmp_path):
+    runs, singles = [tmp_path / step for step in ("0", "500")], []
+    for run in runs:
+        config = job(model_folder, sources, run, "d-trak", {"timesteps": f"list:{run.name}"})
+        singles.append(scores_in(dtrak_stream.attribute(config).scores))
+    train, query, gram = (
+        tuple(run / name for run in runs) for name in ("train", "query", "gram.h5")
+    )
+    options = ScoreOptions(damping="0.1")
+    together = ScoreConfig(train, query, gram, tmp_path / "scores.h5", options, quiet=True)
+    scores = scores_in(dtrak_stream.score(together).path)
+    assert np.allclose(scores, np.mean(singles, axis=0), atol=1e-5 * abs(scores).max())
+    with h5py.File(together.out) as file:
+        assert file.attrs["timesteps"] == "0 and 500"
+        assert file.attrs["output_function"] == "square"
 
 
 @pytest.fixture(scope="module")

@@ -66,6 +66,17 @@ def finished(model_folder, sources, tmp_path_factory):
     return config, dtrak_stream.attribute(config)
 
 
+def test_kernels_of_a_timestep_each_may_be_the_streams(sources, tmp_path, monkeypatch):
+    steps = ("list:0", "list:500")
+    of_each = [dataclasses.replace(NEAR, name=step[5:], timesteps=step) for step in steps]
+    use(monkeypatch, dataclasses.replace(SUM, streams=tuple(of_each)))
+    planned = make_plan(job("a-model", sources, tmp_path / "run"))
+    for side in ("train", "query"):
+        stages = [getattr(model, side) for model in planned.models]
+        assert [stage.features.timesteps for stage in stages] == list(steps)
+        assert [stage.store.name for stage in stages] == ["0", "500"]
+
+
 def test_each_stream_has_a_folder_of_its_own_and_a_gram_matrix(finished):
     config, result = finished
     found = {path.parent.relative_to(config.run) for path in config.run.rglob("store.json")}
