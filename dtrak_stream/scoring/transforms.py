@@ -40,10 +40,10 @@ class Transform:
         as they are.
     word
         What transformed scores are called.
+    function
+        What is done to scores (..., n); None: nothing.
     of_each
-        What is done to the scores (..., n) of each store before their mean is taken; None: nothing.
-    of_mean
-        What is done to their mean; None: nothing.
+        Whether it is done to those of each store before their mean is taken, and not to the mean.
     """
 
     name: str
@@ -52,8 +52,8 @@ class Transform:
     freedom_per_sample: float
     freedom_per_dimension: float
     word: str
-    of_each: Callable[[FloatArray], FloatArray] | None = None
-    of_mean: Callable[[FloatArray], FloatArray] | None = None
+    function: Callable[[FloatArray], FloatArray] | None = None
+    of_each: bool = False
 
     @property
     def heeds_held_out(self) -> bool:
@@ -69,11 +69,11 @@ class Transform:
 
     def each(self, scores: FloatArray) -> FloatArray:
         """Return the scores of one store as they enter the mean: same shape, float32."""
-        return scores if self.of_each is None else self.of_each(scores)
+        return self.function(scores) if self.function and self.of_each else scores
 
     def mean(self, scores: FloatArray) -> FloatArray:
         """Return transformed mean scores: same shape, float32."""
-        return scores if self.of_mean is None else self.of_mean(scores)
+        return self.function(scores) if self.function and not self.of_each else scores
 
 
 def _square(scores: FloatArray) -> FloatArray:
@@ -98,7 +98,7 @@ _TABLE = (
         True,
         *_SQUARED,
         "squared",
-        of_mean=_signed_square,
+        _signed_square,
     ),
     Transform(
         "square",
@@ -106,7 +106,7 @@ _TABLE = (
         False,
         *_SQUARED,
         "squared",
-        of_mean=_square,
+        _square,
     ),
     Transform(
         "mean-square",
@@ -114,9 +114,10 @@ _TABLE = (
         False,
         *_SQUARED,
         "squared",
-        of_each=_square,
+        _square,
+        of_each=True,
     ),
-    Transform("abs", "without a sign", False, *_SQUARED, "absolute", of_mean=_magnitude),
+    Transform("abs", "without a sign", False, *_SQUARED, "absolute", _magnitude),
 )
 
 TRANSFORMS: dict[str, Transform] = {transform.name: transform for transform in _TABLE}

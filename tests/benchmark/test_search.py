@@ -29,6 +29,7 @@ from dtrak_stream.benchmark.search.run import measure_search
 from dtrak_stream.benchmark.search.streams import StreamJob, last_up_block, stream_jobs
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.methods import METHODS
+from dtrak_stream.scoring.transforms import TRANSFORMS
 
 MIX = "mix, 2 of avg, .02 and .06"
 
@@ -98,9 +99,10 @@ def test_terms_are_brought_to_one_size_before_they_are_added():
 
 def test_the_mean_over_probes_is_squared_or_each_of_them():
     scores = np.array([[[3.0, -1.0]], [[1.0, -1.0]]], np.float32)  # two probes of one query
-    assert transformed(scores, "signed-square", of_each=False).tolist() == [[4.0, -1.0]]
-    assert transformed(scores, "signed-square", of_each=True).tolist() == [[5.0, -1.0]]
-    assert transformed(scores, "none", of_each=False).tolist() == [[2.0, -1.0]]
+    square = TRANSFORMS["signed-square"]
+    assert transformed(scores, square).tolist() == [[4.0, -1.0]]
+    assert transformed(scores, replace(square, of_each=True)).tolist() == [[5.0, -1.0]]
+    assert transformed(scores, TRANSFORMS["none"]).tolist() == [[2.0, -1.0]]
 
 
 def test_every_recipe_has_a_name_of_its_own_and_best_is_what_the_package_calls_so():

@@ -59,7 +59,7 @@ def test_an_unknown_transform_is_refused_with_the_names_of_all(small):
 
 def test_a_new_transform_is_one_row_of_the_table(small, tmp_path):
     """It is offered and explained, scores follow it, and `auto` takes its share of N."""
-    row = 'Transform("cube", "s to the third", True, 0.3, 0.9, "cubed", of_mean=lambda s: s**3),'
+    row = 'Transform("cube", "s to the third", True, 0.3, 0.9, "cubed", lambda s: s**3),'
     package = ExtendedPackage.of(
         tmp_path, {"scoring/transforms.py": ("_TABLE = (\n", f"_TABLE = (\n    {row}\n")}
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +17,7 @@ from dtrak_stream.benchmark.search.streams import StreamJob, kept_scores
 from dtrak_stream.evaluation.lds.configuration import LdsConfig
 from dtrak_stream.evaluation.lds.estimate import estimate_lds
 from dtrak_stream.evaluation.lds.judge import open_judge
-from dtrak_stream.scoring.transforms import TRANSFORMS
+from dtrak_stream.scoring.transforms import TRANSFORMS, Transform
 from dtrak_stream.support.progress import progress
 
 Part = Literal["even", "odd", "all"]
@@ -67,20 +67,16 @@ class Bench:
 
     def _scores(self, term: Term, queries: str) -> Values:
         found = kept_scores(self.jobs[term.features], term.way).scores[queries]
-        return transformed(found, term.transform, of_each=term.of_each_probe)
+        return transformed(found, replace(TRANSFORMS[term.transform], of_each=term.of_each_probe))
 
     def _config(self, queries: str, part: Part) -> LdsConfig:
         return LdsConfig((), self.subject.truth, queries, queries=part, quiet=True)
 
 
-def transformed(scores: NDArray[np.float32], transform: str, *, of_each: bool) -> Values:
+def transformed(scores: NDArray[np.float32], transform: Transform) -> Values:
     """Return T of the mean over probes of scores (J, Q, N), or the mean of T of each: (Q, N)."""
-    row = TRANSFORMS[transform]
-    exact = scores.astype(np.float64)
-    if not of_each:
-        exact = exact.mean(axis=0, keepdims=True)
-    of_each_store: Values = np.asarray(row.mean(exact), np.float64)  # type: ignore[arg-type]
-    return np.asarray(of_each_store.mean(axis=0))
+    exact: Any = scores.astype(np.float64)
+    return np.asarray(transform.mean(transform.each(exact).mean(axis=0)), np.float64)
 
 
 def sum_of_terms(terms: Sequence[Values], weights: Sequence[float]) -> Values:
