@@ -14,7 +14,7 @@ import xxhash
 
 from dtrak_stream.data.options import with_effect
 from dtrak_stream.data.samples import SampleBatch
-from dtrak_stream.errors import InterruptedRunError
+from dtrak_stream.errors import ConfigurationError, InterruptedRunError
 from dtrak_stream.model.conditioning import NetworkInputs
 from dtrak_stream.store.quarantine import QuarantinedSample, keep_quarantine
 from dtrak_stream.support.progress import Bar, progress, say
@@ -106,7 +106,7 @@ class TrainingLoop:
     def finish(self, save: Callable[[], None]) -> None:
         """Take all steps that are left, then call `save` for the model."""
         self._restore()
-        self._take_steps()
+        self._take_steps(self._total_steps)
         self._save_quarantine()
         self.folder.save_losses(self.optimisation.losses)
         self.optimisation.use_averaged_weights()
@@ -114,6 +114,26 @@ class TrainingLoop:
         if self.visible:
             for line in (*self.batches.images.remarks(), self._story()):
                 say(line)
+
+    def go_on_until(self, share: float) -> None:
+        """Take steps up to a share of them all, and save a checkpoint there.
+
+        Raises
+        ------
+        ConfigurationError
+            If more of them are taken already.
+        """
+        self._restore()
+        last = round(share * self._total_steps)
+        if self.optimisation.steps_done > last:
+            raise ConfigurationError(
+                f"this training is at step {self.optimisation.steps_done} and was not asked for "
+                f"the weights at step {last} before",
+                where=self.folder.path,
+                remedy="move the folder away to train again from the start",
+            )
+        self._take_steps(last)
+        self._save_checkpoint()
 
     @property
     def _total_steps(self) -> int:
@@ -125,11 +145,11 @@ class TrainingLoop:
             self.batches.bad = state.pop("bad")
             self.optimisation.restore(state)
 
-    def _take_steps(self) -> None:
+    def _take_steps(self, last: int) -> None:
         period = self.config.checkpoint_every * self.batches.steps_per_epoch
         optimisation = self.optimisation
         with self._bar() as bar, DeferredInterrupt() as interrupt:
-            while optimisation.steps_done < self._total_steps:
+            while optimisation.steps_done < last:
                 self._take_step()
                 bar.update()
                 bar.set_postfix_str(f"loss {self._recent_loss():.4f}", refresh=False)

@@ -15,10 +15,12 @@ from dtrak_stream.benchmark.lds.judging import JudgingJob, run_judging_job
 from dtrak_stream.benchmark.lds.options import LdsBenchConfig
 from dtrak_stream.benchmark.lds.recipes import feature_sets
 from dtrak_stream.benchmark.lds.subjects import QUERY_SETS, digits
+from dtrak_stream.benchmark.search.along import subjects_along
 from dtrak_stream.benchmark.search.comparing import independent_units, paired_difference
 from dtrak_stream.benchmark.search.judging import sum_of_terms, transformed
 from dtrak_stream.benchmark.search.options import SearchConfig
 from dtrak_stream.benchmark.search.recipes import (
+    ALONG,
     BASELINE,
     RECIPES,
     Features,
@@ -132,11 +134,31 @@ def test_costs_are_those_of_all_streams():
 
 
 def test_recipes_are_chosen_by_group_or_name_and_best_is_always_there():
-    assert chosen_recipes(()) == RECIPES
+    assert chosen_recipes(()) == tuple(each for each in RECIPES if each.group != ALONG)
+    assert {each.group for each in chosen_recipes((ALONG,))} == {"best", ALONG}
     assert [each.name for each in chosen_recipes((MIX,))] == [BASELINE, MIX]
     assert {each.group for each in chosen_recipes(("damping",))} == {"best", "damping"}
     with pytest.raises(ConfigurationError, match=r"--recipes mixx: .*groups: best, damping"):
         chosen_recipes(("mixx",))
+
+
+def test_models_are_trained_as_far_as_recipes_ask(tmp_path, monkeypatch):
+    config = SearchConfig(out=tmp_path / "search", quiet=True)
+    subject, trained = digits(config.of_truths), []
+
+    def training(options, shares, *, visible):
+        trained.append((options.optimisation.epochs, options.out, list(shares)))
+        return [options.out / f"{share:g}" for share in shares]
+
+    monkeypatch.setattr("dtrak_stream.benchmark.search.along.weights_along", training)
+    assert subjects_along(config, subject, chosen_recipes(())) == {}
+    recipes = chosen_recipes(("best, after 30% of training",))
+    along = subjects_along(config, subject, recipes)
+    out = config.work / "digits" / "trained"
+    assert trained == [(500, out, [0.1, 0.3])]  # by the recipe of the model that comes along
+    of_best, at_30 = stream_jobs(config, subject, recipes, along)
+    assert of_best.subject.model == subject.model
+    assert at_30.subject == replace(subject, model=str(out / "0.3"))
 
 
 def test_the_last_block_is_that_of_the_network():

@@ -27,7 +27,8 @@ class SearchConfig:
     data: tuple[DataName, ...] = ("digits", "fashion-mnist", "sprites")
     """Data sets."""
     recipes: tuple[str, ...] = ()
-    """Groups of recipes, such as mix, or names of single ones (default: all)."""
+    """Groups of recipes, such as mix, or names of single ones (default: all but
+    along-training, which trains the models of all data sets anew)."""
     crossfire: Path | None = None
     """The file crossfire.base of the game's images, or its folder; Debian's package
     crossfire-client-images has it. Without it the sprites are skipped."""

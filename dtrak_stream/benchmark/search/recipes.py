@@ -14,6 +14,10 @@ from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features.options import FeatureOptions
 
 BASELINE = "best"
+ALONG = "along-training"
+"""The group whose models are trained anew: only if it, or one of it, is asked for."""
+SHARES = (0.1, 0.3, 0.6, 1.0)
+"""Of training, after which its weights are kept."""
 HELD_OUT: Literal["held-out"] = "held-out"
 LAST_BLOCK = "{last}"
 """Stands for the number of a network's last up block."""
@@ -29,6 +33,9 @@ class Features:
     ----------
     probes
         How many random outputs are differentiated: a store each.
+    trained
+        Share of the steps of a training of the same model, repeated here, after which its weights
+        are taken; None for the weights of the model itself.
     """
 
     output_function: str = "avg"
@@ -39,6 +46,7 @@ class Features:
     timestep_weights: Literal["none", "unit-gradient"] = "none"
     probes: int = 1
     weights: Literal["as-given", "untrained"] = "as-given"
+    trained: float | None = None
 
     @property
     def decisive(self) -> dict[str, object]:
@@ -247,6 +255,8 @@ RECIPES: tuple[Recipe, ...] = (
     Recipe("pixels", "pixel-rbf + six kernels", (Term(_PIXELS), *_at(_SIX))),
     _one("controls", "best, untrained network", replace(_BEST, weights="untrained")),
     _one("controls", "probe(1), untrained network", replace(_PROBE, weights="untrained")),
+    *(_one(ALONG, f"best, after {share:.0%} of training", replace(_BEST, trained=share)) for share in SHARES),
+    *(Recipe(ALONG, f"mix, after {share:.0%} of training", _with_layer(replace(_EARLY, trained=share), 2.0, replace(_LAYER, trained=share))) for share in SHARES),
     _one("methods", "renorm-if of best", _BEST, way=Way("renorm-if")),
     _one("methods", "trak, ten timesteps, squared", replace(_TEN, output_function="simple")),
     _one("methods", "renorm-if, ten timesteps, squared", replace(_TEN, output_function="simple"), way=Way("renorm-if")),
@@ -259,7 +269,9 @@ RECIPES: tuple[Recipe, ...] = (
 
 
 def chosen_recipes(asked: Sequence[str]) -> tuple[Recipe, ...]:
-    """Return the recipes of some groups or names, `best` among them; all if none is asked for.
+    """Return the recipes of some groups or names, `best` among them.
+
+    If none is asked for, all but those that train a model.
 
     Raises
     ------
@@ -275,4 +287,6 @@ def chosen_recipes(asked: Sequence[str]) -> tuple[Recipe, ...]:
                 remedy=f"use some of these groups: {groups}",
             )
     wanted = {BASELINE, *asked}
-    return tuple(each for each in RECIPES if not asked or {each.group, each.name} & wanted)
+    if not asked:
+        return tuple(each for each in RECIPES if each.group != ALONG)
+    return tuple(each for each in RECIPES if {each.group, each.name} & wanted)

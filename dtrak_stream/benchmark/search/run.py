@@ -15,6 +15,7 @@ from dtrak_stream.benchmark.results import (
     table,
     write_results,
 )
+from dtrak_stream.benchmark.search.along import subjects_along
 from dtrak_stream.benchmark.search.judging import PARTS, judged_recipes
 from dtrak_stream.benchmark.search.options import SearchConfig
 from dtrak_stream.benchmark.search.recipes import BASELINE, chosen_recipes
@@ -40,7 +41,10 @@ def measure_search(config: SearchConfig) -> BenchmarkResult:
     refuse_other_results(config.out, config)
     measured_on = machine()
     subjects = open_subjects(config.of_truths)
-    jobs = {each.name: stream_jobs(config, each, recipes) for each in subjects}
+    jobs = {
+        each.name: stream_jobs(config, each, recipes, subjects_along(config, each, recipes))
+        for each in subjects
+    }
     finish_streams([job for each in subjects for job in jobs[each.name]], config)
     rows = [
         row for each in subjects for row in judged_recipes(config, each, recipes, jobs[each.name])

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -109,14 +110,33 @@ class StreamScores:
 
 
 def stream_jobs(
-    config: SearchConfig, subject: Subject, recipes: Sequence[Recipe]
+    config: SearchConfig,
+    subject: Subject,
+    recipes: Sequence[Recipe],
+    along: Mapping[float, Subject] = MappingProxyType({}),
 ) -> list[StreamJob]:
-    """Return a job for each kind of features that recipes add up."""
+    """Return a job for each kind of features that recipes add up.
+
+    Parameters
+    ----------
+    config, subject, recipes
+        The options, the data set, and the recipes.
+    along
+        The data set with the model along its training, by the share that is done.
+    """
     ways: dict[Features, dict[Way, None]] = {}
     for recipe in recipes:
         for term in recipe.terms:
             ways.setdefault(term.features, {})[term.way] = None
-    return [StreamJob(config, subject, each, tuple(of)) for each, of in ways.items()]
+    return [
+        StreamJob(
+            config,
+            subject if each.trained is None else along[each.trained],
+            each,
+            tuple(of),
+        )
+        for each, of in ways.items()
+    ]
 
 
 def finish_streams(jobs: Sequence[StreamJob], config: SearchConfig) -> None:
