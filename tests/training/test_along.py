@@ -14,7 +14,8 @@ from tests.training.tiny_runs import WEIGHTS, crash_at, power_cut, tiny, trained
 
 
 def kept_bytes(config, shares):
-    return [(model / WEIGHTS).read_bytes() for model in weights_along(config, shares, visible=False)]
+    models = weights_along(config, shares, visible=False)
+    return [(model / WEIGHTS).read_bytes() for model in models]
 
 
 def test_weights_along_training_are_those_of_the_whole_run(tmp_path):
@@ -23,14 +24,14 @@ def test_weights_along_training_are_those_of_the_whole_run(tmp_path):
     assert whole == trained_bytes(tiny(tmp_path / "whole"))
     run, seen = tiny(tmp_path / "seen"), []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TrainingFolder, "save_checkpoint", lambda _, state: seen.append(copied(state)))
+        patch.setattr(TrainingFolder, "save_checkpoint", lambda _, state: seen.append(copy(state)))
         train(run, visible=False)
     after_an_epoch = safetensors.torch.load(third)
     assert all(torch.equal(after_an_epoch[name], each) for name, each in seen[0].items())
     assert third != whole
 
 
-def copied(state):
+def copy(state):
     return {name: each.clone() for name, each in state["network"].items()}
 
 
