@@ -51,8 +51,11 @@ ScoreFlags = Annotated[tyro.conf.OmitArgPrefixes[ScoreOptions], tyro.conf.arg(na
 
 
 _OF_TRUTH = ("truth", "loss_key", "subsets")
-_OF_FEATURES = ("train", "query", "gram", "residuals", "held_out", "device", "tf32")
-_OF_SCORES_FROM_FEATURES = ("damping", "transform", "checkpoint_weights", "seen", "error_bars")
+_OF_FEATURES = (
+    *("train", "query", "gram", "residuals", "held_out", "pixels", "held_out_pixels"),
+    *("neighbours", "device", "tf32"),
+)
+_OF_SCORES_FROM_FEATURES = (*("damping", "transform", "checkpoint_weights", "seen", "error_bars"),)
 
 Paths = Path | tuple[Path, ...]
 
@@ -98,9 +101,18 @@ need no features."""
 --held-out, each gets a probability that the model saw it, and squared scores a damping."""
     held_out: Path | None = None
     """Store of the residuals of images of the same kind that the model did not see, 80 or more."""
+    neighbours: int = 0
+    """Tell what the model saw by residuals relative to those of so many images nearest in pixels, \
+such as 20, among training and held-out images (0: by residuals themselves)."""
+    pixels: Path | None = None
+    """Store of pixels of the training images (featurize --output-function pixels, of large images \
+with --projector sketch --proj-dim 512), for --neighbours. What is found lies beside --residuals."""
+    held_out_pixels: Path | None = None
+    """Store of the pixels of the held-out images, made alike."""
 
     def __post_init__(self) -> None:
         parse_size(self.memory_limit, flag="--memory-limit")
+        require_number("--neighbours", self.neighbours, 0)
 
 
 def used_by(method: Method, config: ScoreConfig) -> ScoreConfig:

@@ -13,7 +13,7 @@ An image whose probability is not known keeps its score.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -22,9 +22,18 @@ from numpy.typing import NDArray
 
 from dtrak_stream.errors import ConfigurationError, InputError, refuse_differences
 from dtrak_stream.scoring.options import ScoreConfig, SeenMode
+from dtrak_stream.scoring.relative_places import open_places, refuse_places_alone, relative_to
+from dtrak_stream.scoring.relative_residuals import RelativeResiduals
 from dtrak_stream.scoring.scored_images import images_of
 from dtrak_stream.scoring.terms import Terms
-from dtrak_stream.seen.judgement import Judgement, in_words, judge_stores, refuse_other_residuals
+from dtrak_stream.seen.judgement import (
+    Judgement,
+    in_words,
+    judge,
+    judge_stores,
+    ratio_of_stores,
+    refuse_other_residuals,
+)
 from dtrak_stream.seen.overfitting import freedom_share
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.shard import FloatArray
@@ -43,16 +52,22 @@ class SeenImages:
         The stores of residuals.
     mode
         What is done to the scores.
+    relative
+        What residuals are taken relative to; None if they are taken by themselves.
     """
 
     candidates: FeatureStore
     held_out: FeatureStore
     mode: SeenMode
+    relative: RelativeResiduals | None = None
 
     @property
     def identity(self) -> dict[str, Any]:
         """Return what decides the probabilities."""
+        if self.relative is not None:
+            return self.relative.of_stores | {"neighbours": self.relative.neighbours}
         return {
+            "neighbours": 0,
             "residuals_fingerprint": self.candidates.layout.state,
             "held_out_fingerprint": self.held_out.layout.state,
         }
@@ -67,7 +82,7 @@ class SeenImages:
             If there are too few held-out images, or scores are to depend on residuals that cannot
             tell.
         """
-        found = judge_stores(self.candidates, self.held_out)
+        found = self._judged()
         if self.mode != "off" and not found.tells:
             raise InputError(
                 "its residuals cannot be told from those of the training images "
@@ -77,6 +92,14 @@ class SeenImages:
                 remedy="give more held-out images, or leave --seen off",
             )
         return found
+
+    def _judged(self) -> Judgement:
+        """Judge by relative residuals where they are asked for; R is of residuals by themselves."""
+        if self.relative is None:
+            return judge_stores(self.candidates, self.held_out)
+        found = judge(*self.relative.found())
+        ratio = ratio_of_stores(self.candidates, self.held_out)
+        return replace(found, ratio=ratio, neighbours=self.relative.neighbours)
 
     def tell(self) -> None:
         """Tell what was found out before anything is scored; raises as `judgement`."""
@@ -131,6 +154,7 @@ def open_seen(config: ScoreConfig, terms: Terms) -> SeenImages | None:
     """
     if config.residuals is None or config.held_out is None:
         _refuse_half(config)
+        refuse_places_alone(config)
         return None
     if len(_models(terms)) > 1:
         raise ConfigurationError(
@@ -139,9 +163,11 @@ def open_seen(config: ScoreConfig, terms: Terms) -> SeenImages | None:
             remedy="score by one model at a time",
         )
     candidates, held_out = map(FeatureStore.open, (config.residuals, config.held_out))
+    pixels = open_places(config)
     refuse_other_residuals(candidates, held_out)
     _refuse_other_candidates(terms, candidates)
-    return SeenImages(candidates, held_out, config.options.seen)
+    relative = relative_to(config, (candidates, held_out), pixels) if pixels else None
+    return SeenImages(candidates, held_out, config.options.seen, relative)
 
 
 def _refuse_half(config: ScoreConfig) -> None:

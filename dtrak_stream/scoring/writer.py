@@ -25,7 +25,7 @@ from dtrak_stream.support.hdf5 import new_hdf5
 from dtrak_stream.support.names import write_names
 from dtrak_stream.support.progress import say
 
-_ADDED_LATER = {"tf32": False, "seen": "off"}
+_ADDED_LATER = {"tf32": False, "seen": "off", "neighbours": 0}
 """What files that lack an attribute were made with."""
 
 

@@ -48,6 +48,8 @@ class Judgement:
         The mean probability of each, of held-out images that report; NaN if residuals cannot tell.
     ratio
         R: the mean residual of all held-out images over that of the candidates.
+    neighbours
+        How many neighbours' residuals they are relative to; 0 for residuals by themselves.
     """
 
     probability: NDArray[np.float32]
@@ -58,6 +60,7 @@ class Judgement:
     mean_of_candidates: float
     mean_of_held_out: float
     ratio: Estimate
+    neighbours: int = 0
 
     @property
     def tells(self) -> bool:
@@ -73,6 +76,8 @@ class Judgement:
             "held_out_loss_ratio": self.ratio.value,
             "held_out_loss_ratio_error": self.ratio.error,
         }
+        if self.neighbours:
+            found["neighbours"] = self.neighbours
         if self.positives is not None:
             found["seen_positives"], found["seen_positives_error"] = self.positives
         if self.tells:
@@ -121,6 +126,12 @@ def judge_stores(candidates: FeatureStore, held_out: FeatureStore) -> Judgement:
     """Judge by two stores of residuals; raises as `judge`, and as `refuse_other_residuals`."""
     refuse_other_residuals(candidates, held_out)
     return judge(residuals_in(candidates), residuals_in(held_out))
+
+
+def ratio_of_stores(candidates: FeatureStore, held_out: FeatureStore) -> Estimate:
+    """Return R, of two stores of residuals; those without a residual are left out."""
+    known = (residuals_in(store) for store in (candidates, held_out))
+    return loss_ratio(*(values[np.isfinite(values)] for values in known))
 
 
 def refuse_other_residuals(candidates: FeatureStore, held_out: FeatureStore) -> None:
@@ -173,8 +184,12 @@ def in_words(attributes: Mapping[str, Any]) -> list[str]:
         return []
     area, error = attributes["seen_area"], attributes["seen_area_error"]
     count = attributes["held_out_images"]
+    neighbours = attributes.get("neighbours", 0)
+    beside = ""
+    if neighbours:
+        beside = f", each relative to the {neighbours:,} images nearest to it in pixels,"
     measured = (
-        f"The model is less wrong about a candidate than about a held-out image in "
+        f"The model is less wrong about a candidate than about a held-out image{beside} in "
         f"{100 * area:.0f} +- {100 * error:.0f} % of pairs (50 % is chance; {count:,} held-out "
         "images)"
     )

@@ -19,6 +19,7 @@ from dtrak_stream.errors import (
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.model.given import name_of_given
 from dtrak_stream.model.places import EMBEDDED_MODEL
+from dtrak_stream.scoring.relative_residuals import RELATIVE
 from dtrak_stream.scoring.scores_layout import damping_names
 from dtrak_stream.store.layout import read_layout
 from dtrak_stream.store.reader import FeatureStore
@@ -28,6 +29,7 @@ from dtrak_stream.support.obstacles import refuse_unavailable
 from dtrak_stream.support.progress import say
 from dtrak_stream.verification.grams import verify_gram
 from dtrak_stream.verification.options import VerifyConfig, VerifyResult
+from dtrak_stream.verification.relative import verify_relative
 from dtrak_stream.verification.run_stores import FaultyStoreError, RunStores
 from dtrak_stream.verification.scores import verify_scores
 from dtrak_stream.verification.stores import verify_store
@@ -74,6 +76,8 @@ def verify(config: VerifyConfig, *, denoiser: Denoiser | None = None) -> VerifyR
         verification.tell_fault(path, error)
     for path in found.grams:
         verification.of_file(path, verify_gram)
+    for path in found.relative:
+        verification.of_file(path, verify_relative)
     for path in found.scores:
         verification.of_file(path, partial(verify_scores, visible=not config.quiet))
     for path in found.unknown:
@@ -172,6 +176,7 @@ class _Verification:
 class _Found:
     stores: list[Path]
     grams: list[Path]
+    relative: list[Path]
     scores: list[Path]
     unknown: list[Path]
     unfinished: list[Path]
@@ -179,7 +184,7 @@ class _Found:
 
     @property
     def count(self) -> int:
-        return len([*self.stores, *self.grams, *self.scores, *self.unreadable])
+        return len([*self.stores, *self.grams, *self.relative, *self.scores, *self.unreadable])
 
     @classmethod
     def below(cls, folder: Path) -> _Found:
@@ -197,6 +202,7 @@ class _Found:
         return cls(
             stores,
             [path for path in others if kinds[path] == "gram"],
+            [path for path in others if kinds[path] == "relative"],
             [path for path in others if kinds[path] == "scores"],
             [path for path in others if kinds[path] == "unknown"],
             [path for path in files if path.suffix in (PARTIAL_SUFFIX, _PARTS)],
@@ -223,6 +229,8 @@ def _kind(path: Path, unreadable: dict[Path, DtrakStreamError]) -> str:
         with h5py.File(path, "r") as file:
             if "gram" in file:
                 return "gram"
+            if RELATIVE in file:
+                return "relative"
             meant = any(name in file for name in ("top_index", "query_id", "train_id"))
             return "scores" if meant or damping_names(file) else "unknown"
     except (OSError, RuntimeError) as error:

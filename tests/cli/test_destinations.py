@@ -24,7 +24,7 @@ READ = {
     "gram": {"--store"},
     "score": {
         *("--train", "--query", "--gram", "--truth", "--groups"),
-        *("--residuals", "--held-out"),
+        *("--residuals", "--held-out", "--pixels", "--held-out-pixels"),
     },
     "report": {"--scores"},
     "verify": {"--run", "--trajectory"},

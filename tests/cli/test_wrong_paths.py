@@ -75,7 +75,7 @@ WRONG: dict[str, dict[str, tuple[str, ...]]] = {
     "score": {
         **{"train": FOLDER, "query": FOLDER, "gram": FILE, "out": NEW_FILE},
         **{"truth": FILE, "groups": FILE, "group-source": SOURCE},
-        **{"residuals": FOLDER, "held-out": FOLDER},
+        **{"residuals": FOLDER, "held-out": FOLDER, "pixels": FOLDER, "held-out-pixels": FOLDER},
     },
     "report": {
         **{"scores": FILE, "train": SOURCE, "query": SOURCE, "out": NEW_FOLDER},
@@ -108,6 +108,11 @@ BESIDES = {
     ("score", "group-source"): "--group-column target",
     ("score", "residuals"): "--held-out run/train",
     ("score", "held-out"): "--residuals run/train",
+    **{
+        ("score", f"{one}pixels"): "--residuals run/train --held-out run/train --neighbours 2 "
+        f"--{other}pixels run/train"
+        for one, other in (("", "held-out-"), ("held-out-", ""))
+    },
     ("import-features", "rows"): f"--images {DIGITS}",
 }
 INSTEAD = {
