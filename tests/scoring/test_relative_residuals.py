@@ -37,19 +37,28 @@ def pixel_store(root, places, images):
     return store_of(root, places, output_function="pixels", images=images, rows_per_shard=64)
 
 
-@pytest.fixture
-def run(tmp_path):
-    """Features, residuals and pixels of 300 training images, of which one half was seen."""
+def made(tmp_path, *, with_holes):
+    """Return features, residuals and pixels of 300 training images, of which one half was seen."""
     run = attribution_of(tmp_path, whole_numbers(COUNT, 8), whole_numbers(5, 8, 1))
     candidates, held_out, _ = mixture(0.5, count=COUNT, held_out=OTHERS)
-    candidates[7] = np.nan
     places = np.random.default_rng(3).normal(size=(COUNT + OTHERS, 6)).astype(np.float32)
-    places[COUNT + 5] = np.nan
+    if with_holes:
+        candidates[7], places[COUNT + 5] = np.nan, np.nan
     residual_store(tmp_path / "residuals", candidates, images="train")
     residual_store(tmp_path / "held-out", held_out, images="others")
     pixel_store(tmp_path / "pixels", places[:COUNT], "train")
     pixel_store(tmp_path / "other-pixels", places[COUNT:], "others")
     return run
+
+
+@pytest.fixture
+def run(tmp_path):
+    return made(tmp_path, with_holes=True)
+
+
+@pytest.fixture
+def whole(tmp_path):
+    return made(tmp_path, with_holes=False)
 
 
 def config(run, name="scores.h5", *, neighbours=20, **changed):
@@ -195,21 +204,21 @@ def test_what_lies_where_the_file_goes_is_left_alone(run):
     assert not run.out.exists()
 
 
-def test_a_damaged_file_is_refused_and_verify_tells_of_it(run, capsys):
-    score(config(run))
-    path = relative_file(run.folder / "residuals")
-    verify(VerifyConfig(run.folder, quiet=True))
+def test_a_damaged_file_is_refused_and_verify_tells_of_it(whole, capsys):
+    score(config(whole))
+    path = relative_file(whole.folder / "residuals")
+    verify(VerifyConfig(whole.folder, quiet=True))
     assert f"ok  {path.name}: relative to 20 neighbours, 300 + 100" in capsys.readouterr().err
     with h5py.File(path, "r+") as file:
         file["relative_residuals"][11] *= 1.001
     with pytest.raises(CorruptFileError, match="checksum"):
-        verify(VerifyConfig(run.folder, quiet=True))
+        verify(VerifyConfig(whole.folder, quiet=True))
     with pytest.raises(CorruptFileError, match="checksum"):
-        score(config(run, "again.h5"))
+        score(config(whole, "again.h5"))
 
 
-def test_verify_tells_relative_residuals_of_no_store_here(run):
-    score(config(run))
-    (run.folder / "other-pixels").rename(run.folder.parent / "gone")
+def test_verify_tells_relative_residuals_of_no_store_here(whole):
+    score(config(whole))
+    (whole.folder / "other-pixels").rename(whole.folder.parent / "gone")
     with pytest.raises(FingerprintMismatchError, match="held_out_pixels_fingerprint"):
-        verify(VerifyConfig(run.folder, quiet=True))
+        verify(VerifyConfig(whole.folder, quiet=True))
