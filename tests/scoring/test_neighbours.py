@@ -103,7 +103,7 @@ def test_what_is_hard_for_all_images_of_a_kind_is_taken_out():
     known = np.arange(900) < 600
     residuals = np.exp(hardness - 1.0 * known + 0.3 * generator.normal(size=900))
     plain = area_under_curve(residuals[known], residuals[~known])
-    relative = relative_at_once(places, residuals, 20)
+    relative = relative_at_once([each.astype(np.float32) for each in places], residuals, 20)
     told = area_under_curve(relative[known], relative[~known])
     assert plain.value < 0.65
     assert told.value > 0.75
