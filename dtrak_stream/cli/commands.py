@@ -104,6 +104,11 @@ BENCHMARKS = {
         "benchmark.main_job.options:MainJobConfig",
         "benchmark.main_job.run:measure_main_job",
     ),
+    "million": Command(
+        "Say by plans how long a million 32x32 images would take, method by method.",
+        "benchmark.million.options:MillionConfig",
+        "benchmark.million.run:measure_million",
+    ),
     "model-dependence": Command(
         "Measure whether scores know what the model was trained on.",
         "benchmark.model_dependence.options:ModelDependenceConfig",
