@@ -19,13 +19,14 @@ from dtrak_stream.benchmark.seen.draws import (
 )
 from dtrak_stream.benchmark.seen.options import SeenBenchConfig
 from dtrak_stream.benchmark.seen.proponents import MODES, proponent_rows
-from dtrak_stream.benchmark.seen.residuals import NEAREST, relative
+from dtrak_stream.benchmark.seen.residuals import NEAREST, kinds
 from dtrak_stream.benchmark.seen.run import measure_seen
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.features import residual_features
 from dtrak_stream.model.places import EMBEDDED_FOLDER, model_root
 from dtrak_stream.seen.detection import area_under_curve
 from dtrak_stream.seen.judgement import judge
+from tests.scoring.test_neighbours import slowly
 
 COUNT = 1000
 
@@ -41,16 +42,13 @@ def halves(generator, knows: float = 1.5):
     return seen, np.exp(generator.normal(size=COUNT) - knows * seen)
 
 
-def test_a_residual_is_told_beside_those_of_the_images_nearest_to_it(generator):
+def test_residuals_are_told_by_themselves_and_beside_the_nearest_of_both(generator):
     residuals = np.exp(generator.normal(size=40))
-    places = generator.normal(size=(40, 3))
-    distances = np.linalg.norm(places[:, None] - places, axis=2)
-    found = relative(residuals, distances)
-    for image in range(40):
-        others = sorted(set(range(40)) - {image}, key=lambda other: distances[image, other])
-        product = np.prod([residuals[other] for other in others[:NEAREST]])
-        assert found[image] == pytest.approx(residuals[image] / product ** (1 / NEAREST))
-    np.testing.assert_allclose(relative(7 * residuals, distances), found)
+    places = generator.normal(size=(40, 3)).astype(np.float32)
+    found = kinds(residuals[:25], residuals[25:], (places[:25], places[25:]))
+    np.testing.assert_array_equal(np.concatenate(found["by itself"]), residuals)
+    expected = slowly([places], residuals, NEAREST)
+    np.testing.assert_allclose(np.concatenate(found["beside its nearest"]), expected)
 
 
 def test_the_gain_of_an_area_is_of_pairs(generator):

@@ -15,7 +15,7 @@ from dtrak_stream.benchmark.model_dependence.models import Pool
 from dtrak_stream.benchmark.model_dependence.scoring import feature_kinds
 from dtrak_stream.benchmark.seen.options import SeenBenchConfig
 from dtrak_stream.benchmark.seen.proponents import MODES
-from dtrak_stream.benchmark.seen.residuals import OTHER, POOL, kinds, residual_store
+from dtrak_stream.benchmark.seen.residuals import OTHER, POOL, Pixels, kinds, residual_store
 from dtrak_stream.evaluation.lds.configuration import LdsConfig
 from dtrak_stream.evaluation.lds.estimate import Values, estimate_gain, estimate_lds
 from dtrak_stream.evaluation.lds.judge import Judge, open_judge
@@ -30,7 +30,6 @@ from dtrak_stream.scoring.options import ScoreConfig, ScoreOptions
 from dtrak_stream.scoring.run import score
 from dtrak_stream.scoring.scores_file import ScoresFile
 from dtrak_stream.scoring.seen_images import score_factors
-from dtrak_stream.seen.detection import Residuals
 from dtrak_stream.seen.judgement import judge, residuals_in
 from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.store.store_set import bandwidth_of
@@ -60,19 +59,19 @@ class Members:
     probability: Mapping[str, NDArray[np.float32]]
 
 
-def open_members(config: SeenBenchConfig, pool: Pool, distances: Residuals) -> Members:
+def open_members(config: SeenBenchConfig, pool: Pool, places: tuple[Pixels, Pixels]) -> Members:
     """Compute the residuals of the full model.
 
     Parameters
     ----------
     config, pool
         The options, and what the model was trained on.
-    distances
-        (N + M, N + M) of candidates and other digits to each other.
+    places
+        (N, D) and (M, D), where candidates and other digits lie.
     """
     ours, theirs = (residual_store(config, pool, pool.model, name) for name in (POOL, OTHER))
     candidates, held_out = (residuals_in(FeatureStore.open(each)) for each in (ours, theirs))
-    by_kind = kinds(candidates, held_out, distances)
+    by_kind = kinds(candidates, held_out, places)
     probability = {kind: judge(*pair).probability for kind, pair in by_kind.items()}
     return Members(config, digits(config), (ours, theirs), probability)
 

@@ -14,6 +14,7 @@ from dtrak_stream.features.names import RESIDUALS
 from dtrak_stream.features.options import FeatureOptions
 from dtrak_stream.featurizing.options import FeaturizeConfig
 from dtrak_stream.featurizing.run import featurize
+from dtrak_stream.scoring.neighbours import relative_at_once
 from dtrak_stream.seen.detection import Residuals
 from dtrak_stream.seen.judgement import residuals_in
 from dtrak_stream.store.reader import FeatureStore
@@ -57,38 +58,14 @@ def all_pixels(config: SeenBenchConfig, pool: Pool) -> tuple[Pixels, Pixels]:
     return ours, theirs
 
 
-def relative(residuals: Residuals, distances: Residuals) -> Residuals:
-    """Return each residual over the geometric mean of those of its 20 nearest images.
-
-    Candidates and held-out images have to be treated alike: the nearest are taken among both.
-
-    Parameters
-    ----------
-    residuals
-        (N,) of all images, positive.
-    distances
-        (N, N) of each to each; an image is no neighbour of itself.
-
-    Returns
-    -------
-    Residuals
-        (N,) positive.
-    """
-    others = distances + np.diag(np.full(len(residuals), np.inf))
-    nearest = np.argsort(others, axis=1, kind="stable")[:, :NEAREST]
-    logarithms = np.log(residuals)
-    beside: Residuals = np.exp(logarithms - logarithms[nearest].mean(axis=1))
-    return beside
-
-
 def kinds(
-    ours: Residuals, theirs: Residuals, distances: Residuals
+    ours: Residuals, theirs: Residuals, places: tuple[Pixels, Pixels]
 ) -> dict[str, tuple[Residuals, Residuals]]:
     """Return residuals of candidates (N,) and held-out images (M,) by kind: plain, and relative.
 
-    `distances` (N + M, N + M) are those of all of them to each other.
+    `places` (N, D) and (M, D) are where they lie; the nearest are taken among both.
     """
-    both = relative(np.concatenate([ours, theirs]), distances)
+    both = relative_at_once(places, np.concatenate([ours, theirs]), NEAREST)
     return {
         BY_ITSELF: (ours, theirs),
         BESIDE_NEAREST: (both[: len(ours)], both[len(ours) :]),

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from dtrak_stream.benchmark.model_dependence.distances import pixel_distances
 from dtrak_stream.benchmark.model_dependence.models import (
     HALVES,
     Design,
@@ -38,11 +35,13 @@ from dtrak_stream.benchmark.seen.proponents import proponent_rows
 from dtrak_stream.benchmark.seen.residuals import (
     BESIDE_NEAREST,
     BY_ITSELF,
+    NEAREST,
+    Pixels,
     all_pixels,
     kinds,
-    relative,
     residuals_of,
 )
+from dtrak_stream.scoring.neighbours import relative_at_once
 from dtrak_stream.seen.detection import Residuals, area_under_curve, true_positives
 
 SAME, OTHER_WRITERS = "same writers", "other writers"
@@ -69,14 +68,13 @@ def measure_seen(config: SeenBenchConfig) -> BenchmarkResult:
     make_models(of_halves, pool, design)
     jobs = [job for job in scoring_jobs(of_halves, pool) if job.model in HALVES]
     scores = all_scores(jobs, of_halves)
-    pictures = np.concatenate(all_pixels(config, pool))
-    distances = pixel_distances(pictures, pictures)
+    places = all_pixels(config, pool)
     results = {
         "benchmark": "seen",
         "images": len(pool.images),
         "generated": config.generated,
-        **_of_halves(config, design, _residuals(config, pool, distances), scores),
-        "members": list(member_rows(open_members(config, pool, distances))),
+        **_of_halves(config, design, _residuals(config, pool, places), scores),
+        "members": list(member_rows(open_members(config, pool, places))),
     }
     return write_results(config.out, config, measured_on, results, as_markdown(results))
 
@@ -112,23 +110,22 @@ def _of_halves(
     }
 
 
-def _residuals(config: SeenBenchConfig, pool: Pool, distances: Residuals) -> ByKind:
+def _residuals(config: SeenBenchConfig, pool: Pool, places: tuple[Pixels, Pixels]) -> ByKind:
     """Return all residuals, by themselves and beside those of the nearest images.
 
     The nearest are taken among candidates and held-out images: of the same writers these are all of
     the pool, in every draw.
 
-    `distances` (N + M, N + M) are those of the pool and of other digits to each other.
+    `places` (N, D) and (M, D) are where the pool and the other digits lie.
     """
     found: ByKind = {}
     for half in HALVES:
         ours, theirs = residuals_of(config, pool, model_folder(config.of_halves, half))
-        within = distances[: len(ours), : len(ours)]
         pairs = {
             (BY_ITSELF, SAME): (ours, theirs),
-            (BESIDE_NEAREST, SAME): (relative(ours, within), theirs),
+            (BESIDE_NEAREST, SAME): (relative_at_once(places[:1], ours, NEAREST), theirs),
         }
-        for kind, pair in kinds(ours, theirs, distances).items():
+        for kind, pair in kinds(ours, theirs, places).items():
             pairs[kind, OTHER_WRITERS] = pair
         for key, pair in pairs.items():
             found.setdefault(key, []).append(pair)
