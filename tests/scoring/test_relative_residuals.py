@@ -25,6 +25,7 @@ from dtrak_stream.store.reader import FeatureStore
 from dtrak_stream.verification.options import VerifyConfig
 from dtrak_stream.verification.run import verify
 from tests.conftest import store_of
+from tests.crashing import finishes_before_step
 from tests.scoring.conftest import attributes, attribution_of, read, whole_numbers
 from tests.scoring.test_neighbours import slowly
 from tests.seen.test_calibration import mixture
@@ -149,6 +150,41 @@ def test_a_killed_search_goes_on_and_ends_in_the_same_bytes(run, monkeypatch):
     np.testing.assert_array_equal(
         read(run.folder / "again.h5")["seen"], read(run.folder / "scores.h5")["seen"]
     )
+
+
+@pytest.mark.usefixtures("small_tiles")
+def test_a_finished_block_that_is_damaged_meanwhile_is_told_and_made_again(run, monkeypatch):
+    relative, calls = Neighbourhood.relative, []
+
+    def damaging(self, block, *arguments):
+        calls.append(block.first)
+        if len(calls) == 3:
+            folder = relative_file(run.folder / "residuals").with_name(
+                "residuals.relative.h5.parts"
+            )
+            first = next(folder.glob("images-0.*"))
+            first.write_bytes(first.read_bytes()[:-1])
+        return relative(self, block, *arguments)
+
+    monkeypatch.setattr(Neighbourhood, "relative", damaging)
+    with pytest.raises(CorruptFileError, match="finished block .* was damaged"):
+        score(config(run))
+    score(config(run))
+    assert calls.count(0) == 2
+    assert np.isfinite(read(run.folder / "scores.h5")["seen"]).sum() == COUNT - 1
+
+
+@pytest.mark.usefixtures("small_tiles")
+def test_kill_9_at_any_step_and_a_restart_give_the_same_bytes(run):
+    path = relative_file(run.folder / "residuals")
+    score(config(run))
+    whole = path.read_bytes()
+    path.unlink()
+    step, killed = 3, 0
+    while not finishes_before_step(lambda: score(config(run, "again.h5")), step):
+        step, killed = step + 17, killed + 1
+    assert killed > 1
+    assert path.read_bytes() == whole
 
 
 def test_pixels_that_changed_since_are_looked_at_again(run, capsys):
