@@ -26,7 +26,7 @@ from dtrak_stream.model.places import EMBEDDED_MODEL
 from dtrak_stream.report.options import ReportOptions
 from dtrak_stream.scoring.options import ScoreFlags, ScoreOptions
 from dtrak_stream.support.cluster_options import ClusterFlags, ClusterOptions
-from dtrak_stream.support.option_values import own_folders
+from dtrak_stream.support.option_values import own_folders, require_number
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,9 @@ them in RUN/queries/NAME, beside other queries of the same training features."""
     """Images of the same kind that the model did not see, 80 or more: with them, each training \
 image gets a probability that the model saw it (--seen), and --damping auto of squared scores \
 follows how much more wrong the model is about them. Sources as for --train."""
+    neighbours: int = 0
+    """Tell what the model saw by residuals relative to those of so many images nearest in pixels, \
+such as 20, among training and held-out images (0: by residuals themselves)."""
     trajectory: Path | None = None
     """Sampling paths of the queries, for journey-trak: the folder that dtrak-stream generate \
 --save-trajectory wrote."""
@@ -98,6 +101,7 @@ them: train and query in it, or queries/NAME/query. What it takes: see featurize
     def __post_init__(self) -> None:
         require_limit(self.limit)
         require_limit(self.query_limit, flag="--query-limit")
+        require_number("--neighbours", self.neighbours, 0)
         self.cluster.refuse_two_devices(self.features.device)
 
     @property

@@ -234,7 +234,7 @@ def _score_config(
 ) -> ScoreConfig:
     """Return what scoring is asked for, over the stores of all models."""
     grams = tuple(gram.out for model in models for gram in model.grams)
-    return ScoreConfig(
+    scoring = ScoreConfig(
         train=tuple(model.train.store for model in models),
         query=tuple(model.query.store for model in models),
         gram=grams or None,
@@ -244,9 +244,10 @@ def _score_config(
         quiet=config.quiet,
         groups=_group_options(config),
         device=config.features.device,
-        residuals=residuals.candidates.store if residuals else None,
-        held_out=residuals.held_out.store if residuals else None,
     )
+    if residuals is None:
+        return scoring
+    return dataclasses.replace(scoring, neighbours=residuals.neighbours, **residuals.stores)
 
 
 def _group_options(config: AttributeConfig) -> GroupOptions:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 
 from dtrak_stream.attribution.configuration import AttributeConfig
+from dtrak_stream.attribution.neighbour_pixels import pixel_job, pixel_store, shape_of
 from dtrak_stream.data.query_options import QueryConditionOptions, QueryImageOptions
 from dtrak_stream.data.source_stamp import SourceStamps
 from dtrak_stream.errors import ConfigurationError
@@ -20,7 +22,8 @@ from dtrak_stream.featurizing.options import ExecutionOptions, FeaturizeConfig
 from dtrak_stream.featurizing.preparation import prepare
 from dtrak_stream.featurizing.run import featurize
 from dtrak_stream.model.denoiser import Denoiser
-from dtrak_stream.scoring.options import SeenMode
+from dtrak_stream.scoring.options import ScoreConfig, SeenMode
+from dtrak_stream.scoring.relative_places import refuse_too_many, relative_to
 from dtrak_stream.scoring.seen_images import SeenImages
 from dtrak_stream.seen.judgement import refuse_other_residuals
 from dtrak_stream.store.reader import FeatureStore
@@ -38,11 +41,28 @@ class ResidualPlan:
         The training images, and images that the model did not see.
     mode
         What scores make of them.
+    neighbours
+        How many of the nearest images they are taken relative to; 0: of none.
     """
 
     candidates: FeaturizeConfig
     held_out: FeaturizeConfig
     mode: SeenMode
+    neighbours: int = 0
+
+    @property
+    def jobs(self) -> tuple[FeaturizeConfig, FeaturizeConfig]:
+        """Return both jobs."""
+        return self.candidates, self.held_out
+
+    @property
+    def stores(self) -> dict[str, Path]:
+        """Return where residuals and pixels lie, by the option of scoring that names each."""
+        stores = {"residuals": self.candidates.store, "held_out": self.held_out.store}
+        if self.neighbours:
+            stores["pixels"] = pixel_store(self.candidates)
+            stores["held_out_pixels"] = pixel_store(self.held_out)
+        return stores
 
 
 def plan_residuals(config: AttributeConfig, train: FeaturizeConfig) -> ResidualPlan | None:
@@ -63,6 +83,7 @@ def plan_residuals(config: AttributeConfig, train: FeaturizeConfig) -> ResidualP
     mode = config.score_options.seen
     if config.held_out is None:
         _refuse_mode(mode)
+        _refuse_neighbours(config.neighbours)
         return None
     if not isinstance(config.model, str) and len(config.model) > 1:
         raise ConfigurationError(
@@ -88,7 +109,7 @@ def plan_residuals(config: AttributeConfig, train: FeaturizeConfig) -> ResidualP
         condition_options=QueryConditionOptions().over(config.condition_options),
         cache_latents=cache and cache / "held-out",
     )
-    return ResidualPlan(candidates, held_out, mode)
+    return ResidualPlan(candidates, held_out, mode, config.neighbours)
 
 
 def check_residuals(
@@ -111,26 +132,59 @@ def check_residuals(
         held_out.close()
     finally:
         candidates.close()
-    refuse_other_residuals(*(FeatureStore(job.stores.layouts[0]) for job in (candidates, held_out)))
+    stores = [FeatureStore(job.stores.layouts[0]) for job in (candidates, held_out)]
+    refuse_other_residuals(*stores)
+    if plan.neighbours:
+        refuse_too_many(plan.neighbours, len(stores[0]))
+        shape = shape_of(stores[0])
+        for job in plan.jobs:
+            pixels = pixel_job(job, shape)
+            prepare(pixels, like=shape, identities=identities, stamps=stamps).close()
 
 
 def compute_residuals(
-    plan: ResidualPlan, identities: Identities, denoiser: Denoiser | None = None
+    plan: ResidualPlan,
+    scoring: ScoreConfig,
+    identities: Identities,
+    denoiser: Denoiser | None = None,
 ) -> None:
-    """Bring both stores to completion, and refuse scores that would depend on what cannot be told.
+    """Bring the stores to completion, and refuse scores that would depend on what cannot be told.
+
+    Parameters
+    ----------
+    plan, scoring
+        What residuals are computed of, and what scoring is asked for with them.
+    identities, denoiser
+        As for `featurize`.
 
     Raises
     ------
     DtrakStreamError
-        Whatever `featurize` and `SeenImages.judgement` raise.
+        Whatever `featurize`, `relative_to` and `SeenImages.judgement` raise.
     """
-    for job in (plan.candidates, plan.held_out):
-        once_read = dataclasses.replace(job, rehash=False)  # the checks have read everything again
-        featurize(once_read, identities=identities, denoiser=denoiser)
-    candidates, held_out = (
-        FeatureStore.open(job.store) for job in (plan.candidates, plan.held_out)
-    )
-    _ = SeenImages(candidates, held_out, plan.mode).judgement
+    # the checks have read everything again
+    jobs = [dataclasses.replace(job, rehash=False) for job in plan.jobs]
+    for job in jobs:
+        featurize(job, identities=identities, denoiser=denoiser)
+    candidates, held_out = (FeatureStore.open(job.store) for job in jobs)
+    relative = None
+    if plan.neighbours:
+        shape = shape_of(candidates)
+        pixels = [pixel_job(job, shape) for job in jobs]
+        for job in pixels:
+            featurize(job, like=shape, identities=identities)
+        places = FeatureStore.open(pixels[0].store), FeatureStore.open(pixels[1].store)
+        relative = relative_to(scoring, (candidates, held_out), places)
+    _ = SeenImages(candidates, held_out, plan.mode, relative).judgement
+
+
+def _refuse_neighbours(count: int) -> None:
+    if count:
+        raise ConfigurationError(
+            "neighbours are those whose residuals others are taken relative to",
+            where=f"--neighbours {count}",
+            remedy="give images that the model did not see as --held-out SRC, or leave it out",
+        )
 
 
 def _refuse_mode(mode: SeenMode) -> None:

@@ -55,7 +55,8 @@ def attribute(config: AttributeConfig, *, denoiser: Denoiser | None = None) -> A
     if plan.residuals is not None:
         for stores in models:  # there may be room for one model only
             stores.close()
-        times.run("residuals", compute_residuals, plan.residuals, identities, denoiser)
+        given = (plan.residuals, plan.score, identities, denoiser)
+        times.run("residuals", compute_residuals, *given)
     for model, stores in zip(plan.models, models, strict=True):
         _run_model(times, model, stores, identities, denoiser)
     scored = times.run("scores", score, plan.score, plan.config.image_options)

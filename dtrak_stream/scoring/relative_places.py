@@ -58,7 +58,7 @@ def relative_to(config: ScoreConfig, residuals: Pair, pixels: Pair) -> RelativeR
     for flag, of, store in zip(_FLAGS, residuals, pixels, strict=True):
         _refuse_other_images(flag, of, store)
     refuse_other_features(*(each.fingerprint for each in pixels), where=pixels[1].layout.root)
-    _refuse_too_many(config.neighbours, len(residuals[0]))
+    refuse_too_many(config.neighbours, len(residuals[0]))
     found = RelativeResiduals(
         residuals,
         pixels,
@@ -124,7 +124,14 @@ def _refuse_other_images(flag: str, residuals: FeatureStore, pixels: FeatureStor
     )
 
 
-def _refuse_too_many(neighbours: int, candidates: int) -> None:
+def refuse_too_many(neighbours: int, candidates: int) -> None:
+    """Refuse more neighbours than an image can have.
+
+    Raises
+    ------
+    ConfigurationError
+        Saying how many candidates there are.
+    """
     if neighbours >= candidates:
         raise ConfigurationError(
             f"there are {candidates:,} candidates only",

@@ -10,13 +10,18 @@ import numpy as np
 import pytest
 
 import dtrak_stream
+from dtrak_stream.attribution.neighbour_pixels import pixel_job
 from dtrak_stream.attribution.plan import make_plan
-from dtrak_stream.data.options import ImageOptions
+from dtrak_stream.data.options import ImageOptions, ImageShape
 from dtrak_stream.errors import ConfigurationError, InputError
 from dtrak_stream.exchange.exporting import export
 from dtrak_stream.exchange.options import ExportConfig
 from dtrak_stream.features.options import FeatureOptions
+from dtrak_stream.scoring.relative_residuals import read_relative
+from dtrak_stream.seen.judgement import residuals_in
 from dtrak_stream.store.reader import FeatureStore
+from dtrak_stream.verification.options import VerifyConfig
+from dtrak_stream.verification.run import verify
 from tests.attribution.jobs import job
 from tests.report.conftest import read_page
 from tests.scoring.conftest import attributes, read
@@ -89,6 +94,62 @@ def test_a_finished_run_computes_nothing_and_another_mode_only_scores(finished, 
     assert "images featurized" not in capsys.readouterr().err
     weighed = read(config.run / "scores.h5")
     np.testing.assert_array_equal(weighed["scores"], plain["scores"] * plain["seen"])
+
+
+def test_residuals_may_be_relative_to_neighbours_in_pixels(finished, tmp_path, capsys):
+    shutil.copytree(finished.run, tmp_path / "run")
+    config = dataclasses.replace(finished, run=tmp_path / "run", neighbours=5)
+    plain = read(config.run / "scores.h5")["seen"]
+    dtrak_stream.attribute(config)
+    folder = config.run / "residuals"
+    stores = [FeatureStore.open(folder / name) for name in ("train-pixels", "held-out-pixels")]
+    assert [len(store) for store in stores] == [60, 80]
+    assert {store.fingerprint.output_function for store in stores} == {"pixels"}
+    logs = np.log(
+        np.concatenate([residuals_in(FeatureStore.open(folder / n)) for n in ("train", "held-out")])
+    )
+    places = np.concatenate([store.rows(range(len(store))) for store in stores]).astype(np.float64)
+    distances = np.square(places[:, None] - places).sum(axis=-1)
+    np.fill_diagonal(distances, np.inf)
+    nearest = np.argsort(distances, axis=1)[:, :5]
+    expected = np.exp(logs - logs[nearest].mean(axis=1))
+    found = read_relative(folder / "train.relative.h5")[1]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    told = attributes(config.run / "scores.h5")
+    assert told["neighbours"] == 5
+    assert not np.array_equal(read(config.run / "scores.h5")["seen"], plain)
+    verify(VerifyConfig(config.run, deep=2))
+    capsys.readouterr()
+    dtrak_stream.attribute(config)
+    assert "featurized" not in capsys.readouterr().err
+    dtrak_stream.attribute(dataclasses.replace(config, neighbours=0))
+    np.testing.assert_array_equal(read(config.run / "scores.h5")["seen"], plain)
+
+
+def test_neighbours_that_cannot_be_are_refused_before_work(config):
+    for wrong, message in (
+        (dataclasses.replace(config, neighbours=60), "--neighbours 60"),
+        (dataclasses.replace(config, neighbours=5, held_out=None), "--neighbours 5"),
+    ):
+        with pytest.raises(ConfigurationError, match=message):
+            dtrak_stream.attribute(wrong)
+    with pytest.raises(ConfigurationError, match="--neighbours -1"):
+        dataclasses.replace(config, neighbours=-1)
+    assert not list(config.run.rglob("shards/*.h5"))
+
+
+@pytest.mark.parametrize(
+    ("shape", "projector", "numbers"),
+    [((1, 8, 8), "identity", None), ((2, 16, 16), "identity", None), ((3, 32, 32), "sketch", 512)],
+)
+def test_pixels_of_large_images_are_sketched(config, shape, projector, numbers):
+    options = FeatureOptions(seed=3, rows_per_shard=8, device="cpu", timesteps="7")
+    plan = make_plan(dataclasses.replace(config, features=options)).residuals
+    assert plan is not None
+    job = pixel_job(plan.held_out, ImageShape(*shape))
+    assert (job.features.projector, job.features.proj_dim) == (projector, numbers)
+    assert (job.features.seed, job.features.rows_per_shard, job.images) == (3, 8, config.held_out)
+    assert job.features.timesteps == FeatureOptions().timesteps
 
 
 def test_held_out_images_that_cannot_tell_are_refused_before_gradients(config, sources):

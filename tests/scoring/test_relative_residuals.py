@@ -167,7 +167,7 @@ def test_a_finished_block_that_is_damaged_meanwhile_is_told_and_made_again(run, 
         return relative(self, block, *arguments)
 
     monkeypatch.setattr(Neighbourhood, "relative", damaging)
-    with pytest.raises(CorruptFileError, match="finished block .* was damaged"):
+    with pytest.raises(CorruptFileError, match=r"finished block .* was damaged"):
         score(config(run))
     score(config(run))
     assert calls.count(0) == 2
