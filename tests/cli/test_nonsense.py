@@ -40,7 +40,7 @@ MAY_BE_0 = {
     *("--max-queries", "--influential", "--shown-groups", "--damping-number"),
     *("--measured-images", "--num-parameters", "--image-cache-mib", "--attention-levels"),
     *("--projected-parameters", "--self-queries", "--deep", "--model-seeds", "--noise-seeds"),
-    "--repeated",
+    *("--repeated", "--neighbours"),
 }
 MAY_BE_EMPTY = {"--projector-name", "--missing-captions", "--query-missing-captions"}
 
