@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dtrak_stream.attribution.configuration import AttributeConfig
 from dtrak_stream.attribution.query_sets import query_folder, record_of
@@ -247,7 +248,8 @@ def _score_config(
     )
     if residuals is None:
         return scoring
-    return dataclasses.replace(scoring, neighbours=residuals.neighbours, **residuals.stores)
+    stores: dict[str, Any] = dict(residuals.stores)
+    return dataclasses.replace(scoring, neighbours=residuals.neighbours, **stores)
 
 
 def _group_options(config: AttributeConfig) -> GroupOptions:
