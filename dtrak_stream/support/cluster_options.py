@@ -14,9 +14,6 @@ from dtrak_stream.support.option_values import require_number
 WORKER_DEVICE = "DTRAK_STREAM_DEVICE"
 """The variable in the environment of a worker that names its device."""
 
-WORKER_CORES = "DTRAK_STREAM_CORES"
-"""The variable in the environment of a worker that says how many cores are its share."""
-
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """The variables in the environment by which numerical libraries are told how many they take."""
 
@@ -114,11 +111,9 @@ def threads_of_workers(workers: int, told: int) -> int:
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use: of a machine's workers, its share of them."""
+    """Return how many cores this process may use."""
     mine = getattr(os, "sched_getaffinity", None)  # Linux only
-    cores = len(mine(0)) if mine else os.cpu_count() or 1
-    share = os.environ.get(WORKER_CORES, "")
-    return min(cores, int(share)) if share.isdecimal() and int(share) else cores
+    return len(mine(0)) if mine else os.cpu_count() or 1
 
 
 def own_device() -> str | None:

@@ -17,11 +17,9 @@ from distributed.deploy.spec import SpecCluster
 
 from dtrak_stream.support.cluster_options import (
     THREADS,
-    WORKER_CORES,
     WORKER_DEVICE,
     ClusterOptions,
     threads_of_workers,
-    usable_cores,
 )
 
 _LOGS = logging.CRITICAL  # what goes wrong is raised, and what is left to say is how it ends
@@ -49,12 +47,8 @@ def local_workers(options: ClusterOptions, modules: Sequence[str]) -> Iterator[s
         Address of the scheduler, which only this machine can reach.
     """
     devices = options.device_names() or (None,) * options.processes
-    share = {WORKER_CORES: str(max(1, usable_cores() // len(devices)))}
     workers = {
-        number: {
-            "cls": Nanny,
-            "options": _nanny(share | ({} if name is None else {WORKER_DEVICE: name})),
-        }
+        number: {"cls": Nanny, "options": _nanny({} if name is None else {WORKER_DEVICE: name})}
         for number, name in enumerate(devices)
     }
     scheduler = {

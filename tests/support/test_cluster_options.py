@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.support.cluster import connect, task
-from dtrak_stream.support.cluster_options import WORKER_CORES, ClusterOptions, usable_cores
+from dtrak_stream.support.cluster_options import ClusterOptions, usable_cores
 
 
 @pytest.mark.parametrize(
@@ -54,19 +51,9 @@ def test_a_device_besides_those_named_is_refused():
     assert ClusterOptions().device_here("cpu") == "cpu"
 
 
-@pytest.mark.parametrize(
-    ("share", "cores"), [(None, 4), ("1", 1), ("3", 3), ("9", 4), ("0", 4), ("two", 4)]
-)
-def test_a_worker_uses_its_share_of_the_cores(monkeypatch, share, cores):
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(4)), raising=False)
-    monkeypatch.delenv(WORKER_CORES, raising=False)
-    if share is not None:
-        monkeypatch.setenv(WORKER_CORES, share)
-    assert usable_cores() == cores
-
-
-def test_workers_of_one_machine_share_its_cores(monkeypatch):
-    monkeypatch.setattr("dtrak_stream.support.local_workers.usable_cores", lambda: 5)
-    with connect(ClusterOptions(workers=2)) as cluster:
-        tasks = [task(os.getenv, WORKER_CORES)]
-        assert list(cluster.in_order(tasks, 1, at_a_time=1)) == ["2"]
+def test_cores_are_those_that_this_process_may_use(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {1, 3, 4}, raising=False)
+    assert usable_cores() == 3
+    monkeypatch.delattr("os.sched_getaffinity")
+    monkeypatch.setattr("os.cpu_count", lambda: None)
+    assert usable_cores() == 1
