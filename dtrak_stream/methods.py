@@ -201,6 +201,12 @@ _TABLE = (
 METHODS: dict[str, Method] = {method.name: method for method in _TABLE}
 
 
+def methods_of_images_and_model() -> list[Method]:
+    """Return the methods that take no retrained models, sampling paths or other networks."""
+    others = ("subsets", "trajectory", "clip")
+    return [method for method in METHODS.values() if method.needs not in others]
+
+
 def find_method(name: str) -> Method:
     """Return the method called `name`.
 

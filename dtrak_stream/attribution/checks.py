@@ -243,8 +243,7 @@ def _refuse_other_classes(train: Prepared, query: Prepared) -> None:
 
 
 def _shape_of(job: Prepared) -> ImageShape:
-    text = job.stores.layouts[0].fingerprint.image_shape
-    return ImageShape(*map(int, text.split("x")))
+    return ImageShape.of_text(job.stores.layouts[0].fingerprint.image_shape)
 
 
 def _refuse_bad_groups(plan: AttributionPlan) -> None:

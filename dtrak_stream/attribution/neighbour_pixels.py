@@ -10,7 +10,6 @@ from dtrak_stream.data.options import ImageShape
 from dtrak_stream.features.options import FeatureOptions, used_options
 from dtrak_stream.featurizing.options import ExecutionOptions, FeaturizeConfig
 from dtrak_stream.scoring.relative_places import PIXELS
-from dtrak_stream.store.reader import FeatureStore
 
 _MOST_NUMBERS = 512
 """Numbers of an image up to which all are kept; of more, a sketch of so many tells distances."""
@@ -47,8 +46,3 @@ def pixel_job(residuals: FeaturizeConfig, shape: ImageShape) -> FeaturizeConfig:
 def pixel_store(residuals: FeaturizeConfig) -> Path:
     """Return where the pixels lie of the images whose residuals a job computes."""
     return residuals.store.with_name(f"{residuals.store.name}-pixels")
-
-
-def shape_of(store: FeatureStore) -> ImageShape:
-    """Return the shape of the images that a store is of."""
-    return ImageShape(*map(int, store.fingerprint.image_shape.split("x")))

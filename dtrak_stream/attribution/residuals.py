@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dtrak_stream.attribution.configuration import AttributeConfig
-from dtrak_stream.attribution.neighbour_pixels import pixel_job, pixel_store, shape_of
+from dtrak_stream.attribution.neighbour_pixels import pixel_job, pixel_store
+from dtrak_stream.data.options import ImageShape
 from dtrak_stream.data.query_options import QueryConditionOptions, QueryImageOptions
 from dtrak_stream.data.source_stamp import SourceStamps
 from dtrak_stream.errors import ConfigurationError
@@ -23,7 +24,7 @@ from dtrak_stream.featurizing.preparation import prepare
 from dtrak_stream.featurizing.run import featurize
 from dtrak_stream.model.denoiser import Denoiser
 from dtrak_stream.scoring.options import ScoreConfig, SeenMode
-from dtrak_stream.scoring.relative_places import refuse_too_many, relative_to
+from dtrak_stream.scoring.relative_places import open_places, refuse_too_many, relative_to
 from dtrak_stream.scoring.seen_images import SeenImages
 from dtrak_stream.seen.judgement import refuse_other_residuals
 from dtrak_stream.store.reader import FeatureStore
@@ -136,7 +137,7 @@ def check_residuals(
     refuse_other_residuals(*stores)
     if plan.neighbours:
         refuse_too_many(plan.neighbours, len(stores[0]))
-        shape = shape_of(stores[0])
+        shape = _shape_of(stores[0])
         for job in plan.jobs:
             pixels = pixel_job(job, shape)
             prepare(pixels, like=shape, identities=identities, stamps=stamps).close()
@@ -167,15 +168,17 @@ def compute_residuals(
     for job in jobs:
         featurize(job, identities=identities, denoiser=denoiser)
     candidates, held_out = (FeatureStore.open(job.store) for job in jobs)
-    relative = None
     if plan.neighbours:
-        shape = shape_of(candidates)
-        pixels = [pixel_job(job, shape) for job in jobs]
-        for job in pixels:
-            featurize(job, like=shape, identities=identities)
-        places = FeatureStore.open(pixels[0].store), FeatureStore.open(pixels[1].store)
-        relative = relative_to(scoring, (candidates, held_out), places)
+        shape = _shape_of(candidates)
+        for job in jobs:
+            featurize(pixel_job(job, shape), like=shape, identities=identities)
+    places = open_places(scoring)
+    relative = relative_to(scoring, (candidates, held_out), places) if places else None
     _ = SeenImages(candidates, held_out, plan.mode, relative).judgement
+
+
+def _shape_of(store: FeatureStore) -> ImageShape:
+    return ImageShape.of_text(store.fingerprint.image_shape)
 
 
 def _refuse_neighbours(count: int) -> None:

@@ -36,6 +36,11 @@ class ImageShape:
     def __str__(self) -> str:
         return f"{self.channels}x{self.height}x{self.width}"
 
+    @classmethod
+    def of_text(cls, text: str) -> ImageShape:
+        """Return the shape that is written so, as in fingerprints: 3x32x32."""
+        return cls(*map(int, text.split("x")))
+
 
 @dataclass(frozen=True)
 class ImageOptions:

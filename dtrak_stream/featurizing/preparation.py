@@ -215,7 +215,7 @@ def join(config: FeaturizeConfig) -> Prepared:
         Whatever else opening them is refused with.
     """
     begun = read_layout(store_folders(config.store, number_of_stores(config.features))[0])
-    like = ImageShape(*map(int, begun.fingerprint.image_shape.split("x")))
+    like = ImageShape.of_text(begun.fingerprint.image_shape)
     known = None
     if not is_trajectory(config.features.output_function):
         known = KnownImages(begun.fingerprint.images, begun.images_alone() or None)

@@ -190,7 +190,7 @@ def _number_in_set(root: Path) -> int | None:
 def _opened(
     store: FeatureStore, job: FeaturizeConfig, model: str | Denoiser, *, visible: bool
 ) -> tuple[FeatureMaker, Samples]:
-    like = ImageShape(*map(int, store.fingerprint.image_shape.split("x")))
+    like = ImageShape.of_text(store.fingerprint.image_shape)
 
     def images_in(
         shape: ImageShape | None, kind: ConditionKind, check: CheckLabels | None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from dtrak_stream.errors import ConfigurationError
-from dtrak_stream.methods import METHODS
+from dtrak_stream.methods import methods_of_images_and_model
 from dtrak_stream.support.option_values import require_number
 
 RgbModelName: TypeAlias = Literal["rgb32", "cifar"]
@@ -55,6 +55,5 @@ class MillionConfig:
 
 
 def plannable_methods() -> list[str]:
-    """Return the methods that take nothing but images and a model."""
-    others = ("subsets", "clip", "trajectory")
-    return [name for name, method in METHODS.items() if method.needs not in others]
+    """Return the names of the methods that take nothing but images and a model."""
+    return [method.name for method in methods_of_images_and_model()]

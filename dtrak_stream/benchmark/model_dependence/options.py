@@ -9,7 +9,7 @@ import tyro
 
 from dtrak_stream.errors import ConfigurationError
 from dtrak_stream.evaluation.retraining.configuration import WorkerOptions
-from dtrak_stream.methods import METHODS
+from dtrak_stream.methods import methods_of_images_and_model
 from dtrak_stream.model.places import EMBEDDED_MODEL
 from dtrak_stream.support.option_values import require_number, require_seed
 
@@ -95,9 +95,7 @@ def methods_asked() -> tuple[str, ...]:
     cosine and the cosine itself, it is the first one.
     """
     found: dict[tuple[object, ...], str] = {}
-    for method in METHODS.values():
-        if method.needs in ("subsets", "trajectory", "clip"):
-            continue
+    for method in methods_of_images_and_model():
         decisive = (method.needs, method.streams, method.uses_kernel, method.normalisation)
         found.setdefault(decisive, method.name)
     return tuple(found.values())
