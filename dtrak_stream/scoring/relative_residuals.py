@@ -149,7 +149,8 @@ class RelativeResiduals:
         except KeyboardInterrupt as interrupt:
             kept = f"finished blocks of neighbours are kept in {checkpoints.folder}"
             raise InterruptedRunError(kept) from interrupt
-        parts = [_finished(checkpoints, _name(block)) for block in blocks]
+        told = {"what": "a finished block", "remedy": "it computes that block anew"}
+        parts = [checkpoints.require(_name(block), **told)["relative"] for block in blocks]
         write_relative(self.path, np.concatenate(parts), self.identity)
         checkpoints.discard()
 
@@ -214,17 +215,6 @@ def _checksum(values: Residuals, attributes: dict[str, Any]) -> str:
     digest = xxhash.xxh3_128(told.encode())
     digest.update(np.ascontiguousarray(values, "<f8").view(np.uint8).data)
     return digest.hexdigest()
-
-
-def _finished(checkpoints: Checkpoints, name: str) -> Residuals:
-    kept = checkpoints.load(name)
-    if kept is None:
-        raise CorruptFileError(
-            f"a finished block ({name}) was damaged since it was written",
-            where=checkpoints.folder,
-            remedy="run the same command again; it computes that block anew",
-        )
-    return kept["relative"]
 
 
 def _name(block: Block) -> str:

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrak_stream.errors import CorruptFileError
 from dtrak_stream.methods import Stream
 from dtrak_stream.scoring.plan import slots_of
 from dtrak_stream.scoring.stream_scales import StreamScales
@@ -113,10 +112,7 @@ class Sums:
             slots = slots_of(len(self.streams), self.terms.variants)
             sums = np.zeros((slots, *scores.shape), np.float32)
         else:
-            kept = self.checkpoints.load(self._name(name, done))
-            if kept is None:
-                raise damaged_part(self.checkpoints, name)
-            sums = kept["sums"]
+            sums = required_part(self.checkpoints, self._name(name, done))["sums"]
         sums[slot] += scores
         return sums
 
@@ -143,10 +139,7 @@ class Sums:
         return name if done == len(self.terms.each) else f"{name}{_AFTER}{done:05d}"
 
 
-def damaged_part(checkpoints: Checkpoints, name: str) -> CorruptFileError:
-    """Return the refusal of a block that is not what it was when it was kept."""
-    return CorruptFileError(
-        f"a scored block ({name}) was damaged since it was written",
-        where=checkpoints.folder,
-        remedy="run the same command again; it scores that block anew",
-    )
+def required_part(checkpoints: Checkpoints, name: str) -> Part:
+    """Return a block that was kept; raises as `Checkpoints.require`."""
+    told = {"what": "a scored block", "remedy": "it scores that block anew"}
+    return checkpoints.require(name, **told)

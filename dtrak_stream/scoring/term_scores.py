@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from dtrak_stream.errors import CorruptFileError
 from dtrak_stream.gram.plan import GramForm
 from dtrak_stream.kernel.damping import DampingChoice
 from dtrak_stream.kernel.solvers import DampedKernel
@@ -174,11 +173,5 @@ def kernel_facts(term: Term, checkpoints: Checkpoints) -> KernelFacts:
     CorruptFileError
         If it was damaged since it was kept.
     """
-    arrays = checkpoints.load(term.facts_name)
-    if arrays is None:
-        raise CorruptFileError(
-            f"what was kept of a model ({term.facts_name}) was damaged since it was written",
-            where=checkpoints.folder,
-            remedy="run the same command again; it makes that kernel anew",
-        )
-    return KernelFacts.from_arrays(arrays)
+    told = {"what": "what was kept of a model", "remedy": "it makes that kernel anew"}
+    return KernelFacts.from_arrays(checkpoints.require(term.facts_name, **told))

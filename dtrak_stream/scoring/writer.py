@@ -16,7 +16,7 @@ from dtrak_stream.scoring.running_top import ENDS
 from dtrak_stream.scoring.scorer import Scorer
 from dtrak_stream.scoring.scores_checksums import write_checksums
 from dtrak_stream.scoring.scores_layout import SCORES_FILE, SEEN, damping_group, subject_of
-from dtrak_stream.scoring.sums import damaged_part
+from dtrak_stream.scoring.sums import required_part
 from dtrak_stream.scoring.terms import Terms
 from dtrak_stream.support import destinations
 from dtrak_stream.support.checkpoints import Checkpoints
@@ -142,9 +142,7 @@ def _write_query_block(
     lists = [JoinedLists(scorer.top_k) for _ in groups]
     totals = [scorer.groups.totals(len(queries)) for _ in groups]
     for columns, name in scorer.plan.parts_of(q):
-        part = checkpoints.load(name)
-        if part is None:
-            raise damaged_part(checkpoints, name)
+        part = required_part(checkpoints, name)
         for each, group in enumerate(groups):
             for cells in {"scores", "score_error"} & part.keys():
                 group[cells][rows, columns.start : columns.stop] = part[cells][each]

@@ -18,7 +18,7 @@ import safetensors.numpy
 import xxhash
 from numpy.typing import NDArray
 
-from dtrak_stream.errors import InputError
+from dtrak_stream.errors import CorruptFileError, InputError
 from dtrak_stream.support.durable import PARTIAL_SUFFIX, remove_partials, write_bytes, write_json
 from dtrak_stream.support.progress import say
 
@@ -116,6 +116,23 @@ class Checkpoints:
         """Return the files that are not what they were when they were kept; all are read."""
         kept = sorted(path for paths in self._paths.values() for path in paths)
         return [path for path in kept if not _is_whole(path, path.read_bytes())]
+
+    def require(self, name: str, *, what: str, remedy: str) -> dict[str, NDArray[Any]]:
+        """Return the arrays kept under `name`, which were there before.
+
+        Raises
+        ------
+        CorruptFileError
+            If they are damaged: `what` they are, and what to do.
+        """
+        kept = self.load(name)
+        if kept is None:
+            raise CorruptFileError(
+                f"{what} ({name}) was damaged since it was written",
+                where=self.folder,
+                remedy=f"run the same command again; {remedy}",
+            )
+        return kept
 
     def names(self) -> set[str]:
         """Return the names under which something is kept."""

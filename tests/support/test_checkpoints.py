@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dtrak_stream.errors import InputError
+from dtrak_stream.errors import CorruptFileError, InputError
 from dtrak_stream.support.checkpoints import Checkpoints
 from tests.crashing import contents
 
@@ -136,3 +136,14 @@ def test_leftovers_of_a_finished_result_are_removed_and_no_others(tmp_path, iden
 def test_no_leftovers_are_no_problem(tmp_path):
     Checkpoints.discard_leftovers(tmp_path / "result.h5", {"size": 3})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_kept_and_is_damaged_is_refused_where_it_is_required(tmp_path):
+    checkpoints = Checkpoints.beside(tmp_path / "result", {})
+    checkpoints.save("part", values=np.arange(3))
+    told = {"what": "a part", "remedy": "it makes that part anew"}
+    assert checkpoints.require("part", **told)["values"].tolist() == [0, 1, 2]
+    (kept,) = checkpoints.folder.glob("part.*")
+    kept.write_bytes(kept.read_bytes()[:-1])
+    with pytest.raises(CorruptFileError, match=r"a part \(part\) was damaged .*that part anew"):
+        checkpoints.require("part", **told)
