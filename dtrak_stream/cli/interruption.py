@@ -32,7 +32,7 @@ def unread() -> int:
     What is still to be written goes nowhere: Python would complain of it at its end.
     """
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # a closed one is None
         try:
             stream.flush()
         except BrokenPipeError:

@@ -49,7 +49,6 @@ def _is_all_there_is() -> bool:
 def _end(codes: list[int]) -> None:
     if not codes:
         return
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # a closed one is None
+        stream.flush()
     os._exit(codes[-1])
